@@ -1,0 +1,67 @@
+# Everything a contributor runs. Python and make are all that must be there.
+
+PYTHON ?= python3
+export PORT ?= 8000
+export ISSUER_PORT ?= 3001
+
+VENV := .venv
+BIN := $(VENV)/bin
+SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
+PROVIDER := tests/integration/oidc_provider
+
+.PHONY: demo test lint types docs package lowest all clean
+
+demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
+	@exec $(BIN)/python -m example_app.demo
+
+test: $(VENV)/test.stamp provider  ## every test; names what it had to skip
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report
+
+lint: $(VENV)/lint.stamp  ## format, lint, layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+
+types: $(VENV)/lint.stamp  ## mypy and pyright, both strict, and the completeness of the public types
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto
+
+docs: $(VENV)/docs.stamp  ## the documentation, strictly
+	$(BIN)/mkdocs build --strict --quiet
+
+package: $(VENV)/lint.stamp  ## build, install the wheel alone, and use it
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/uv run --quiet --isolated --no-project --with "$$(ls dist/*.whl)[testing]" python tests/wheel.py
+
+lowest: $(VENV)/test.stamp  ## the unit tests with the oldest dependencies that we say we support
+	UV_PROJECT_ENVIRONMENT=.venv-lowest $(BIN)/uv run --quiet --resolution lowest-direct --no-default-groups \
+		--group lowest --extra testing python -m pytest -q -p no:randomly tests/unit
+
+all: lint types test lowest docs package
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+
+$(VENV)/demo.stamp: $(BIN)/uv pyproject.toml uv.lock
+	$(SYNC) --group demo
+	@touch $@
+
+$(VENV)/test.stamp $(VENV)/lint.stamp $(VENV)/docs.stamp: $(VENV)/%.stamp: $(BIN)/uv pyproject.toml uv.lock
+	$(SYNC) --group $*
+	@touch $@
+
+# The real OpenID Connect server that integration tests run against. Without npm they are skipped, and say so.
+.PHONY: provider
+provider:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PROVIDER)/node_modules/stamp; fi
+
+$(PROVIDER)/node_modules/stamp: $(PROVIDER)/package-lock.json
+	npm ci --prefix $(PROVIDER) --no-audit --no-fund --loglevel=error
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .venv-lowest dist site build .coverage .coverage.* $(PROVIDER)/node_modules

@@ -1,0 +1,90 @@
+"""The `Authorization` header: reading the token out of it, and the challenge that answers it."""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from fastapi_logto.errors import (
+    AuthorizationFormatError,
+    AuthorizationMissingError,
+    AuthorizationTypeError,
+)
+
+__all__ = ["build_challenge", "parse_authorization"]
+
+# RFC 9110 section 11.2. `\Z`, because `$` would let a line feed at the end through.
+_TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)
+_LONGEST_READ: Final = 128 * 1024
+# RFC 6750 section 3: what a quoted value may hold; no quote, no backslash, nothing outside ASCII.
+_SAYABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
+_SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
+
+
+def parse_authorization(values: Sequence[str]) -> str:
+    """Give the bearer token of a request's `Authorization` headers.
+
+    The token itself is not looked at beyond its alphabet.
+
+    Args:
+        values: Every `Authorization` header of the request, in order.
+
+    Returns:
+        The token text.
+
+    Raises:
+        AuthorizationMissingError: No header, or an empty one.
+        AuthorizationFormatError: Several headers, not two parts, or not a token68.
+        AuthorizationTypeError: Two parts, but another scheme than Bearer.
+
+    References:
+        RFC 6750 section 2.1; RFC 9110 sections 11.1, 11.4 and 11.6.2.
+    """
+    if len(values) > 1:
+        # Two layers that each take another of two headers would disagree about who is calling.
+        raise AuthorizationFormatError(found=f"{len(values)} Authorization headers")
+    value = values[0].strip(" \t") if values else ""
+    if not value:
+        raise AuthorizationMissingError
+    scheme, _, rest = value.partition(" ")
+    token = rest.lstrip(" ")
+    if not token or " " in token:
+        raise AuthorizationFormatError(expected="two parts")
+    if scheme.lower() != "bearer":
+        raise AuthorizationTypeError
+    # A longer text is refused for its length, by whoever gets it: reading it would be work for nothing.
+    if len(token) <= _LONGEST_READ and not _TOKEN68.match(token):
+        raise AuthorizationFormatError(expected="characters of a token68")
+    return token
+
+
+def build_challenge(
+    *,
+    error: str | None = None,
+    description: str | None = None,
+    scopes: Collection[str] = (),
+) -> str:
+    """Give the value of `WWW-Authenticate` for a refused request.
+
+    What RFC 6750 has no characters for is left out: the answer's body says it all, and a
+    header that can't be encoded would turn a refusal into a 500.
+
+    Args:
+        error: `invalid_request`, `invalid_token` or `insufficient_scope`; `None` when the
+            request had no credentials at all, which must not be told an error.
+        description: Text for the developer.
+        scopes: Scopes that the resource asks for.
+
+    Returns:
+        The header's value, ASCII.
+
+    References:
+        RFC 6750 section 3; RFC 9110 section 11.6.1.
+    """
+    parameters: list[str] = []
+    if error is not None:
+        parameters.append(f'error="{error}"')
+    if description is not None and _SAYABLE.match(description):
+        parameters.append(f'error_description="{description}"')
+    if scopes and all(_SCOPE_TOKEN.match(scope) for scope in scopes):
+        parameters.append(f'scope="{" ".join(scopes)}"')
+    return f"Bearer {', '.join(parameters)}" if parameters else "Bearer"

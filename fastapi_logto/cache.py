@@ -1,0 +1,64 @@
+"""Verified tokens, remembered so that the same token is not verified again with each request."""
+
+from collections import OrderedDict
+from hashlib import sha256
+from typing import Generic, TypeVar
+
+__all__ = ["TokenCache", "build_digest"]
+
+ValueT = TypeVar("ValueT")
+
+
+def build_digest(token: str) -> bytes:
+    """Give what stands for a token in memory: its SHA-256, never the token itself.
+
+    Args:
+        token: The exact token text. Another text for the same signature is another token.
+
+    Returns:
+        32 bytes.
+    """
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+class TokenCache(Generic[ValueT]):
+    """A bounded store by digest; the least recently used entry goes first.
+
+    It only remembers: whoever takes an entry out checks the clock, the key and the policy again.
+    """
+
+    def __init__(self, *, size: int) -> None:
+        """Make an empty store.
+
+        Args:
+            size: How many entries it holds; 0 for none at all.
+        """
+        self._size = size
+        self._entries: OrderedDict[bytes, ValueT] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Count the entries."""
+        return len(self._entries)
+
+    def find(self, digest: bytes) -> ValueT | None:
+        """Give the entry of a digest, or `None`."""
+        entry = self._entries.get(digest)
+        if entry is not None:
+            try:
+                self._entries.move_to_end(digest)
+            except KeyError:  # pragma: no cover - another thread's loop dropped it just now
+                return None
+        return entry
+
+    def keep(self, digest: bytes, value: ValueT) -> None:
+        """Remember a value, and drop the least recently used one when there are too many."""
+        if self._size == 0:
+            return
+        self._entries[digest] = value
+        self._entries.move_to_end(digest)
+        while len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+
+    def drop(self, digest: bytes) -> None:
+        """Forget an entry, if it is there."""
+        self._entries.pop(digest, None)

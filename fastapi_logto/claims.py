@@ -1,0 +1,271 @@
+"""The claims of a verified access token: their shape, and the value that handlers get.
+
+`TokenClaims` is made only from a token that was verified. A handler that forgets `Depends` and
+declares `claims: TokenClaims` would otherwise have FastAPI build them from the request's body.
+"""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, NoReturn, Self, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from typing_extensions import TypeVar, override
+
+from fastapi_logto.errors import (
+    ClaimError,
+    MalformedTokenError,
+    quote,
+)
+from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
+
+__all__ = [
+    "Actor",
+    "ClaimsT",
+    "TokenClaims",
+    "build_claims",
+    "parse_claims",
+]
+
+ORGANIZATION_AUDIENCE: Final = "urn:logto:organization:"
+"""What the audience of an organization token begins with; the organization's id follows."""
+
+_VERIFIED: Final = object()
+"""The context without which no claims are made. Only this module passes it on."""
+
+NumericDate: TypeAlias = StrictInt | StrictFloat
+"""Seconds since the epoch; never a boolean or a text (RFC 7519 section 2)."""
+
+
+class FrozenDict(dict[str, Any]):
+    """A JSON object that can't be changed, so that one request can't change what the next one sees."""
+
+    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
+        raise TypeError("the claims of a verified token can't be changed")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse  # pyright: ignore[reportAssignmentType] - refuses every change
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    @override
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
+        return type(self), (dict(self),)
+
+
+def _freeze(value: JsonValue) -> Any:  # noqa: ANN401 - a tree of any JSON
+    if isinstance(value, dict):
+        return FrozenDict({name: _freeze(member) for name, member in value.items()})
+    if isinstance(value, list):
+        return tuple(_freeze(member) for member in value)
+    return value
+
+
+class _VerifiedModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _only_from_a_verified_token(
+        cls, data: object, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        if isinstance(data, cls):
+            # A value made earlier, on its way out: a route that returns its claims.
+            return data
+        if info.context is not _VERIFIED:
+            raise ValueError(
+                f"{cls.__name__} comes only from a verified token: declare it with Depends(auth) or "
+                "Depends(require_scopes(...)), or build it in a test with fastapi_logto.testing"
+            )
+        made = handler(data)
+        object.__setattr__(made, "__pydantic_extra__", FrozenDict(made.__pydantic_extra__ or {}))
+        return made
+
+    @property
+    @override
+    def model_fields_set(self) -> set[str]:
+        """The fields that the token had, as a set of the caller's own."""
+        return set(super().model_fields_set)
+
+
+class Actor(_VerifiedModel):
+    """Who acts on the subject's behalf (RFC 8693 section 4.1).
+
+    Attributes:
+        sub: The acting party.
+        act: The actor before that one, where a chain of them acted.
+    """
+
+    sub: StrictStr = Field(min_length=1)
+    act: "Actor | None" = None
+
+
+class TokenClaims(_VerifiedModel):
+    """The claims of an access token whose signature, issuer, audience and times were checked.
+
+    Claims keep their names of the wire; further ones, such as a tenant's custom claims, are in
+    `model_extra` and reachable as attributes. Nothing in it can be changed.
+
+    Attributes:
+        iss: Issuer, one of those accepted.
+        sub: Subject: the user, or for a machine its client id.
+        aud: Audience, as the token has it; see `audiences`.
+        exp: Expiry, seconds since the epoch.
+        iat: Time of issue, seconds since the epoch.
+        nbf: Not valid before, seconds since the epoch.
+        jti: The token's own id.
+        client_id: The application that the token was issued to.
+        scope: Scopes, separated by spaces; empty or absent where there are none; see `scopes`.
+        organization_id: The Logto organization that the token speaks for, from the claim of this
+            name or from the audience of an organization token.
+        act: Who acts on the subject's behalf; see `actor`.
+
+    References:
+        RFC 9068 section 2.2; RFC 7519 section 4.1.
+    """
+
+    iss: StrictStr
+    sub: StrictStr = Field(min_length=1)
+    aud: StrictStr | Annotated[tuple[StrictStr, ...], Field(min_length=1)]
+    exp: NumericDate
+    iat: NumericDate | None = None
+    nbf: NumericDate | None = None
+    jti: StrictStr | None = None
+    client_id: StrictStr | None = None
+    scope: StrictStr | None = None
+    organization_id: StrictStr | None = None
+    act: Actor | None = None
+
+    @property
+    def user_id(self) -> str:
+        """The subject: the Logto user's id; for a machine (see `is_machine`) its client id."""
+        return self.sub
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The granted scopes; empty when the token has none."""
+        # Split at the space alone: a scope may hold any other character, also a non-breaking space.
+        return frozenset(scope for scope in (self.scope or "").split(" ") if scope)
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        """The audience, one or several, as a set."""
+        return frozenset((self.aud,) if isinstance(self.aud, str) else self.aud)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the token expires, in UTC; `None` past the year 9999."""
+        return _as_datetime(self.exp)
+
+    @property
+    def issued_at(self) -> datetime | None:
+        """When the token was issued, in UTC; `None` when it does not say so or no calendar has it."""
+        return None if self.iat is None else _as_datetime(self.iat)
+
+    @property
+    def actor(self) -> Actor | None:
+        """Who acts on the subject's behalf; `None` when the subject acts itself."""
+        return self.act
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether the client acts for itself, without a user: Logto's machine-to-machine tokens."""
+        return self.sub == self.client_id
+
+    @override
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        # A claims set is personal data: a log line of a handler's arguments should not hold it.
+        return [("sub", self.sub), ("client_id", self.client_id)]
+
+
+ClaimsT = TypeVar("ClaimsT", bound=TokenClaims, default=TokenClaims)
+
+
+def _as_datetime(seconds: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[str]) -> ClaimsT:
+    """Give the claims that a payload holds. The payload's signature must have been verified before.
+
+    Issuer, audience and times are only looked at for their shape here; see `check_claims`.
+
+    Args:
+        payload: The JWS payload.
+        model: The class to make.
+        required: Names that must be there beside those the model requires.
+
+    Returns:
+        The claims, frozen.
+
+    Raises:
+        MalformedTokenError: The payload is not one strict JSON object.
+        ClaimError: A claim is missing or of the wrong shape.
+    """
+    try:
+        members = parse_object(payload)
+    except StrictJsonError as error:
+        raise MalformedTokenError(found=f"payload: {error}") from None
+    for name in required:
+        if members.get(name) is None:
+            raise ClaimError(
+                f"The token has no claim {name}, which an access token of Logto has; send the access token",
+                claim=name,
+                expected="a value",
+                found="nothing",
+            )
+    return build_claims(members, model=model)
+
+
+def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
+    """Give claims made of the members of a verified payload. Nothing but their shape is checked.
+
+    Args:
+        members: The payload's members.
+        model: The class to make.
+
+    Returns:
+        The claims, frozen.
+
+    Raises:
+        ClaimError: A claim is missing or of the wrong shape.
+    """
+    try:
+        return model.model_validate(_freeze(_with_organization(members)), context=_VERIFIED)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        claim = str(problem["loc"][0]) if problem["loc"] else None
+        found = "nothing" if problem["type"] == "missing" else quote(problem["input"])
+        raise ClaimError(claim=claim, expected=problem["type"], found=found) from None
+
+
+def _with_organization(members: JsonObject) -> JsonObject:
+    audience = members.get("aud")
+    if not isinstance(audience, str) or not audience.startswith(ORGANIZATION_AUDIENCE):
+        return members
+    organization_id = audience.removeprefix(ORGANIZATION_AUDIENCE)
+    # A tenant's script can set the claim but not the audience: two answers are no answer.
+    if members.get("organization_id", organization_id) != organization_id:
+        raise ClaimError(
+            claim="organization_id",
+            expected="the organization of the audience",
+            found=quote(members["organization_id"]),
+        )
+    return {**members, "organization_id": organization_id}

@@ -1,0 +1,338 @@
+"""Everything that can go wrong, as one tree.
+
+    LogtoError
+    ├── SettingsError                    a missing or bad setting, at start
+    ├── FetchError                       one document could not be fetched; internal to keys
+    └── RefusalError                     a request is refused: code, reason, status, message
+        ├── AuthorizationHeaderError     401, the header itself
+        │   ├── AuthorizationMissingError
+        │   ├── AuthorizationFormatError
+        │   └── AuthorizationTypeError
+        ├── InvalidTokenError            401, the token
+        │   ├── MalformedTokenError      TokenTooLargeError     AlgorithmError
+        │   ├── TokenTypeError           IdTokenError           OpaqueTokenError
+        │   ├── UnknownKeyError          SignatureError
+        │   └── IssuerError              AudienceError          ExpiredTokenError
+        │       ImmatureTokenError       ClaimError
+        ├── InsufficientScopeError       403, a good token without the permission
+        └── ProviderUnavailableError     503, nobody can say whether the token is good
+
+What the client may read is `code`, `reason` and `message`: they name our own settings and never
+anything that came in. `str(error)` is for the log: it adds the claim, what was expected and what
+was found, quoted and cut. None of them ever holds a token, a key or a secret.
+"""
+
+from collections.abc import Collection
+from typing import ClassVar, Final, Literal, TypeAlias
+
+__all__ = [
+    "AlgorithmError",
+    "AudienceError",
+    "AuthorizationFormatError",
+    "AuthorizationHeaderError",
+    "AuthorizationMissingError",
+    "AuthorizationTypeError",
+    "ClaimError",
+    "ErrorCode",
+    "ExpiredTokenError",
+    "FetchError",
+    "IdTokenError",
+    "ImmatureTokenError",
+    "InsufficientScopeError",
+    "InvalidTokenError",
+    "IssuerError",
+    "LogtoError",
+    "MalformedTokenError",
+    "OpaqueTokenError",
+    "ProviderUnavailableError",
+    "Reason",
+    "RefusalError",
+    "SettingsError",
+    "SignatureError",
+    "TokenTooLargeError",
+    "TokenTypeError",
+    "UnknownKeyError",
+    "quote",
+]
+
+ErrorCode: TypeAlias = Literal[
+    "auth.authorization_header_missing",
+    "auth.authorization_token_invalid_format",
+    "auth.authorization_token_type_not_supported",
+    "invalid_token",
+    "insufficient_scope",
+    "provider_unavailable",
+]
+"""What a client switches on. The first three are the codes of Logto's own guides."""
+
+Reason: TypeAlias = Literal[
+    "header_missing",
+    "header_format",
+    "header_type",
+    "malformed",
+    "too_large",
+    "algorithm",
+    "type",
+    "id_token",
+    "opaque_token",
+    "unknown_key",
+    "signature",
+    "issuer",
+    "audience",
+    "expired",
+    "not_yet_valid",
+    "claims",
+    "scope",
+    "provider_unavailable",
+]
+"""Why, one word finer than the code. Each is explained in the documentation's table of answers."""
+
+_QUOTED_LENGTH: Final = 80
+
+
+def quote(value: object) -> str:
+    """Quote a value that came from outside, cut at 80 characters, safe for any log.
+
+    Args:
+        value: Anything; its `repr` is taken, non-ASCII characters and controls escaped.
+
+    Returns:
+        ASCII text on one line.
+    """
+    text = ascii(value)
+    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "..."
+
+
+class LogtoError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class SettingsError(LogtoError, ValueError):
+    """A setting is missing or bad. The message names the variable, what was found and a good example."""
+
+
+class FetchError(LogtoError):
+    """A document of the provider could not be had.
+
+    Attributes:
+        status: The HTTP status that came instead of 200; `None` when no answer came.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status: int | None = status
+
+
+class RefusalError(LogtoError):
+    """A request is refused.
+
+    Attributes:
+        code: Stable code of the answer.
+        reason: Stable finer reason.
+        status: HTTP status of the answer.
+        message: What the developer of the calling client can do. Names our settings at most.
+        claim: The claim or header member that did not fit, if it was one.
+        expected: What would have been right, quoted, for the log.
+        found: What came, quoted and cut, for the log.
+    """
+
+    code: ClassVar[ErrorCode]
+    reason: ClassVar[Reason]
+    status: ClassVar[int]
+    default_message: ClassVar[str]
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        claim: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+    ) -> None:
+        self.message: str = message or self.default_message
+        self.claim: str | None = claim
+        self.expected: str | None = expected
+        self.found: str | None = found
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        """Give the line for the log: reason, claim, expected, found."""
+        parts: list[str] = [self.reason]
+        if self.claim is not None:
+            parts.append(f"claim {self.claim}")
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        if self.found is not None:
+            parts.append(f"found {self.found}")
+        return f"{self.code}: " + ", ".join(parts)
+
+
+class AuthorizationHeaderError(RefusalError):
+    """The `Authorization` header carries no bearer token."""
+
+    status = 401
+
+
+class AuthorizationMissingError(AuthorizationHeaderError):
+    """There is no `Authorization` header, or an empty one."""
+
+    code = "auth.authorization_header_missing"
+    reason = "header_missing"
+    default_message = "Send the access token in the header: Authorization: Bearer <access token>"
+
+
+class AuthorizationFormatError(AuthorizationHeaderError):
+    """The header has not exactly two parts, comes several times, or its token is no token68 (RFC 9110 11.2)."""
+
+    code = "auth.authorization_token_invalid_format"
+    reason = "header_format"
+    default_message = "Send one header of exactly two parts: Authorization: Bearer <access token>"
+
+
+class AuthorizationTypeError(AuthorizationHeaderError):
+    """The header names another scheme than Bearer."""
+
+    code = "auth.authorization_token_type_not_supported"
+    reason = "header_type"
+    default_message = "Only the Bearer scheme is supported: Authorization: Bearer <access token>"
+
+
+class InvalidTokenError(RefusalError):
+    """The token is not one that this API accepts (RFC 6750 section 3.1)."""
+
+    code = "invalid_token"
+    status = 401
+
+
+class MalformedTokenError(InvalidTokenError):
+    """The token is not a strict compact JWS (RFC 7515 section 7.1) of JSON objects."""
+
+    reason = "malformed"
+    default_message = "The token is not a well-formed access token; send it exactly as Logto issued it"
+
+
+class TokenTooLargeError(InvalidTokenError):
+    """The token is longer than `max_token_bytes`."""
+
+    reason = "too_large"
+    default_message = "The token is larger than this API accepts; put fewer custom claims into it"
+
+
+class AlgorithmError(InvalidTokenError):
+    """The header names an algorithm that is not on our list, or that its key does not allow."""
+
+    reason = "algorithm"
+    default_message = "The token is signed with an algorithm that this API does not accept"
+
+
+class TokenTypeError(InvalidTokenError):
+    """The header's `typ` is not that of an access token (RFC 9068 section 2.1)."""
+
+    reason = "type"
+    default_message = "The token is not an access token: its header must have typ at+jwt"
+
+
+class IdTokenError(InvalidTokenError):
+    """The token looks like an ID token. It tells a client who signed in, and opens no API."""
+
+    reason = "id_token"
+    default_message = "This looks like an ID token; send the access token instead"
+
+
+class OpaqueTokenError(InvalidTokenError):
+    """The token is opaque: Logto issues such when no resource was asked for."""
+
+    reason = "opaque_token"
+    default_message = (
+        "This is an opaque token, which Logto issues when no resource is asked for; "
+        "ask for the resource of this API when requesting the token"
+    )
+
+
+class UnknownKeyError(InvalidTokenError):
+    """No key of the provider's key set fits the token's header."""
+
+    reason = "unknown_key"
+    default_message = (
+        "The token is signed with a key that the issuer of this API does not publish; get a new token from this issuer"
+    )
+
+
+class SignatureError(InvalidTokenError):
+    """The signature is not the key's over this token."""
+
+    reason = "signature"
+    default_message = "The signature of the token does not hold; send it exactly as Logto issued it"
+
+
+class IssuerError(InvalidTokenError):
+    """The token was issued by another issuer than those accepted."""
+
+    reason = "issuer"
+    default_message = "The token was issued by another issuer than this API accepts"
+
+
+class AudienceError(InvalidTokenError):
+    """The token was issued for another API."""
+
+    reason = "audience"
+    default_message = "The token was issued for another API"
+
+
+class ExpiredTokenError(InvalidTokenError):
+    """The token's `exp` has passed."""
+
+    reason = "expired"
+    default_message = "The token has expired; refresh it or sign in again"
+
+
+class ImmatureTokenError(InvalidTokenError):
+    """The token's `nbf` or `iat` lies ahead."""
+
+    reason = "not_yet_valid"
+    default_message = "The token is not valid yet; check the clocks of the issuer and of this API"
+
+
+class ClaimError(InvalidTokenError):
+    """A claim is missing or of the wrong shape."""
+
+    reason = "claims"
+    default_message = "A claim of the token is missing or malformed"
+
+
+class InsufficientScopeError(RefusalError):
+    """The token is good but lacks scopes (RFC 6750 section 3.1).
+
+    Attributes:
+        scopes: Every scope that the route asks for.
+        missing: Those that the token lacks; for any-of all of them.
+    """
+
+    code = "insufficient_scope"
+    reason = "scope"
+    status = 403
+    default_message = "The token lacks a scope"
+
+    def __init__(
+        self, message: str, *, scopes: Collection[str], missing: Collection[str], found: str | None = None
+    ) -> None:
+        super().__init__(message, claim="scope", expected=quote(" ".join(scopes)), found=found)
+        self.scopes: tuple[str, ...] = tuple(scopes)
+        self.missing: tuple[str, ...] = tuple(missing)
+
+
+class ProviderUnavailableError(RefusalError):
+    """The provider's keys are not held and can't be fetched now, or too many verifications wait.
+
+    Attributes:
+        retry_after_seconds: Whole seconds after which a retry makes sense.
+    """
+
+    code = "provider_unavailable"
+    reason = "provider_unavailable"
+    status = 503
+    default_message = "The identity provider can't be reached, so the token can't be checked now; try again later"
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1, found: str | None = None) -> None:
+        super().__init__(message, found=found)
+        self.retry_after_seconds: int = retry_after_seconds

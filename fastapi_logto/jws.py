@@ -1,0 +1,202 @@
+"""Compact JWS: from token text to a payload that a signature vouches for.
+
+Everything that is decided before the signature holds is decided here, from the header and the
+shape of the token alone. The payload stays bytes until `verify_signature` has returned them.
+"""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from joserfc.jwk import Key as JoseKey
+from joserfc.jws import JWSRegistry
+
+from fastapi_logto.errors import (
+    AlgorithmError,
+    IdTokenError,
+    MalformedTokenError,
+    OpaqueTokenError,
+    SignatureError,
+    TokenTooLargeError,
+    TokenTypeError,
+    quote,
+)
+from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
+
+__all__ = ["UnverifiedJws", "check_size", "parse_unverified", "verify_signature"]
+
+_OPAQUE: Final = re.compile(r"[A-Za-z0-9_-]{20,128}\Z", re.ASCII)
+_MAX_KID_LENGTH: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnverifiedJws:
+    """A token whose shape and header are good. Its signature is unchecked: anybody can make one.
+
+    Attributes:
+        alg: Algorithm that the header names, one of those allowed.
+        kid: Key ID that the header names; `None` when it names none.
+        typ: The header's `typ`; `None` when it has none.
+        signing_input: What the signature is over, ASCII bytes.
+        payload: The decoded payload.
+        signature: The decoded signature.
+    """
+
+    alg: str
+    kid: str | None
+    typ: str | None
+    signing_input: bytes
+    payload: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        """Show the header alone: the rest is the token."""
+        return f"UnverifiedJws(alg={self.alg!r}, kid={quote(self.kid)}, typ={quote(self.typ)})"
+
+
+def check_size(token: str, *, max_bytes: int) -> None:
+    """Check that a token is short enough to be looked at.
+
+    Args:
+        token: The token text.
+        max_bytes: Longest token to accept.
+
+    Raises:
+        TokenTooLargeError: It is longer.
+    """
+    if len(token) > max_bytes:
+        raise TokenTooLargeError(expected=f"at most {max_bytes} bytes", found=f"{len(token)} bytes")
+
+
+def parse_unverified(token: str, *, algorithms: Collection[str], token_types: Collection[str]) -> UnverifiedJws:
+    """Give the parts of a token after checking its shape and header; for its size see `check_size`.
+
+    No key is sought and no signature checked.
+
+    Args:
+        token: The token text.
+        algorithms: Values of `alg` to accept.
+        token_types: Values of `typ` to accept, in lower case and without `application/`;
+            `absent` accepts a header without one.
+
+    Returns:
+        The parts, not verified.
+
+    Raises:
+        OpaqueTokenError: The token has the shape of Logto's opaque tokens.
+        MalformedTokenError: The token is no strict compact JWS, or has `crit` or `b64`.
+        AlgorithmError: `alg` is not accepted.
+        IdTokenError: The header has no `typ`, as an ID token of Logto.
+        TokenTypeError: `typ` is that of another kind of token.
+
+    References:
+        RFC 7515 sections 4.1.11, 5.2 and 7.1; RFC 7797 section 7; RFC 8725 sections 3.1 and 3.11;
+        RFC 9068 section 4.
+    """
+    segments = token.split(".", 5)
+    if len(segments) != 3:
+        raise _build_shape_error(token, len(segments))
+    header = _parse_header(_decode(segments[0], "header"))
+    alg = _check_algorithm(header, algorithms)
+    typ = _check_type(header, token_types)
+    kid = header.get("kid")
+    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= _MAX_KID_LENGTH):
+        raise MalformedTokenError(claim="kid", expected="a text of 1 to 256 characters", found=quote(kid))
+    payload, signature = _decode(segments[1], "payload"), _decode(segments[2], "signature")
+    signing_input = f"{segments[0]}.{segments[1]}".encode("ascii")
+    return UnverifiedJws(alg=alg, kid=kid, typ=typ, signing_input=signing_input, payload=payload, signature=signature)
+
+
+def verify_signature(unverified: UnverifiedJws, key: JoseKey) -> bytes:
+    """Verify the signature with one key and give the payload, trusted from here on.
+
+    The caller has made sure that the key may be used with this algorithm (`keys.PublicKey`).
+    A claim of the payload is not looked at.
+
+    Args:
+        unverified: The token's parts.
+        key: The public key.
+
+    Returns:
+        The payload, exactly as signed.
+
+    Raises:
+        SignatureError: The signature does not hold.
+
+    References:
+        RFC 7515 section 5.2; RFC 7518 sections 3.3 to 3.5.
+    """
+    model = JWSRegistry.algorithms[unverified.alg]
+    try:
+        model.check_key(key)
+        is_good = model.verify(unverified.signing_input, unverified.signature, key)
+    except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: any surprise is a bad token, never a 500
+        raise SignatureError(found=type(error).__name__) from None
+    if not is_good:
+        raise SignatureError
+    return unverified.payload
+
+
+def _build_shape_error(token: str, count: int) -> MalformedTokenError | OpaqueTokenError:
+    if count == 1 and _OPAQUE.match(token):
+        return OpaqueTokenError()
+    found = f"{count} segments" if count <= 5 else "more than five segments"
+    return MalformedTokenError(expected="three segments", found=found)
+
+
+def _decode(segment: str, name: str) -> bytes:
+    # The decoder skips what it does not know, takes `+` and `/` too, and ignores unused bits: several
+    # texts would decode alike. So only the one text that the bytes encode to is taken.
+    try:
+        data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError:
+        data = b""
+    if not data or urlsafe_b64encode(data).rstrip(b"=") != segment.encode("utf-8", "replace"):
+        raise MalformedTokenError(expected=f"a {name} in base64url without padding (RFC 7515 section 2)")
+    return data
+
+
+def _parse_header(data: bytes) -> JsonObject:
+    try:
+        header = parse_object(data)
+    except StrictJsonError as error:
+        raise MalformedTokenError(found=f"header: {error}") from None
+    # We understand no extension that a token could mark as critical, and the payload is always
+    # base64url: a header that says otherwise is not one that we can take as understood.
+    for name in ("crit", "b64"):
+        if name in header:
+            raise MalformedTokenError(claim=name, expected="no such header member", found=quote(header[name]))
+    return header
+
+
+def _check_algorithm(header: JsonObject, algorithms: Collection[str]) -> str:
+    alg = header.get("alg")
+    if not isinstance(alg, str) or alg not in algorithms:
+        raise AlgorithmError(
+            f"The token is signed with an algorithm that this API does not accept; it accepts {', '.join(algorithms)}",
+            claim="alg",
+            expected=" or ".join(algorithms),
+            found=quote(alg),
+        )
+    return alg
+
+
+def _check_type(header: JsonObject, token_types: Collection[str]) -> str | None:
+    typ = header.get("typ")
+    if typ is None:
+        if "absent" in token_types and "typ" not in header:
+            return None
+        raise IdTokenError(
+            "The token's header has no typ: this looks like an ID token, which tells a client who signed in and "
+            "opens no API; send the access token of the same answer",
+            claim="typ",
+            expected=" or ".join(token_types),
+            found="nothing",
+        )
+    # RFC 7515 section 4.1.9: compared without case, "application/" may be left out.
+    name = typ.lower().removeprefix("application/") if isinstance(typ, str) else ""
+    if name not in token_types:
+        raise TokenTypeError(claim="typ", expected=" or ".join(token_types), found=quote(typ))
+    return name

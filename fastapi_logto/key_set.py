@@ -1,0 +1,152 @@
+"""The provider's key set as a value: which of its keys are usable, and which one a token means.
+
+Built whole, replaced whole, never edited.
+"""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from joserfc.jwk import Key as JoseKey
+from joserfc.jwk import RSAKey, import_key
+
+from fastapi_logto.errors import FetchError
+from fastapi_logto.strict_json import JsonObject, JsonValue
+
+__all__ = ["KeySet", "PublicKey", "parse_key_set"]
+
+logger = logging.getLogger("fastapi_logto")
+
+MAX_KEYS: Final = 100
+MAX_KEYS_TRIED: Final = 4
+_MAX_KID_LENGTH: Final = 256
+_RSA_BITS: Final = range(2048, 8192 + 1)
+_RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_CURVE_ALGORITHMS: Final = {
+    "P-256": frozenset({"ES256"}),
+    "P-384": frozenset({"ES384"}),
+    "P-521": frozenset({"ES512"}),
+    "Ed25519": frozenset({"EdDSA", "Ed25519"}),
+}
+_KEY_TYPES: Final = frozenset({"EC", "RSA", "OKP"})
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """A key that may verify signatures.
+
+    Attributes:
+        kid: Key ID; `None` where the key set gives none.
+        algorithms: The algorithms that it may be used with: ours, narrowed by its type, curve and `alg`.
+        thumbprint: RFC 7638 thumbprint, the same for the same key in another document.
+        jose: The key for the JOSE engine.
+    """
+
+    kid: str | None
+    algorithms: frozenset[str]
+    thumbprint: str
+    jose: JoseKey = field(repr=False, compare=False)
+
+
+class KeySet:
+    """The usable keys of one JWK set document."""
+
+    def __init__(self, keys: Sequence[PublicKey]) -> None:
+        """Index the keys.
+
+        Args:
+            keys: The usable keys, in the document's order.
+        """
+        self.keys: tuple[PublicKey, ...] = tuple(keys)
+        self._held = frozenset(self.keys)
+
+    def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
+        """Give the keys that a token header can mean.
+
+        Args:
+            kid: Key ID from the header; `None` matches only where exactly one key fits `alg`.
+            alg: Algorithm from the header, one of those accepted.
+
+        Returns:
+            The keys, four at most; none when none fits.
+        """
+        fitting = [key for key in self.keys if alg in key.algorithms]
+        if kid is None:
+            return tuple(fitting) if len(fitting) == 1 else ()
+        return tuple(key for key in fitting if key.kid == kid)[:MAX_KEYS_TRIED]
+
+    def holds(self, key: PublicKey) -> bool:
+        """Say whether this very key, with its `kid` and algorithms, is in the set."""
+        return key in self._held
+
+
+def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySet:
+    """Give the usable keys of a JWK set. Each key stands alone: a bad one is skipped.
+
+    Args:
+        document: The JWK set.
+        algorithms: Algorithms that we accept.
+
+    Returns:
+        The key set, with at least one key.
+
+    Raises:
+        FetchError: There is no list of keys, or none of its first hundred is usable.
+
+    References:
+        RFC 7517 sections 4 and 5; RFC 7518 section 6; RFC 8725 section 3.5.
+    """
+    entries = document.get("keys")
+    if not isinstance(entries, list):
+        raise FetchError("key set: expected a list named keys")
+    keys: list[PublicKey] = []
+    # Logto publishes three at most. Importing thousands would be work that a stranger chose for us.
+    for position, entry in enumerate(entries[:MAX_KEYS]):
+        try:
+            keys.append(_parse_key(entry, algorithms=algorithms))
+        except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: KeyError, TypeError, binascii.Error and more
+            detail = str(error) if type(error) is ValueError else type(error).__name__
+            logger.debug("key set: skipped key %d: %s", position, detail)
+    if not keys:
+        raise FetchError(f"key set: none of its {len(entries)} keys is usable with {', '.join(algorithms)}")
+    return KeySet(keys)
+
+
+def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
+    if not isinstance(entry, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for a bad key
+    kty, kid = entry.get("kty"), entry.get("kid")
+    if not isinstance(kty, str) or kty not in _KEY_TYPES:
+        raise ValueError("its kty is not EC, RSA or OKP")
+    if _PRIVATE_MEMBERS & entry.keys():
+        # Whoever publishes a private key has lost it.
+        raise ValueError("it has private members")
+    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= _MAX_KID_LENGTH):
+        raise ValueError("its kid is not a text of 1 to 256 characters")
+    if entry.get("use", "sig") != "sig":
+        raise ValueError("its use is not sig")
+    operations = entry.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        raise ValueError("its key_ops have no verify")
+    # Only what the key itself is made of goes to the engine: its own idea of `use`, `alg` and the like stays out.
+    material = {name: entry[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in entry}
+    jose = import_key(material)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - it checks for itself
+    usable = _fitting_algorithms(jose) & frozenset(algorithms)
+    if "alg" in entry:
+        usable &= {str(entry["alg"])}
+    if not usable:
+        raise ValueError("its type, curve and alg fit no accepted algorithm")
+    return PublicKey(kid=kid, algorithms=usable, thumbprint=jose.thumbprint(), jose=jose)
+
+
+def _fitting_algorithms(key: JoseKey) -> frozenset[str]:
+    if not isinstance(key, RSAKey):
+        return _CURVE_ALGORITHMS.get(str(key.get("crv")), frozenset())
+    numbers = key.public_key.public_numbers()
+    if numbers.n.bit_length() not in _RSA_BITS:
+        raise ValueError(f"{numbers.n.bit_length()} bits, expected 2048 to 8192")
+    if numbers.e < 3 or numbers.e % 2 == 0:
+        raise ValueError("its exponent is not an odd number from 3")
+    return _RSA_ALGORITHMS

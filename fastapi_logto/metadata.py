@@ -1,0 +1,106 @@
+"""The provider's discovery document: where its key set is, checked to be this provider's own."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi_logto.errors import FetchError, quote
+from fastapi_logto.transport import Transport
+
+__all__ = ["MetadataSource", "ProviderMetadata"]
+
+MAX_AGE_SECONDS: Final = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderMetadata:
+    """What we need of a discovery document.
+
+    Attributes:
+        issuer: The issuer it names, one of those accepted.
+        jwks_uri: Where the key set is.
+    """
+
+    issuer: str
+    jwks_uri: str
+
+
+class MetadataSource:
+    """Fetches the discovery document and keeps it for a day."""
+
+    def __init__(
+        self,
+        *,
+        fetch_base: str,
+        issuers: Collection[str],
+        allowed_jwks_origins: Collection[str],
+        transport: Transport,
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Remember where to look. Fetches nothing.
+
+        Args:
+            fetch_base: URL below which `/oidc/.well-known/openid-configuration` is.
+            issuers: Issuers that the document may name.
+            allowed_jwks_origins: Origins besides that of `fetch_base` where the key set may be.
+            transport: What fetches.
+            monotonic: The clock for the document's age, in seconds.
+        """
+        self._url = f"{fetch_base}/oidc/.well-known/openid-configuration"
+        self._issuers = issuers
+        self._origins = {_origin(fetch_base), *map(_origin, allowed_jwks_origins)}
+        self._transport = transport
+        self._monotonic = monotonic
+        self._held: ProviderMetadata | None = None
+        self._fetched_at = 0.0
+
+    async def find(self) -> ProviderMetadata:
+        """Give the document from memory, or fetch it when it is older than a day.
+
+        Returns:
+            The checked document.
+
+        Raises:
+            FetchError: It can't be fetched, or is not this provider's.
+
+        References:
+            OpenID Connect Discovery 1.0 section 4.3.
+        """
+        if self._held is None or self._monotonic() - self._fetched_at >= MAX_AGE_SECONDS:
+            self._held = await self._fetch()
+            self._fetched_at = self._monotonic()
+        return self._held
+
+    def forget(self) -> None:
+        """Have the next `find` fetch: the place that the document named turned out to be gone."""
+        self._held = None
+
+    async def _fetch(self) -> ProviderMetadata:
+        document = await self._transport.fetch_json(self._url)
+        issuer, jwks_uri = document.get("issuer"), document.get("jwks_uri")
+        if not isinstance(issuer, str) or issuer not in self._issuers:
+            raise FetchError(
+                f"{self._url}: expected the issuer {' or '.join(sorted(self._issuers))}, found {quote(issuer)}; "
+                "correct LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to where "
+                "the issuer is reached from here"
+            )
+        if not isinstance(jwks_uri, str) or _origin(jwks_uri) not in self._origins:
+            raise FetchError(
+                f"{self._url}: expected a jwks_uri at {' or '.join(sorted(self._origins))}, found {quote(jwks_uri)}; "
+                "behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto, or list the origin in "
+                "LOGTO_ALLOWED_JWKS_ORIGINS"
+            )
+        return ProviderMetadata(issuer=issuer, jwks_uri=jwks_uri)
+
+
+def _origin(url: str) -> str:
+    """Give scheme, host and port in one form (RFC 6454 section 4); an empty text for what is no such URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    except ValueError:
+        return ""
+    if parts.username is not None or not parts.hostname or port is None:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}:{port}"

@@ -1,0 +1,296 @@
+"""What the application is told about its Logto tenant, checked once, at the start.
+
+A check that depends on a setting is never off because the setting is missing: without an endpoint
+or an audience there is no `LogtoSettings` at all.
+"""
+
+import json
+import os
+from collections.abc import Collection
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self, TypeAlias, TypedDict, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Unpack
+
+from fastapi_logto.errors import SettingsError, quote
+
+__all__ = ["Algorithm", "LogtoSettings", "SettingsArguments", "TokenType"]
+
+Algorithm: TypeAlias = Literal[
+    "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"
+]
+"""The signature algorithms there are to choose from: asymmetric ones only (RFC 8725 section 3.1)."""
+
+TokenType: TypeAlias = Literal["at+jwt", "JWT", "absent"]
+"""What a token's `typ` may say; `absent` admits a header without one."""
+
+_PREFIX: Final = "LOGTO_"
+
+
+def _check_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("expected a URL") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_good:
+        raise ValueError("expected a URL that begins with https://")
+    if parts.username is not None or parts.query or parts.fragment or not value.isascii() or not value.isprintable():
+        raise ValueError("expected a URL without credentials, query, fragment or special characters")
+    if " " in value:
+        raise ValueError("expected a URL without spaces")
+    return value
+
+
+def _normalise_endpoint(value: str) -> str:
+    return _check_url(value.strip().rstrip("/").removesuffix("/oidc").rstrip("/"))
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _has_entries(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or not all(value.strip() for value in values):
+        raise ValueError("expected at least one entry, none of them empty")
+    return values
+
+
+_Endpoint: TypeAlias = Annotated[str, AfterValidator(_normalise_endpoint)]
+_Url: TypeAlias = Annotated[str, AfterValidator(_check_url)]
+_Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)]
+
+
+class SettingsArguments(TypedDict, total=False):
+    """The keyword arguments that `LogtoSettings` and `LogtoAuth` share; see `LogtoSettings` for each."""
+
+    endpoint: str
+    audience: str | Collection[str]
+    issuers: str | Collection[str]
+    fetch_endpoint: str | None
+    allow_http: bool
+    allowed_jwks_origins: str | Collection[str]
+    algorithms: Algorithm | Collection[Algorithm]
+    token_types: TokenType | Collection[TokenType]
+    required_claims: str | Collection[str]
+    leeway_seconds: float
+    max_token_bytes: int
+    keys_ttl_seconds: float
+    keys_cooldown_seconds: float
+    keys_max_stale_seconds: float
+    fetch_timeout_seconds: float
+    token_cache_size: int
+    verification_threads: int
+    max_waiting_verifications: int
+    swagger_client_id: str | None
+
+
+class LogtoSettings(BaseModel):
+    """The settings of one Logto tenant and of the API that it protects.
+
+    Every field can be given as an argument, or as the environment variable `LOGTO_<FIELD>` through
+    `from_environment`. Arguments never mix with the environment: else a variable that was meant for
+    one tenant would widen another.
+
+    Raises:
+        SettingsError: A field is missing, bad or unknown; one error names all of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+    endpoint: _Endpoint = Field(
+        description="URL of the tenant. With or without a trailing slash, or `/oidc` at its end, means the same.",
+        examples=["https://tenant-id.logto.app"],
+    )
+    audience: _Texts = Field(
+        description="The API's resource indicator in Logto, to the letter; several where the API has several.",
+        examples=["https://api.example.com"],
+    )
+    issuers: Annotated[tuple[_Url, ...], BeforeValidator(_one_or_several)] = Field(
+        default=(),
+        description="Further issuers to accept, such as a custom domain of the same tenant, each with its `/oidc`.",
+        examples=["https://auth.example.com/oidc"],
+    )
+    fetch_endpoint: _Endpoint | None = Field(
+        default=None,
+        description="Where to fetch from, when that differs from `endpoint`: inside a container network, say.",
+        examples=["http://logto:3001"],
+    )
+    allow_http: bool = Field(
+        default=False,
+        description="Allow to fetch keys over plain http from another host than this one.",
+        examples=["true"],
+    )
+    allowed_jwks_origins: Annotated[tuple[_Url, ...], BeforeValidator(_one_or_several)] = Field(
+        default=(),
+        description="Origins, besides the one fetched from, where the key set may lie.",
+        examples=["https://keys.example.com"],
+    )
+    algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_one_or_several), Field(min_length=1)] = Field(
+        default=("ES384", "RS256"),
+        description="Signature algorithms to accept. The token never decides this.",
+        examples=["ES384,RS256"],
+    )
+    token_types: Annotated[tuple[TokenType, ...], BeforeValidator(_one_or_several), Field(min_length=1)] = Field(
+        default=("at+jwt",),
+        description="What the token header's `typ` may be; older Logto needs `JWT` or `absent` too.",
+        examples=["at+jwt,JWT"],
+    )
+    required_claims: Annotated[tuple[str, ...], BeforeValidator(_one_or_several)] = Field(
+        default=("client_id", "iat", "jti"),
+        description="Claims that must be there besides `iss`, `aud`, `sub` and `exp`, which always must.",
+        examples=["client_id,iat,jti"],
+    )
+    leeway_seconds: float = Field(
+        default=10, ge=0, le=60, description="How far two clocks may differ, 0 to 60.", examples=["10"]
+    )
+    max_token_bytes: int = Field(
+        default=16 * 1024, ge=1024, le=128 * 1024, description="Longest token accepted, in bytes.", examples=["16384"]
+    )
+    keys_ttl_seconds: float = Field(
+        default=300, ge=1, le=86_400, description="Age at which the key set is fetched anew.", examples=["300"]
+    )
+    keys_cooldown_seconds: float = Field(
+        default=30, ge=1, le=3600, description="Shortest time between two fetches for unknown keys.", examples=["30"]
+    )
+    keys_max_stale_seconds: float = Field(
+        default=3600,
+        ge=0,
+        le=604_800,
+        description="How long past its age a key set serves while the provider is away; 0 for not at all.",
+        examples=["3600"],
+    )
+    fetch_timeout_seconds: float = Field(
+        default=5, gt=0, le=60, description="Deadline for one whole document.", examples=["5"]
+    )
+    token_cache_size: int = Field(
+        default=10_000, ge=0, le=10_000_000, description="Verified tokens to remember; 0 for none.", examples=["10000"]
+    )
+    verification_threads: int = Field(
+        default=4, ge=1, le=64, description="Threads that check slow signatures.", examples=["4"]
+    )
+    max_waiting_verifications: int = Field(
+        default=400, ge=1, le=100_000, description="Signature checks that may wait; more answer 503.", examples=["400"]
+    )
+    swagger_client_id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Client id of the single-page application that Swagger UI signs in with.",
+        examples=["an application's id"],
+    )
+
+    def __init__(self, **arguments: Unpack[SettingsArguments]) -> None:
+        """Check the arguments. Reads no environment.
+
+        Args:
+            **arguments: The fields of this model; `endpoint` and `audience` are required.
+        """
+        try:
+            super().__init__(**arguments)
+        except ValidationError as error:
+            raise _build_error(error) from None
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        for url in (self.fetch_base, *self.allowed_jwks_origins):
+            if not self.allow_http and not _is_fetchable(url):
+                raise ValueError(
+                    "expected https, or http on a loopback address only; plain http would let anyone on the way "
+                    "replace the keys (LOGTO_ALLOW_HTTP=true allows it inside a closed network)"
+                )
+        return self
+
+    @classmethod
+    def from_environment(cls, *, env_file: str | Path | None = None) -> Self:
+        """Read the settings from `LOGTO_…` environment variables.
+
+        Lists are written with commas or as a JSON list. An empty variable counts as not set.
+
+        Args:
+            env_file: A `.env` file to read too, where it exists; the environment goes before it.
+                Of its other variables nothing is taken.
+
+        Returns:
+            The settings.
+
+        Raises:
+            SettingsError: A variable is missing or bad.
+        """
+        values: dict[str, str | None] = {}
+        if env_file is not None:
+            from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is asked for
+
+            values.update(dotenv_values(env_file, interpolate=False))
+        values.update(os.environ)
+        arguments: dict[str, object] = {}
+        for name, field in cls.model_fields.items():
+            text = (values.get(_PREFIX + name.upper()) or "").strip()
+            if text:
+                arguments[name] = _split(text) if get_origin(field.annotation) is tuple else text
+        return cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
+
+    @property
+    def issuer(self) -> str:
+        """The tenant's own issuer: its endpoint with `/oidc`."""
+        return f"{self.endpoint}/oidc"
+
+    @property
+    def accepted_issuers(self) -> frozenset[str]:
+        """Every issuer that a token may name."""
+        return frozenset((self.issuer, *self.issuers))
+
+    @property
+    def fetch_base(self) -> str:
+        """The URL that discovery is fetched below."""
+        return self.fetch_endpoint or self.endpoint
+
+
+def _is_fetchable(url: str) -> bool:
+    """Say whether keys may be fetched from a URL without `allow_http`: https, or http on loopback."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _split(text: str) -> object:
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _build_error(error: ValidationError) -> SettingsError:
+    lines: list[str] = []
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else "endpoint"
+        field = LogtoSettings.model_fields.get(name)
+        if field is None:
+            lines.append(f"{name}: there is no such setting")
+            continue
+        variable = _PREFIX + name.upper()
+        if problem["type"] == "missing":
+            expected, found = f"{name} is required", "nothing"
+        else:
+            expected = problem["msg"].removeprefix("Value error, ")
+            found = _describe(problem["input"]) if problem["loc"] else "plain http"
+        example = (field.examples or [""])[0]
+        lines.append(f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={example}")
+    return SettingsError("\n".join(lines))
+
+
+def _describe(value: object) -> str:
+    # A URL may carry credentials before its @ and in its query: neither is for a terminal or a log.
+    if isinstance(value, str) and any(sign in value for sign in "@?#"):
+        return f"a text of {len(value)} characters, not shown because it may hold credentials"
+    return quote(value)

@@ -1,0 +1,73 @@
+"""Where signatures are checked: beside the event loop when that takes long, with bounded waiting."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import Final
+
+from fastapi_logto.errors import ProviderUnavailableError, SignatureError
+from fastapi_logto.jws import UnverifiedJws, verify_signature
+from fastapi_logto.key_set import PublicKey
+
+__all__ = ["SignatureWorkers"]
+
+# P-256 with its own assembly, and RSA with its small public exponent, take less than a hand-over to
+# a thread costs; Ed25519 about as much. P-384 and P-521 take half a millisecond and more.
+_SLOW_ALGORITHMS: Final = frozenset({"ES384", "ES512"})
+
+
+class SignatureWorkers:
+    """Checks signatures, the slow ones in threads of its own.
+
+    The threads are not the loop's default ones: these are shared with the application, and a flood
+    of forged tokens would keep its files and its name lookups waiting.
+    """
+
+    def __init__(self, *, threads: int, max_waiting: int) -> None:
+        """Remember the bounds. Threads start with the first slow signature.
+
+        Args:
+            threads: How many signatures are checked at a time.
+            max_waiting: How many may wait or run before more are refused.
+        """
+        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="fastapi_logto")
+        # A semaphore and no counter: loops of several threads may share these workers.
+        self._places = BoundedSemaphore(max_waiting)
+
+    async def verify(self, unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[bytes, PublicKey]:
+        """Verify a signature with the first of some keys that fits.
+
+        Args:
+            unverified: The token's parts.
+            keys: Keys that its header can mean, one at least.
+
+        Returns:
+            The payload, trusted from here on, and the key that vouches for it.
+
+        Raises:
+            SignatureError: It holds with none of the keys.
+            ProviderUnavailableError: Too many signatures wait already.
+        """
+        if unverified.alg not in _SLOW_ALGORITHMS:
+            # A turn for the others: a row of new tokens must not hold the loop.
+            await asyncio.sleep(0)
+            return _verify_with_any(unverified, keys)
+        if not self._places.acquire(blocking=False):
+            raise ProviderUnavailableError(
+                "More tokens wait to be checked than this API has room for; try again later", found="no place left"
+            )
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, _verify_with_any, unverified, keys)
+        finally:
+            self._places.release()
+
+
+def _verify_with_any(unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[bytes, PublicKey]:
+    for key in keys[:-1]:
+        try:
+            return verify_signature(unverified, key.jose), key
+        except SignatureError:
+            continue
+    return verify_signature(unverified, keys[-1].jose), keys[-1]

@@ -1,0 +1,151 @@
+"""From token text to checked claims: the walk that every token takes. Knows nothing of FastAPI."""
+
+from dataclasses import dataclass
+from typing import Generic
+
+from fastapi_logto.cache import TokenCache, build_digest
+from fastapi_logto.checks import check_claims
+from fastapi_logto.claims import ClaimsT, TokenClaims, parse_claims
+from fastapi_logto.clock import Clock
+from fastapi_logto.errors import InvalidTokenError, OpaqueTokenError
+from fastapi_logto.jws import check_size, parse_unverified
+from fastapi_logto.key_set import PublicKey
+from fastapi_logto.keys import KeySource
+from fastapi_logto.metadata import MetadataSource
+from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.signatures import SignatureWorkers
+from fastapi_logto.transport import Transport
+
+__all__ = ["TokenVerifier", "build_key_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified(Generic[ClaimsT]):
+    """Claims whose signature held, and the key that vouched for them."""
+
+    claims: ClaimsT
+    key: PublicKey
+
+
+class TokenVerifier(Generic[ClaimsT]):
+    """Verifies access tokens of one tenant for one set of audiences."""
+
+    def __init__(self, *, settings: LogtoSettings, keys: KeySource, clock: Clock, claims_model: type[ClaimsT]) -> None:
+        """Put the parts together. Does no I/O.
+
+        Args:
+            settings: The policy.
+            keys: The tenant's keys.
+            clock: Its wall time is used.
+            claims_model: The class of the claims.
+        """
+        self.keys: KeySource = keys
+        self._now = clock.now
+        self._claims_model = claims_model
+        self._algorithms = settings.algorithms
+        self._token_types = tuple(token_type.lower() for token_type in settings.token_types)
+        self._max_token_bytes = settings.max_token_bytes
+        self._required_claims = settings.required_claims
+        self._issuers = settings.accepted_issuers
+        self._audiences = settings.audience
+        self._leeway_seconds = settings.leeway_seconds
+        self._workers = SignatureWorkers(
+            threads=settings.verification_threads, max_waiting=settings.max_waiting_verifications
+        )
+        self._cache: TokenCache[_Verified[ClaimsT]] = TokenCache(size=settings.token_cache_size)
+
+    async def verify(self, token: str) -> ClaimsT:
+        """Give the claims of a token.
+
+        Scopes and organizations are not checked here; see `requirements`.
+
+        Args:
+            token: The token text, without `Bearer`.
+
+        Returns:
+            Claims of the caller's own: what is done to them reaches nobody else.
+
+        Raises:
+            InvalidTokenError: The token is not one that this API accepts; its subclass says why.
+            ProviderUnavailableError: The keys can't be had now, so nobody can say.
+
+        References:
+            RFC 9068 section 4.
+        """
+        check_size(token, max_bytes=self._max_token_bytes)
+        digest = build_digest(token)
+        verified = self._find(digest)
+        is_new = verified is None
+        if verified is None:
+            verified = await self._verify_signature(token)
+        try:
+            self._check(verified.claims)
+        except InvalidTokenError:
+            self._cache.drop(digest)
+            raise
+        if is_new:
+            self._cache.keep(digest, verified)
+        # Shallow where every value is immutable; a model of the user's may have lists.
+        return verified.claims.model_copy(deep=type(verified.claims) is not TokenClaims)
+
+    def _find(self, digest: bytes) -> _Verified[ClaimsT] | None:
+        """Give a remembered token whose key the provider still publishes."""
+        verified = self._cache.find(digest)
+        if verified is None:
+            return None
+        key_set = self.keys.peek()
+        if key_set is None or not key_set.holds(verified.key):
+            self._cache.drop(digest)
+            return None
+        return verified
+
+    async def _verify_signature(self, token: str) -> _Verified[ClaimsT]:
+        try:
+            unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
+        except OpaqueTokenError:
+            raise OpaqueTokenError(
+                "This is an opaque token, which Logto issues when no resource is asked for; "
+                f"ask for resource={' or '.join(self._audiences)} when requesting the token"
+            ) from None
+        keys = await self.keys.find(kid=unverified.kid, alg=unverified.alg)
+        payload, key = await self._workers.verify(unverified, keys)
+        claims = parse_claims(payload, model=self._claims_model, required=self._required_claims)
+        return _Verified(claims, key)
+
+    def _check(self, claims: TokenClaims) -> None:
+        check_claims(
+            claims,
+            issuers=self._issuers,
+            audiences=self._audiences,
+            now=self._now(),
+            leeway_seconds=self._leeway_seconds,
+        )
+
+
+def build_key_source(settings: LogtoSettings, *, transport: Transport, clock: Clock) -> KeySource:
+    """Give the source of a tenant's keys. Fetches nothing.
+
+    Args:
+        settings: The tenant.
+        transport: What fetches.
+        clock: Its monotonic time is used.
+
+    Returns:
+        The source, empty until its first use.
+    """
+    metadata = MetadataSource(
+        fetch_base=settings.fetch_base,
+        issuers=settings.accepted_issuers,
+        allowed_jwks_origins=settings.allowed_jwks_origins,
+        transport=transport,
+        monotonic=clock.monotonic,
+    )
+    return KeySource(
+        metadata=metadata,
+        transport=transport,
+        algorithms=settings.algorithms,
+        clock=clock,
+        ttl_seconds=settings.keys_ttl_seconds,
+        cooldown_seconds=settings.keys_cooldown_seconds,
+        max_stale_seconds=settings.keys_max_stale_seconds,
+    )

@@ -1,0 +1,132 @@
+"""The only sockets of the core: one bounded, timed, redirect-free GET of a JSON document.
+
+A client is made for each fetch: an `httpx.AsyncClient` that is shared between event loops ends in
+"Event loop is closed", and fetches are rare. What is dear about a client, its TLS context, is made
+once, by a worker thread, and so is the import of httpx.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+from fastapi_logto.errors import FetchError
+from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+__all__ = ["Transport"]
+
+MAX_DOCUMENT_BYTES: Final = 256 * 1024
+_CONNECT_SECONDS: Final = 2.0
+
+
+class Transport:
+    """Fetches documents of the provider.
+
+    Proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`, …) are used as httpx does.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        max_bytes: int = MAX_DOCUMENT_BYTES,
+        http_transport: "httpx.AsyncBaseTransport | None" = None,
+        ssl_context: "ssl.SSLContext | None" = None,
+    ) -> None:
+        """Remember how to fetch. Opens nothing.
+
+        Args:
+            timeout_seconds: Deadline for a whole document, from connecting to the last byte.
+            max_bytes: Largest document to read.
+            http_transport: What sends the requests instead of the network; for tests.
+            ssl_context: For a private certificate authority; the default trusts what httpx trusts.
+        """
+        self._timeout_seconds = timeout_seconds
+        self._max_bytes = max_bytes
+        self._http_transport = http_transport
+        self._ssl_context = ssl_context
+        self._user_agent = ""
+
+    async def fetch_json(self, url: str) -> JsonObject:
+        """Fetch one JSON object.
+
+        Args:
+            url: Where it is. Redirects are not followed.
+
+        Returns:
+            The object.
+
+        Raises:
+            FetchError: Anything but a status of 200 with a strict JSON object, within the deadline
+                and the size. The message never quotes the body.
+        """
+        if not self._user_agent:
+            await asyncio.to_thread(self._prepare)
+        try:
+            # httpx's own time-outs are for each read: a body that drips would outlive them.
+            async with asyncio.timeout(self._timeout_seconds):
+                body = await self._read(url)
+        except TimeoutError:
+            raise FetchError(f"{url}: no whole answer within {self._timeout_seconds:g} s") from None
+        try:
+            return await asyncio.to_thread(parse_object, body)
+        except StrictJsonError as error:
+            raise FetchError(f"{url}: {error}") from None
+
+    def _prepare(self) -> None:
+        import httpx  # noqa: PLC0415 - late and in a thread: it takes tens of milliseconds
+
+        if self._ssl_context is None:
+            self._ssl_context = httpx.create_ssl_context()
+        try:
+            number = version("fastapi-logto")
+        except PackageNotFoundError:  # pragma: no cover - run from a tree that was never installed
+            number = "unknown"
+        # Last, because it says that all is prepared: the default names of clients are often blocked at the edge.
+        self._user_agent = f"fastapi-logto/{number}"
+
+    async def _read(self, url: str) -> bytes:
+        import httpx  # noqa: PLC0415 - already loaded by `_prepare`
+
+        try:
+            async with (
+                httpx.AsyncClient(
+                    transport=self._http_transport,
+                    verify=self._ssl_context or True,
+                    follow_redirects=False,
+                    timeout=httpx.Timeout(self._timeout_seconds, connect=min(_CONNECT_SECONDS, self._timeout_seconds)),
+                    headers={
+                        "User-Agent": self._user_agent,
+                        "Accept": "application/json",
+                        "Accept-Encoding": "identity",
+                    },
+                ) as client,
+                client.stream("GET", url) as response,
+            ):
+                return await self._read_body(url, response)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
+            raise FetchError(f"{url}: {type(error).__name__}") from error
+
+    async def _read_body(self, url: str, response: "httpx.Response") -> bytes:
+        if response.status_code != 200:
+            raise FetchError(f"{url}: status {response.status_code} instead of 200", status=response.status_code)
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            # We asked for none, and one small chunk can decode to hundreds of megabytes.
+            raise FetchError(f"{url}: an encoded body, which was not asked for")
+        body = bytearray()
+        # A test's double hands over an answer that is in memory already, and has no stream to read.
+        chunks = _as_stream(response.content) if response.is_stream_consumed else response.aiter_raw()
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise FetchError(f"{url}: more than {self._max_bytes} bytes")
+        return bytes(body)
+
+
+async def _as_stream(body: bytes) -> AsyncIterator[bytes]:
+    yield body
