@@ -1,0 +1,115 @@
+"""Run a local issuer: `python -m fastapi_logto.testing`."""
+
+# ruff: noqa: T201 - a command talks by printing
+import argparse
+import signal
+import socket
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE, Directory
+from fastapi_logto.testing.issuer import LocalIssuer
+
+if TYPE_CHECKING:
+    from fastapi_logto.testing.serving import Server
+
+__all__ = ["main"]
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_MAX_PORT: Final = 65535
+
+
+def _parse_port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_PORT):
+        msg = f"expected a port from 0 to {_MAX_PORT}, found {text[:80]!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastapi_logto.testing",
+        description="Run a local issuer shaped like Logto, for development only: no password protects anything.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", default=3001, type=_parse_port, help="port, 0 for any (default: %(default)s)")
+    parser.add_argument("--audience", default=EXAMPLE_AUDIENCE, help="the API resource (default: %(default)s)")
+    parser.add_argument("--allow-remote", action="store_true", help="admit a host that others can reach")
+    return parser
+
+
+def _describe(issuer: LocalIssuer, *, audience: str) -> str:
+    directory = issuer.directory
+    users = (
+        f"  {user.username:<6} {' '.join(name for names in user.scopes.values() for name in names) or '(no scopes)'}"
+        for user in directory.users
+    )
+    return "\n".join(
+        (
+            f"Local issuer {issuer.issuer} (development only; Ctrl-C ends it)",
+            "Users, without passwords:",
+            *users,
+            f"Clients: {', '.join(client.client_id for client in directory.clients)}",
+            "Environment of the API:",
+            f"  LOGTO_ENDPOINT={issuer.endpoint}",
+            f"  LOGTO_AUDIENCE={audience}",
+        )
+    )
+
+
+@contextmanager
+def _ended_by_signals(server: "Server") -> Generator[None]:
+    """End the server quietly: uvicorn raises the signals that it caught again when it is done."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _serve(issuer: LocalIssuer, *, sock: socket.socket) -> None:
+    from fastapi_logto.testing.serving import Server  # noqa: PLC0415 - needs uvicorn, and --help does not
+
+    server = Server(issuer.app)
+    with _ended_by_signals(server), sock:
+        server.run([sock])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments; those of the process when left out.
+
+    Returns:
+        The exit code: 0 after Ctrl-C, 1 when it can't listen.
+    """
+    arguments = _build_parser().parse_args(argv)
+    try:
+        from fastapi_logto.testing.serving import build_url, listen  # noqa: PLC0415 - needs uvicorn
+
+        sock = listen(host=arguments.host, port=arguments.port, allow_remote=arguments.allow_remote)
+    except (ModuleNotFoundError, ValueError) as err:
+        print(err, file=sys.stderr)
+        return 1
+    except OSError as err:
+        # Without what `socket.create_server` appends in brackets: the address once more.
+        reason = (err.strerror or str(err)).partition(" (")[0]
+        print(f"cannot listen on {arguments.host} port {arguments.port}: {reason}; try another --port", file=sys.stderr)
+        return 1
+    issuer = LocalIssuer(endpoint=build_url(sock), directory=Directory.example(arguments.audience))
+    print(_describe(issuer, audience=arguments.audience), flush=True)
+    _serve(issuer, sock=sock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""What the authorization endpoint accepts, and what a user then grants."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import urlencode
+
+from fastapi_logto.testing.directory import Application, Directory, User
+from fastapi_logto.testing.forms import Parameters
+from fastapi_logto.testing.refusals import RefusedError
+
+__all__ = ["IDENTITY_SCOPES", "AuthorizationRequest", "Grant", "ReturnAddress"]
+
+IDENTITY_SCOPES: Final = (
+    "openid",
+    "offline_access",
+    "profile",
+    "email",
+    "phone",
+    "address",
+    "custom_data",
+    "identities",
+    "roles",
+    "urn:logto:scope:organizations",
+    "urn:logto:scope:organization_roles",
+    "urn:logto:scope:sessions",
+    "urn:logto:scope:trusted_devices",
+)
+_S256_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnAddress:
+    """Where the answer to an authorization request goes, once that is known to be safe.
+
+    Attributes:
+        client: The application that asks.
+        redirect_uri: One of its redirect URIs.
+        state: What the application wants back.
+    """
+
+    client: Application
+    redirect_uri: str
+    state: str | None
+
+    @classmethod
+    def parse(cls, parameters: Parameters, *, directory: Directory) -> Self:
+        """Read client and redirect URI.
+
+        Raises:
+            RefusedError: One of them is missing or unknown; this must never be answered
+                by a redirect (RFC 6749 section 4.1.2.1).
+        """
+        client_id = parameters.require("client_id")
+        client = directory.find_client(client_id)
+        if not isinstance(client, Application):
+            raise RefusedError("invalid_client", f"no application has the client id {client_id[:80]!r}")
+        redirect_uri = parameters.require("redirect_uri")
+        if not client.accepts_redirect(redirect_uri):
+            raise RefusedError("invalid_request", "redirect_uri is not one of the redirect URIs of this application")
+        return cls(client=client, redirect_uri=redirect_uri, state=parameters.find("state"))
+
+    def build_url(self, answer: Mapping[str, str], *, issuer: str) -> str:
+        """Give the URL that takes an answer home, with `state` and `iss` (RFC 9207)."""
+        members = {**answer, **({} if self.state is None else {"state": self.state}), "iss": issuer}
+        separator = "&" if "?" in self.redirect_uri else "?"
+        return f"{self.redirect_uri}{separator}{urlencode(members)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a user granted to an application.
+
+    Attributes:
+        user: The user.
+        client_id: The application.
+        identity_scopes: Granted scopes of OpenID Connect and Logto itself.
+        resource_scopes: Granted scopes of each resource that was asked for.
+        nonce: To repeat in the ID token.
+    """
+
+    user: User
+    client_id: str
+    identity_scopes: tuple[str, ...]
+    resource_scopes: Mapping[str, tuple[str, ...]]
+    nonce: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRequest:
+    """An authorization request whose every parameter was checked.
+
+    Attributes:
+        address: Where the answer goes.
+        resources: Resource indicators asked for.
+        scopes: Scopes asked for.
+        code_challenge: Of PKCE, by S256.
+        nonce: To repeat in the ID token.
+        login_hint: The username to start with.
+        is_offline_allowed: Whether `offline_access` may be granted.
+    """
+
+    address: ReturnAddress
+    resources: tuple[str, ...]
+    scopes: tuple[str, ...]
+    code_challenge: str
+    nonce: str | None
+    login_hint: str | None
+    is_offline_allowed: bool
+
+    @classmethod
+    def parse(cls, parameters: Parameters, *, address: ReturnAddress, directory: Directory) -> Self:
+        """Read everything else.
+
+        Raises:
+            RefusedError: To be told to the application by a redirect.
+        """
+        if parameters.require("response_type") != "code":
+            raise RefusedError("unsupported_response_type", "unsupported response_type requested")
+        if parameters.find("response_mode") not in {None, "query"}:
+            raise RefusedError("unsupported_response_mode", "unsupported response_mode requested")
+        if parameters.find("code_challenge_method") != "S256":
+            raise RefusedError("invalid_request", "PKCE with code_challenge_method S256 is required")
+        code_challenge = parameters.require("code_challenge")
+        if _S256_CHALLENGE.fullmatch(code_challenge) is None:
+            raise RefusedError("invalid_request", "code_challenge must be 43 characters of base64url")
+        resources = parameters.find_all("resource")
+        if any(directory.find_resource(resource) is None for resource in resources):
+            raise RefusedError("invalid_target", "resource indicator is missing, or unknown")
+        prompts = (parameters.find("prompt") or "").split()
+        if "none" in prompts:
+            raise RefusedError("login_required", "End-User authentication is required")
+        return cls(
+            address=address,
+            resources=resources,
+            scopes=tuple(dict.fromkeys((parameters.find("scope") or "").split())),
+            code_challenge=code_challenge,
+            nonce=parameters.find("nonce"),
+            login_hint=parameters.find("login_hint"),
+            is_offline_allowed="consent" in prompts,
+        )
+
+    @property
+    def api_scopes(self) -> tuple[str, ...]:
+        """The scopes asked for which belong to resources."""
+        return tuple(scope for scope in self.scopes if scope not in IDENTITY_SCOPES)
+
+    def list_held(self, user: User) -> frozenset[str]:
+        """Give the API scopes asked for that a user holds of the resources asked for."""
+        held = {scope for resource in self.resources for scope in user.scopes.get(resource, ())}
+        return frozenset(held.intersection(self.api_scopes))
+
+    def build_grant(self, user: User, *, ticked: Collection[str]) -> Grant:
+        """Give what a user grants: asked for, ticked and held, all three.
+
+        Raises:
+            RefusedError: API scopes were asked for and nothing else, and none of them
+                is granted.
+        """
+        granted = self.list_held(user).intersection(ticked)
+        identity_scopes = tuple(
+            scope
+            for scope in self.scopes
+            if scope in IDENTITY_SCOPES and (scope != "offline_access" or self.is_offline_allowed)
+        )
+        if self.api_scopes and not granted and not identity_scopes:
+            raise RefusedError("access_denied", "none of the requested scopes is granted")
+        return Grant(
+            user=user,
+            client_id=self.address.client.client_id,
+            identity_scopes=identity_scopes,
+            resource_scopes={
+                resource: tuple(s for s in self.api_scopes if s in granted and s in user.scopes.get(resource, ()))
+                for resource in self.resources
+            },
+            nonce=self.nonce,
+        )

@@ -1,0 +1,74 @@
+"""Who calls the token endpoint: client authentication as Logto does it."""
+
+import secrets
+from base64 import b64decode
+from typing import Final
+from urllib.parse import unquote_plus
+
+from fastapi_logto.testing.directory import Application, Directory, Machine
+from fastapi_logto.testing.forms import Parameters
+from fastapi_logto.testing.refusals import RefusedError
+
+__all__ = ["authenticate_client"]
+
+_FAILED: Final = "client authentication failed"
+_MALFORMED: Final = "invalid authorization header value format"
+
+
+def authenticate_client(
+    form: Parameters, *, authorization: str | None, directory: Directory, issuer: str
+) -> Application | Machine:
+    """Give the client that sent a form.
+
+    Args:
+        form: The parameters of the body.
+        authorization: The `Authorization` header, if there is one.
+        directory: The clients known.
+        issuer: The realm to name in a challenge.
+
+    Raises:
+        RefusedError: 401 for a wrong secret; 400 for an unknown client, none at all, or
+            two ways of authentication at once.
+    """
+    client_id: str | None
+    secret: str | None
+    challenge: str | None = None
+    if authorization is not None:
+        if form.find("client_secret") is not None:
+            raise RefusedError("invalid_request", "client authentication must only be provided using one mechanism")
+        client_id, secret = _parse_basic(authorization)
+        if form.find("client_id") not in {None, client_id}:
+            raise RefusedError("invalid_request", "mismatch in body and authorization client ids")
+        challenge = f'Basic realm="{issuer}", error="invalid_client", error_description="{_FAILED}"'
+    else:
+        client_id, secret = form.find("client_id"), form.find("client_secret")
+        if client_id is None:
+            raise RefusedError("invalid_request", "no client authentication mechanism provided")
+    client = directory.find_client(client_id)
+    if client is None:
+        raise RefusedError("invalid_client", f"invalid client {client_id[:80]}")
+    if not _is_secret_right(client, secret):
+        raise RefusedError("invalid_client", _FAILED, status=401, challenge=challenge)
+    return client
+
+
+def _is_secret_right(client: Application | Machine, secret: str | None) -> bool:
+    if isinstance(client, Application):
+        return secret is None
+    return secret is not None and secrets.compare_digest(secret.encode(), client.client_secret.encode())
+
+
+def _parse_basic(authorization: str) -> tuple[str, str]:
+    """Split a header of `client_secret_basic`, whose parts are form-encoded (RFC 6749 section 2.3.1)."""
+    scheme, _, credentials = authorization.partition(" ")
+    try:
+        text = b64decode(credentials, validate=True).decode("utf-8")
+        client_id, colon, secret = text.partition(":")
+        client_id, secret = unquote_plus(client_id, errors="strict"), unquote_plus(secret, errors="strict")
+    except ValueError as err:
+        raise RefusedError("invalid_request", _MALFORMED) from err
+    if scheme.lower() != "basic" or not client_id or not colon:
+        raise RefusedError("invalid_request", _MALFORMED)
+    if not secret:
+        raise RefusedError("invalid_request", "client_secret must be provided in the Authorization header")
+    return client_id, secret

@@ -1,0 +1,223 @@
+"""The token endpoint's rules: which request gets which tokens."""
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from fastapi_logto.testing.authorization import AuthorizationRequest, Grant
+from fastapi_logto.testing.directory import Application, Machine, User
+from fastapi_logto.testing.forms import Parameters
+from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
+from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.signing import JsonValue, encode_segment
+
+__all__ = ["TokenEndpoint", "build_profile"]
+
+CODE_SECONDS: Final = 60
+REFRESH_SECONDS: Final = 14 * 24 * 3600
+# A lost answer may be fetched again for so long; later, a used token counts as stolen.
+REUSE_GRACE_SECONDS: Final = 3
+
+_NO_GRANT: Final = "grant request is invalid"
+_NO_TARGET: Final = "resource indicator is missing, or unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Code:
+    grant: Grant
+    redirect_uri: str
+    code_challenge: str
+    expires_at: float
+    is_used: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RefreshToken:
+    grant: Grant
+    expires_at: float
+    reusable_until: float | None = None
+
+
+def build_profile(user: User, *, scopes: Collection[str]) -> dict[str, JsonValue]:
+    """Give the claims about a user which the scope `profile` opens."""
+    return {"name": user.name, "username": user.username} if "profile" in scopes else {}
+
+
+class TokenEndpoint:
+    """Codes and refresh tokens that are out, and the tokens that they are good for.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, mint: TokenMint) -> None:
+        """Start without any code or refresh token.
+
+        Args:
+            mint: Makes the tokens, knows the directory and the time.
+        """
+        self._mint = mint
+        self._lock = threading.Lock()
+        self._codes: dict[str, _Code] = {}
+        self._refresh_tokens: dict[str, _RefreshToken] = {}
+
+    def issue_code(self, request: AuthorizationRequest, *, grant: Grant) -> str:
+        """Give a code for what a user granted, good once and for a minute."""
+        now = self._mint.now()
+        code = secrets.token_urlsafe(32)
+        with self._lock:
+            self._codes = {key: value for key, value in self._codes.items() if now < value.expires_at}
+            self._codes[code] = _Code(
+                grant=grant,
+                redirect_uri=request.address.redirect_uri,
+                code_challenge=request.code_challenge,
+                expires_at=now + CODE_SECONDS,
+            )
+        return code
+
+    def answer(self, form: Parameters, *, client: Application | Machine) -> Mapping[str, JsonValue]:
+        """Give the answer to a token request.
+
+        Args:
+            form: The parameters of the body.
+            client: Who sent it, already authenticated.
+
+        Raises:
+            RefusedError: The request is not good for any token.
+        """
+        grant_type = form.require("grant_type")
+        resources = form.find_all("resource")
+        if grant_type not in {"authorization_code", "refresh_token", "client_credentials"}:
+            raise RefusedError("unsupported_grant_type", "unsupported grant_type requested")
+        if (grant_type == "client_credentials") != isinstance(client, Machine):
+            raise RefusedError("invalid_request", "requested grant type is not allowed for this client")
+        if len(resources) > 1:
+            description = "only a single resource indicator value is supported for this grant type"
+            raise RefusedError("invalid_target", description)
+        resource = resources[0] if resources else None
+        if isinstance(client, Machine):
+            return self._answer_machine(form, machine=client, resource=resource)
+        if grant_type == "authorization_code":
+            return self._answer_code(form, client=client, resource=resource)
+        return self._answer_refresh(form, client=client, resource=resource)
+
+    def _answer_machine(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
+        if form.find("organization_id") is not None:
+            raise RefusedError("access_denied", "app has not associated with the organization", status=403)
+        if resource is None:
+            raise RefusedError("invalid_target", "both `resource` and `organization_id` are not provided")
+        if self._mint.directory.find_resource(resource) is None:
+            raise RefusedError("invalid_target", _NO_TARGET)
+        asked = dict.fromkeys((form.find("scope") or "").split())
+        held = machine.scopes.get(resource, ())
+        scope = " ".join(name for name in asked if name in held) or None
+        token = self._mint.machine_token(client_id=machine.client_id, scope=scope, audience=resource)
+        answer: dict[str, JsonValue] = {
+            "access_token": token,
+            "expires_in": LIFETIME_SECONDS,
+            "token_type": "Bearer",
+        }
+        return answer if scope is None else answer | {"scope": scope}
+
+    def _answer_code(self, form: Parameters, *, client: Application, resource: str | None) -> Mapping[str, JsonValue]:
+        code, redirect_uri = form.require("code"), form.require("redirect_uri")
+        verifier = form.find("code_verifier") or ""
+        with self._lock:
+            entry = self._codes.get(code)
+            if entry is None or entry.grant.client_id != client.client_id or self._mint.now() >= entry.expires_at:
+                raise RefusedError("invalid_grant", _NO_GRANT)
+            if entry.is_used:
+                # RFC 6749 section 4.1.2: a code used twice was stolen, and so may be what it gave.
+                self._revoke(entry.grant)
+                raise RefusedError("invalid_grant", _NO_GRANT)
+            challenge = encode_segment(hashlib.sha256(verifier.encode()).digest())
+            if entry.redirect_uri != redirect_uri or not secrets.compare_digest(challenge, entry.code_challenge):
+                raise RefusedError("invalid_grant", _NO_GRANT)
+            target = _choose_resource(entry.grant, resource)
+            self._codes[code] = replace(entry, is_used=True)
+            refresh_token = self._issue_refresh_token(entry.grant)
+        return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=None)
+
+    def _answer_refresh(
+        self, form: Parameters, *, client: Application, resource: str | None
+    ) -> Mapping[str, JsonValue]:
+        token, scope = form.require("refresh_token"), form.find("scope")
+        now = self._mint.now()
+        with self._lock:
+            entry = self._refresh_tokens.get(token)
+            if entry is None or entry.grant.client_id != client.client_id or now >= entry.expires_at:
+                raise RefusedError("invalid_grant", _NO_GRANT)
+            if entry.reusable_until is not None and now >= entry.reusable_until:
+                self._revoke(entry.grant)
+                raise RefusedError("invalid_grant", _NO_GRANT)
+            only = None if scope is None else _check_subset(scope, grant=entry.grant)
+            if form.find("organization_id") is not None:
+                raise RefusedError("access_denied", "user is not a member of the organization", status=403)
+            target = _choose_resource(entry.grant, resource)
+            if entry.reusable_until is None:
+                self._refresh_tokens[token] = replace(entry, reusable_until=now + REUSE_GRACE_SECONDS)
+            refresh_token = self._issue_refresh_token(entry.grant)
+        return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=only)
+
+    def _issue_refresh_token(self, grant: Grant) -> str | None:
+        if "offline_access" not in grant.identity_scopes:
+            return None
+        now = self._mint.now()
+        kept = {key: value for key, value in self._refresh_tokens.items() if now < value.expires_at}
+        token = secrets.token_urlsafe(32)
+        self._refresh_tokens = kept | {token: _RefreshToken(grant=grant, expires_at=now + REFRESH_SECONDS)}
+        return token
+
+    def _revoke(self, grant: Grant) -> None:
+        # By identity: two sign-ins of one user to one application are two grants.
+        kept = {key: value for key, value in self._refresh_tokens.items() if value.grant is not grant}
+        self._refresh_tokens = kept
+
+    def _build_answer(
+        self, grant: Grant, *, resource: str | None, refresh_token: str | None, only: frozenset[str] | None
+    ) -> Mapping[str, JsonValue]:
+        granted = grant.identity_scopes if resource is None else grant.resource_scopes[resource]
+        scope = " ".join(name for name in granted if only is None or name in only)
+        subject, client_id = grant.user.id, grant.client_id
+        if resource is None:
+            token = self._mint.opaque_token(subject=subject, client_id=client_id, scope=scope)
+        else:
+            token = self._mint.access_token(subject=subject, client_id=client_id, scope=scope, audience=resource)
+        answer: dict[str, JsonValue] = {
+            "access_token": token,
+            "expires_in": LIFETIME_SECONDS,
+            "scope": scope,
+            "token_type": "Bearer",
+        }
+        if "openid" in grant.identity_scopes:
+            claims = build_profile(grant.user, scopes=grant.identity_scopes) | {"nonce": grant.nonce}
+            answer["id_token"] = self._mint.id_token(subject=subject, client_id=client_id, claims=claims)
+        return answer if refresh_token is None else answer | {"refresh_token": refresh_token}
+
+
+def _check_subset(scope: str, *, grant: Grant) -> frozenset[str]:
+    asked = frozenset(scope.split())
+    granted = {name for names in grant.resource_scopes.values() for name in names}.union(grant.identity_scopes)
+    missing = " ".join(sorted(asked - granted))
+    if missing:
+        raise RefusedError("invalid_scope", "refresh token missing requested scope", scope=missing)
+    return asked
+
+
+def _choose_resource(grant: Grant, resource: str | None) -> str | None:
+    """Give the resource of the access token, `None` for an opaque one.
+
+    Only the token request's own `resource` counts as soon as `openid` was granted: the
+    trap in which users of Swagger UI get an opaque token.
+    """
+    if resource is not None:
+        if resource not in grant.resource_scopes:
+            raise RefusedError("invalid_target", _NO_TARGET)
+        return resource
+    if "openid" in grant.identity_scopes or not grant.resource_scopes:
+        return None
+    if len(grant.resource_scopes) > 1:
+        raise RefusedError("invalid_target", "only a single resource indicator value must be requested")
+    return next(iter(grant.resource_scopes))

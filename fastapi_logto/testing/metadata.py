@@ -1,0 +1,42 @@
+"""The discovery document of a local issuer."""
+
+from collections.abc import Collection, Mapping
+
+from fastapi_logto.testing.authorization import IDENTITY_SCOPES
+from fastapi_logto.testing.signing import JsonValue
+
+__all__ = ["build_metadata"]
+
+
+def build_metadata(*, issuer: str, base_url: str, algorithms: Collection[str]) -> Mapping[str, JsonValue]:
+    """Give the document, with Logto's members in Logto's order but nothing that is not served.
+
+    Args:
+        issuer: The issuer, fixed by configuration.
+        base_url: Scheme and host that the request came to: Logto builds all URLs but the
+            issuer from them, which is how a container's inner name gets into `jwks_uri`.
+        algorithms: Of the published keys.
+    """
+    signing = {"RS256": ("PS256", "RS256")}
+    return {
+        "authorization_endpoint": f"{base_url}/oidc/auth",
+        "claims_parameter_supported": False,
+        "claims_supported": ["sub", "name", "username", "iss"],
+        "code_challenge_methods_supported": ["S256"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "issuer": issuer,
+        "jwks_uri": f"{base_url}/oidc/jwks",
+        "authorization_response_iss_parameter_supported": True,
+        "response_modes_supported": ["query"],
+        "response_types_supported": ["code"],
+        "scopes_supported": list(IDENTITY_SCOPES),
+        "subject_types_supported": ["public"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "token_endpoint": f"{base_url}/oidc/token",
+        "id_token_signing_alg_values_supported": [
+            name for algorithm in sorted(algorithms, reverse=True) for name in signing.get(algorithm, (algorithm,))
+        ],
+        "request_uri_parameter_supported": False,
+        "userinfo_endpoint": f"{base_url}/oidc/me",
+        "claim_types_supported": ["normal"],
+    }

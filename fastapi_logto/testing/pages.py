@@ -1,0 +1,174 @@
+"""The three pages of a local issuer: what it is, who signs in, and what went wrong."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+from fastapi_logto.testing.authorization import IDENTITY_SCOPES, AuthorizationRequest
+from fastapi_logto.testing.directory import Directory, User
+from fastapi_logto.testing.forms import Parameters
+from fastapi_logto.testing.refusals import RefusedError
+
+__all__ = ["build_error_page", "build_index_page", "build_sign_in_page"]
+
+_STYLE: Final = """
+:root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --text: #1c2430; --soft: #5c6675;
+  --line: #dde1e7; --accent: #3d5af1; --on-accent: #fff; --warn: #fff3d1; --warn-text: #6b4a00; }
+@media (prefers-color-scheme: dark) { :root { --page: #12151b; --card: #1b2029; --text: #e6e9ee; --soft: #9aa4b2;
+  --line: #313845; --accent: #8ea2ff; --on-accent: #10131a; --warn: #3a2f10; --warn-text: #ffdf91; } }
+* { box-sizing: border-box; }
+body { margin: 0; padding: 2rem 1rem; background: var(--page); color: var(--text);
+  font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 42rem; margin: 0 auto; padding: 1.5rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: 12px; }
+h1 { margin: 1rem 0 .25rem; font-size: 1.4rem; } h2 { margin: 1.75rem 0 .5rem; font-size: 1rem; }
+p { margin: .25rem 0; } .soft { color: var(--soft); font-size: .9rem; }
+.warn { padding: .75rem 1rem; background: var(--warn); color: var(--warn-text); border-radius: 8px; font-size: .9rem; }
+code { font: .875em ui-monospace, monospace; overflow-wrap: anywhere; }
+code + code { margin-left: .25em; }
+fieldset { margin: 1.5rem 0 0; padding: 0; border: 0; } legend { padding: 0 0 .5rem; font-weight: 600; }
+label { display: flex; gap: .75rem; align-items: flex-start; padding: .6rem .75rem; border: 1px solid var(--line);
+  border-bottom-width: 0; cursor: pointer; }
+label:first-of-type { border-radius: 8px 8px 0 0; }
+label:last-of-type { border-bottom-width: 1px; border-radius: 0 0 8px 8px; }
+label:only-of-type { border-radius: 8px; }
+label input { margin: .3rem 0 0; accent-color: var(--accent); } label span { flex: 1; }
+label small { display: block; color: var(--soft); font-size: .85rem; }
+.badge { display: none; padding: .1rem .5rem; border: 1px solid var(--line); border-radius: 99px;
+  color: var(--soft); font-size: .8rem; font-style: normal; }
+fieldset + p { margin-top: .75rem; }
+.actions { display: flex; gap: .75rem; margin-top: 1.5rem; }
+button { padding: .55rem 1.25rem; border: 1px solid var(--line); border-radius: 8px; background: transparent;
+  color: inherit; font: inherit; cursor: pointer; }
+button[value=allow] { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+table { width: 100%; border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .45rem .75rem .45rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { color: var(--soft); font-weight: 500; }
+"""
+_WARNING: Final = (
+    '<p class="warn"><strong>A local issuer, for development only.</strong> '
+    "No password protects anything here: whoever opens this page can sign in as anyone.</p>"
+)
+# `form:has(...)` instead of a script: which badge is seen depends on the user picked.
+_BADGE_RULE: Final = (
+    "form:has(#user-{0}:checked) .lacks-{0} {{ display: inline-block; }}\n"
+    "form:has(#user-{0}:checked) label:has(.lacks-{0}) > span {{ opacity: .55; }}\n"
+)
+
+
+def _page(title: str, body: str, *, style: str = "") -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n"
+        f"<body>\n<main>\n{_WARNING}\n<h1>{escape(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _codes(values: Iterable[str]) -> str:
+    return " ".join(f"<code>{escape(value)}</code>" for value in values)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    lines = ("".join(f"<td>{cell}</td>" for cell in row) for row in rows)
+    return f"<table>\n<tr>{head}</tr>\n" + "".join(f"<tr>{line}</tr>\n" for line in lines) + "</table>"
+
+
+def _all_scopes(holder_scopes: Iterable[Iterable[str]]) -> str:
+    names = [name for names in holder_scopes for name in names]
+    return _codes(names) if names else '<span class="soft">none</span>'
+
+
+def build_error_page(refusal: RefusedError) -> str:
+    """Give the page for a request that can't be answered by a redirect."""
+    return _page(
+        "This sign-in can't go on",
+        f"<p><code>{escape(refusal.error)}</code>: {escape(refusal.description)}</p>\n"
+        '<p class="soft">The application that sent you here has to mend its request.</p>',
+    )
+
+
+def build_index_page(directory: Directory, *, issuer: str, base_url: str) -> str:
+    """Give the page that says what this is and whom it knows; no secrets."""
+    paths = (".well-known/openid-configuration", "jwks", "auth", "token", "me")
+    users = [
+        (_codes([user.username]), escape(user.name), _codes([user.id]), _all_scopes(user.scopes.values()))
+        for user in directory.users
+    ]
+    clients = [
+        (_codes([application.client_id]), "single-page app", "those of its user")
+        for application in directory.applications
+    ] + [
+        (_codes([machine.client_id]), "machine to machine", _all_scopes(machine.scopes.values()))
+        for machine in directory.machines
+    ]
+    resources = [(_codes([resource.indicator]), _all_scopes([resource.scopes])) for resource in directory.resources]
+    return _page(
+        "Local issuer",
+        f"<p>Shaped like Logto. Issuer <code>{escape(issuer)}</code></p>\n"
+        f"<h2>Users</h2>\n{_table(['Username', 'Name', 'User id', 'Scopes'], users)}\n"
+        f"<h2>Clients</h2>\n{_table(['Client id', 'Kind', 'Scopes'], clients)}\n"
+        f"<h2>API resources</h2>\n{_table(['Indicator', 'Scopes'], resources)}\n"
+        f"<h2>Endpoints</h2>\n{_table(['URL'], [(_codes([f'{base_url}/oidc/{path}']),) for path in paths])}",
+    )
+
+
+def build_sign_in_page(request: AuthorizationRequest, *, parameters: Parameters, directory: Directory) -> str:
+    """Give the page on which one picks a user and the scopes to grant.
+
+    Args:
+        request: What the application asks for, checked.
+        parameters: The same as it came: carried along in the form, and checked again.
+        directory: The users to pick from.
+    """
+    users = directory.users
+    hinted = next((i for i, user in enumerate(users) if user.username == request.login_hint), 0)
+    hidden = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">\n'
+        for name, value in parameters.pairs
+        if name not in {"user", "grant", "action"}
+    )
+    rows = "".join(
+        f'<label><input type="radio" name="user" id="user-{i}" value="{escape(user.username)}"'
+        f"{' checked' if i == hinted else ''} required><span>{escape(user.name)}"
+        f"<small>{_codes([user.username])} holds {_all_scopes([sorted(request.list_held(user))])}</small>"
+        "</span></label>\n"
+        for i, user in enumerate(users)
+    )
+    return _page(
+        f"Sign in to {request.address.client.client_id}",
+        f'<p class="soft">The answer goes to <code>{escape(request.address.redirect_uri)}</code></p>\n'
+        f'<form method="post" action="auth">\n{hidden}<fieldset>\n<legend>Who are you?</legend>\n{rows}</fieldset>\n'
+        f"{_build_scopes(request, users=users, directory=directory)}"
+        '<p class="actions"><button name="action" value="allow">Continue</button>'
+        '<button name="action" value="cancel" formnovalidate>Cancel</button></p>\n</form>',
+        style="".join(_BADGE_RULE.format(i) for i in range(len(users))),
+    )
+
+
+def _build_scopes(request: AuthorizationRequest, *, users: Sequence[User], directory: Directory) -> str:
+    known = {
+        name: description
+        for resource in map(directory.find_resource, request.resources)
+        if resource is not None
+        for name, description in resource.scopes.items()
+    }
+    lacking = {
+        scope: " ".join(f"lacks-{i}" for i, user in enumerate(users) if scope not in request.list_held(user))
+        for scope in request.api_scopes
+    }
+    rows = "".join(
+        f'<label><input type="checkbox" name="grant" value="{escape(scope)}" checked><span>{_codes([scope])}'
+        f"<small>{escape(known.get(scope, 'no resource asked for has this scope'))}</small></span>"
+        f'<em class="badge {classes}">not held</em></label>\n'
+        for scope, classes in lacking.items()
+    )
+    asked = f"<fieldset>\n<legend>What may the application do?</legend>\n{rows}</fieldset>\n" if rows else ""
+    identity = [scope for scope in request.scopes if scope in IDENTITY_SCOPES]
+    lines = [
+        f'<p class="soft">{text} {_codes(values)}</p>\n'
+        for text, values in (("For", request.resources), ("Also asked for:", identity))
+        if values
+    ]
+    return asked + "".join(lines)

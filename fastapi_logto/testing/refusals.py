@@ -1,0 +1,68 @@
+"""What a local issuer answers when it refuses, in Logto's words."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+__all__ = ["ErrorCode", "RefusedError"]
+
+ErrorCode: TypeAlias = Literal[
+    "access_denied",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_token",
+    "login_required",
+    "unsupported_grant_type",
+    "unsupported_response_mode",
+    "unsupported_response_type",
+]
+
+_MESSAGES: Final[Mapping[str, str]] = {
+    "access_denied": "Access denied.",
+    "invalid_grant": "Grant request is invalid.",
+    "invalid_request": "Request is invalid.",
+    "invalid_scope": "Invalid scope: {{error_description}}.",
+    "invalid_target": "Invalid resource indicator.",
+    "unsupported_grant_type": "Unsupported `grant_type` requested.",
+}
+
+
+class RefusedError(Exception):
+    """A request that the issuer refuses.
+
+    Attributes:
+        error: The OAuth error code.
+        description: Why, for the developer.
+        status: The HTTP status.
+        scope: The scope that is missing, for `invalid_scope`.
+        challenge: The `WWW-Authenticate` header to send along, if any.
+    """
+
+    def __init__(
+        self,
+        error: ErrorCode,
+        description: str,
+        *,
+        status: int = 400,
+        scope: str | None = None,
+        challenge: str | None = None,
+    ) -> None:
+        """Hold the parts of the answer."""
+        super().__init__(f"{error}: {description}")
+        self.error: Final = error
+        self.description: Final = description
+        self.status: Final = status
+        self.scope: Final = scope
+        self.challenge: Final = challenge
+
+    @property
+    def body(self) -> dict[str, str]:
+        """The JSON body: Logto's `code` and `message` around those of RFC 6749."""
+        code = f"oidc.{self.error}"
+        body = {"code": code, "message": _MESSAGES.get(self.error, f"An OIDC error occurred: {code}.")}
+        if self.error == "invalid_grant":
+            body["error_uri"] = "https://openid.sh/debug/invalid_grant"
+        body |= {"error": self.error, "error_description": self.description}
+        return body if self.scope is None else body | {"scope": self.scope}

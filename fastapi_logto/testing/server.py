@@ -1,0 +1,220 @@
+"""The endpoints of a local issuer: HTTP in, HTTP out, no rules of their own."""
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from fastapi_logto.testing.authorization import AuthorizationRequest, ReturnAddress
+from fastapi_logto.testing.clients import authenticate_client
+from fastapi_logto.testing.directory import Application, Directory, User
+from fastapi_logto.testing.forms import Parameters
+from fastapi_logto.testing.grants import TokenEndpoint, build_profile
+from fastapi_logto.testing.metadata import build_metadata
+from fastapi_logto.testing.minting import TokenMint
+from fastapi_logto.testing.pages import build_error_page, build_index_page, build_sign_in_page
+from fastapi_logto.testing.refusals import RefusedError
+
+__all__ = ["build_app"]
+
+_MAX_BODY_BYTES: Final = 64 * 1024
+_FORM: Final = "application/x-www-form-urlencoded"
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+_OPEN: Final = {"Access-Control-Allow-Origin": "*"}
+_PAGE_HEADERS: Final = {
+    # No form-action: Chromium holds it against the redirect that follows the form, too,
+    # and that goes to the application.
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    **_NO_STORE,
+}
+
+
+def build_app(mint: TokenMint) -> Starlette:
+    """Give the ASGI application with all endpoints of an issuer."""
+    endpoints = _Endpoints(mint=mint, tokens=TokenEndpoint(mint))
+    readable, callable_from_pages = ["GET", "OPTIONS"], ["GET", "POST", "OPTIONS"]
+    app = Starlette(
+        routes=[
+            Route("/", endpoints.show_index),
+            Route("/oidc/.well-known/openid-configuration", endpoints.show_metadata, methods=readable),
+            Route("/oidc/.well-known/oauth-authorization-server", endpoints.show_metadata, methods=readable),
+            Route("/oidc/jwks", endpoints.show_keys, methods=readable),
+            Route("/oidc/auth", endpoints.authorize, methods=["GET", "POST"]),
+            Route("/oidc/token", endpoints.exchange, methods=["POST", "OPTIONS"]),
+            Route("/oidc/me", endpoints.show_profile, methods=callable_from_pages),
+        ],
+        exception_handlers={RefusedError: _answer_refusal, HTTPException: _answer_unknown_route},
+    )
+    # A redirect would be built from the `Host` header, unchecked.
+    app.router.redirect_slashes = False
+    return app
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Endpoints:
+    """One method for each route.
+
+    What parses, signs or renders runs in a thread: these endpoints share a test's event
+    loop when the application is called directly.
+    """
+
+    mint: TokenMint
+    tokens: TokenEndpoint
+
+    async def show_index(self, request: Request) -> Response:
+        page = await asyncio.to_thread(
+            build_index_page, self.mint.directory, issuer=self.mint.issuer, base_url=_find_base_url(request)
+        )
+        return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+    async def show_metadata(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return _answer_preflight(request)
+        metadata = build_metadata(
+            issuer=self.mint.issuer, base_url=_find_base_url(request), algorithms=self.mint.algorithms
+        )
+        return JSONResponse(metadata, headers=_OPEN)
+
+    async def show_keys(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return _answer_preflight(request)
+        headers = _OPEN | {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
+        return JSONResponse(self.mint.jwks(), headers=headers, media_type="application/jwk-set+json; charset=utf-8")
+
+    async def authorize(self, request: Request) -> Response:
+        is_form = request.method == "POST"
+        raw = await _read_form(request) if is_form else _read_query(request)
+        return await asyncio.to_thread(self._authorize, raw, is_form=is_form)
+
+    async def exchange(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return _answer_preflight(request)
+        body, headers = await _read_form(request), request.headers
+        return await asyncio.to_thread(
+            self._exchange, body, authorization=headers.get("authorization"), origin=headers.get("origin")
+        )
+
+    async def show_profile(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return _answer_preflight(request)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        opaque = self.mint.find_opaque_token(token) if scheme.lower() == "bearer" else None
+        if opaque is None or "openid" not in opaque.scope.split():
+            description = "invalid token provided"
+            challenge = f'Bearer realm="{self.mint.issuer}", error="invalid_token", error_description="{description}"'
+            raise RefusedError("invalid_token", description, status=401, challenge=challenge)
+        user = next((user for user in self.mint.directory.users if user.id == opaque.subject), None)
+        profile = {} if user is None else build_profile(user, scopes=opaque.scope.split())
+        return JSONResponse({"sub": opaque.subject} | profile, headers=_OPEN | _NO_STORE)
+
+    def _authorize(self, raw: bytes, *, is_form: bool) -> Response:
+        directory = self.mint.directory
+        try:
+            parameters = Parameters.parse(raw)
+            address = ReturnAddress.parse(parameters, directory=directory)
+            user = _find_choice(parameters, directory=directory) if is_form else None
+        except RefusedError as refusal:
+            return HTMLResponse(build_error_page(refusal), status_code=refusal.status, headers=_PAGE_HEADERS)
+        try:
+            asked = AuthorizationRequest.parse(parameters, address=address, directory=directory)
+            if not is_form:
+                page = build_sign_in_page(asked, parameters=parameters, directory=directory)
+                return HTMLResponse(page, headers=_PAGE_HEADERS)
+            answer = {"code": self._issue_code(asked, user=user, ticked=parameters.find_all("grant"))}
+        except RefusedError as refusal:
+            answer = {"error": refusal.error, "error_description": refusal.description}
+        location = address.build_url(answer, issuer=self.mint.issuer)
+        return Response(status_code=303, headers=_PAGE_HEADERS | {"Location": location})
+
+    def _issue_code(self, asked: AuthorizationRequest, *, user: User | None, ticked: Collection[str]) -> str:
+        if user is None:
+            raise RefusedError("access_denied", "End-User aborted interaction")
+        return self.tokens.issue_code(asked, grant=asked.build_grant(user, ticked=ticked))
+
+    def _exchange(self, body: bytes, *, authorization: str | None, origin: str | None) -> Response:
+        form = Parameters.parse(body)
+        client = authenticate_client(
+            form, authorization=authorization, directory=self.mint.directory, issuer=self.mint.issuer
+        )
+        if origin is not None and not (isinstance(client, Application) and client.accepts_origin(origin)):
+            description = f"origin {origin[:80]} not allowed for client: {client.client_id}"
+            # Without Access-Control-Allow-Origin, so that the page itself sees nothing.
+            return _build_refusal(RefusedError("invalid_request", description), headers=_NO_STORE)
+        return JSONResponse(self.tokens.answer(form, client=client), headers=_NO_STORE | _OPEN)
+
+
+def _find_choice(parameters: Parameters, *, directory: Directory) -> User | None:
+    """Give the user picked on the sign-in page, `None` for its cancel button."""
+    action = parameters.require("action")
+    if action == "cancel":
+        return None
+    user = directory.find_user(parameters.require("user"))
+    if action != "allow" or user is None:
+        raise RefusedError("invalid_request", "the form does not come from this page")
+    return user
+
+
+def _find_base_url(request: Request) -> str:
+    host = request.headers.get("host", "")
+    if _HOST.fullmatch(host) is None:
+        raise RefusedError("invalid_request", "the Host header is missing or malformed")
+    return f"{request.scope['scheme']}://{host.lower()}"
+
+
+def _read_query(request: Request) -> bytes:
+    return bytes(request.scope["query_string"])
+
+
+async def _read_form(request: Request) -> bytes:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise RefusedError("invalid_request", f"only {_FORM} bodies are supported")
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY_BYTES:
+                raise RefusedError("invalid_request", f"the body is larger than {_MAX_BODY_BYTES} bytes")
+    except ClientDisconnect as err:
+        raise RefusedError("invalid_request", "the body ended too early") from err
+    return bytes(body)
+
+
+def _answer_preflight(request: Request) -> Response:
+    headers = _OPEN | {
+        "Access-Control-Allow-Methods": "GET, POST",
+        "Access-Control-Allow-Headers": request.headers.get("access-control-request-headers", "authorization"),
+        "Access-Control-Max-Age": "3600",
+    }
+    return Response(status_code=204, headers=headers)
+
+
+def _build_refusal(refusal: RefusedError, *, headers: Mapping[str, str]) -> Response:
+    challenge = {} if refusal.challenge is None else {"WWW-Authenticate": refusal.challenge}
+    exposed = {"Access-Control-Expose-Headers": "WWW-Authenticate"}
+    return JSONResponse(refusal.body, status_code=refusal.status, headers={**headers, **exposed, **challenge})
+
+
+async def _answer_refusal(_: Request, error: Exception) -> Response:
+    return _build_refusal(cast("RefusedError", error), headers=_NO_STORE | _OPEN)
+
+
+async def _answer_unknown_route(request: Request, _: Exception) -> Response:
+    """Answer 404 to a wrong method as well, as Logto does."""
+    path = request.scope["path"]
+    if not path.startswith("/oidc"):
+        return PlainTextResponse("Not Found", status_code=404)
+    description = f"unrecognized route or not allowed method ({request.method} on {path[5:85]})"
+    return JSONResponse(RefusedError("invalid_request", description).body, status_code=404)

@@ -1,0 +1,109 @@
+"""A real socket for a local issuer, served by uvicorn."""
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from starlette.types import ASGIApp
+
+try:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+except ModuleNotFoundError as err:
+    _MESSAGE: Final = 'serving needs uvicorn, which is not installed; pip install "fastapi-logto[testing]"'
+    raise ModuleNotFoundError(_MESSAGE, name=err.name) from err
+
+__all__ = ["Server", "build_url", "listen", "run_in_thread"]
+
+_BACKLOG: Final = 128
+_SHUTDOWN_SECONDS: Final = 1
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - named to be refused, or translated
+
+
+class _QuietProtocol(H11Protocol):
+    """HTTP without access log: request lines of an issuer are nobody's business.
+
+    Set for each connection, because uvicorn's own switch changes the logger of every
+    other server in the process.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.access_log = False
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that says when it accepts requests."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Prepare to serve an application, importing all that uvicorn needs."""
+        config = uvicorn.Config(
+            app,
+            http=_QuietProtocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+        config.load()
+        super().__init__(config)
+        self.has_started = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so; a failure says so too, for nobody shall wait for ever."""
+        try:
+            await super().startup(sockets)
+        finally:
+            self.has_started.set()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(*, host: str, port: int, allow_remote: bool) -> socket.socket:
+    """Give a listening socket.
+
+    Raises:
+        ValueError: The host is not a loopback one, and `allow_remote` was not given.
+        OSError: The address is in use, or not of this machine.
+    """
+    if not allow_remote and not _is_loopback(host):
+        msg = (
+            f"host: expected a loopback address such as 127.0.0.1, found {host[:80]!r}; a local issuer lets anybody "
+            "sign in as anyone, so say allow_remote (--allow-remote) if others shall reach it"
+        )
+        raise ValueError(msg)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def build_url(sock: socket.socket) -> str:
+    """Give the URL under which a listening socket is reached from this machine."""
+    host, port = sock.getsockname()[:2]
+    reachable = _WILDCARDS.get(host, str(host))
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+@contextmanager
+def run_in_thread(app: ASGIApp, *, sock: socket.socket) -> Generator[None]:
+    """Serve from a thread, from before the first statement inside until after the last."""
+    server = Server(app)
+    thread = threading.Thread(target=server.run, args=([sock],), name="fastapi-logto-local-issuer", daemon=True)
+    thread.start()
+    try:
+        server.has_started.wait()
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,65 @@
+"""The keys of a local issuer: made, published and signed with as Logto does it."""
+
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, Self, TypeAlias
+
+from joserfc.jwk import ECKey, RSAKey
+from joserfc.jws import JWSRegistry
+
+__all__ = ["Algorithm", "JsonValue", "SigningKey", "encode_segment"]
+
+Algorithm: TypeAlias = Literal["ES384", "ES256", "RS256"]
+JsonValue: TypeAlias = "Mapping[str, JsonValue] | Sequence[JsonValue] | str | int | float | bool | None"
+
+_CURVES: Final[Mapping[str, str]] = {"ES384": "P-384", "ES256": "P-256"}
+_RSA_BITS: Final = 2048
+
+
+def encode_segment(value: bytes) -> str:
+    """Give base64url without padding (RFC 7515 section 2)."""
+    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """A private key with the one algorithm it signs with.
+
+    Attributes:
+        algorithm: The JWS algorithm.
+        kid: The JWK thumbprint (RFC 7638), which Logto takes as key id.
+    """
+
+    algorithm: Algorithm
+    kid: str
+    _key: ECKey | RSAKey = field(repr=False)
+
+    @classmethod
+    def generate(cls, algorithm: Algorithm) -> Self:
+        """Make a new key: P-384, P-256, or RSA of 2048 bits."""
+        curve = _CURVES.get(algorithm)
+        key = RSAKey.generate_key(_RSA_BITS) if curve is None else ECKey.generate_key(curve)
+        return cls(algorithm=algorithm, kid=key.thumbprint(), _key=key)
+
+    def jwk(self) -> dict[str, str]:
+        """Give the public half as Logto publishes it: an RSA key has no `alg` member."""
+        public = {name: str(value) for name, value in self._key.as_dict(private=False).items()}
+        head = {"kty": public.pop("kty"), "use": "sig", "kid": self.kid}
+        return head | ({} if self.algorithm == "RS256" else {"alg": self.algorithm}) | public
+
+    def sign(self, header: Mapping[str, JsonValue], payload: bytes) -> str:
+        """Give a compact JWS with exactly this header and payload.
+
+        The header is **not** checked, so it may lie: the signature is always made with
+        the algorithm of this key. That is what tests of a verifier need, and why
+        `joserfc.jws.serialize_compact`, which refuses odd headers, does not do here.
+        """
+        head = json.dumps(header, separators=(",", ":")).encode("ascii")
+        return self.sign_input(f"{encode_segment(head)}.{encode_segment(payload)}")
+
+    def sign_input(self, signing_input: str) -> str:
+        """Give a compact JWS of a header and a payload that are encoded already."""
+        signature = JWSRegistry.algorithms[self.algorithm].sign(signing_input.encode("ascii"), self._key)
+        return f"{signing_input}.{encode_segment(signature)}"

@@ -1,0 +1,162 @@
+"""What a local issuer knows, and what it refuses to be told."""
+
+import dataclasses
+from typing import cast
+
+import pytest
+
+from fastapi_logto.testing import Application, Directory, Machine, Resource, User
+
+API = "https://api.example.test"
+
+
+def test_the_example_has_users_of_every_degree() -> None:
+    directory = Directory.example("urn:api")
+    assert [(user.username, dict(user.scopes)) for user in directory.users] == [
+        ("alice", {"urn:api": ("read:user", "write:user")}),
+        ("bob", {"urn:api": ("read:user",)}),
+        ("carol", {}),
+    ]
+    assert [(machine.client_id, dict(machine.scopes)) for machine in directory.machines] == [
+        ("local-machine", {"urn:api": ("read:user", "write:user")}),
+        ("local-machine-without-roles", {}),
+    ]
+    assert [(resource.indicator, list(resource.scopes)) for resource in directory.resources] == [
+        ("urn:api", ["read:user", "write:user"])
+    ]
+    assert [client.client_id for client in directory.clients] == [
+        "local-spa",
+        "local-machine",
+        "local-machine-without-roles",
+    ]
+
+
+def test_a_secret_is_in_no_repr() -> None:
+    assert "-secret" not in repr(Directory.example())
+
+
+def test_entries_are_found_by_name() -> None:
+    directory = Directory.example()
+    bob, spa = directory.find_user("bob"), directory.find_client("local-spa")
+    machine, resource = directory.find_client("local-machine"), directory.find_resource(API)
+    assert (bob, spa, machine, resource) == (
+        directory.users[1],
+        directory.applications[0],
+        directory.machines[0],
+        directory.resources[0],
+    )
+
+
+def test_what_is_not_known_is_not_found() -> None:
+    directory = Directory.example()
+    assert directory.find_user("bob000000001") is None
+    assert directory.find_client("Local-Spa") is None
+    assert directory.find_resource(API + "/") is None
+
+
+def test_nothing_in_a_directory_can_be_changed() -> None:
+    scopes = {"read:user": "Read"}
+    resource = Resource(indicator=API, scopes=scopes)
+    scopes["admin"] = "Everything"
+    assert dict(resource.scopes) == {"read:user": "Read"}
+    with pytest.raises(TypeError):
+        cast("dict[str, str]", resource.scopes)["admin"] = "Everything"
+    held = ["read:user"]
+    user = User(id="u", username="u", name="U", scopes={API: held})
+    held.append("admin")
+    assert dict(user.scopes) == {API: ("read:user",)}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        user.id = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def user(*, user_id: str = "u", username: str = "n") -> User:
+    return User(id=user_id, username=username, name="N")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: Directory(resources=[Resource(indicator="a"), Resource(indicator="a")]),
+            "resource indicator: expected each once, found 'a' 2 times",
+        ),
+        (lambda: Directory(users=[user(), user(username="m")]), "user id: expected each once, found 'u' 2 times"),
+        (lambda: Directory(users=[user(), user(user_id="v")]), "username: expected each once, found 'n' 2 times"),
+        (
+            lambda: Directory(
+                machines=[Machine(client_id="c", client_secret="x")], applications=[Application(client_id="c")]
+            ),
+            "client id: expected each once, found 'c' 2 times",
+        ),
+        (
+            lambda: Directory(users=[User(id="u", username="n", name="N", scopes={"urn:a": ["s"]})]),
+            "scopes: expected a resource of this directory, found 'urn:a'",
+        ),
+        (
+            lambda: Directory(
+                resources=[Resource(indicator="urn:a", scopes={"read": ""})],
+                machines=[Machine(client_id="c", client_secret="x", scopes={"urn:a": "read"})],
+            ),
+            "scopes: expected scopes of 'urn:a', found 'r'",
+        ),
+    ],
+)
+def test_a_directory_that_contradicts_itself_is_refused(build: object, message: str) -> None:
+    assert callable(build)
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://localhost",
+        "http://localhost:8000/docs/oauth2-redirect",
+        "http://127.0.0.1:1/?a=b&c=[d]~",
+        "http://[::1]:8000/x",
+        "http://localhost?x",
+    ],
+)
+def test_without_redirect_uris_any_loopback_uri_is_accepted(uri: str) -> None:
+    assert Application(client_id="c").accepts_redirect(uri) is True
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "https://localhost/",
+        "http://LOCALHOST/",
+        "http://localhost.attacker.test/",
+        "http://localhost@attacker.test/",
+        "http://attacker.test\\@localhost/",
+        "http://localhost\\.attacker.test/",
+        "http://localhost:80@attacker.test/",
+        "http://127.0.0.1.attacker.test/",
+        "http://127.0.0.2/",
+        "http://localhost/#fragment",
+        "http://localhost/a\\b",
+        'http://localhost/"',
+        "http://localhost/a b",
+        "http://localhost/\r\nX: y",
+        "http://localhost/\n",
+        "http://localhost/é",
+        "//localhost/",
+        "javascript:alert(1)//http://localhost/",
+    ],
+)
+def test_without_redirect_uris_nothing_else_is_accepted(uri: str) -> None:
+    assert Application(client_id="c").accepts_redirect(uri) is False
+
+
+def test_redirect_uris_are_compared_exactly() -> None:
+    application = Application(client_id="c", redirect_uris=["https://spa.test/cb"])
+    assert application.accepts_redirect("https://spa.test/cb") is True
+    assert application.accepts_redirect("https://spa.test/cb/") is False
+    assert application.accepts_redirect("http://localhost:8000/cb") is False
+
+
+@pytest.mark.parametrize("uri", ["javascript:x", "https://spa.test/#x", "https://user@spa.test/", "spa.test"])
+def test_an_odd_redirect_uri_is_refused_at_once(uri: str) -> None:
+    with pytest.raises(ValueError, match=r"redirect_uris: expected http\(s\) URIs without fragment, found"):
+        Application(client_id="c", redirect_uris=[uri])
