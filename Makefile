@@ -15,7 +15,9 @@ demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
 	@exec $(BIN)/python -m example_app.demo
 
 test: $(VENV)/test.stamp provider  ## every test; names what it had to skip
+	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 lint: $(VENV)/lint.stamp  ## format, lint, layers
@@ -23,18 +25,20 @@ lint: $(VENV)/lint.stamp  ## format, lint, layers
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 
-types: $(VENV)/lint.stamp  ## mypy and pyright, both strict, and the completeness of the public types
+types: $(VENV)/lint.stamp  ## mypy and pyright, both strict
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto
 
 docs: $(VENV)/docs.stamp  ## the documentation, strictly
 	$(BIN)/mkdocs build --strict --quiet
 
-package: $(VENV)/lint.stamp  ## build, install the wheel alone, and use it
-	rm -rf dist
+package: $(VENV)/lint.stamp  ## build, install the wheel alone, use it, and check that its public types are complete
+	rm -rf dist build/wheel
 	$(BIN)/uv build --quiet
-	$(BIN)/uv run --quiet --isolated --no-project --with "$$(ls dist/*.whl)[testing]" python tests/wheel.py
+	$(BIN)/uv venv --quiet build/wheel
+	$(BIN)/uv pip install --quiet --python build/wheel/bin/python "$$(ls dist/*.whl)[testing]"
+	cd build && wheel/bin/python -P ../tests/wheel.py
+	cd build && ../$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto --pythonpath wheel/bin/python
 
 lowest: $(VENV)/test.stamp  ## the unit tests with the oldest dependencies that we say we support
 	UV_PROJECT_ENVIRONMENT=.venv-lowest $(BIN)/uv run --quiet --resolution lowest-direct --no-default-groups \

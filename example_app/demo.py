@@ -1,0 +1,122 @@
+"""`make demo`: this example against a local issuer, with commands ready to paste.
+
+With `LOGTO_ENDPOINT` set it uses that tenant and starts no issuer. `PORT` and `ISSUER_PORT` choose the ports.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+
+from fastapi_logto import auth
+from fastapi_logto.testing import Directory, LocalIssuer
+
+AUDIENCE = "https://api.example.test"
+SWAGGER_CLIENT_ID = "local-spa"
+TOKEN_LIFETIME_SECONDS = 12 * 3600
+
+
+def describe_routes(url: str) -> str:
+    """Give the text that names the pages."""
+    return f"""
+  API   {url}
+  docs  {url}/docs
+"""
+
+
+def describe_issuer(url: str, issuer: LocalIssuer) -> str:
+    """Give the text with the issuer's users and commands that work as they stand."""
+
+    def curl(token: str, path: str, options: str = "") -> str:
+        return f"curl -i {options}{url}{path} -H 'Authorization: Bearer {token}'"
+
+    good = issuer.access_token(lifetime_seconds=TOKEN_LIFETIME_SECONDS)
+    poor = issuer.access_token(scope="", lifetime_seconds=TOKEN_LIFETIME_SECONDS)
+    forged = issuer.forged_token(lifetime_seconds=TOKEN_LIFETIME_SECONDS)
+    users = ", ".join(user.username for user in issuer.directory.users)
+    return f"""
+  issuer  {issuer.issuer}  (for development: sign in as {users}, no password)
+
+  A good token: 200
+    {curl(good, "/user/info")}
+
+  A good token without the scope: 403 insufficient_scope
+    {curl(poor, "/user/info")}
+
+  A forged token: 401 invalid_token
+    {curl(forged, "/user/info")}
+
+  No token: 401 auth.authorization_header_missing
+    curl -i {url}/user/info
+
+Ctrl-C ends both.
+"""
+
+
+def describe_tenant(url: str) -> str:
+    """Give the text for a real tenant, whose tokens only it can give out."""
+    return f"""
+  tenant  {auth.settings.endpoint}
+  With an access token that was asked for with resource={auth.settings.audience[0]}:
+    curl -i {url}/user/info -H "Authorization: Bearer $TOKEN"
+
+Ctrl-C ends it.
+"""
+
+
+@contextmanager
+def provide_issuer() -> Generator[LocalIssuer | None]:
+    """Start a local issuer and point the settings at it, unless the environment names a tenant."""
+    if os.environ.get("LOGTO_ENDPOINT"):
+        yield None
+        return
+    port = int(os.environ.get("ISSUER_PORT", "3001"))
+    with LocalIssuer(directory=Directory.example(AUDIENCE)).serve(port=port) as issuer:
+        os.environ["LOGTO_ENDPOINT"] = issuer.endpoint
+        os.environ["LOGTO_AUDIENCE"] = AUDIENCE
+        os.environ["LOGTO_SWAGGER_CLIENT_ID"] = SWAGGER_CLIENT_ID
+        yield issuer
+
+
+class DemoServer(uvicorn.Server):
+    """Serves the example, and says what can be tried once it is up."""
+
+    def __init__(self, *, port: int, issuer: LocalIssuer | None) -> None:
+        """Prepare to serve on a port of this machine alone."""
+        super().__init__(uvicorn.Config("example_app.main:app", host="127.0.0.1", port=port, log_level="warning"))
+        self._url = f"http://127.0.0.1:{port}"
+        self._issuer = issuer
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; then print the pages and commands."""
+        await super().startup(sockets)
+        if self.started:
+            text = describe_issuer(self._url, self._issuer) if self._issuer else describe_tenant(self._url)
+            sys.stdout.write(describe_routes(self._url) + text)
+            sys.stdout.flush()
+
+
+def main() -> int:
+    """Run the demo.
+
+    Returns:
+        The exit code. A bad setting, a port in use: one line, no traceback.
+    """
+    try:
+        with provide_issuer() as issuer:
+            auth.settings  # noqa: B018 - fails here, in one line, when the environment is not right
+            server = DemoServer(port=int(os.environ.get("PORT", "8000")), issuer=issuer)
+            server.run()
+            return 0 if server.started else 1
+    except KeyboardInterrupt:
+        return 0
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

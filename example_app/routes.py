@@ -1,0 +1,119 @@
+"""The routes: one of each kind of protection."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from fastapi import APIRouter, Depends, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, Field
+
+from fastapi_logto import TokenClaims, auth, require_any_scope, require_scopes
+
+__all__ = ["router"]
+
+# An alias gives a permission a name that reads well in every route that needs it.
+CanRead: TypeAlias = Annotated[TokenClaims, Depends(require_scopes("read:user"))]
+CanWrite: TypeAlias = Annotated[TokenClaims, Depends(require_scopes("write:user"))]
+Caller: TypeAlias = Annotated[TokenClaims, Depends(auth)]
+
+router = APIRouter()
+# Protected as a whole: a route that is added to it later can't be forgotten.
+account = APIRouter(prefix="/account", tags=["account"], dependencies=[Depends(auth)])
+
+
+class UserInfo(BaseModel):
+    """Who calls, and what they may do."""
+
+    user_id: str
+    scopes: list[str]
+    nickname: str | None = None
+
+
+class UserPatch(BaseModel):
+    """What a user may change."""
+
+    nickname: str = Field(min_length=1, max_length=80)
+
+
+class Keys(BaseModel):
+    """What is held of the provider's keys."""
+
+    is_ready: bool
+    is_stale: bool
+    count: int
+    age_seconds: float | None
+
+
+class Health(BaseModel):
+    """Whether this API can verify tokens now."""
+
+    status: Literal["ok", "waiting for keys"]
+    keys: Keys
+
+
+class Greeting(BaseModel):
+    """A greeting for whoever comes."""
+
+    message: str
+
+
+# What a real application has in its database.
+_nicknames: dict[str, str] = {}
+
+
+@router.get("/user/info", tags=["user"])
+async def read_user(claims: CanRead) -> UserInfo:
+    """Tell the caller who they are. Needs `read:user`."""
+    return UserInfo(user_id=claims.user_id, scopes=sorted(claims.scopes), nickname=_nicknames.get(claims.user_id))
+
+
+@router.patch("/user/info", tags=["user"])
+async def change_user(patch: UserPatch, claims: CanWrite) -> UserInfo:
+    """Change the caller's nickname. Needs `write:user`."""
+    _nicknames[claims.user_id] = patch.nickname
+    return UserInfo(user_id=claims.user_id, scopes=sorted(claims.scopes), nickname=patch.nickname)
+
+
+@router.get("/greeting", tags=["public"])
+async def greet(claims: Annotated[TokenClaims | None, Depends(auth.optional)]) -> Greeting:
+    """Greet anybody; by name whoever brings a good token."""
+    return Greeting(message="Hello, stranger" if claims is None else f"Hello, {claims.user_id}")
+
+
+@router.get("/health", tags=["public"])
+async def read_health() -> Health:
+    """Tell whether tokens can be verified now. Open to anybody, fetches nothing."""
+    health = auth.health()
+    return Health(
+        status="ok" if health.is_ready else "waiting for keys",
+        keys=Keys(
+            is_ready=health.is_ready,
+            is_stale=health.is_stale,
+            count=health.key_count,
+            age_seconds=health.age_seconds,
+        ),
+    )
+
+
+@account.get("/claims")
+async def read_claims(claims: Caller) -> TokenClaims:
+    """Show the claims of the caller's own token. Needs a good token, no scope."""
+    return claims
+
+
+@account.get("/permissions", dependencies=[Depends(require_any_scope("read:user", "write:user"))])
+async def read_permissions(claims: Caller) -> list[str]:
+    """List the caller's scopes. Needs `read:user` or `write:user`."""
+    return sorted(claims.scopes)
+
+
+@router.websocket("/echo")
+async def echo(websocket: WebSocket, claims: CanRead) -> None:
+    """Echo each text, with who sent it. Needs `read:user`, asked for before the socket is accepted."""
+    await websocket.accept()
+    try:
+        while True:
+            await websocket.send_text(f"{claims.user_id}: {await websocket.receive_text()}")
+    except WebSocketDisconnect:
+        return
+
+
+router.include_router(account)

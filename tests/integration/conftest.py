@@ -1,0 +1,53 @@
+"""The real parts that integration tests share."""
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import uvicorn
+
+from fastapi_logto.testing import LocalIssuer
+from tests.integration.processes import find_free_port
+from tests.integration.provider import Provider, node_is_installed, run_provider
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[Provider]:
+    """The real OpenID Connect server that Logto is built on."""
+    if not node_is_installed():
+        pytest.skip("oidc-provider: node or its packages are missing")
+    with run_provider() as running:
+        yield running
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """The example application on a real socket, and the issuer whose tokens it takes."""
+
+    url: str
+    issuer: LocalIssuer
+
+
+@pytest.fixture(scope="session")
+def example() -> Iterator[Example]:
+    """The example application under uvicorn, protected by a local issuer."""
+    port = find_free_port()
+    with LocalIssuer().serve() as issuer, pytest.MonkeyPatch.context() as patch:
+        # The default scheme reads these once in a process, at the start of the application.
+        patch.setenv("LOGTO_ENDPOINT", issuer.endpoint)
+        patch.setenv("LOGTO_AUDIENCE", "https://api.example.test")
+        config = uvicorn.Config("example_app.main:app", host="127.0.0.1", port=port, log_level="warning")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive(), "the example application did not start"
+            thread.join(timeout=0.05)
+        for name in ("LOGTO_ENDPOINT", "LOGTO_AUDIENCE"):
+            os.environ.pop(name)
+        yield Example(f"http://127.0.0.1:{port}", issuer)
+        server.should_exit = True
+        thread.join(timeout=10)
+        assert not thread.is_alive()

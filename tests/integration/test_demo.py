@@ -1,0 +1,74 @@
+"""`make demo` as a stranger sees it: each printed command does what is said beside it."""
+
+import re
+import shlex
+from pathlib import Path
+
+import httpx
+
+from tests import captured
+from tests.integration.processes import find_free_port, run_module
+
+ROOT = Path(__file__).parents[2]
+COMMAND = re.compile(r"^  (?P<said>.+): (?P<status>\d{3})(?: (?P<code>\S+))?\n    (?P<curl>curl .+)$", re.MULTILINE)
+
+
+def run_curl(command: str) -> httpx.Response:
+    """Do what a printed `curl -i URL [-H header]` does."""
+    words = shlex.split(command)
+    assert words[:2] == ["curl", "-i"]
+    headers = dict(word.split(": ", 1) for option, word in zip(words[3::2], words[4::2], strict=True) if option == "-H")
+    return httpx.get(words[2], headers=headers, trust_env=False)
+
+
+def test_the_demo_prints_commands_that_do_what_they_say_and_ends_quietly() -> None:
+    port, issuer_port = find_free_port(), find_free_port()
+    with run_module(
+        "example_app.demo", environment={"PORT": str(port), "ISSUER_PORT": str(issuer_port)}, cwd=ROOT
+    ) as demo:
+        output = demo.wait_for_text("Ctrl-C")
+        commands = list(COMMAND.finditer(output))
+        answers = {match["said"]: (run_curl(match["curl"]), int(match["status"]), match["code"]) for match in commands}
+        docs = httpx.get(f"http://127.0.0.1:{port}/docs", trust_env=False)
+        issuer = httpx.get(f"http://127.0.0.1:{issuer_port}/", trust_env=False)
+        code = demo.interrupt()
+        output = demo.output
+
+    assert f"http://127.0.0.1:{port}/docs" in output
+    assert (docs.status_code, issuer.status_code) == (200, 200)
+    assert "local-spa" in docs.text
+    assert len(answers) == 4
+    for said, (answer, status, expected) in answers.items():
+        assert answer.status_code == status, said
+        assert expected is None or answer.json()["detail"]["code"] == expected, said
+    assert code == 0
+    assert "Traceback" not in output
+
+
+def test_the_demo_uses_a_tenant_that_the_environment_names() -> None:
+    port = find_free_port()
+    with captured.serve_captured() as server:
+        environment = {
+            "PORT": str(port),
+            "ISSUER_PORT": "1",
+            "LOGTO_ENDPOINT": "http://127.0.0.1:3001",
+            "LOGTO_FETCH_ENDPOINT": server.endpoint,
+            "LOGTO_AUDIENCE": captured.API,
+        }
+        with run_module("example_app.demo", environment=environment, cwd=ROOT) as demo:
+            output = demo.wait_for_text("Ctrl-C ends it")
+            headers = {"Authorization": f"Bearer {captured.TOKENS['user_reader_api'].token}"}
+            answer = httpx.get(f"http://127.0.0.1:{port}/user/info", headers=headers, trust_env=False)
+            code = demo.interrupt()
+
+    assert "tenant  http://127.0.0.1:3001" in output
+    assert f"resource={captured.API}" in output
+    assert answer.status_code == 200
+    assert code == 0
+
+
+def test_a_mistake_is_told_in_one_line_and_not_in_a_traceback() -> None:
+    with run_module("example_app.demo", environment={"LOGTO_ENDPOINT": "https://a.logto.app"}, cwd=ROOT) as demo:
+        assert demo.wait() == 1
+        assert demo.output.startswith("LOGTO_AUDIENCE (argument audience): audience is required; found nothing")
+        assert demo.output.count("\n") == 1

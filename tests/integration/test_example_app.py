@@ -1,0 +1,120 @@
+"""The example application on a real socket, route by route."""
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.integration.conftest import Example
+
+
+def call(
+    example: Example, path: str, token: str | None = None, *, method: str = "GET", body: object = None
+) -> httpx.Response:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return httpx.request(method, example.url + path, headers=headers, json=body, trust_env=False)
+
+
+def test_user_info_needs_read_user(example: Example) -> None:
+    good = call(example, "/user/info", example.issuer.access_token(subject="me", scope="read:user other"))
+    poor = call(example, "/user/info", example.issuer.access_token(scope="write:user"))
+    forged = call(example, "/user/info", example.issuer.forged_token())
+
+    assert (good.status_code, good.json()["user_id"], good.json()["scopes"]) == (200, "me", ["other", "read:user"])
+    assert (poor.status_code, poor.json()["detail"]["code"]) == (403, "insufficient_scope")
+    assert (forged.status_code, forged.json()["detail"]["reason"]) == (401, "signature")
+    assert call(example, "/user/info").json()["detail"]["code"] == "auth.authorization_header_missing"
+
+
+def test_changing_user_info_needs_write_user(example: Example) -> None:
+    writer = example.issuer.access_token(subject="writer", scope="read:user write:user")
+    reader = example.issuer.access_token(subject="writer", scope="read:user")
+
+    refused = call(example, "/user/info", reader, method="PATCH", body={"nickname": "no"})
+    changed = call(example, "/user/info", writer, method="PATCH", body={"nickname": "Wanda"})
+
+    assert refused.status_code == 403
+    assert changed.json() == {"user_id": "writer", "scopes": ["read:user", "write:user"], "nickname": "Wanda"}
+    assert call(example, "/user/info", reader).json()["nickname"] == "Wanda"
+    assert call(example, "/user/info", writer, method="PATCH", body={"nickname": ""}).status_code == 422
+
+
+def test_health_is_open_and_tells_the_state_of_the_keys(example: Example) -> None:
+    answer = call(example, "/health")
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["status"] == "ok"
+    assert (body["keys"]["is_ready"], body["keys"]["is_stale"], body["keys"]["count"]) == (True, False, 1)
+    assert body["keys"]["age_seconds"] >= 0
+
+
+def test_a_greeting_is_for_anybody_but_not_for_a_bad_token(example: Example) -> None:
+    assert call(example, "/greeting").json() == {"message": "Hello, stranger"}
+    assert call(example, "/greeting", example.issuer.access_token(subject="me")).json() == {"message": "Hello, me"}
+    assert call(example, "/greeting", example.issuer.forged_token()).status_code == 401
+
+
+def test_the_account_router_is_protected_as_a_whole(example: Example) -> None:
+    token = example.issuer.access_token(subject="me", scope="write:user")
+    claims = call(example, "/account/claims", token)
+
+    assert (claims.status_code, claims.json()["sub"], claims.json()["scope"]) == (200, "me", "write:user")
+    assert call(example, "/account/permissions", token).json() == ["write:user"]
+    assert call(example, "/account/permissions", example.issuer.access_token(scope="x")).status_code == 403
+    assert call(example, "/account/claims").status_code == 401
+    assert call(example, "/account/permissions").status_code == 401
+
+
+def test_the_websocket_echoes_for_a_good_token_and_is_denied_with_the_body_of_a_refusal(example: Example) -> None:
+    url = example.url.replace("http", "ws") + "/echo"
+    headers = {"Authorization": f"Bearer {example.issuer.access_token(subject='me', scope='read:user')}"}
+
+    with connect(url, additional_headers=headers, proxy=None) as websocket:
+        websocket.send("hello")
+        assert websocket.recv() == "me: hello"
+
+    with pytest.raises(InvalidStatus) as refused, connect(url, proxy=None):
+        pass
+    assert refused.value.response.status_code == 401
+    assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_page_of_another_origin_may_call_and_read_why_it_was_refused(example: Example) -> None:
+    preflight = httpx.options(
+        f"{example.url}/user/info",
+        headers={
+            "Origin": "https://app.example.com",
+            "Access-Control-Request-Method": "PATCH",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        },
+        trust_env=False,
+    )
+    refused = httpx.get(f"{example.url}/user/info", headers={"Origin": "https://app.example.com"}, trust_env=False)
+
+    assert preflight.status_code == 200
+    allowed = {name.strip().lower() for name in preflight.headers["Access-Control-Allow-Headers"].split(",")}
+    assert {"authorization", "content-type"} <= allowed
+    assert refused.status_code == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == "*"
+    assert refused.headers["Access-Control-Expose-Headers"] == "WWW-Authenticate"
+
+
+def test_openapi_shows_the_scheme_and_the_scopes_of_each_route(example: Example) -> None:
+    schema = call(example, "/openapi.json").json()
+
+    paths = schema["paths"]
+    assert paths["/user/info"]["get"]["security"] == [{"Logto": ["read:user"]}]
+    assert paths["/user/info"]["patch"]["security"] == [{"Logto": ["write:user"]}]
+    assert "security" not in paths["/health"]["get"]
+    flow = schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]
+    assert set(flow["scopes"]) == {"read:user", "write:user"}
+    assert flow["tokenUrl"] == f"{example.issuer.issuer}/token"
+    assert "TokenClaims" in schema["components"]["schemas"]
+    assert call(example, "/docs").status_code == 200
+
+
+def test_a_rotation_without_grace_is_followed(example: Example) -> None:
+    example.issuer.rotate(keep_previous=False)
+
+    assert call(example, "/user/info", example.issuer.access_token(subject="me")).status_code == 200

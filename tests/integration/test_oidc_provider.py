@@ -1,0 +1,117 @@
+"""Tokens of the real server that Logto is built on, verified over real sockets."""
+
+import asyncio
+
+import pytest
+
+from fastapi_logto import LogtoAuth, LogtoSettings
+from fastapi_logto.errors import (
+    AudienceError,
+    ExpiredTokenError,
+    IdTokenError,
+    InvalidTokenError,
+    OpaqueTokenError,
+    ProviderUnavailableError,
+    UnknownKeyError,
+)
+from tests.integration.processes import find_free_port
+from tests.integration.provider import (
+    API,
+    MACHINE_ID,
+    RSA_API,
+    SHORTLIVED_API,
+    Provider,
+    run_provider,
+)
+
+
+def build_auth(provider: Provider, *audience: str) -> LogtoAuth:
+    return LogtoAuth(endpoint=provider.endpoint, audience=audience or (API,), leeway_seconds=0)
+
+
+async def test_a_machine_token_signed_with_es384_is_admitted(provider: Provider) -> None:
+    token = await asyncio.to_thread(provider.machine_token, scope="read:user")
+
+    claims = await build_auth(provider).verify(token)
+
+    assert (claims.sub, claims.client_id, claims.is_machine) == (MACHINE_ID, MACHINE_ID, True)
+    assert claims.scopes == {"read:user"}
+    assert claims.audiences == {API}
+    assert claims.iss == provider.issuer
+
+
+async def test_a_machine_token_signed_with_rs256_is_admitted_though_its_key_names_no_algorithm(
+    provider: Provider,
+) -> None:
+    token = await asyncio.to_thread(provider.machine_token, resource=RSA_API, scope="write:user")
+
+    claims = await build_auth(provider, RSA_API).verify(token)
+
+    assert claims.scopes == {"write:user"}
+
+
+@pytest.mark.parametrize(
+    ("login", "scopes"),
+    [("alice", {"read:user", "write:user"}), ("bob", {"read:user"}), ("carol", set[str]())],
+)
+async def test_a_user_gets_the_scopes_that_they_hold(provider: Provider, login: str, scopes: set[str]) -> None:
+    token = await asyncio.to_thread(provider.user_token, login=login)
+
+    claims = await build_auth(provider).verify(token)
+
+    assert (claims.user_id, claims.is_machine) == (login, False)
+    assert claims.scopes == scopes
+
+
+async def test_the_tokens_that_are_no_access_tokens_of_this_api_are_refused(provider: Provider) -> None:
+    auth = build_auth(provider)
+    answer = await asyncio.to_thread(provider.user_answer, login="alice", scope="openid")
+    other = await asyncio.to_thread(provider.machine_token, resource=RSA_API)
+
+    with pytest.raises(OpaqueTokenError, match="opaque_token"):
+        await auth.verify(answer["access_token"])
+    with pytest.raises(IdTokenError, match="id_token"):
+        await auth.verify(answer["id_token"])
+    with pytest.raises(AudienceError, match=f"expected '{API}', found '{RSA_API}'"):
+        await auth.verify(other)
+
+
+async def test_a_token_that_lives_a_second_is_refused_afterwards(provider: Provider) -> None:
+    auth = build_auth(provider, SHORTLIVED_API)
+    token = await asyncio.to_thread(provider.machine_token, resource=SHORTLIVED_API)
+
+    async def wait_until_refused() -> InvalidTokenError:
+        while True:
+            try:
+                await auth.verify(token)
+            except InvalidTokenError as error:
+                return error
+            await asyncio.sleep(0)
+
+    error = await asyncio.wait_for(wait_until_refused(), timeout=20)
+    assert type(error) is ExpiredTokenError
+
+
+def test_a_rotation_without_grace_is_followed_and_an_outage_is_told_apart_from_a_bad_token(
+    provider: Provider,
+) -> None:
+    port = find_free_port()
+    settings = LogtoSettings(endpoint=f"http://127.0.0.1:{port}", audience=API, fetch_timeout_seconds=2)
+    auth, late = LogtoAuth(settings=settings), LogtoAuth(settings=settings)
+
+    # Each call runs on an event loop of its own: the keys are kept from one to the next.
+    with run_provider(port=port, keys="first") as first:
+        old = first.machine_token(scope="read:user")
+        assert asyncio.run(auth.verify(old)).scopes == {"read:user"}
+
+    # Away, but its keys are held and go on serving. Who holds none can't say anything of the token.
+    assert asyncio.run(auth.verify(old)).scopes == {"read:user"}
+    with pytest.raises(ProviderUnavailableError):
+        asyncio.run(late.verify(old))
+
+    with run_provider(port=port, keys="second") as second:
+        assert second.port != provider.port
+        new = second.machine_token(scope="write:user")
+        assert asyncio.run(auth.verify(new)).scopes == {"write:user"}
+        with pytest.raises(UnknownKeyError):
+            asyncio.run(auth.verify(old))

@@ -1,0 +1,131 @@
+"""Doubles for the edges alone: a clock that tests move, a provider in memory, a key that sees who uses it."""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import httpx
+from joserfc.jwk import ECKey, RSAKey
+
+from fastapi_logto.clock import Clock
+from fastapi_logto.key_set import PublicKey
+from fastapi_logto.transport import Transport
+from tests.captured import DISCOVERY_PATH, JWKS_PATH, NOW
+
+__all__ = ["ENDPOINT", "ISSUER", "FakeClock", "FakeProvider", "finish_fetches", "watch_key"]
+
+ENDPOINT: Final = "https://tenant.logto.app"
+ISSUER: Final = f"{ENDPOINT}/oidc"
+
+
+class FakeClock:
+    """Both clocks, standing still until a test moves them."""
+
+    def __init__(self, *, now: float = NOW) -> None:
+        self._passed = 0.0
+        self._now = now
+
+    def now(self) -> float:
+        return self._now + self._passed
+
+    def monotonic(self) -> float:
+        return self._passed
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(now=self.now, monotonic=self.monotonic)
+
+    def advance(self, seconds: float) -> None:
+        self._passed += seconds
+
+
+class FakeProvider:
+    """A provider in memory, which counts what it is asked, and is away or slow when told.
+
+    Attributes:
+        jwks: The key set that it publishes.
+        discovery: Its discovery document.
+        faults: Instead of an answer, by path: a status, a body, or an exception of the connection.
+        gate: While it is there and not set, nothing is answered.
+        counts: Requests by path.
+    """
+
+    def __init__(self, jwks: Mapping[str, object], *, endpoint: str = ENDPOINT, issuer: str | None = None) -> None:
+        self.jwks = jwks
+        self.discovery: dict[str, object] = {
+            "issuer": issuer or f"{endpoint}/oidc",
+            "jwks_uri": f"{endpoint}{JWKS_PATH}",
+        }
+        self.faults: dict[str, int | bytes | httpx.TransportError] = {}
+        self.gate: asyncio.Event | None = None
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def fetches(self) -> tuple[int, int]:
+        """Requests for the discovery document, and for the key set at its usual place."""
+        return self.counts[DISCOVERY_PATH], self.counts[JWKS_PATH]
+
+    def go_away(self) -> None:
+        """Answer nothing from now on."""
+        self.faults = {path: httpx.ConnectError("away") for path in (DISCOVERY_PATH, JWKS_PATH)}
+
+    def come_back(self) -> None:
+        """Answer again from now on."""
+        self.faults = {}
+
+    def build_transport(self, *, timeout_seconds: float = 60) -> Transport:
+        """Give a transport whose requests end here."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and made at once, unlike the default one
+        return Transport(
+            timeout_seconds=timeout_seconds, http_transport=httpx.MockTransport(self._answer), ssl_context=context
+        )
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        self.counts[path] += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        fault = self.faults.get(path)
+        if isinstance(fault, httpx.TransportError):
+            raise fault
+        if fault is not None:
+            return httpx.Response(fault) if isinstance(fault, int) else httpx.Response(200, content=fault)
+        if path == DISCOVERY_PATH:
+            return httpx.Response(200, json=self.discovery)
+        return httpx.Response(200, json=self.jwks)
+
+
+async def finish_fetches() -> int:
+    """Wait for the fetches that run on this loop, and say how many there were."""
+    flights = [task for task in asyncio.all_tasks() if task.get_name() == "fastapi_logto: fetch keys"]
+    if flights:
+        _, pending = await asyncio.wait(flights, timeout=5)
+        assert not pending
+    return len(flights)
+
+
+class _WatchedEcKey(ECKey):
+    on_verify: Callable[[], object]
+
+    def get_op_key(self, operation: Any) -> Any:
+        self.on_verify()
+        return super().get_op_key(operation)
+
+
+class _WatchedRsaKey(RSAKey):
+    on_verify: Callable[[], object]
+
+    def get_op_key(self, operation: Any) -> Any:
+        self.on_verify()
+        return super().get_op_key(operation)
+
+
+def watch_key(key: PublicKey, on_verify: Callable[[], object]) -> PublicKey:
+    """Give an equal key that calls this each time a signature is verified with it, in the thread that does so."""
+    value = key.jose.as_dict(private=False)
+    jose = (_WatchedRsaKey if isinstance(key.jose, RSAKey) else _WatchedEcKey).import_key(value)
+    jose.on_verify = on_verify
+    return replace(key, jose=jose)

@@ -1,0 +1,129 @@
+"""The store of verified tokens is bounded, forgets the least recently used first, and never holds a token."""
+
+import hashlib
+import sys
+
+import pytest
+
+from fastapi_logto.cache import TokenCache, build_digest
+from tests.captured import TOKENS
+
+A, B, C, D = (build_digest(name) for name in "abcd")
+
+
+def filled(size: int, *digests: bytes) -> TokenCache[str]:
+    cache: TokenCache[str] = TokenCache(size=size)
+    for digest in digests:
+        cache.keep(digest, digest.hex())
+    return cache
+
+
+def held(cache: TokenCache[str], *digests: bytes) -> list[bool]:
+    return [cache.find(digest) == digest.hex() for digest in digests]
+
+
+def test_an_entry_is_found_by_its_digest_alone() -> None:
+    cache = filled(2, A)
+
+    assert cache.find(A) == A.hex()
+    assert cache.find(B) is None
+
+
+def test_the_oldest_entry_goes_when_there_are_too_many() -> None:
+    cache = filled(3, A, B, C, D)
+
+    assert len(cache) == 3
+    assert held(cache, A, B, C, D) == [False, True, True, True]
+
+
+def test_an_entry_that_was_used_outlives_one_that_was_not() -> None:
+    cache = filled(3, A, B, C)
+
+    cache.find(A)
+    cache.keep(D, D.hex())
+
+    assert held(cache, A, B, C, D) == [True, False, True, True]
+
+
+def test_an_entry_that_is_kept_again_counts_once_and_is_the_newest() -> None:
+    cache = filled(2, A, B)
+
+    cache.keep(A, "new")
+    cache.keep(C, C.hex())
+
+    assert len(cache) == 2
+    assert (cache.find(A), cache.find(B), cache.find(C)) == ("new", None, C.hex())
+
+
+def test_a_search_in_vain_changes_nothing() -> None:
+    cache = filled(2, A, B)
+
+    cache.find(D)
+    cache.keep(C, C.hex())
+
+    assert held(cache, A, B, C) == [False, True, True]
+
+
+def test_a_store_of_size_0_keeps_nothing() -> None:
+    cache = filled(0, A)
+
+    assert len(cache) == 0
+    assert cache.find(A) is None
+
+
+def test_a_store_of_size_1_keeps_the_last() -> None:
+    assert held(filled(1, A, B), A, B) == [False, True]
+
+
+def test_a_dropped_entry_is_gone_and_the_others_stay() -> None:
+    cache = filled(3, A, B)
+
+    cache.drop(A)
+
+    assert len(cache) == 1
+    assert held(cache, A, B) == [False, True]
+
+
+def test_dropping_what_is_not_there_is_no_error() -> None:
+    cache = filled(3, A)
+
+    cache.drop(B)
+
+    assert held(cache, A) == [True]
+
+
+def test_many_entries_never_exceed_the_bound() -> None:
+    cache: TokenCache[int] = TokenCache(size=10)
+    for number in range(1000):
+        cache.keep(build_digest(str(number)), number)
+        assert len(cache) <= 10
+
+    assert [cache.find(build_digest(str(number))) for number in (989, 990, 999)] == [None, 990, 999]
+
+
+def test_a_digest_is_the_sha_256_of_the_exact_token() -> None:
+    token = TOKENS["user_api_spa"].token
+
+    assert build_digest(token) == hashlib.sha256(token.encode()).digest()
+    assert build_digest("abc").hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("position", [0, 100, -1])
+def test_tokens_that_differ_in_one_character_have_different_digests(position: int) -> None:
+    token = TOKENS["user_api_spa"].token
+    characters = list(token)
+    characters[position] = "A" if characters[position] != "A" else "B"
+
+    assert build_digest("".join(characters)) != build_digest(token)
+
+
+@pytest.mark.parametrize("other", ["token ", "token\n", "token=", "Token", "token\0", "tok\u0435n"])
+def test_texts_that_look_alike_have_different_digests(other: str) -> None:
+    assert build_digest(other) != build_digest("token")
+
+
+def test_any_text_at_all_has_a_digest() -> None:
+    digests = {build_digest(text) for text in ("", "\ud800", "\udfff", "?", chr(sys.maxunicode))}
+
+    assert {len(digest) for digest in digests} == {32}
+    assert len(digests) == 5

@@ -1,0 +1,647 @@
+"""`LogtoAuth` in FastAPI applications: claims, refusals, overrides, WebSockets, loops."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Request, Security, WebSocket
+from starlette.testclient import TestClient, WebSocketDenialResponse
+
+import fastapi_logto
+from fastapi_logto import LogtoAuth, LogtoSettings, SettingsError, TokenClaims, auth, require_any_scope, require_scopes
+from fastapi_logto.errors import (
+    AuthorizationMissingError,
+    ExpiredTokenError,
+    ProviderUnavailableError,
+)
+from fastapi_logto.testing import LocalIssuer
+from tests.unit.apps import API, bearer, build_auth, detail
+
+
+class Counting(httpx.AsyncBaseTransport):
+    """Counts the requests that reach the issuer, by path."""
+
+    def __init__(self, issuer: LocalIssuer) -> None:
+        self.inner = httpx.ASGITransport(app=issuer.app)
+        self.counts: dict[str, int] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.counts[request.url.path] = self.counts.get(request.url.path, 0) + 1
+        return await self.inner.handle_async_request(request)
+
+
+@pytest.fixture
+def issuer() -> LocalIssuer:
+    return LocalIssuer()
+
+
+@pytest.fixture
+def logto(issuer: LocalIssuer) -> LogtoAuth:
+    return build_auth(issuer)
+
+
+def build_app(logto: LogtoAuth) -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/claims")
+    async def read_claims(claims: Annotated[TokenClaims, Depends(logto)]) -> TokenClaims:
+        return claims
+
+    @app.get("/read")
+    async def read(claims: Annotated[TokenClaims, Depends(logto.require_scopes("read:user"))]) -> str:
+        return claims.user_id
+
+    @app.get("/both")
+    async def both(claims: Annotated[TokenClaims, Depends(logto.require_scopes("read:user", "write:user"))]) -> str:
+        return claims.user_id
+
+    @app.get("/any")
+    async def either(claims: Annotated[TokenClaims, Depends(logto.require_any_scope("write:user", "admin"))]) -> str:
+        return claims.user_id
+
+    @app.get("/security")
+    async def fastapis_own(claims: Annotated[TokenClaims, Security(logto, scopes=["write:user"])]) -> str:
+        return claims.user_id
+
+    @app.get("/optional")
+    async def optional(claims: Annotated[TokenClaims | None, Depends(logto.optional)]) -> str | None:
+        return None if claims is None else claims.user_id
+
+    @app.get("/optional-with-scope")
+    async def optional_with_scope(
+        claims: Annotated[TokenClaims | None, Security(logto.optional, scopes=["write:user"])],
+    ) -> str | None:
+        return None if claims is None else claims.user_id
+
+    @app.websocket("/echo")
+    async def echo(
+        websocket: WebSocket, claims: Annotated[TokenClaims, Depends(logto.require_scopes("read:user"))]
+    ) -> None:
+        await websocket.accept()
+        await websocket.send_text(claims.user_id)
+        await websocket.close()
+
+    return app
+
+
+@pytest.fixture
+def client(logto: LogtoAuth) -> TestClient:
+    return TestClient(build_app(logto))
+
+
+def test_a_good_token_gives_its_claims(client: TestClient, issuer: LocalIssuer) -> None:
+    token = issuer.access_token(subject="someone", scope="read:user", claims={"tenant": "acme"})
+
+    answer = client.get("/claims", headers=bearer(token))
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["sub"], body["scope"], body["tenant"], body["aud"]) == ("someone", "read:user", "acme", API)
+
+
+@pytest.mark.parametrize(
+    ("path", "scope", "status"),
+    [
+        ("/read", "read:user", 200),
+        ("/read", "write:user", 403),
+        ("/read", "", 403),
+        ("/both", "read:user write:user", 200),
+        ("/both", "read:user", 403),
+        ("/any", "admin", 200),
+        ("/any", "write:user other", 200),
+        ("/any", "read:user", 403),
+        ("/security", "write:user", 200),
+        ("/security", "read:user", 403),
+        ("/optional", "", 200),
+        ("/optional-with-scope", "write:user", 200),
+        ("/optional-with-scope", "read:user", 403),
+    ],
+)
+def test_each_way_to_ask_for_scopes_is_enforced(
+    client: TestClient, issuer: LocalIssuer, path: str, scope: str, status: int
+) -> None:
+    answer = client.get(path, headers=bearer(issuer.access_token(scope=scope)))
+
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["detail"]["code"] == "insufficient_scope"
+
+
+@pytest.mark.parametrize(
+    ("header", "code", "reason", "challenge"),
+    [
+        (None, "auth.authorization_header_missing", "header_missing", "Bearer"),
+        ("", "auth.authorization_header_missing", "header_missing", "Bearer"),
+        ("Bearer", "auth.authorization_token_invalid_format", "header_format", 'Bearer error="invalid_request", '),
+        ("Bearer a b", "auth.authorization_token_invalid_format", "header_format", 'Bearer error="invalid_request", '),
+        (
+            "Basic YTpi",
+            "auth.authorization_token_type_not_supported",
+            "header_type",
+            'Bearer error="invalid_request", ',
+        ),
+        ("Bearer abc", "invalid_token", "malformed", 'Bearer error="invalid_token", '),
+    ],
+)
+def test_a_refusal_has_status_code_reason_and_challenge(
+    client: TestClient, header: str | None, code: str, reason: str, challenge: str
+) -> None:
+    answer = client.get("/claims", headers={} if header is None else {"Authorization": header})
+
+    assert answer.status_code == 401
+    assert (answer.json()["detail"]["code"], answer.json()["detail"]["reason"]) == (code, reason)
+    assert answer.headers["WWW-Authenticate"].startswith(challenge)
+
+
+def test_several_authorization_headers_are_refused(client: TestClient, issuer: LocalIssuer) -> None:
+    token = issuer.access_token()
+
+    answer = client.get("/claims", headers=[("Authorization", f"Bearer {token}"), ("Authorization", "Bearer other")])
+
+    assert answer.status_code == 401
+    assert answer.json()["detail"]["code"] == "auth.authorization_token_invalid_format"
+
+
+def test_a_missing_scope_is_named_in_body_and_challenge(client: TestClient, issuer: LocalIssuer) -> None:
+    answer = client.get("/both", headers=bearer(issuer.access_token(scope="read:user")))
+
+    assert answer.json() == {
+        "detail": {
+            "code": "insufficient_scope",
+            "reason": "scope",
+            "message": "The token lacks the scope write:user; give the user or machine a role with the permission in "
+            "Logto, and have the client ask for the scope",
+        }
+    }
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer error="insufficient_scope", error_description="')
+    assert answer.headers["WWW-Authenticate"].endswith('scope="read:user write:user"')
+
+
+def test_optional_gives_none_only_without_a_header(client: TestClient, issuer: LocalIssuer) -> None:
+    assert client.get("/optional").json() is None
+    assert client.get("/optional", headers=bearer(issuer.access_token(subject="me"))).json() == "me"
+    assert detail(client, "/optional", {"Authorization": ""})[:2] == (401, "auth.authorization_header_missing")
+    assert detail(client, "/optional", bearer(issuer.forged_token())) == (401, "invalid_token", "signature")
+    assert detail(client, "/optional", {"Authorization": "Basic YTpi"})[0] == 401
+
+
+def test_an_issuer_out_of_reach_is_503_with_retry_after() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    logto = LogtoAuth(endpoint="http://127.0.0.1:3001", audience=API, http_transport=httpx.MockTransport(refuse))
+    answer = TestClient(build_app(logto)).get("/claims", headers=bearer(LocalIssuer().access_token()))
+
+    assert answer.status_code == 503
+    assert answer.json()["detail"]["code"] == "provider_unavailable"
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert "WWW-Authenticate" not in answer.headers
+
+
+def test_a_websocket_is_refused_before_it_is_accepted(client: TestClient, issuer: LocalIssuer) -> None:
+    with client.websocket_connect("/echo", headers=bearer(issuer.access_token(subject="me"))) as websocket:
+        assert websocket.receive_text() == "me"
+
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/echo"):
+        pass
+    assert refused.value.status_code == 401
+    assert refused.value.headers["WWW-Authenticate"] == "Bearer"
+    assert refused.value.json()["detail"]["code"] == "auth.authorization_header_missing"
+
+
+async def call_websocket(app: FastAPI, headers: dict[str, str]) -> list[dict[str, Any]]:
+    """Connect as a server without the denial extension does."""
+    sent: list[dict[str, Any]] = []
+    scope = {
+        "type": "websocket",
+        "path": "/echo",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "subprotocols": [],
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+async def test_a_websocket_of_a_server_without_denial_responses_closes_with_1008(
+    logto: LogtoAuth, issuer: LocalIssuer
+) -> None:
+    app = build_app(logto)
+
+    no_token = await call_websocket(app, {})
+    no_scope = await call_websocket(app, bearer(issuer.access_token(scope="")))
+
+    assert no_token == [{"type": "websocket.close", "code": 1008, "reason": "auth.authorization_header_missing"}]
+    assert no_scope == [{"type": "websocket.close", "code": 1008, "reason": "insufficient_scope"}]
+
+
+def test_a_requirement_is_overridden_by_an_equal_one(client: TestClient, logto: LogtoAuth, issuer: LocalIssuer) -> None:
+    app: Any = client.app
+    app.dependency_overrides[logto.require_scopes("read:user")] = lambda: logto_claims(issuer, subject="fake")
+
+    assert client.get("/read").json() == "fake"
+    assert client.get("/both").status_code == 401
+
+
+def logto_claims(issuer: LocalIssuer, *, subject: str = "fake", scope: str = "") -> TokenClaims:
+    """Give claims as a verified token gives them."""
+
+    async def verify() -> TokenClaims:
+        return await build_auth(issuer).verify(issuer.access_token(subject=subject, scope=scope))
+
+    return asyncio.run(verify())
+
+
+def test_overriding_the_scheme_leaves_the_scope_checks_of_requirements_on(
+    client: TestClient, logto: LogtoAuth, issuer: LocalIssuer
+) -> None:
+    app: Any = client.app
+    claims = logto_claims(issuer, scope="read:user")
+    app.dependency_overrides[logto] = lambda: claims
+
+    assert client.get("/read").json() == "fake"
+    assert detail(client, "/both") == (403, "insufficient_scope", "scope")
+    assert detail(client, "/any") == (403, "insufficient_scope", "scope")
+    # FastAPI's own way has its check in the scheme, which the override replaces.
+    assert client.get("/security").json() == "fake"
+
+
+def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer: LocalIssuer) -> None:
+    other = build_auth(issuer)
+
+    assert logto.require_scopes("a", "b") == logto.require_scopes("b", "a", "a")
+    assert hash(logto.require_scopes("a", "b")) == hash(logto.require_scopes("b", "a"))
+    assert logto.require_scopes("a") != logto.require_scopes("b")
+    assert logto.require_scopes("a") != logto.require_any_scope("a")
+    assert logto.require_scopes("a") != other.require_scopes("a")
+    assert logto.require_scopes("a") != "a"
+    assert logto.optional is logto.optional
+    assert repr(logto.require_any_scope("a", "b")) == "AnyScope('a', 'b')"
+
+
+@pytest.mark.parametrize("scopes", [(), ("",), ("read:user write:user",), ("read:user", "")])
+def test_a_requirement_without_proper_scopes_is_refused_when_it_is_made(
+    logto: LogtoAuth, scopes: tuple[str, ...]
+) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        logto.require_scopes(*scopes)
+    with pytest.raises(ValueError, match="expected"):
+        logto.require_any_scope(*scopes)
+
+
+def test_a_request_is_verified_once_however_many_dependencies_ask(issuer: LocalIssuer) -> None:
+    # Without a cache each verification makes claims of its own.
+    logto = build_auth(issuer, token_cache_size=0)
+    seen: list[TokenClaims] = []
+
+    def remember(claims: TokenClaims) -> None:
+        seen.append(claims)
+
+    app = FastAPI(dependencies=[Depends(logto)])
+    router = APIRouter(dependencies=[Security(logto, scopes=["read:user"])])
+
+    @router.get("/")
+    async def read(
+        claims: Annotated[TokenClaims, Depends(logto.require_scopes("write:user"))],
+        same: Annotated[TokenClaims, Depends(logto.require_scopes("read:user", "write:user"))],
+        again: Annotated[TokenClaims | None, Depends(logto.optional)],
+    ) -> bool:
+        remember(claims)
+        return claims is same is again
+
+    app.include_router(router)
+    answer = TestClient(app).get("/", headers=bearer(issuer.access_token(scope="read:user write:user")))
+
+    assert answer.json() is True
+    assert len(seen) == 1
+
+
+def test_a_token_that_middleware_replaces_is_verified_again(issuer: LocalIssuer) -> None:
+    logto = build_auth(issuer)
+    app = FastAPI()
+
+    async def swap(request: Request, first: Annotated[TokenClaims, Depends(logto)]) -> str:
+        headers = [(name, value) for name, value in request.scope["headers"] if name != b"authorization"]
+        second = issuer.access_token(subject="second")
+        request.scope["headers"][:] = [*headers, (b"authorization", f"Bearer {second}".encode())]
+        return first.user_id
+
+    @app.get("/")
+    async def read(
+        first: Annotated[str, Depends(swap)],
+        second: Annotated[TokenClaims, Depends(logto.require_scopes("read:user"))],
+    ) -> list[str]:
+        return [first, second.user_id]
+
+    answer = TestClient(app).get("/", headers=bearer(issuer.access_token(subject="first")))
+
+    assert answer.json() == ["first", "second"]
+
+
+def test_a_mounted_application_is_protected_by_its_own_dependencies(issuer: LocalIssuer) -> None:
+    inner_issuer = LocalIssuer(endpoint="http://127.0.0.1:3002")
+    inner = build_app(build_auth(inner_issuer))
+    app = build_app(build_auth(issuer))
+    app.mount("/inner", inner)
+    client = TestClient(app)
+
+    assert client.get("/claims", headers=bearer(issuer.access_token())).status_code == 200
+    assert client.get("/inner/claims", headers=bearer(inner_issuer.access_token())).status_code == 200
+    assert detail(client, "/inner/claims", bearer(issuer.access_token())) == (401, "invalid_token", "unknown_key")
+    assert detail(client, "/claims", bearer(inner_issuer.access_token())) == (401, "invalid_token", "unknown_key")
+
+
+def test_everything_works_without_a_lifespan_and_on_a_loop_for_each_request(
+    client: TestClient, issuer: LocalIssuer
+) -> None:
+    # Used without `with`, the client makes an event loop for each request and ends it afterwards.
+    for _ in range(3):
+        assert client.get("/read", headers=bearer(issuer.access_token())).status_code == 200
+    issuer.rotate(keep_previous=False)
+    assert client.get("/read", headers=bearer(issuer.access_token())).status_code == 200
+
+
+async def test_verify_gives_claims_without_a_request(logto: LogtoAuth, issuer: LocalIssuer) -> None:
+    claims = await logto.verify(issuer.access_token(subject="me", scope="read:user"))
+
+    assert (claims.user_id, claims.scopes) == ("me", frozenset({"read:user"}))
+    with pytest.raises(ExpiredTokenError):
+        await logto.verify(issuer.access_token(lifetime_seconds=-60))
+
+
+def test_the_cause_of_an_answer_is_the_refusal(logto: LogtoAuth) -> None:
+    app = build_app(logto)
+    causes: list[BaseException | None] = []
+
+    @app.exception_handler(401)
+    async def remember(_request: Request, error: Exception) -> Any:
+        causes.append(error.__cause__)
+        raise error
+
+    with pytest.raises(Exception, match="401"):
+        TestClient(app).get("/claims")
+    assert type(causes[0]) is AuthorizationMissingError
+
+
+class TenantClaims(TokenClaims):
+    """Claims that a tenant's script adds."""
+
+    roles: list[str]
+
+
+def test_custom_claims_are_typed_and_the_requests_own(issuer: LocalIssuer) -> None:
+    logto = LogtoAuth(
+        endpoint=issuer.endpoint,
+        audience=API,
+        claims_model=TenantClaims,
+        http_transport=httpx.ASGITransport(app=issuer.app),
+    )
+    app = FastAPI()
+
+    @app.get("/")
+    async def read(claims: Annotated[TenantClaims, Depends(logto.require_scopes("read:user"))]) -> list[str]:
+        claims.roles.append("seen")
+        return claims.roles
+
+    client = TestClient(app)
+    token = issuer.access_token(claims={"roles": ["admin"]})
+
+    assert client.get("/", headers=bearer(token)).json() == ["admin", "seen"]
+    assert client.get("/", headers=bearer(token)).json() == ["admin", "seen"]
+    assert detail(client, "/", bearer(issuer.access_token())) == (401, "invalid_token", "claims")
+
+
+def test_a_handler_that_forgets_depends_gets_no_claims_from_the_body() -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def write(claims: TokenClaims) -> str:
+        return claims.user_id
+
+    answer = TestClient(app).post(
+        "/", json={"iss": "x", "sub": "admin", "aud": API, "exp": 4102444800, "scope": "read:user"}
+    )
+
+    assert answer.status_code == 422
+    assert "only from a verified token" in answer.text
+
+
+class TestInstall:
+    def test_bad_settings_end_the_start_with_one_error(self) -> None:
+        app = FastAPI()
+        LogtoAuth().install(app)
+
+        with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"), TestClient(app):
+            pass
+
+    def test_the_keys_are_warm_after_the_start_and_the_own_lifespan_runs_inside(self, issuer: LocalIssuer) -> None:
+        transport = Counting(issuer)
+        logto = LogtoAuth(endpoint=issuer.endpoint, audience=API, http_transport=transport)
+        order: list[str] = []
+
+        @asynccontextmanager
+        async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, int]]:
+            order.append(f"start with {logto.health().key_count} key")
+            yield {"mine": 1}
+            order.append("end")
+
+        app = FastAPI(lifespan=lifespan)
+        logto.install(app)
+
+        @app.get("/")
+        async def read(request: Request) -> int:
+            return int(request.state.mine)
+
+        with TestClient(app) as client:
+            assert client.get("/").json() == 1
+            assert transport.counts == {"/oidc/.well-known/openid-configuration": 1, "/oidc/jwks": 1}
+        assert order == ["start with 1 key", "end"]
+
+    def test_a_provider_that_is_away_does_not_keep_the_application_from_starting(self) -> None:
+        def refuse(request: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("refused", request=request)
+
+        logto = LogtoAuth(endpoint="http://127.0.0.1:3001", audience=API, http_transport=httpx.MockTransport(refuse))
+        app = FastAPI()
+        logto.install(app)
+
+        with TestClient(app) as client:
+            assert client.get("/openapi.json").status_code == 200
+            assert logto.health().is_ready is False
+            assert logto.health().last_error == (
+                "http://127.0.0.1:3001/oidc/.well-known/openid-configuration: ConnectError"
+            )
+
+    def test_each_part_can_be_left_out(self, logto: LogtoAuth) -> None:
+        app = build_app(logto)
+        lifespan = app.router.lifespan_context
+        logto.install(app, lifespan=False, swagger=False)
+
+        assert app.router.lifespan_context is lifespan
+        assert app.swagger_ui_init_oauth is None
+
+    def test_swagger_signs_in_with_pkce_and_keeps_what_the_application_set(self, issuer: LocalIssuer) -> None:
+        app = FastAPI(swagger_ui_init_oauth={"appName": "Mine"})
+        build_auth(issuer, swagger_client_id="spa").install(app)
+
+        assert app.swagger_ui_init_oauth == {
+            "usePkceWithAuthorizationCodeGrant": True,
+            "clientId": "spa",
+            "appName": "Mine",
+        }
+
+    def test_the_swagger_client_of_the_environment_is_known_after_the_start(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        logto = LogtoAuth(http_transport=httpx.MockTransport(lambda _: httpx.Response(500)))
+        app = FastAPI()
+        logto.install(app)
+        monkeypatch.setenv("LOGTO_ENDPOINT", "http://127.0.0.1:3001")
+        monkeypatch.setenv("LOGTO_AUDIENCE", API)
+        monkeypatch.setenv("LOGTO_SWAGGER_CLIENT_ID", "spa")
+
+        with TestClient(app):
+            assert app.swagger_ui_init_oauth == {"usePkceWithAuthorizationCodeGrant": True, "clientId": "spa"}
+
+
+class TestDefault:
+    def test_the_package_exports_a_default_and_its_requirements(self) -> None:
+        assert require_scopes("a") == auth.require_scopes("a")
+        assert require_any_scope("a") == auth.require_any_scope("a")
+        assert fastapi_logto.auth is auth
+
+    def test_settings_are_read_at_first_use(self, monkeypatch: pytest.MonkeyPatch, issuer: LocalIssuer) -> None:
+        logto = LogtoAuth(http_transport=httpx.ASGITransport(app=issuer.app))
+        client = TestClient(build_app(logto))
+        monkeypatch.setenv("LOGTO_ENDPOINT", issuer.endpoint)
+        monkeypatch.setenv("LOGTO_AUDIENCE", API)
+
+        assert client.get("/read", headers=bearer(issuer.access_token())).status_code == 200
+        monkeypatch.setenv("LOGTO_ENDPOINT", "https://changed.logto.app")
+        assert logto.settings.endpoint == issuer.endpoint
+
+    def test_without_settings_every_protected_route_fails_and_says_why(self) -> None:
+        broken = TestClient(build_app(LogtoAuth()))
+
+        assert broken.get("/claims").status_code == 401
+        with pytest.raises(SettingsError, match="LOGTO_AUDIENCE"):
+            broken.get("/claims", headers={"Authorization": "Bearer abc"})
+
+    def test_a_broken_environment_does_not_break_the_docs_page(self) -> None:
+        schema = build_app(LogtoAuth()).openapi()
+
+        scheme = schema["components"]["securitySchemes"]["Logto"]
+        assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+        assert "LOGTO_ENDPOINT" in scheme["description"]
+
+
+class TestArguments:
+    def test_arguments_do_not_mix_with_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOGTO_ISSUERS", "https://other.example.com/oidc")
+        monkeypatch.setenv("LOGTO_AUDIENCE", "https://other.example.com")
+
+        assert LogtoAuth(endpoint="https://a.logto.app", audience=API).settings.accepted_issuers == {
+            "https://a.logto.app/oidc"
+        }
+        with pytest.raises(SettingsError, match="LOGTO_AUDIENCE"):
+            LogtoAuth(endpoint="https://a.logto.app")
+
+    def test_settings_or_arguments_but_not_both(self) -> None:
+        settings = LogtoSettings(endpoint="https://a.logto.app", audience=API)
+
+        assert LogtoAuth(settings=settings).settings is settings
+        with pytest.raises(SettingsError, match="found both: settings and audience"):
+            LogtoAuth(settings=settings, audience=API)
+
+
+def test_two_schemes_of_one_application_show_under_their_own_names(issuer: LocalIssuer) -> None:
+    first, second = build_auth(issuer), build_auth(issuer, scheme_name="Other")
+    app = build_app(first)
+    first.install(app, lifespan=False)
+
+    @app.get("/other", dependencies=[Depends(second.require_scopes("other"))])
+    async def other() -> None: ...
+
+    schema = app.openapi()
+
+    schemes = schema["components"]["securitySchemes"]
+    assert set(schemes) == {"Logto", "Other"}
+    assert schema["paths"]["/other"]["get"]["security"] == [{"Other": ["other"]}]
+    assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"read:user", "write:user"}
+    assert app.openapi() == schema
+
+
+async def test_two_hundred_first_requests_fetch_once(issuer: LocalIssuer) -> None:
+    transport = Counting(issuer)
+    logto = LogtoAuth(endpoint=issuer.endpoint, audience=API, http_transport=transport)
+    tokens = [issuer.access_token(subject=f"user-{number}") for number in range(20)]
+
+    claims = await asyncio.gather(*(logto.verify(tokens[number % 20]) for number in range(200)))
+
+    assert {one.user_id for one in claims} == {f"user-{number}" for number in range(20)}
+    assert transport.counts == {"/oidc/.well-known/openid-configuration": 1, "/oidc/jwks": 1}
+
+
+async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer: LocalIssuer) -> None:
+    logto = build_auth(issuer, verification_threads=1, max_waiting_verifications=2)
+    await logto.verify(issuer.access_token())
+    tokens = [issuer.access_token() for _ in range(12)]
+
+    outcomes = await asyncio.gather(*(logto.verify(token) for token in tokens), return_exceptions=True)
+
+    refused = [outcome for outcome in outcomes if isinstance(outcome, ProviderUnavailableError)]
+    admitted = [outcome for outcome in outcomes if isinstance(outcome, TokenClaims)]
+    assert len(refused) + len(admitted) == 12
+    assert len(admitted) >= 2
+    assert refused
+    assert (await logto.verify(tokens[0])).scopes == frozenset({"read:user", "write:user"})
+
+
+def test_a_scope_that_no_header_can_hold_is_refused_with_the_body_alone(issuer: LocalIssuer) -> None:
+    logto = build_auth(issuer)
+    app = FastAPI()
+
+    @app.get("/", dependencies=[Depends(logto.require_scopes('чтение"quoted"'))])
+    async def read() -> None: ...
+
+    answer = TestClient(app).get("/", headers=bearer(issuer.access_token()))
+
+    assert answer.status_code == 403
+    assert 'чтение"quoted"' in answer.json()["detail"]["message"]
+    assert answer.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope"'
+
+
+def test_the_log_names_the_reason_and_never_the_token(
+    client: TestClient, issuer: LocalIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    token = issuer.access_token(audience="https://other.example.com")
+
+    client.get("/claims", headers=bearer(token))
+
+    lines = [record.getMessage() for record in caplog.records if record.name == "fastapi_logto"]
+    expected = "expected 'https://api.example.test', found 'https://other.example.com'"
+    assert lines == [f"refused: invalid_token: audience, claim aud, {expected}"]
+    assert not any(part in caplog.text for part in token.split("."))
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The default scheme reads a `.env` of the current folder.
+    monkeypatch.chdir(tmp_path)
+
+
+async def test_the_lifespan_can_be_composed_by_hand(logto: LogtoAuth) -> None:
+    async with logto.lifespan():
+        assert (logto.health().is_ready, logto.health().key_count) == (True, 1)

@@ -1,0 +1,617 @@
+"""Settings are good, or the application does not start and says which variable to mend."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+from pydantic import ValidationError
+
+from fastapi_logto.errors import LogtoError, SettingsError
+from fastapi_logto.settings import LogtoSettings, SettingsArguments
+
+ENDPOINT = "https://tenant.logto.app"
+AUDIENCE = "https://api.example.com"
+GOOD: Mapping[str, object] = {"endpoint": ENDPOINT, "audience": AUDIENCE}
+PLAIN_HTTP = (
+    "expected https, or http on a loopback address only; plain http would let anyone on the way replace the keys "
+    "(LOGTO_ALLOW_HTTP=true allows it inside a closed network)"
+)
+ALGORITHMS = (
+    "Input should be 'ES256', 'ES384', 'ES512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'EdDSA' or "
+    "'Ed25519'"
+)
+NO_CREDENTIALS = "expected a URL without credentials, query, fragment or special characters"
+NO_ENTRY = "expected at least one entry, none of them empty"
+NOT_SHOWN = "a text of {} characters, not shown because it may hold credentials"
+
+
+def build(**changes: object) -> LogtoSettings:
+    return LogtoSettings(**cast("SettingsArguments", {**GOOD, **changes}))
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name, text in {"endpoint": ENDPOINT, "audience": AUDIENCE, **values}.items():
+        monkeypatch.setenv(f"LOGTO_{name.upper()}", text)
+
+
+def example_of(name: str) -> str:
+    return str((LogtoSettings.model_fields[name].examples or [""])[0])
+
+
+def error_line(name: str, *, expected: str, found: str) -> str:
+    variable = f"LOGTO_{name.upper()}"
+    return f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={example_of(name)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A value that a field takes, as an argument and as the text of its variable."""
+
+    field: str
+    argument: object
+    text: str
+    value: object
+
+
+ACCEPTED = (
+    Accepted(field="endpoint", argument=ENDPOINT, text=ENDPOINT, value=ENDPOINT),
+    Accepted(field="audience", argument=AUDIENCE, text=AUDIENCE, value=(AUDIENCE,)),
+    Accepted(field="audience", argument=["a", "b"], text="a, b,", value=("a", "b")),
+    Accepted(field="audience", argument=("a", "b"), text='["a", "b"]', value=("a", "b")),
+    Accepted(field="audience", argument={"a"}, text=" a ", value=("a",)),
+    Accepted(field="audience", argument=("a,b",), text='["a,b"]', value=("a,b",)),
+    Accepted(
+        field="issuers",
+        argument="https://auth.example.com/oidc",
+        text="https://auth.example.com/oidc",
+        value=("https://auth.example.com/oidc",),
+    ),
+    Accepted(
+        field="issuers",
+        argument=["https://a.example/oidc", "http://b.example/oidc"],
+        text="https://a.example/oidc,http://b.example/oidc",
+        value=("https://a.example/oidc", "http://b.example/oidc"),
+    ),
+    Accepted(field="issuers", argument=(), text="[]", value=()),
+    Accepted(
+        field="fetch_endpoint",
+        argument="https://inside.example/oidc/",
+        text="https://inside.example/oidc/",
+        value="https://inside.example",
+    ),
+    Accepted(field="allow_http", argument=True, text="true", value=True),
+    Accepted(field="allow_http", argument=False, text="0", value=False),
+    Accepted(
+        field="allowed_jwks_origins",
+        argument="https://keys.example.com",
+        text="https://keys.example.com",
+        value=("https://keys.example.com",),
+    ),
+    Accepted(field="algorithms", argument="ES256", text="ES256", value=("ES256",)),
+    Accepted(field="algorithms", argument=["EdDSA", "PS512"], text="EdDSA,PS512", value=("EdDSA", "PS512")),
+    Accepted(field="token_types", argument="JWT", text="JWT", value=("JWT",)),
+    Accepted(
+        field="token_types", argument=["at+jwt", "absent"], text='["at+jwt","absent"]', value=("at+jwt", "absent")
+    ),
+    Accepted(field="required_claims", argument=(), text="[]", value=()),
+    Accepted(field="required_claims", argument="jti", text="jti", value=("jti",)),
+    Accepted(field="leeway_seconds", argument=0, text="0", value=0.0),
+    Accepted(field="leeway_seconds", argument=60, text="60", value=60.0),
+    Accepted(field="leeway_seconds", argument=2.5, text="2.5", value=2.5),
+    Accepted(field="max_token_bytes", argument=1024, text="1024", value=1024),
+    Accepted(field="max_token_bytes", argument=131_072, text="131072", value=131_072),
+    Accepted(field="keys_ttl_seconds", argument=1, text="1", value=1.0),
+    Accepted(field="keys_ttl_seconds", argument=86_400, text="86400", value=86_400.0),
+    Accepted(field="keys_cooldown_seconds", argument=1, text="1", value=1.0),
+    Accepted(field="keys_cooldown_seconds", argument=3600, text="3600", value=3600.0),
+    Accepted(field="keys_max_stale_seconds", argument=0, text="0", value=0.0),
+    Accepted(field="keys_max_stale_seconds", argument=604_800, text="604800", value=604_800.0),
+    Accepted(field="fetch_timeout_seconds", argument=0.1, text="0.1", value=0.1),
+    Accepted(field="fetch_timeout_seconds", argument=60, text="60", value=60.0),
+    Accepted(field="token_cache_size", argument=0, text="0", value=0),
+    Accepted(field="token_cache_size", argument=10_000_000, text="10000000", value=10_000_000),
+    Accepted(field="verification_threads", argument=1, text="1", value=1),
+    Accepted(field="verification_threads", argument=64, text="64", value=64),
+    Accepted(field="max_waiting_verifications", argument=1, text="1", value=1),
+    Accepted(field="max_waiting_verifications", argument=100_000, text="100000", value=100_000),
+    Accepted(field="swagger_client_id", argument="spa,1", text="spa,1", value="spa,1"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A value that a field refuses; `text` is `None` where no variable can say it."""
+
+    field: str
+    argument: object
+    text: str | None
+    expected: str
+    found: str
+
+
+def _refused_url(field: str, url: str, expected: str, *, found: str | None = None) -> Refused:
+    return Refused(field=field, argument=url, text=url, expected=expected, found=found or f"'{url}'")
+
+
+def _refused_number(field: str, number: float, expected: str) -> Refused:
+    return Refused(field=field, argument=number, text=str(number), expected=expected, found=str(number))
+
+
+REFUSED = (
+    _refused_url("endpoint", "tenant.logto.app", "expected a URL that begins with https://"),
+    _refused_url("endpoint", "ftp://tenant.logto.app", "expected a URL that begins with https://"),
+    _refused_url("endpoint", "https://", "expected a URL that begins with https://"),
+    _refused_url("endpoint", "https://tenant.logto.app:0", "expected a URL that begins with https://"),
+    _refused_url("endpoint", "https://tenant.logto.app:99999", "expected a URL"),
+    _refused_url("endpoint", "https://[::1", "expected a URL"),
+    _refused_url("endpoint", "https://tenant.logto.app/a b", "expected a URL without spaces"),
+    _refused_url("endpoint", "https://m\xfcller.example", NO_CREDENTIALS, found=r"'https://m\xfcller.example'"),
+    _refused_url("endpoint", "https://a.example/\x7f", NO_CREDENTIALS, found=r"'https://a.example/\x7f'"),
+    _refused_url("endpoint", "https://a.exam\nple", NO_CREDENTIALS, found=r"'https://a.exam\nple'"),
+    _refused_url("endpoint", "https://me:hunter2@a.example", NO_CREDENTIALS, found=NOT_SHOWN.format(28)),
+    _refused_url("endpoint", "https://:hunter2@a.example", NO_CREDENTIALS, found=NOT_SHOWN.format(26)),
+    _refused_url("endpoint", "https://a.example?key=hunter2", NO_CREDENTIALS, found=NOT_SHOWN.format(29)),
+    _refused_url("endpoint", "https://a.example#hunter2", NO_CREDENTIALS, found=NOT_SHOWN.format(25)),
+    _refused_url("fetch_endpoint", "logto:3001", "expected a URL that begins with https://"),
+    _refused_url("fetch_endpoint", "http://me:hunter2@logto:3001", NO_CREDENTIALS, found=NOT_SHOWN.format(28)),
+    _refused_url("issuers", "auth.example.com/oidc", "expected a URL that begins with https://"),
+    _refused_url("issuers", "https://me:hunter2@a.example/oidc", NO_CREDENTIALS, found=NOT_SHOWN.format(33)),
+    _refused_url("allowed_jwks_origins", "keys.example.com", "expected a URL that begins with https://"),
+    _refused_url("allowed_jwks_origins", "https://a.example?hunter2", NO_CREDENTIALS, found=NOT_SHOWN.format(25)),
+    Refused(field="endpoint", argument=7, text=None, expected="Input should be a valid string", found="7"),
+    Refused(field="audience", argument=[], text=None, expected=NO_ENTRY, found="[]"),
+    Refused(field="audience", argument="", text=None, expected=NO_ENTRY, found="''"),
+    Refused(field="audience", argument=["a", " "], text='["a", " "]', expected=NO_ENTRY, found="['a', ' ']"),
+    Refused(field="audience", argument=[], text=",", expected=NO_ENTRY, found="[]"),
+    Refused(field="audience", argument=["a", 7], text='["a", 7]', expected="Input should be a valid string", found="7"),
+    Refused(field="algorithms", argument="none", text="none", expected=ALGORITHMS, found="'none'"),
+    Refused(field="algorithms", argument=["ES384", "HS256"], text="ES384,HS256", expected=ALGORITHMS, found="'HS256'"),
+    Refused(field="algorithms", argument="es384", text="es384", expected=ALGORITHMS, found="'es384'"),
+    Refused(
+        field="algorithms",
+        argument=[],
+        text="[]",
+        expected="Value should have at least 1 item after validation, not 0",
+        found="[]",
+    ),
+    Refused(
+        field="token_types",
+        argument="logout+jwt",
+        text="logout+jwt",
+        expected="Input should be 'at+jwt', 'JWT' or 'absent'",
+        found="'logout+jwt'",
+    ),
+    Refused(
+        field="token_types",
+        argument=[],
+        text=",",
+        expected="Value should have at least 1 item after validation, not 0",
+        found="[]",
+    ),
+    Refused(
+        field="required_claims", argument=[1], text="[1]", expected="Input should be a valid string", found="1"
+    ),
+    Refused(
+        field="allow_http",
+        argument="perhaps",
+        text="perhaps",
+        expected="Input should be a valid boolean, unable to interpret input",
+        found="'perhaps'",
+    ),
+    _refused_number("leeway_seconds", -1, "Input should be greater than or equal to 0"),
+    _refused_number("leeway_seconds", 60.5, "Input should be less than or equal to 60"),
+    _refused_number("leeway_seconds", float("nan"), "Input should be a finite number"),
+    _refused_number("keys_max_stale_seconds", float("inf"), "Input should be a finite number"),
+    _refused_number("max_token_bytes", 1023, "Input should be greater than or equal to 1024"),
+    _refused_number("max_token_bytes", 131_073, "Input should be less than or equal to 131072"),
+    _refused_number("keys_ttl_seconds", 0.5, "Input should be greater than or equal to 1"),
+    _refused_number("keys_ttl_seconds", 86_401, "Input should be less than or equal to 86400"),
+    _refused_number("keys_cooldown_seconds", 0, "Input should be greater than or equal to 1"),
+    _refused_number("keys_cooldown_seconds", 3601, "Input should be less than or equal to 3600"),
+    _refused_number("keys_max_stale_seconds", -1, "Input should be greater than or equal to 0"),
+    _refused_number("keys_max_stale_seconds", 604_801, "Input should be less than or equal to 604800"),
+    _refused_number("fetch_timeout_seconds", 0, "Input should be greater than 0"),
+    _refused_number("fetch_timeout_seconds", 61, "Input should be less than or equal to 60"),
+    _refused_number("token_cache_size", -1, "Input should be greater than or equal to 0"),
+    _refused_number("token_cache_size", 10_000_001, "Input should be less than or equal to 10000000"),
+    _refused_number("verification_threads", 0, "Input should be greater than or equal to 1"),
+    _refused_number("verification_threads", 65, "Input should be less than or equal to 64"),
+    _refused_number("max_waiting_verifications", 0, "Input should be greater than or equal to 1"),
+    _refused_number("max_waiting_verifications", 100_001, "Input should be less than or equal to 100000"),
+    Refused(
+        field="leeway_seconds",
+        argument="soon",
+        text="soon",
+        expected="Input should be a valid number, unable to parse string as a number",
+        found="'soon'",
+    ),
+    Refused(
+        field="swagger_client_id",
+        argument="",
+        text=None,
+        expected="String should have at least 1 character",
+        found="''",
+    ),
+)
+
+
+@pytest.mark.parametrize("row", ACCEPTED, ids=lambda row: f"{row.field}={row.text}")
+def test_a_field_takes_its_argument(row: Accepted) -> None:
+    assert getattr(build(**{row.field: row.argument}), row.field) == row.value
+
+
+@pytest.mark.parametrize("row", ACCEPTED, ids=lambda row: f"{row.field}={row.text}")
+def test_a_field_takes_its_variable(row: Accepted, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, **{row.field: row.text})
+
+    assert getattr(LogtoSettings.from_environment(), row.field) == row.value
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: f"{row.field}-{row.found}")
+def test_a_field_refuses_a_bad_argument_and_says_how_to_mend_it(row: Refused) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build(**{row.field: row.argument})
+
+    assert str(caught.value) == error_line(row.field, expected=row.expected, found=row.found)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in REFUSED if row.text is not None], ids=lambda row: f"{row.field}={row.text}"
+)
+def test_a_field_refuses_a_bad_variable_and_says_how_to_mend_it(row: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert row.text is not None
+    set_environment(monkeypatch, **{row.field: row.text})
+    is_number_or_one_text = isinstance(row.argument, int | float) and not isinstance(row.argument, bool)
+    found = f"'{row.found}'" if is_number_or_one_text else row.found
+
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings.from_environment()
+
+    assert str(caught.value) == error_line(row.field, expected=row.expected, found=found)
+
+
+def test_what_is_left_out_has_the_documented_default() -> None:
+    assert build().model_dump() == {
+        "endpoint": ENDPOINT,
+        "audience": (AUDIENCE,),
+        "issuers": (),
+        "fetch_endpoint": None,
+        "allow_http": False,
+        "allowed_jwks_origins": (),
+        "algorithms": ("ES384", "RS256"),
+        "token_types": ("at+jwt",),
+        "required_claims": ("client_id", "iat", "jti"),
+        "leeway_seconds": 10,
+        "max_token_bytes": 16_384,
+        "keys_ttl_seconds": 300,
+        "keys_cooldown_seconds": 30,
+        "keys_max_stale_seconds": 3600,
+        "fetch_timeout_seconds": 5,
+        "token_cache_size": 10_000,
+        "verification_threads": 4,
+        "max_waiting_verifications": 400,
+        "swagger_client_id": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("spelling", "endpoint"),
+    [
+        ("https://tenant.logto.app", "https://tenant.logto.app"),
+        ("https://tenant.logto.app/", "https://tenant.logto.app"),
+        ("https://tenant.logto.app//", "https://tenant.logto.app"),
+        ("https://tenant.logto.app/oidc", "https://tenant.logto.app"),
+        ("https://tenant.logto.app/oidc/", "https://tenant.logto.app"),
+        (" https://tenant.logto.app ", "https://tenant.logto.app"),
+        ("https://auth.example.com/tenant", "https://auth.example.com/tenant"),
+        ("https://auth.example.com/tenant/", "https://auth.example.com/tenant"),
+        ("https://auth.example.com/tenant/oidc", "https://auth.example.com/tenant"),
+        ("https://auth.example.com/tenant/oidc/", "https://auth.example.com/tenant"),
+        ("https://auth.example.com/myoidc", "https://auth.example.com/myoidc"),
+        ("https://auth.example.com:8443/oidc", "https://auth.example.com:8443"),
+    ],
+)
+def test_spellings_of_one_endpoint_mean_the_same(
+    spelling: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, endpoint=spelling)
+
+    for settings in (build(endpoint=spelling), LogtoSettings.from_environment()):
+        assert settings.endpoint == endpoint
+        assert settings.issuer == f"{endpoint}/oidc"
+        assert settings.accepted_issuers == {f"{endpoint}/oidc"}
+        assert settings.fetch_base == endpoint
+
+
+def test_further_issuers_are_accepted_besides_the_tenants_own_to_the_letter() -> None:
+    settings = build(issuers=["https://auth.example.com/oidc", "https://other.example.com/oidc/"])
+
+    assert settings.issuer == f"{ENDPOINT}/oidc"
+    assert settings.accepted_issuers == {
+        f"{ENDPOINT}/oidc",
+        "https://auth.example.com/oidc",
+        "https://other.example.com/oidc/",
+    }
+
+
+def test_keys_are_fetched_from_the_fetch_endpoint_and_the_issuer_stays() -> None:
+    settings = build(fetch_endpoint="https://inside.example/")
+
+    assert settings.fetch_base == "https://inside.example"
+    assert settings.accepted_issuers == {f"{ENDPOINT}/oidc"}
+
+
+def test_a_comma_in_an_argument_is_part_of_the_text() -> None:
+    assert build(audience="a,b").audience == ("a,b",)
+
+
+def test_the_commas_of_a_variable_part_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, audience=f"{AUDIENCE} , https://other.example.com,,")
+
+    assert LogtoSettings.from_environment().audience == (AUDIENCE, "https://other.example.com")
+
+
+@pytest.mark.parametrize("text", ['["https://api.example.com",', "[https://api.example.com]"])
+def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Taken as one audience it would refuse each and every token, with nothing said at the start.
+    set_environment(monkeypatch, audience=text)
+
+    with pytest.raises(SettingsError, match=r"\ALOGTO_AUDIENCE \(argument audience\): "):
+        LogtoSettings.from_environment()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:3001",
+        "http://127.8.9.10",
+        "http://[::1]:3001",
+        "http://localhost:3001",
+        "http://LOCALHOST:3001",
+        "http://logto.localhost",
+        "https://tenant.logto.app",
+    ],
+)
+def test_keys_may_come_over_https_or_from_this_very_host(url: str) -> None:
+    assert build(endpoint=url).fetch_base == url
+    assert build(fetch_endpoint=url).fetch_base == url
+    assert build(allowed_jwks_origins=url).allowed_jwks_origins == (url,)
+
+
+PLAIN_HTTP_URLS = [
+    "http://tenant.logto.app",
+    "http://10.0.0.1",
+    "http://0.0.0.0:3001",
+    "http://127.0.0.1.example.com",
+    "http://localhost.example.com",
+    "http://notlocalhost",
+    "http://[2001:db8::1]",
+]
+
+
+@pytest.mark.parametrize("url", PLAIN_HTTP_URLS)
+@pytest.mark.parametrize("field", ["endpoint", "fetch_endpoint", "allowed_jwks_origins"])
+def test_plain_http_to_another_host_is_refused(field: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(PLAIN_HTTP)):
+        build(**{field: url})
+
+
+@pytest.mark.parametrize("field", ["endpoint", "fetch_endpoint", "allowed_jwks_origins"])
+def test_the_refusal_of_plain_http_names_the_setting_that_has_it(field: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build(**{field: "http://logto:3001"})
+
+    assert re.findall(r"^(\w+) \(argument", str(caught.value), re.MULTILINE) == [f"LOGTO_{field.upper()}"]
+
+
+@pytest.mark.parametrize("url", PLAIN_HTTP_URLS)
+def test_plain_http_to_another_host_can_be_allowed(url: str) -> None:
+    settings = build(endpoint=url, allowed_jwks_origins=[url], allow_http=True)
+
+    assert (settings.fetch_base, settings.allowed_jwks_origins) == (url, (url,))
+
+
+def test_an_issuer_over_plain_http_is_a_name_and_may_be_fetched_from_elsewhere() -> None:
+    settings = build(endpoint="http://logto.internal", fetch_endpoint="https://inside.example")
+
+    assert settings.issuer == "http://logto.internal/oidc"
+
+
+def test_one_error_names_every_bad_field() -> None:
+    arguments = {
+        "endpoint": "tenant",
+        "algorithms": ["none", "RS256", "HS256"],
+        "leeway_seconds": 61,
+        "audiences": "typing error",
+    }
+
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings(**cast("SettingsArguments", arguments))
+
+    assert str(caught.value).splitlines() == [
+        error_line("endpoint", expected="expected a URL that begins with https://", found="'tenant'"),
+        error_line("audience", expected="audience is required", found="nothing"),
+        error_line("algorithms", expected=ALGORITHMS, found="'none'"),
+        error_line("algorithms", expected=ALGORITHMS, found="'HS256'"),
+        error_line("leeway_seconds", expected="Input should be less than or equal to 60", found="61"),
+        "audiences: there is no such setting",
+    ]
+
+
+def test_one_error_names_plain_http_and_the_missing_audience() -> None:
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings(endpoint="http://tenant.logto.app")
+
+    assert re.findall(r"^(\w+) \(argument", str(caught.value), re.MULTILINE) == ["LOGTO_ENDPOINT", "LOGTO_AUDIENCE"]
+
+
+def test_without_endpoint_and_audience_there_are_no_settings() -> None:
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings.from_environment()
+
+    assert str(caught.value) == (
+        "LOGTO_ENDPOINT (argument endpoint): endpoint is required; found nothing; "
+        "for example LOGTO_ENDPOINT=https://tenant-id.logto.app\n"
+        "LOGTO_AUDIENCE (argument audience): audience is required; found nothing; "
+        "for example LOGTO_AUDIENCE=https://api.example.com"
+    )
+
+
+def test_a_settings_error_is_a_logto_error_and_a_value_error() -> None:
+    assert issubclass(SettingsError, LogtoError)
+    assert issubclass(SettingsError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("endpoint", "https://me:hunter2@a.example"),
+        ("issuers", ["https://a.example/oidc", "https://b.example/oidc?key=hunter2"]),
+        ("audience", ["https://me:hunter2@api.example.com", ""]),
+        ("issuers", {"https://me:hunter2@a.example/oidc": True}),
+        ("endpoint", ["https://me:hunter2@a.example"]),
+        ("endpoint", b"https://me:hunter2@a.example/\xff"),
+    ],
+)
+def test_credentials_in_a_url_are_never_shown(field: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=f"LOGTO_{field.upper()}") as caught:
+        build(**{field: value})
+
+    assert "hunter2" not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, leeway_seconds="", issuers="  ", fetch_endpoint="", swagger_client_id="")
+
+    settings = LogtoSettings.from_environment()
+
+    assert settings == build()
+    assert settings.model_fields_set == {"endpoint", "audience"}
+
+
+def test_an_empty_variable_leaves_a_required_field_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, audience="")
+
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings.from_environment()
+
+    assert str(caught.value) == error_line("audience", expected="audience is required", found="nothing")
+
+
+def test_arguments_never_read_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_environment(monkeypatch, issuers="https://stranger.example/oidc", leeway_seconds="60", allow_http="true")
+    (tmp_path / ".env").write_text("LOGTO_ALGORITHMS=RS256\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    settings = LogtoSettings(endpoint="https://other.logto.app", audience="https://other.example.com")
+
+    assert settings.model_fields_set == {"endpoint", "audience"}
+    assert settings.accepted_issuers == {"https://other.logto.app/oidc"}
+    assert (settings.leeway_seconds, settings.allow_http, settings.algorithms) == (10, False, ("ES384", "RS256"))
+
+
+def test_the_environment_does_not_read_a_file_unasked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOGTO_LEEWAY_SECONDS=33\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    set_environment(monkeypatch)
+
+    assert LogtoSettings.from_environment().leeway_seconds == 10
+
+
+def test_a_file_is_read_and_the_environment_goes_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        "LOGTO_ENDPOINT=https://file.logto.app\n"
+        "export LOGTO_AUDIENCE='[\"https://api.example.com\", \"b\"]'\n"
+        "LOGTO_LEEWAY_SECONDS=33\n"
+        "LOGTO_TOKEN_CACHE_SIZE\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("LOGTO_ENDPOINT", "https://environment.logto.app")
+
+    settings = LogtoSettings.from_environment(env_file=str(file))
+
+    assert settings.endpoint == "https://environment.logto.app"
+    assert settings.audience == (AUDIENCE, "b")
+    assert settings.leeway_seconds == 33
+    assert settings.token_cache_size == 10_000
+
+
+def test_an_empty_variable_leaves_that_of_the_file_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # An empty variable counts as not set: so it can't go before one that is.
+    file = tmp_path / ".env"
+    file.write_text(f"LOGTO_ENDPOINT={ENDPOINT}\nLOGTO_AUDIENCE={AUDIENCE}\n", encoding="utf-8")
+    monkeypatch.setenv("LOGTO_AUDIENCE", "")
+
+    assert LogtoSettings.from_environment(env_file=file).audience == (AUDIENCE,)
+
+
+def test_a_file_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_environment(monkeypatch)
+
+    assert LogtoSettings.from_environment(env_file=tmp_path / "missing") == build()
+
+
+def test_the_neighbours_in_a_file_are_neither_used_nor_shown(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        "DATABASE_URL=postgres://app:hunter2@db/app\n"
+        "LOGTO_APP_SECRET=hunter2\n"
+        "LOGTO_ENDPOINT=tenant-${LOGTO_APP_SECRET}\n"
+        "LOGTO_LEEWAY_SECONDS=61\n",
+        encoding="utf-8",
+    )
+
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings.from_environment(env_file=file)
+
+    assert str(caught.value).splitlines() == [
+        error_line(
+            "endpoint", expected="expected a URL that begins with https://", found="'tenant-${LOGTO_APP_SECRET}'"
+        ),
+        error_line("audience", expected="audience is required", found="nothing"),
+        error_line("leeway_seconds", expected="Input should be less than or equal to 60", found="'61'"),
+    ]
+    assert "hunter2" not in repr(caught.value)
+
+
+def test_unknown_variables_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, app_secret="hunter2", issuer="https://stranger.example/oidc")
+
+    assert LogtoSettings.from_environment() == build()
+
+
+def test_settings_can_not_be_changed() -> None:
+    settings = build()
+
+    with pytest.raises(ValidationError) as caught:
+        settings.allow_http = True  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue] - the point
+
+    assert [problem["type"] for problem in caught.value.errors()] == ["frozen_instance"]
+    assert settings.allow_http is False
+    assert hash(settings) == hash(build())
+
+
+def test_the_keyword_arguments_are_the_models_fields() -> None:
+    assert list(SettingsArguments.__annotations__) == list(LogtoSettings.model_fields)
+
+
+@pytest.mark.parametrize("name", LogtoSettings.model_fields)
+def test_every_field_says_what_it_is(name: str) -> None:
+    description = LogtoSettings.model_fields[name].description or ""
+
+    assert description.endswith(".")
+    assert len(description) > 20
+
+
+@pytest.mark.parametrize("name", LogtoSettings.model_fields)
+def test_the_example_of_a_field_is_itself_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The example ends each error: whoever copies it must not get the next one.
+    set_environment(monkeypatch, **{name: example_of(name)})
+
+    assert LogtoSettings.from_environment().model_fields_set == {"endpoint", "audience", name}

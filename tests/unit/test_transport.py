@@ -1,0 +1,395 @@
+"""One document comes over a real socket, whole, small and in time, or there is a `FetchError` that says why."""
+
+import asyncio
+import gzip
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from fastapi_logto.errors import FetchError
+from fastapi_logto.transport import MAX_DOCUMENT_BYTES, Transport
+from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault, serve_captured
+
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def server() -> Generator[CapturedServer]:
+    with serve_captured() as running:
+        yield running
+
+
+@pytest.fixture
+def transport() -> Transport:
+    return Transport(timeout_seconds=5)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+async def refusal(transport: Transport, url: str) -> FetchError:
+    with pytest.raises(FetchError) as caught:
+        await transport.fetch_json(url)
+    return caught.value
+
+
+async def test_a_document_of_the_provider_is_given_as_a_json_object(
+    server: CapturedServer, transport: Transport
+) -> None:
+    discovery = await transport.fetch_json(server.endpoint + DISCOVERY_PATH)
+
+    assert discovery["issuer"] == ISSUER
+    assert discovery["jwks_uri"] == server.endpoint + JWKS_PATH
+    assert await transport.fetch_json(server.endpoint + JWKS_PATH) == JWKS
+    assert server.counts == {DISCOVERY_PATH: 1, JWKS_PATH: 1}
+
+
+async def test_a_request_names_this_package_and_asks_for_a_plain_json_body(
+    server: CapturedServer, transport: Transport
+) -> None:
+    await transport.fetch_json(server.endpoint + JWKS_PATH)
+    await transport.fetch_json(server.endpoint + JWKS_PATH)
+
+    for request in server.requests:
+        assert request.method == "GET"
+        assert re.fullmatch(r"fastapi-logto/\d+\.\d+\.\d+\S*", request.headers["user-agent"])
+        assert request.headers["accept-encoding"] == "identity"
+        assert request.headers["accept"] == "application/json"
+        assert request.headers.keys() == {"host", "user-agent", "accept-encoding", "accept", "connection"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misbehaviour:
+    """An answer that is none, and what the error says after the URL."""
+
+    id: str
+    answer: Answer | Fault
+    says: str
+    status: int | None = None
+
+
+MISBEHAVIOURS = (
+    Misbehaviour(id="reset", answer=Fault.RESET, says="ReadError"),
+    Misbehaviour(
+        id="404", answer=Answer.json({"detail": SECRET}, status=404), says="status 404 instead of 200", status=404
+    ),
+    Misbehaviour(id="410", answer=Answer(status=410), says="status 410 instead of 200", status=410),
+    Misbehaviour(
+        id="500", answer=Answer(status=500, body=SECRET.encode()), says="status 500 instead of 200", status=500
+    ),
+    Misbehaviour(id="503", answer=Answer.json(JWKS, status=503), says="status 503 instead of 200", status=503),
+    Misbehaviour(id="201", answer=Answer.json(JWKS, status=201), says="status 201 instead of 200", status=201),
+    Misbehaviour(id="204", answer=Answer(status=204), says="status 204 instead of 200", status=204),
+    Misbehaviour(id="304", answer=Answer(status=304), says="status 304 instead of 200", status=304),
+    Misbehaviour(
+        id="html",
+        answer=Answer(body=f"<html>{SECRET}</html>".encode(), headers={"Content-Type": "text/html"}),
+        says="not strict JSON: JSONDecodeError",
+    ),
+    Misbehaviour(id="empty", answer=Answer(), says="not strict JSON: JSONDecodeError"),
+    Misbehaviour(id="array", answer=Answer.json([SECRET]), says="not a JSON object"),
+    Misbehaviour(id="null", answer=Answer.json(None), says="not a JSON object"),
+    Misbehaviour(
+        id="duplicate member", answer=Answer(body=b'{"keys": [], "keys": ["hunter2"]}'), says="not strict JSON: "
+    ),
+    Misbehaviour(id="UTF-16", answer=Answer(body='{"keys": []}'.encode("utf-16")), says="not strict JSON: "),
+    Misbehaviour(id="bomb of brackets", answer=Answer(body=b"[" * 100_000), says="not strict JSON: RecursionError"),
+    Misbehaviour(
+        id="truncated",
+        answer=Answer(body=b'{"keys": ["hunter2"]}', content_length=257),
+        says="RemoteProtocolError",
+    ),
+    Misbehaviour(
+        id="gzip bomb", answer=Answer.gzip_bomb(4), says="an encoded body, which was not asked for"
+    ),
+    Misbehaviour(
+        id="gzip",
+        answer=Answer(body=gzip.compress(b'{"keys": []}'), headers={"Content-Encoding": "GZIP"}),
+        says="an encoded body, which was not asked for",
+    ),
+    Misbehaviour(
+        id="identity and gzip",
+        answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": "identity, gzip"}),
+        says="an encoded body, which was not asked for",
+    ),
+    Misbehaviour(
+        id="too large",
+        answer=Answer(body=b'{"keys": ["' + b"hunter2" * 40_000 + b'"]}'),
+        says="more than 262144 bytes",
+    ),
+    Misbehaviour(
+        id="too large in chunks",
+        answer=Answer(body=b" " * 300_000, headers={"Transfer-Encoding": "chunked"}),
+        says="more than 262144 bytes",
+    ),
+)
+
+
+@pytest.mark.parametrize("row", MISBEHAVIOURS, ids=lambda row: row.id)
+async def test_what_is_no_document_is_an_error_that_never_shows_the_body(
+    row: Misbehaviour, server: CapturedServer, transport: Transport
+) -> None:
+    url = server.endpoint + JWKS_PATH
+    server.replace(JWKS_PATH, row.answer)
+
+    error = await refusal(transport, url)
+
+    assert str(error).startswith(f"{url}: {row.says}")
+    assert row.says.endswith(": ") or str(error) == f"{url}: {row.says}"
+    assert error.status == row.status
+    assert SECRET not in str(error)
+    assert server.counts == {JWKS_PATH: 1}
+
+
+async def test_the_content_type_does_not_matter(server: CapturedServer, transport: Transport) -> None:
+    server.replace(JWKS_PATH, Answer(body=b'{"keys": []}', headers={"Content-Type": "text/html"}))
+
+    assert await transport.fetch_json(server.endpoint + JWKS_PATH) == {"keys": []}
+
+
+async def test_an_encoding_named_identity_is_none(server: CapturedServer, transport: Transport) -> None:
+    server.replace(JWKS_PATH, Answer(body=b'{"keys": []}', headers={"Content-Encoding": "Identity"}))
+
+    assert await transport.fetch_json(server.endpoint + JWKS_PATH) == {"keys": []}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(status: int, server: CapturedServer, transport: Transport) -> None:
+    server.replace("/elsewhere", Answer.json(JWKS))
+    server.replace(JWKS_PATH, Answer.redirect(f"{server.endpoint}/elsewhere", status=status))
+
+    error = await refusal(transport, server.endpoint + JWKS_PATH)
+
+    assert str(error) == f"{server.endpoint}{JWKS_PATH}: status {status} instead of 200"
+    assert server.counts == {JWKS_PATH: 1}
+
+
+async def test_a_refused_connection_is_an_error(closed_port: int, transport: Transport) -> None:
+    error = await refusal(transport, f"http://127.0.0.1:{closed_port}/")
+
+    assert str(error) == f"http://127.0.0.1:{closed_port}/: ConnectError"
+    assert error.status is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Fault.HANG, Answer(body=b'{"keys": []}'.ljust(200), seconds_per_byte=0.05)],
+    ids=["no answer", "a drip whose every byte comes in time"],
+)
+async def test_a_whole_document_has_one_deadline(answer: Answer | Fault, server: CapturedServer) -> None:
+    url = server.endpoint + JWKS_PATH
+    server.replace(JWKS_PATH, answer)
+    started = asyncio.get_running_loop().time()
+
+    error = await refusal(Transport(timeout_seconds=0.2), url)
+
+    assert str(error) == f"{url}: no whole answer within 0.2 s"
+    assert error.status is None
+    assert 0.2 <= asyncio.get_running_loop().time() - started < 5
+
+
+async def test_a_fetch_that_is_cancelled_is_cancelled_and_no_error(
+    server: CapturedServer, transport: Transport
+) -> None:
+    server.replace(JWKS_PATH, Fault.HANG)
+    fetch = asyncio.create_task(transport.fetch_json(server.endpoint + JWKS_PATH))
+    while not server.requests:
+        await asyncio.sleep(0.001)
+
+    fetch.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await fetch
+
+
+@pytest.mark.parametrize(("size", "fits"), [(64, True), (65, False)])
+async def test_the_largest_document_may_have_just_so_many_bytes(
+    size: int, fits: bool, server: CapturedServer  # noqa: FBT001 - a column of the table
+) -> None:
+    url = server.endpoint + JWKS_PATH
+    server.replace(JWKS_PATH, Answer(body=b'{"keys": []}'.ljust(size)))
+    transport = Transport(timeout_seconds=5, max_bytes=64)
+
+    if fits:
+        assert await transport.fetch_json(url) == {"keys": []}
+    else:
+        assert str(await refusal(transport, url)) == f"{url}: more than 64 bytes"
+
+
+def test_a_document_may_have_256_kib() -> None:
+    assert MAX_DOCUMENT_BYTES == 262_144
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("ftp://127.0.0.1/", "UnsupportedProtocol"),
+        ("/relative", "UnsupportedProtocol"),
+        ("http://[::1", "InvalidURL"),
+        ("http://127.0.0.1:notaport/", "InvalidURL"),
+        ("http://xn--/", "IDNAError"),
+    ],
+)
+async def test_what_is_no_url_to_fetch_from_is_an_error(url: str, kind: str, transport: Transport) -> None:
+    assert str(await refusal(transport, url)) == f"{url}: {kind}"
+
+
+async def test_a_url_from_a_document_can_not_write_lines_of_its_own_into_the_log(transport: Transport) -> None:
+    # The place of the key set is what the discovery document says: text that came in, quoted and cut.
+    error = await refusal(transport, "http://127.0.0.1/\r\n2026-01-01 ERROR forged\x1b[2J" + "x" * 10_000)
+
+    assert str(error).isprintable()
+    assert len(str(error)) < 1000
+
+
+async def test_an_answer_in_memory_is_read_as_one_from_a_socket() -> None:
+    transport = Transport(
+        timeout_seconds=5, http_transport=httpx.MockTransport(lambda _: httpx.Response(200, json={"keys": []}))
+    )
+
+    assert await transport.fetch_json("https://tenant.logto.app/oidc/jwks") == {"keys": []}
+
+
+async def test_an_answer_in_memory_is_bounded_too() -> None:
+    transport = Transport(
+        timeout_seconds=5,
+        max_bytes=64,
+        http_transport=httpx.MockTransport(lambda _: httpx.Response(200, content=b" " * 65)),
+    )
+
+    assert str(await refusal(transport, "https://a.example/")) == "https://a.example/: more than 64 bytes"
+
+
+async def test_a_stream_without_end_is_left_when_it_grows_too_large() -> None:
+    sent = 0
+
+    async def flood() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 16
+            yield b" " * 16
+
+    transport = Transport(
+        timeout_seconds=5,
+        max_bytes=64,
+        http_transport=httpx.MockTransport(lambda _: httpx.Response(200, content=flood())),
+    )
+
+    assert str(await refusal(transport, "https://a.example/")) == "https://a.example/: more than 64 bytes"
+    assert sent == 80
+
+
+def test_one_transport_serves_two_event_loops_one_after_the_other(server: CapturedServer, transport: Transport) -> None:
+    for _ in range(2):
+        assert asyncio.run(transport.fetch_json(server.endpoint + JWKS_PATH)) == JWKS
+
+    assert server.counts == {JWKS_PATH: 2}
+
+
+async def test_a_trust_store_that_is_not_there_is_an_error_of_the_fetch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, transport: Transport
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+
+    error = await refusal(transport, "https://127.0.0.1/")
+
+    assert str(error).startswith("https://127.0.0.1/: ")
+
+
+async def test_a_proxy_that_can_not_be_used_is_an_error_of_the_fetch(
+    monkeypatch: pytest.MonkeyPatch, server: CapturedServer, transport: Transport
+) -> None:
+    # httpx needs another package for this kind, and says so with an ImportError.
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+
+    error = await refusal(transport, server.endpoint + JWKS_PATH)
+
+    assert str(error).startswith(f"{server.endpoint}{JWKS_PATH}: ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsServer:
+    """A server whose certificate no public authority signed."""
+
+    url: str
+    authority: ssl.SSLContext
+
+
+class _Document(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response_only(200)
+        self.end_headers()
+        self.wfile.write(b'{"keys": []}')
+
+
+class _QuietServer(HTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: that a client breaks the handshake off is what is tested."""
+
+
+def _self_signed(directory: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = directory / "server.pem"
+    file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Generator[TlsServer]:
+    file = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    running = _QuietServer(("127.0.0.1", 0), _Document)
+    running.socket = context.wrap_socket(running.socket, server_side=True)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    authority = ssl.create_default_context(cafile=str(file))
+    yield TlsServer(url=f"https://127.0.0.1:{running.server_port}/", authority=authority)
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: TlsServer, transport: Transport) -> None:
+    assert str(await refusal(transport, tls_server.url)) == f"{tls_server.url}: ConnectError"
+
+
+async def test_a_private_authority_is_trusted_where_it_is_given(tls_server: TlsServer) -> None:
+    transport = Transport(timeout_seconds=5, ssl_context=tls_server.authority)
+
+    assert await transport.fetch_json(tls_server.url) == {"keys": []}

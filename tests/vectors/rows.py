@@ -1,0 +1,145 @@
+"""What a row of an attack table is: one change to something good, and the exact answer to it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from fastapi_logto import SettingsArguments
+from fastapi_logto.errors import (
+    AlgorithmError,
+    AudienceError,
+    AuthorizationFormatError,
+    AuthorizationMissingError,
+    AuthorizationTypeError,
+    ClaimError,
+    ExpiredTokenError,
+    IdTokenError,
+    ImmatureTokenError,
+    IssuerError,
+    MalformedTokenError,
+    OpaqueTokenError,
+    RefusalError,
+    SignatureError,
+    TokenTooLargeError,
+    TokenTypeError,
+    UnknownKeyError,
+)
+from tests.vectors.forge import Forge
+
+__all__ = [
+    "ALGORITHM",
+    "AUDIENCE",
+    "CLAIMS",
+    "EXPIRED",
+    "HEADER_FORMAT",
+    "HEADER_MISSING",
+    "HEADER_TYPE",
+    "ID_TOKEN",
+    "IMMATURE",
+    "ISSUER",
+    "MALFORMED",
+    "OPAQUE",
+    "SIGNATURE",
+    "TOO_LARGE",
+    "TYPE",
+    "UNKNOWN_KEY",
+    "AuthorizationRow",
+    "PayloadRow",
+    "Refusal",
+    "Row",
+    "TokenRow",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The answer to a refused request, written out by hand."""
+
+    error: type[RefusalError]
+    code: str
+    reason: str
+    status: int
+
+    def fits(self, error: RefusalError) -> bool:
+        """Say whether this very error was raised, no subclass of it."""
+        return (type(error), error.code, error.reason, error.status) == (
+            self.error,
+            self.code,
+            self.reason,
+            self.status,
+        )
+
+
+def _invalid_token(error: type[RefusalError], reason: str) -> Refusal:
+    return Refusal(error=error, code="invalid_token", reason=reason, status=401)
+
+
+HEADER_MISSING: Final = Refusal(
+    error=AuthorizationMissingError, code="auth.authorization_header_missing", reason="header_missing", status=401
+)
+HEADER_FORMAT: Final = Refusal(
+    error=AuthorizationFormatError,
+    code="auth.authorization_token_invalid_format",
+    reason="header_format",
+    status=401,
+)
+HEADER_TYPE: Final = Refusal(
+    error=AuthorizationTypeError,
+    code="auth.authorization_token_type_not_supported",
+    reason="header_type",
+    status=401,
+)
+MALFORMED: Final = _invalid_token(MalformedTokenError, "malformed")
+TOO_LARGE: Final = _invalid_token(TokenTooLargeError, "too_large")
+ALGORITHM: Final = _invalid_token(AlgorithmError, "algorithm")
+TYPE: Final = _invalid_token(TokenTypeError, "type")
+ID_TOKEN: Final = _invalid_token(IdTokenError, "id_token")
+OPAQUE: Final = _invalid_token(OpaqueTokenError, "opaque_token")
+UNKNOWN_KEY: Final = _invalid_token(UnknownKeyError, "unknown_key")
+SIGNATURE: Final = _invalid_token(SignatureError, "signature")
+ISSUER: Final = _invalid_token(IssuerError, "issuer")
+AUDIENCE: Final = _invalid_token(AudienceError, "audience")
+EXPIRED: Final = _invalid_token(ExpiredTokenError, "expired")
+IMMATURE: Final = _invalid_token(ImmatureTokenError, "not_yet_valid")
+CLAIMS: Final = _invalid_token(ClaimError, "claims")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One change and its outcome.
+
+    Attributes:
+        id: Name of the test case.
+        refused: The answer; `None` where the changed thing is still good.
+        claim: The claim or header member that the error names.
+        reference: Where the attack, or the rule, comes from.
+        settings: Settings that differ from the defaults.
+    """
+
+    id: str
+    refused: Refusal | None
+    claim: str | None = None
+    reference: str
+    settings: SettingsArguments = field(default_factory=SettingsArguments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRow(Row):
+    """The `Authorization` headers of one request, and the token read out of them."""
+
+    values: tuple[str, ...]
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow(Row):
+    """A whole token, made by what the change does with the forge's keys."""
+
+    change: Callable[[Forge], str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadRow(Row):
+    """A payload that the issuer's own key signs."""
+
+    payload: bytes = field(repr=False)

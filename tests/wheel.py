@@ -1,0 +1,34 @@
+"""Run with the installed wheel alone: it has all that it needs, and nothing that it should not load."""
+
+import asyncio
+import importlib.metadata
+import importlib.resources
+import sys
+
+import httpx
+
+import fastapi_logto
+from fastapi_logto.testing import LocalIssuer
+
+API = "https://api.example.test"
+
+
+async def verify_one() -> str:
+    """Verify a token of a local issuer."""
+    issuer = LocalIssuer()
+    auth = fastapi_logto.LogtoAuth(
+        endpoint=issuer.endpoint, audience=API, http_transport=httpx.ASGITransport(app=issuer.app)
+    )
+    claims = await auth.verify(issuer.access_token(subject="from the wheel", scope="read:user"))
+    assert claims.scopes == {"read:user"}
+    return claims.user_id
+
+
+assert "site-packages" in str(fastapi_logto.__file__), fastapi_logto.__file__
+assert importlib.resources.files("fastapi_logto").joinpath("py.typed").is_file()
+unwanted = {"redis", "typer", "rich", "awscrt", "pytest"} & set(sys.modules)
+assert not unwanted, unwanted
+assert asyncio.run(verify_one()) == "from the wheel"
+with LocalIssuer().serve() as served:
+    assert httpx.get(f"{served.issuer}/jwks").status_code == 200
+sys.stdout.write(f"wheel: fastapi-logto {importlib.metadata.version('fastapi-logto')} works on its own\n")
