@@ -1,0 +1,62 @@
+"""The public API as text, a line for each name: `python -m tests.public_api` writes `public_api.txt`.
+
+Read from the source and not from the running code, so that it is the same with every Python.
+"""
+
+import sys
+from pathlib import Path
+
+import griffe
+
+MODULES = ("fastapi_logto", "fastapi_logto.errors", "fastapi_logto.testing")
+FILE = Path(__file__).with_name("public_api.txt")
+_SHOWN_DUNDERS = {"__init__", "__call__"}
+
+
+def describe_api() -> str:
+    """Give the public names with their signatures."""
+    package = griffe.load("fastapi_logto", search_paths=[FILE.parents[1]])
+    lines: list[str] = []
+    for name in MODULES:
+        module = package if name == "fastapi_logto" else package[name.removeprefix("fastapi_logto.")]
+        lines.append(f"# {name}")
+        for export in sorted(map(str, module.exports or ())):
+            member = module.members[export]
+            lines.extend(_describe(export, member.final_target if isinstance(member, griffe.Alias) else member))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _describe(name: str, value: griffe.Object) -> list[str]:
+    if not isinstance(value, griffe.Class):
+        return [_line(name, value)]
+    lines = [f"class {name}({', '.join(map(str, value.bases))})"]
+    for member_name, member in sorted(value.members.items()):
+        if isinstance(member, griffe.Alias) or (member_name.startswith("_") and member_name not in _SHOWN_DUNDERS):
+            continue
+        lines.append(f"    {_line(member_name, member)}")
+    return lines
+
+
+def _line(name: str, value: griffe.Object) -> str:
+    if isinstance(value, griffe.Function):
+        parameters = ", ".join(_parameter(parameter) for parameter in value.parameters)
+        return f"{name}({parameters}) -> {value.returns}"
+    if isinstance(value, griffe.Attribute) and value.annotation is not None:
+        kind = " (property)" if "property" in value.labels else ""
+        return f"{name}: {value.annotation}{kind}"
+    return f"{name} = {value.value if isinstance(value, griffe.Attribute) else value.kind.value}"
+
+
+def _parameter(parameter: griffe.Parameter) -> str:
+    stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
+    keyword = "" if parameter.kind is not griffe.ParameterKind.keyword_only else "(keyword) "
+    star = stars.get(parameter.kind, "") if parameter.kind else ""
+    annotation = f": {parameter.annotation}" if parameter.annotation is not None else ""
+    default = f" = {parameter.default}" if parameter.default is not None and not star else ""
+    return f"{keyword}{star}{parameter.name}{annotation}{default}"
+
+
+if __name__ == "__main__":
+    FILE.write_text(describe_api())
+    sys.exit(0)

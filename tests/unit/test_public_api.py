@@ -1,0 +1,37 @@
+"""What users import is what is written down."""
+
+import sys
+from subprocess import run
+
+import griffe
+import pytest
+
+from tests.public_api import FILE, MODULES, describe_api
+
+
+def test_the_public_api_is_what_the_file_says() -> None:
+    # A change here is one for CHANGELOG.md too; `python -m tests.public_api` writes the file.
+    assert describe_api() == FILE.read_text()
+
+
+@pytest.mark.parametrize("module_name", MODULES)
+def test_every_exported_name_is_documented(module_name: str) -> None:
+    package = griffe.load("fastapi_logto", search_paths=[FILE.parents[1]])
+    module = package if module_name == "fastapi_logto" else package[module_name.removeprefix("fastapi_logto.")]
+
+    exports = [str(name) for name in module.exports or ()]
+    assert exports
+    undocumented = [name for name in exports if module.members[name].docstring is None]
+    assert undocumented == []
+
+
+def test_importing_the_package_loads_nothing_optional() -> None:
+    code = (
+        "import sys, fastapi_logto; "
+        "print([name for name in ('redis', 'typer', 'rich', 'awscrt', 'uvicorn', 'httpx', 'authlib.jose') "
+        "if name in sys.modules])"
+    )
+
+    done = run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
