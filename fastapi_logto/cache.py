@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from hashlib import sha256
+from threading import Lock
 from typing import Generic, TypeVar
 
 __all__ = ["TokenCache", "build_digest"]
@@ -35,6 +36,8 @@ class TokenCache(Generic[ValueT]):
         """
         self._size = size
         self._entries: OrderedDict[bytes, ValueT] = OrderedDict()
+        # Loops of several threads may share a store.
+        self._lock = Lock()
 
     def __len__(self) -> int:
         """Count the entries."""
@@ -42,23 +45,21 @@ class TokenCache(Generic[ValueT]):
 
     def find(self, digest: bytes) -> ValueT | None:
         """Give the entry of a digest, or `None`."""
-        entry = self._entries.get(digest)
-        if entry is not None:
-            try:
+        with self._lock:
+            entry = self._entries.get(digest)
+            if entry is not None:
                 self._entries.move_to_end(digest)
-            except KeyError:  # pragma: no cover - another thread's loop dropped it just now
-                return None
-        return entry
+            return entry
 
     def keep(self, digest: bytes, value: ValueT) -> None:
-        """Remember a value, and drop the least recently used one when there are too many."""
-        if self._size == 0:
-            return
-        self._entries[digest] = value
-        self._entries.move_to_end(digest)
-        while len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        """Remember a value, and drop the least recently used ones when there are too many."""
+        with self._lock:
+            self._entries[digest] = value
+            self._entries.move_to_end(digest)
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
 
     def drop(self, digest: bytes) -> None:
         """Forget an entry, if it is there."""
-        self._entries.pop(digest, None)
+        with self._lock:
+            self._entries.pop(digest, None)

@@ -197,6 +197,7 @@ def _check_type(header: JsonObject, token_types: Collection[str]) -> str | None:
         )
     # RFC 7515 section 4.1.9: compared without case, "application/" may be left out.
     name = typ.lower().removeprefix("application/") if isinstance(typ, str) else ""
-    if name not in token_types:
+    # "absent" stands in the list for a header without `typ`, not for one that says so.
+    if name not in token_types or name == "absent":
         raise TokenTypeError(claim="typ", expected=" or ".join(token_types), found=quote(typ))
     return name

@@ -145,8 +145,8 @@ class KeySource:
 
     async def warm(self) -> None:
         """Fetch the key set if none is held. A provider that is away is logged, not raised."""
-        if self.peek() is None and self._monotonic() >= self._next_try_at:
-            await self._join(self._start())
+        if self.peek() is None:
+            await self._join_or_start()
 
     async def close(self) -> None:
         """End the fetch that runs on this loop, if one does, without noise."""
@@ -170,15 +170,18 @@ class KeySource:
 
     async def _fetch_first(self) -> KeySet:
         """Fetch because nothing held may serve. While the provider is ill, ask it no more often than it is due."""
+        await self._join_or_start()
+        key_set = self.peek()
+        if key_set is None:
+            raise self._build_unavailable()
+        return key_set
+
+    async def _join_or_start(self) -> None:
         flight = self._running_flight()
         if flight is None and self._monotonic() >= self._next_try_at:
             flight = self._start()
         if flight is not None:
             await self._join(flight)
-        key_set = self.peek()
-        if key_set is None:
-            raise self._build_unavailable()
-        return key_set
 
     async def _fetch_for_unknown(self) -> KeySet:
         """Fetch because a `kid` is not held: the provider may have rotated its keys."""
@@ -207,17 +210,17 @@ class KeySource:
         if self._monotonic() >= self._next_try_at and self._running_flight() is None:
             self._start()
 
-    def _running_flight(self) -> "asyncio.Task[None] | None":
+    def _running_flight(self) -> asyncio.Task[None] | None:
         flight = self._flights.get(asyncio.get_running_loop())
         return None if flight is None or flight.done() else flight
 
-    def _start(self) -> "asyncio.Task[None]":
+    def _start(self) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()
         flight = loop.create_task(self._refresh(), name="fastapi_logto: fetch keys")
         self._flights[loop] = flight
         return flight
 
-    async def _join(self, flight: "asyncio.Task[None]") -> None:
+    async def _join(self, flight: asyncio.Task[None]) -> None:
         # `wait` and not `await`: a caller that goes away must not end the fetch that others wait for.
         await asyncio.wait([flight])
         if not flight.cancelled():
@@ -230,7 +233,8 @@ class KeySource:
         except FetchError as error:
             self._failures += 1
             self._last_error = error
-            backoff = min(2.0 ** (self._failures - 1), _LONGEST_BACKOFF_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
+            # The exponent is bounded too: after half a day of failures no float would hold the power.
+            backoff = min(2.0 ** min(self._failures - 1, 10), _LONGEST_BACKOFF_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
             self._next_try_at = self._monotonic() + backoff
             logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", backoff, error)
             return

@@ -85,7 +85,7 @@ class MetadataSource:
                 "correct LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to where "
                 "the issuer is reached from here"
             )
-        if not isinstance(jwks_uri, str) or _origin(jwks_uri) not in self._origins:
+        if not isinstance(jwks_uri, str) or not jwks_uri.isprintable() or _origin(jwks_uri) not in self._origins:
             raise FetchError(
                 f"{self._url}: expected a jwks_uri at {' or '.join(sorted(self._origins))}, found {quote(jwks_uri)}; "
                 "behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto, or list the origin in "

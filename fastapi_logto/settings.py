@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias, TypedDict, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from typing_extensions import Unpack
 
 from fastapi_logto.errors import SettingsError, quote
@@ -101,6 +110,17 @@ class LogtoSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
+    # First these two: whether the others may be plain http depends on them.
+    allow_http: bool = Field(
+        default=False,
+        description="Allow to fetch keys over plain http from another host than this one.",
+        examples=["true"],
+    )
+    fetch_endpoint: _Endpoint | None = Field(
+        default=None,
+        description="Where to fetch from, when that differs from `endpoint`: inside a container network, say.",
+        examples=["https://logto.internal"],
+    )
     endpoint: _Endpoint = Field(
         description="URL of the tenant. With or without a trailing slash, or `/oidc` at its end, means the same.",
         examples=["https://tenant-id.logto.app"],
@@ -113,16 +133,6 @@ class LogtoSettings(BaseModel):
         default=(),
         description="Further issuers to accept, such as a custom domain of the same tenant, each with its `/oidc`.",
         examples=["https://auth.example.com/oidc"],
-    )
-    fetch_endpoint: _Endpoint | None = Field(
-        default=None,
-        description="Where to fetch from, when that differs from `endpoint`: inside a container network, say.",
-        examples=["http://logto:3001"],
-    )
-    allow_http: bool = Field(
-        default=False,
-        description="Allow to fetch keys over plain http from another host than this one.",
-        examples=["true"],
     )
     allowed_jwks_origins: Annotated[tuple[_Url, ...], BeforeValidator(_one_or_several)] = Field(
         default=(),
@@ -193,15 +203,20 @@ class LogtoSettings(BaseModel):
         except ValidationError as error:
             raise _build_error(error) from None
 
-    @model_validator(mode="after")
-    def _check_transport(self) -> Self:
-        for url in (self.fetch_base, *self.allowed_jwks_origins):
-            if not self.allow_http and not _is_fetchable(url):
-                raise ValueError(
-                    "expected https, or http on a loopback address only; plain http would let anyone on the way "
-                    "replace the keys (LOGTO_ALLOW_HTTP=true allows it inside a closed network)"
-                )
-        return self
+    @field_validator("fetch_endpoint", "endpoint", "allowed_jwks_origins")
+    @classmethod
+    def _check_transport(
+        cls, value: str | tuple[str, ...] | None, info: ValidationInfo
+    ) -> str | tuple[str, ...] | None:
+        if info.field_name == "endpoint" and info.data.get("fetch_endpoint") is not None:
+            return value  # It is only compared with, and never fetched from.
+        urls = (value,) if isinstance(value, str) else value or ()
+        if not info.data.get("allow_http") and not all(map(_is_fetchable, urls)):
+            raise ValueError(
+                "expected https, or http on a loopback address only; plain http would let anyone on the way "
+                "replace the keys (LOGTO_ALLOW_HTTP=true allows it inside a closed network)"
+            )
+        return value
 
     @classmethod
     def from_environment(cls, *, env_file: str | Path | None = None) -> Self:
@@ -219,17 +234,17 @@ class LogtoSettings(BaseModel):
         Raises:
             SettingsError: A variable is missing or bad.
         """
-        values: dict[str, str | None] = {}
+        file: dict[str, str | None] = {}
         if env_file is not None:
             from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is asked for
 
-            values.update(dotenv_values(env_file, interpolate=False))
-        values.update(os.environ)
+            file = dotenv_values(env_file, interpolate=False)
         arguments: dict[str, object] = {}
         for name, field in cls.model_fields.items():
-            text = (values.get(_PREFIX + name.upper()) or "").strip()
+            variable = _PREFIX + name.upper()
+            text = os.environ.get(variable, "").strip() or (file.get(variable) or "").strip()
             if text:
-                arguments[name] = _split(text) if get_origin(field.annotation) is tuple else text
+                arguments[name] = _split(text, name=name) if get_origin(field.annotation) is tuple else text
         return cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
 
     @property
@@ -261,36 +276,39 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _split(text: str) -> object:
-    if text.startswith("["):
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _split(text: str, *, name: str) -> object:
+    if not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise SettingsError(_build_line(name, expected='expected a JSON list such as ["a", "b"]', value=text)) from None
 
 
 def _build_error(error: ValidationError) -> SettingsError:
     lines: list[str] = []
     for problem in error.errors(include_url=False):
-        name = str(problem["loc"][0]) if problem["loc"] else "endpoint"
-        field = LogtoSettings.model_fields.get(name)
-        if field is None:
+        name = str(problem["loc"][0])
+        if name not in LogtoSettings.model_fields:
             lines.append(f"{name}: there is no such setting")
-            continue
-        variable = _PREFIX + name.upper()
-        if problem["type"] == "missing":
-            expected, found = f"{name} is required", "nothing"
+        elif problem["type"] == "missing":
+            lines.append(_build_line(name, expected=f"{name} is required", value=None))
         else:
-            expected = problem["msg"].removeprefix("Value error, ")
-            found = _describe(problem["input"]) if problem["loc"] else "plain http"
-        example = (field.examples or [""])[0]
-        lines.append(f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={example}")
+            lines.append(
+                _build_line(name, expected=problem["msg"].removeprefix("Value error, "), value=problem["input"])
+            )
     return SettingsError("\n".join(lines))
+
+
+def _build_line(name: str, *, expected: str, value: object) -> str:
+    variable, example = _PREFIX + name.upper(), (LogtoSettings.model_fields[name].examples or [""])[0]
+    found = "nothing" if value is None else _describe(value)
+    return f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={example}"
 
 
 def _describe(value: object) -> str:
     # A URL may carry credentials before its @ and in its query: neither is for a terminal or a log.
-    if isinstance(value, str) and any(sign in value for sign in "@?#"):
-        return f"a text of {len(value)} characters, not shown because it may hold credentials"
-    return quote(value)
+    if not any(sign in ascii(value) for sign in "@?#"):
+        return quote(value)
+    kind = f"a text of {len(value)} characters" if isinstance(value, str) else "a value"
+    return f"{kind}, not shown because it may hold credentials"

@@ -40,6 +40,8 @@ def parse_object(data: bytes) -> JsonObject:
         value: JsonValue = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique_members, parse_constant=_refuse_constant
         )
+    except StrictJsonError:
+        raise
     except (ValueError, RecursionError) as error:
         raise StrictJsonError(f"not strict JSON: {type(error).__name__}") from None
     if not isinstance(value, dict):

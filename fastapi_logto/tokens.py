@@ -1,7 +1,10 @@
 """From token text to checked claims: the walk that every token takes. Knows nothing of FastAPI."""
 
+import asyncio
 from dataclasses import dataclass
-from typing import Generic
+from functools import partial
+from typing import Generic, TypeAlias
+from weakref import WeakKeyDictionary
 
 from fastapi_logto.cache import TokenCache, build_digest
 from fastapi_logto.checks import check_claims
@@ -25,6 +28,16 @@ class _Verified(Generic[ClaimsT]):
 
     claims: ClaimsT
     key: PublicKey
+
+
+_Flights: TypeAlias = dict[bytes, asyncio.Task[_Verified[ClaimsT]]]
+
+
+def _land(flights: _Flights[ClaimsT], digest: bytes, flight: asyncio.Task[_Verified[ClaimsT]]) -> None:
+    del flights[digest]
+    if not flight.cancelled():
+        # Looked at, so that asyncio does not report it when every caller has gone away meanwhile.
+        flight.exception()
 
 
 class TokenVerifier(Generic[ClaimsT]):
@@ -52,6 +65,8 @@ class TokenVerifier(Generic[ClaimsT]):
         self._workers = SignatureWorkers(
             threads=settings.verification_threads, max_waiting=settings.max_waiting_verifications
         )
+        # By event loop: a task can be awaited only on its own.
+        self._flights: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flights[ClaimsT]] = WeakKeyDictionary()
         self._cache: TokenCache[_Verified[ClaimsT]] = TokenCache(size=settings.token_cache_size)
 
     async def verify(self, token: str) -> ClaimsT:
@@ -77,7 +92,7 @@ class TokenVerifier(Generic[ClaimsT]):
         verified = self._find(digest)
         is_new = verified is None
         if verified is None:
-            verified = await self._verify_signature(token)
+            verified = await self._join_or_verify(token, digest)
         try:
             self._check(verified.claims)
         except InvalidTokenError:
@@ -85,8 +100,9 @@ class TokenVerifier(Generic[ClaimsT]):
             raise
         if is_new:
             self._cache.keep(digest, verified)
-        # Shallow where every value is immutable; a model of the user's may have lists.
-        return verified.claims.model_copy(deep=type(verified.claims) is not TokenClaims)
+        # A shallow copy is enough where every value is immutable; a model of the user's may have lists.
+        claims = verified.claims
+        return claims.model_copy(deep=type(claims) is not TokenClaims or claims.act is not None)
 
     def _find(self, digest: bytes) -> _Verified[ClaimsT] | None:
         """Give a remembered token whose key the provider still publishes."""
@@ -98,6 +114,19 @@ class TokenVerifier(Generic[ClaimsT]):
             self._cache.drop(digest)
             return None
         return verified
+
+    async def _join_or_verify(self, token: str, digest: bytes) -> _Verified[ClaimsT]:
+        """Verify a token's signature, once for all who bring the same token at the same time."""
+        loop = asyncio.get_running_loop()
+        flights = self._flights.setdefault(loop, {})
+        flight = flights.get(digest)
+        if flight is None:
+            flight = loop.create_task(self._verify_signature(token), name="fastapi_logto: verify")
+            flights[digest] = flight
+            flight.add_done_callback(partial(_land, flights, digest))
+        # `wait` and not `await`: a caller that goes away must not end what others wait for.
+        await asyncio.wait([flight])
+        return flight.result()
 
     async def _verify_signature(self, token: str) -> _Verified[ClaimsT]:
         try:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
-from fastapi_logto.errors import FetchError
+from fastapi_logto.errors import FetchError, quote
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["Transport"]
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
+_LONGEST_NAME: Final = 200
 
 
 class Transport:
@@ -65,18 +66,24 @@ class Transport:
             FetchError: Anything but a status of 200 with a strict JSON object, within the deadline
                 and the size. The message never quotes the body.
         """
-        if not self._user_agent:
-            await asyncio.to_thread(self._prepare)
+        # The name for messages: a URL of a document must not write lines of its own into a log.
+        name = url if url.isascii() and url.isprintable() and len(url) <= _LONGEST_NAME else quote(url)
         try:
+            if not self._user_agent:
+                await asyncio.to_thread(self._prepare)
             # httpx's own time-outs are for each read: a body that drips would outlive them.
             async with asyncio.timeout(self._timeout_seconds):
                 body = await self._read(url)
-        except TimeoutError:
-            raise FetchError(f"{url}: no whole answer within {self._timeout_seconds:g} s") from None
-        try:
             return await asyncio.to_thread(parse_object, body)
+        except TimeoutError:
+            raise FetchError(f"{name}: no whole answer within {self._timeout_seconds:g} s") from None
         except StrictJsonError as error:
-            raise FetchError(f"{url}: {error}") from None
+            raise FetchError(f"{name}: {error}") from None
+        except FetchError as error:
+            raise FetchError(f"{name}: {error}", status=error.status) from error.__cause__
+        except (OSError, ImportError) as error:
+            # No trust store where SSL_CERT_FILE says, no package for the proxy that the environment names.
+            raise FetchError(f"{name}: {type(error).__name__}") from error
 
     def _prepare(self) -> None:
         import httpx  # noqa: PLC0415 - late and in a thread: it takes tens of milliseconds
@@ -108,23 +115,23 @@ class Transport:
                 ) as client,
                 client.stream("GET", url) as response,
             ):
-                return await self._read_body(url, response)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
-            raise FetchError(f"{url}: {type(error).__name__}") from error
+                return await self._read_body(response)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
+            raise FetchError(type(error).__name__) from error
 
-    async def _read_body(self, url: str, response: "httpx.Response") -> bytes:
+    async def _read_body(self, response: "httpx.Response") -> bytes:
         if response.status_code != 200:
-            raise FetchError(f"{url}: status {response.status_code} instead of 200", status=response.status_code)
+            raise FetchError(f"status {response.status_code} instead of 200", status=response.status_code)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             # We asked for none, and one small chunk can decode to hundreds of megabytes.
-            raise FetchError(f"{url}: an encoded body, which was not asked for")
+            raise FetchError("an encoded body, which was not asked for")
         body = bytearray()
         # A test's double hands over an answer that is in memory already, and has no stream to read.
         chunks = _as_stream(response.content) if response.is_stream_consumed else response.aiter_raw()
         async for chunk in chunks:
             body += chunk
             if len(body) > self._max_bytes:
-                raise FetchError(f"{url}: more than {self._max_bytes} bytes")
+                raise FetchError(f"more than {self._max_bytes} bytes")
         return bytes(body)
 
 
