@@ -38,11 +38,13 @@ package: $(VENV)/lint.stamp  ## build, install the wheel alone, use it, and chec
 	$(BIN)/uv venv --quiet build/wheel
 	$(BIN)/uv pip install --quiet --python build/wheel/bin/python "$$(ls dist/*.whl)[testing]"
 	cd build && wheel/bin/python -P ../tests/wheel.py
-	cd build && ../$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto --pythonpath wheel/bin/python
+	cd build && PATH="$$PWD/wheel/bin:$$PATH" ../$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto
 
 lowest: $(VENV)/test.stamp  ## the unit tests with the oldest dependencies that we say we support
-	UV_PROJECT_ENVIRONMENT=.venv-lowest $(BIN)/uv run --quiet --resolution lowest-direct --no-default-groups \
-		--group lowest --extra testing python -m pytest -q -p no:randomly tests/unit
+	$(BIN)/uv venv --quiet --clear .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+		--editable ".[testing]" --group lowest
+	.venv-lowest/bin/python -m pytest -q tests/unit
 
 all: lint types test lowest docs package
 

@@ -16,7 +16,7 @@ from fastapi_logto.errors import (
 
 __all__ = ["build_answer"]
 
-logger = logging.getLogger("fastapi_logto")
+_logger = logging.getLogger("fastapi_logto")
 
 
 def build_answer(error: RefusalError, *, conn: HTTPConnection) -> HTTPException | WebSocketException:
@@ -33,7 +33,7 @@ def build_answer(error: RefusalError, *, conn: HTTPConnection) -> HTTPException 
     References:
         RFC 6750 section 3; RFC 9110 section 10.2.3; the ASGI extension `websocket.http.response`.
     """
-    logger.info("refused: %s", error)
+    _logger.info("refused: %s", error)
     if conn.scope["type"] == "websocket" and "websocket.http.response" not in conn.scope.get("extensions", {}):
         return WebSocketException(code=status.WS_1008_POLICY_VIOLATION, reason=error.code)
     return HTTPException(

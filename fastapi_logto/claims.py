@@ -6,7 +6,7 @@ declares `claims: TokenClaims` would otherwise have FastAPI build them from the 
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, NoReturn, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, NoReturn, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -47,7 +47,7 @@ NumericDate: TypeAlias = StrictInt | StrictFloat
 """Seconds since the epoch; never a boolean or a text (RFC 7519 section 2)."""
 
 
-class FrozenDict(dict[str, Any]):
+class _FrozenDict(dict[str, Any]):
     """A JSON object that can't be changed, so that one request can't change what the next one sees."""
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
@@ -69,14 +69,14 @@ class FrozenDict(dict[str, Any]):
 
 def _freeze(value: JsonValue) -> Any:  # noqa: ANN401 - a tree of any JSON
     if isinstance(value, dict):
-        return FrozenDict({name: _freeze(member) for name, member in value.items()})
+        return _FrozenDict({name: _freeze(member) for name, member in value.items()})
     if isinstance(value, list):
         return tuple(_freeze(member) for member in value)
     return value
 
 
 class _VerifiedModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -92,7 +92,7 @@ class _VerifiedModel(BaseModel):
                 "Depends(require_scopes(...)), or build it in a test with fastapi_logto.testing"
             )
         made = handler(data)
-        object.__setattr__(made, "__pydantic_extra__", FrozenDict(made.__pydantic_extra__ or {}))
+        object.__setattr__(made, "__pydantic_extra__", _FrozenDict(made.__pydantic_extra__ or {}))
         return made
 
     @property

@@ -113,7 +113,7 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
     ) -> None:
         if settings is not None and arguments:
             raise SettingsError(f"expected settings or arguments, found both: settings and {', '.join(arguments)}")
-        self.scheme_name = scheme_name
+        self.scheme_name: str = scheme_name
         self._claims_model: type[ClaimsT] = claims_model
         self._clock = clock or Clock()
         self._http_transport = http_transport
@@ -318,7 +318,7 @@ class OptionalLogtoAuth(SecurityBase, Generic[ClaimsT]):
             auth: The scheme that checks a header that is there.
         """
         self.auth: LogtoAuth[ClaimsT] = auth
-        self.scheme_name = auth.scheme_name
+        self.scheme_name: str = auth.scheme_name
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT | None:
         """Give the claims of the request's bearer token, or `None`. FastAPI calls this.

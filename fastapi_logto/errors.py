@@ -170,80 +170,80 @@ class RefusalError(LogtoError):
 class AuthorizationHeaderError(RefusalError):
     """The `Authorization` header carries no bearer token."""
 
-    status = 401
+    status: ClassVar[int] = 401
 
 
 class AuthorizationMissingError(AuthorizationHeaderError):
     """There is no `Authorization` header, or an empty one."""
 
-    code = "auth.authorization_header_missing"
-    reason = "header_missing"
-    default_message = "Send the access token in the header: Authorization: Bearer <access token>"
+    code: ClassVar[ErrorCode] = "auth.authorization_header_missing"
+    reason: ClassVar[Reason] = "header_missing"
+    default_message: ClassVar[str] = "Send the access token in the header: Authorization: Bearer <access token>"
 
 
 class AuthorizationFormatError(AuthorizationHeaderError):
     """The header has not exactly two parts, comes several times, or its token is no token68 (RFC 9110 11.2)."""
 
-    code = "auth.authorization_token_invalid_format"
-    reason = "header_format"
-    default_message = "Send one header of exactly two parts: Authorization: Bearer <access token>"
+    code: ClassVar[ErrorCode] = "auth.authorization_token_invalid_format"
+    reason: ClassVar[Reason] = "header_format"
+    default_message: ClassVar[str] = "Send one header of exactly two parts: Authorization: Bearer <access token>"
 
 
 class AuthorizationTypeError(AuthorizationHeaderError):
     """The header names another scheme than Bearer."""
 
-    code = "auth.authorization_token_type_not_supported"
-    reason = "header_type"
-    default_message = "Only the Bearer scheme is supported: Authorization: Bearer <access token>"
+    code: ClassVar[ErrorCode] = "auth.authorization_token_type_not_supported"
+    reason: ClassVar[Reason] = "header_type"
+    default_message: ClassVar[str] = "Only the Bearer scheme is supported: Authorization: Bearer <access token>"
 
 
 class InvalidTokenError(RefusalError):
     """The token is not one that this API accepts (RFC 6750 section 3.1)."""
 
-    code = "invalid_token"
-    status = 401
+    code: ClassVar[ErrorCode] = "invalid_token"
+    status: ClassVar[int] = 401
 
 
 class MalformedTokenError(InvalidTokenError):
     """The token is not a strict compact JWS (RFC 7515 section 7.1) of JSON objects."""
 
-    reason = "malformed"
-    default_message = "The token is not a well-formed access token; send it exactly as Logto issued it"
+    reason: ClassVar[Reason] = "malformed"
+    default_message: ClassVar[str] = "The token is not a well-formed access token; send it exactly as Logto issued it"
 
 
 class TokenTooLargeError(InvalidTokenError):
     """The token is longer than `max_token_bytes`."""
 
-    reason = "too_large"
-    default_message = "The token is larger than this API accepts; put fewer custom claims into it"
+    reason: ClassVar[Reason] = "too_large"
+    default_message: ClassVar[str] = "The token is larger than this API accepts; put fewer custom claims into it"
 
 
 class AlgorithmError(InvalidTokenError):
     """The header names an algorithm that is not on our list, or that its key does not allow."""
 
-    reason = "algorithm"
-    default_message = "The token is signed with an algorithm that this API does not accept"
+    reason: ClassVar[Reason] = "algorithm"
+    default_message: ClassVar[str] = "The token is signed with an algorithm that this API does not accept"
 
 
 class TokenTypeError(InvalidTokenError):
     """The header's `typ` is not that of an access token (RFC 9068 section 2.1)."""
 
-    reason = "type"
-    default_message = "The token is not an access token: its header must have typ at+jwt"
+    reason: ClassVar[Reason] = "type"
+    default_message: ClassVar[str] = "The token is not an access token: its header must have typ at+jwt"
 
 
 class IdTokenError(InvalidTokenError):
     """The token looks like an ID token. It tells a client who signed in, and opens no API."""
 
-    reason = "id_token"
-    default_message = "This looks like an ID token; send the access token instead"
+    reason: ClassVar[Reason] = "id_token"
+    default_message: ClassVar[str] = "This looks like an ID token; send the access token instead"
 
 
 class OpaqueTokenError(InvalidTokenError):
     """The token is opaque: Logto issues such when no resource was asked for."""
 
-    reason = "opaque_token"
-    default_message = (
+    reason: ClassVar[Reason] = "opaque_token"
+    default_message: ClassVar[str] = (
         "This is an opaque token, which Logto issues when no resource is asked for; "
         "ask for the resource of this API when requesting the token"
     )
@@ -252,8 +252,8 @@ class OpaqueTokenError(InvalidTokenError):
 class UnknownKeyError(InvalidTokenError):
     """No key of the provider's key set fits the token's header."""
 
-    reason = "unknown_key"
-    default_message = (
+    reason: ClassVar[Reason] = "unknown_key"
+    default_message: ClassVar[str] = (
         "The token is signed with a key that the issuer of this API does not publish; get a new token from this issuer"
     )
 
@@ -261,43 +261,43 @@ class UnknownKeyError(InvalidTokenError):
 class SignatureError(InvalidTokenError):
     """The signature is not the key's over this token."""
 
-    reason = "signature"
-    default_message = "The signature of the token does not hold; send it exactly as Logto issued it"
+    reason: ClassVar[Reason] = "signature"
+    default_message: ClassVar[str] = "The signature of the token does not hold; send it exactly as Logto issued it"
 
 
 class IssuerError(InvalidTokenError):
     """The token was issued by another issuer than those accepted."""
 
-    reason = "issuer"
-    default_message = "The token was issued by another issuer than this API accepts"
+    reason: ClassVar[Reason] = "issuer"
+    default_message: ClassVar[str] = "The token was issued by another issuer than this API accepts"
 
 
 class AudienceError(InvalidTokenError):
     """The token was issued for another API."""
 
-    reason = "audience"
-    default_message = "The token was issued for another API"
+    reason: ClassVar[Reason] = "audience"
+    default_message: ClassVar[str] = "The token was issued for another API"
 
 
 class ExpiredTokenError(InvalidTokenError):
     """The token's `exp` has passed."""
 
-    reason = "expired"
-    default_message = "The token has expired; refresh it or sign in again"
+    reason: ClassVar[Reason] = "expired"
+    default_message: ClassVar[str] = "The token has expired; refresh it or sign in again"
 
 
 class ImmatureTokenError(InvalidTokenError):
     """The token's `nbf` or `iat` lies ahead."""
 
-    reason = "not_yet_valid"
-    default_message = "The token is not valid yet; check the clocks of the issuer and of this API"
+    reason: ClassVar[Reason] = "not_yet_valid"
+    default_message: ClassVar[str] = "The token is not valid yet; check the clocks of the issuer and of this API"
 
 
 class ClaimError(InvalidTokenError):
     """A claim is missing or of the wrong shape."""
 
-    reason = "claims"
-    default_message = "A claim of the token is missing or malformed"
+    reason: ClassVar[Reason] = "claims"
+    default_message: ClassVar[str] = "A claim of the token is missing or malformed"
 
 
 class InsufficientScopeError(RefusalError):
@@ -308,10 +308,10 @@ class InsufficientScopeError(RefusalError):
         missing: Those that the token lacks; for any-of all of them.
     """
 
-    code = "insufficient_scope"
-    reason = "scope"
-    status = 403
-    default_message = "The token lacks a scope"
+    code: ClassVar[ErrorCode] = "insufficient_scope"
+    reason: ClassVar[Reason] = "scope"
+    status: ClassVar[int] = 403
+    default_message: ClassVar[str] = "The token lacks a scope"
 
     def __init__(
         self, message: str, *, scopes: Collection[str], missing: Collection[str], found: str | None = None
@@ -328,10 +328,12 @@ class ProviderUnavailableError(RefusalError):
         retry_after_seconds: Whole seconds after which a retry makes sense.
     """
 
-    code = "provider_unavailable"
-    reason = "provider_unavailable"
-    status = 503
-    default_message = "The identity provider can't be reached, so the token can't be checked now; try again later"
+    code: ClassVar[ErrorCode] = "provider_unavailable"
+    reason: ClassVar[Reason] = "provider_unavailable"
+    status: ClassVar[int] = 503
+    default_message: ClassVar[str] = (
+        "The identity provider can't be reached, so the token can't be checked now; try again later"
+    )
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1, found: str | None = None) -> None:
         super().__init__(message, found=found)

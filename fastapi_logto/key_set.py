@@ -16,7 +16,7 @@ from fastapi_logto.strict_json import JsonObject, JsonValue
 
 __all__ = ["KeySet", "PublicKey", "parse_key_set"]
 
-logger = logging.getLogger("fastapi_logto")
+_logger = logging.getLogger("fastapi_logto")
 
 MAX_KEYS: Final = 100
 MAX_KEYS_TRIED: Final = 4
@@ -108,7 +108,7 @@ def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySe
             keys.append(_parse_key(entry, algorithms=algorithms))
         except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: KeyError, TypeError, binascii.Error and more
             detail = str(error) if type(error) is ValueError else type(error).__name__
-            logger.debug("key set: skipped key %d: %s", position, detail)
+            _logger.debug("key set: skipped key %d: %s", position, detail)
     if not keys:
         raise FetchError(f"key set: none of its {len(entries)} keys is usable with {', '.join(algorithms)}")
     return KeySet(keys)

@@ -17,7 +17,7 @@ from fastapi_logto.transport import Transport
 
 __all__ = ["KeySource", "ProviderHealth"]
 
-logger = logging.getLogger("fastapi_logto")
+_logger = logging.getLogger("fastapi_logto")
 
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
 
@@ -236,7 +236,7 @@ class KeySource:
             # The exponent is bounded too: after half a day of failures no float would hold the power.
             backoff = min(2.0 ** min(self._failures - 1, 10), _LONGEST_BACKOFF_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
             self._next_try_at = self._monotonic() + backoff
-            logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", backoff, error)
+            _logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", backoff, error)
             return
         self._held, self._last_error, self._failures = held, None, 0
         self._next_try_at = -math.inf

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeAlias, TypedDict, get_origin
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -108,7 +108,9 @@ class LogtoSettings(BaseModel):
         SettingsError: A field is missing, bad or unknown; one error names all of them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     # First these two: whether the others may be plain http depends on them.
     allow_http: bool = Field(

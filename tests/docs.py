@@ -14,7 +14,7 @@ README = ROOT / "README.md"
 def build_settings_table() -> str:
     """Give the table of settings."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in LogtoSettings.model_fields.items():
+    for name, field in sorted(LogtoSettings.model_fields.items(), key=lambda item: not item[1].is_required()):
         shown = "*required*" if field.is_required() else _show_default(field.get_default())
         lines.append(f"| `LOGTO_{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(lines)

@@ -31,6 +31,7 @@ class LocalIssuer(TokenMint):
     """
 
     app: Starlette
+    endpoint: str
 
     def __init__(
         self,

@@ -60,9 +60,9 @@ class TokenMint:
             directory: What is known; the example's directory when left out.
             now: The clock, in seconds since the epoch.
         """
-        self.endpoint = endpoint.rstrip("/")
-        self.directory = Directory.example() if directory is None else directory
-        self.now = now
+        self.endpoint: str = endpoint.rstrip("/")
+        self.directory: Directory = Directory.example() if directory is None else directory
+        self.now: Callable[[], float] = now
         self._keys: tuple[SigningKey, ...] = (SigningKey.generate("ES384"),)
         self._opaque = OpaqueTokens(lambda: self.now())  # noqa: PLW0108 - looked up late: the clock may be replaced
 

@@ -13,9 +13,9 @@ from starlette.types import ASGIApp
 try:
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
-except ModuleNotFoundError as err:
+except ModuleNotFoundError as _err:
     _MESSAGE: Final = 'serving needs uvicorn, which is not installed; pip install "fastapi-logto[testing]"'
-    raise ModuleNotFoundError(_MESSAGE, name=err.name) from err
+    raise ModuleNotFoundError(_MESSAGE, name=_err.name) from _err
 
 __all__ = ["Server", "build_url", "listen", "run_in_thread"]
 
@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
         )
         config.load()
         super().__init__(config)
-        self.has_started = threading.Event()
+        self.has_started: threading.Event = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so; a failure says so too, for nobody shall wait for ever."""
