@@ -4,9 +4,9 @@ import asyncio
 import logging
 import math
 import random
-import weakref
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from fastapi_logto.clock import Clock
@@ -90,9 +90,8 @@ class KeySource:
         self._next_try_at = -math.inf
         self._last_forced_at = -math.inf
         # A flight belongs to its loop: awaited from another it would end in "attached to a different loop".
-        self._flights: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = (
-            weakref.WeakKeyDictionary()
-        )
+        # It leaves when it lands, so that no ended loop is kept alive.
+        self._flights: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
     async def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
         """Give the public keys that a token header points at.
@@ -150,8 +149,8 @@ class KeySource:
 
     async def close(self) -> None:
         """End the fetch that runs on this loop, if one does, without noise."""
-        flight = self._flights.pop(asyncio.get_running_loop(), None)
-        if flight is not None and not flight.done():
+        flight = self._running_flight()
+        if flight is not None:
             flight.cancel()
             await asyncio.wait([flight])
 
@@ -218,7 +217,12 @@ class KeySource:
         loop = asyncio.get_running_loop()
         flight = loop.create_task(self._refresh(), name="fastapi_logto: fetch keys")
         self._flights[loop] = flight
+        flight.add_done_callback(partial(self._land, loop))
         return flight
+
+    def _land(self, loop: asyncio.AbstractEventLoop, flight: asyncio.Task[None]) -> None:
+        if self._flights.get(loop) is flight:  # and not one that was started since
+            del self._flights[loop]
 
     async def _join(self, flight: asyncio.Task[None]) -> None:
         # `wait` and not `await`: a caller that goes away must not end the fetch that others wait for.

@@ -58,7 +58,15 @@ def _normalise_endpoint(value: str) -> str:
     return _check_url(value.strip().rstrip("/").removesuffix("/oidc").rstrip("/"))
 
 
+class _BrokenList(str):
+    """A variable's text that begins like a JSON list and is none: surely not one entry of that name."""
+
+    __slots__ = ()
+
+
 def _one_or_several(value: object) -> object:
+    if isinstance(value, _BrokenList):
+        raise ValueError('expected a JSON list such as ["a", "b"]')  # noqa: TRY004 - pydantic collects these
     return (value,) if isinstance(value, str) else value
 
 
@@ -246,7 +254,7 @@ class LogtoSettings(BaseModel):
             variable = _PREFIX + name.upper()
             text = os.environ.get(variable, "").strip() or (file.get(variable) or "").strip()
             if text:
-                arguments[name] = _split(text, name=name) if get_origin(field.annotation) is tuple else text
+                arguments[name] = _split(text) if get_origin(field.annotation) is tuple else text
         return cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
 
     @property
@@ -278,13 +286,13 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _split(text: str, *, name: str) -> object:
+def _split(text: str) -> object:
     if not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)
     except ValueError:
-        raise SettingsError(_build_line(name, expected='expected a JSON list such as ["a", "b"]', value=text)) from None
+        return _BrokenList(text)
 
 
 def _build_error(error: ValidationError) -> SettingsError:

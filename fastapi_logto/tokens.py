@@ -3,8 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeAlias
-from weakref import WeakKeyDictionary
+from typing import Generic
 
 from fastapi_logto.cache import TokenCache, build_digest
 from fastapi_logto.checks import check_claims
@@ -28,16 +27,6 @@ class _Verified(Generic[ClaimsT]):
 
     claims: ClaimsT
     key: PublicKey
-
-
-_Flights: TypeAlias = dict[bytes, asyncio.Task[_Verified[ClaimsT]]]
-
-
-def _land(flights: _Flights[ClaimsT], digest: bytes, flight: asyncio.Task[_Verified[ClaimsT]]) -> None:
-    del flights[digest]
-    if not flight.cancelled():
-        # Looked at, so that asyncio does not report it when every caller has gone away meanwhile.
-        flight.exception()
 
 
 class TokenVerifier(Generic[ClaimsT]):
@@ -65,8 +54,8 @@ class TokenVerifier(Generic[ClaimsT]):
         self._workers = SignatureWorkers(
             threads=settings.verification_threads, max_waiting=settings.max_waiting_verifications
         )
-        # By event loop: a task can be awaited only on its own.
-        self._flights: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flights[ClaimsT]] = WeakKeyDictionary()
+        # By event loop too: a task can be awaited only on its own.
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, bytes], asyncio.Task[_Verified[ClaimsT]]] = {}
         self._cache: TokenCache[_Verified[ClaimsT]] = TokenCache(size=settings.token_cache_size)
 
     async def verify(self, token: str) -> ClaimsT:
@@ -118,15 +107,20 @@ class TokenVerifier(Generic[ClaimsT]):
     async def _join_or_verify(self, token: str, digest: bytes) -> _Verified[ClaimsT]:
         """Verify a token's signature, once for all who bring the same token at the same time."""
         loop = asyncio.get_running_loop()
-        flights = self._flights.setdefault(loop, {})
-        flight = flights.get(digest)
+        flight = self._flights.get((loop, digest))
         if flight is None:
             flight = loop.create_task(self._verify_signature(token), name="fastapi_logto: verify")
-            flights[digest] = flight
-            flight.add_done_callback(partial(_land, flights, digest))
+            self._flights[loop, digest] = flight
+            flight.add_done_callback(partial(self._land, loop, digest))
         # `wait` and not `await`: a caller that goes away must not end what others wait for.
         await asyncio.wait([flight])
         return flight.result()
+
+    def _land(self, loop: asyncio.AbstractEventLoop, digest: bytes, flight: asyncio.Task[_Verified[ClaimsT]]) -> None:
+        del self._flights[loop, digest]
+        if not flight.cancelled():
+            # Looked at, so that asyncio does not report it when every caller has gone away meanwhile.
+            flight.exception()
 
     async def _verify_signature(self, token: str) -> _Verified[ClaimsT]:
         try:

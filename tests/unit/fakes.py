@@ -5,7 +5,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from joserfc.jwk import ECKey, RSAKey
@@ -93,7 +93,7 @@ class FakeProvider:
             raise fault
         if fault is not None:
             return httpx.Response(fault) if isinstance(fault, int) else httpx.Response(200, content=fault)
-        if path == DISCOVERY_PATH:
+        if path.endswith(DISCOVERY_PATH):
             return httpx.Response(200, json=self.discovery)
         return httpx.Response(200, json=self.jwks)
 
@@ -110,17 +110,17 @@ async def finish_fetches() -> int:
 class _WatchedEcKey(ECKey):
     on_verify: Callable[[], object]
 
-    def get_op_key(self, operation: Any) -> Any:
+    def check_key_op(self, operation: str) -> None:
+        super().check_key_op(operation)
         self.on_verify()
-        return super().get_op_key(operation)
 
 
 class _WatchedRsaKey(RSAKey):
     on_verify: Callable[[], object]
 
-    def get_op_key(self, operation: Any) -> Any:
+    def check_key_op(self, operation: str) -> None:
+        super().check_key_op(operation)
         self.on_verify()
-        return super().get_op_key(operation)
 
 
 def watch_key(key: PublicKey, on_verify: Callable[[], object]) -> PublicKey:

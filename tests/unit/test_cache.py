@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -99,6 +100,27 @@ def test_many_entries_never_exceed_the_bound() -> None:
         assert len(cache) <= 10
 
     assert [cache.find(build_digest(str(number))) for number in (989, 990, 999)] == [None, 990, 999]
+
+
+def test_loops_of_several_threads_may_share_a_store() -> None:
+    cache: TokenCache[str] = TokenCache(size=3)
+
+    def use(turn: int) -> bool:
+        found = True
+        for digest in (A, B, C, D)[turn % 4 :] * 250:
+            cache.keep(digest, digest.hex())
+            found &= cache.find(digest) in {digest.hex(), None}
+            cache.drop(digest)
+        return found
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(max_workers=8) as threads:
+            assert list(threads.map(use, range(8))) == [True] * 8
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(cache) == 0
 
 
 def test_a_digest_is_the_sha_256_of_the_exact_token() -> None:

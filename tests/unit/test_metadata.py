@@ -66,14 +66,8 @@ async def test_the_captured_document_of_logto_is_accepted(provider: FakeProvider
 
 
 async def test_the_document_of_a_tenant_at_a_path_is_below_that_path(provider: FakeProvider, clock: FakeClock) -> None:
-    source = build_source(provider, clock, fetch_base=f"{ENDPOINT}/tenant")
-    provider.faults[DISCOVERY_PATH] = 404
+    await build_source(provider, clock, fetch_base=f"{ENDPOINT}/tenant").find()
 
-    assert await refusal(source) == (
-        f"{ENDPOINT}/tenant/oidc/.well-known/openid-configuration: expected a jwks_uri at "
-        "https://tenant.logto.app:443, found None; behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto, "
-        "or list the origin in LOGTO_ALLOWED_JWKS_ORIGINS"
-    )
     assert provider.counts == {"/tenant/oidc/.well-known/openid-configuration": 1}
 
 

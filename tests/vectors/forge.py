@@ -2,11 +2,11 @@
 
 import json
 from base64 import urlsafe_b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self, TypeAlias, cast
 
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from fastapi_logto.strict_json import JsonObject, JsonValue
@@ -24,6 +24,7 @@ __all__ = [
     "SignatureChange",
     "build_claims_set",
     "dump",
+    "each",
     "sign",
 ]
 
@@ -34,9 +35,14 @@ NOW: Final = 1_795_452_000
 ABSENT: Final = object()
 """Leaves a member out."""
 
-PrivateKey: TypeAlias = ECKey | RSAKey | OctKey
+PrivateKey: TypeAlias = ECKey | RSAKey
 SignatureChange: TypeAlias = Callable[[int, int], bytes]
 """From the numbers r and s to the bytes of another signature."""
+
+
+def each(values: Sequence[object]) -> Sequence[object]:
+    """Give values of any JSON type, typed as what they have in common."""
+    return values
 
 
 def dump(value: object) -> bytes:
@@ -124,13 +130,14 @@ class Forge:
 
     def with_payload(self, payload: bytes, **header: object) -> str:
         """Give a token with exactly these bytes as payload, really signed by the ES384 key."""
-        return sign(f"{encode_segment(dump(self.header(**header)))}.{encode_segment(payload)}", alg="ES384", key=self.ec)
+        return sign(
+            f"{encode_segment(dump(self.header(**header)))}.{encode_segment(payload)}", alg="ES384", key=self.ec
+        )
 
-    def with_key(self, key: PrivateKey, *, signed_as: str, payload: bytes | None = None, **header: object) -> str:
+    def with_key(self, key: PrivateKey, *, signed_as: str, **header: object) -> str:
         """Give the good token signed by another key, with an algorithm that the header need not name."""
-        payload = dump(build_claims_set()) if payload is None else payload
-        head = {"alg": signed_as, "kid": key.thumbprint()} | header
-        return sign(f"{encode_segment(dump(self.header(**head)))}.{encode_segment(payload)}", alg=signed_as, key=key)
+        head = encode_segment(dump(self.header(**({"alg": signed_as, "kid": key.thumbprint()} | header))))
+        return sign(f"{head}.{encode_segment(dump(build_claims_set()))}", alg=signed_as, key=key)
 
     def good(self) -> str:
         """Give the unchanged good token."""

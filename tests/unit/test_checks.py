@@ -1,0 +1,278 @@
+"""What verified claims must say, and the messages that save the caller an hour."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastapi_logto import TokenClaims
+from fastapi_logto.checks import MAX_ISSUED_AHEAD_SECONDS, check_any_scope, check_claims, check_scopes
+from fastapi_logto.claims import parse_claims
+from fastapi_logto.errors import (
+    AudienceError,
+    ExpiredTokenError,
+    ImmatureTokenError,
+    InsufficientScopeError,
+    IssuerError,
+    RefusalError,
+)
+from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump
+from tests.vectors.payloads import PAYLOAD_ROWS
+from tests.vectors.rows import PayloadRow
+
+CHECKED_HERE = [
+    row
+    for row in PAYLOAD_ROWS
+    if row.refused is None or row.refused.reason in {"issuer", "audience", "expired", "not_yet_valid"}
+]
+ADVICE = "; give the user or machine a role with the permission in Logto, and have the client ask for the scope"
+
+
+def make(**changes: object) -> TokenClaims:
+    """Give claims as a verified token would."""
+    return parse_claims(dump(build_claims_set(**changes)), model=TokenClaims, required=())
+
+
+def check(claims: TokenClaims, *, now: float = NOW, leeway_seconds: float = 10) -> None:
+    check_claims(claims, issuers={ISSUER_URL}, audiences=(API,), now=now, leeway_seconds=leeway_seconds)
+
+
+@pytest.mark.parametrize("row", CHECKED_HERE, ids=lambda row: row.id)
+def test_each_row_of_good_shape_ends_in_its_outcome(row: PayloadRow) -> None:
+    claims = parse_claims(row.payload, model=TokenClaims, required=())
+    leeway_seconds = row.settings.get("leeway_seconds", 10)
+
+    if row.refused is None:
+        check(claims, leeway_seconds=leeway_seconds)
+        return
+    with pytest.raises(RefusalError) as caught:
+        check(claims, leeway_seconds=leeway_seconds)
+
+    assert row.refused.fits(caught.value), repr(caught.value)
+    assert caught.value.claim == row.claim
+
+
+def test_a_wrong_issuer_is_told_which_ones_are_accepted() -> None:
+    with pytest.raises(IssuerError) as caught:
+        check_claims(
+            make(iss="https://evil.test/oidc"),
+            issuers={"https://b.test/oidc", "https://a.test/oidc"},
+            audiences=(API,),
+            now=NOW,
+            leeway_seconds=10,
+        )
+
+    assert caught.value.message == (
+        "This API accepts tokens of the issuer https://a.test/oidc or https://b.test/oidc; where the client uses "
+        "another domain of the same tenant, the API must list that issuer in LOGTO_ISSUERS"
+    )
+    assert str(caught.value) == (
+        "invalid_token: issuer, claim iss, expected 'https://a.test/oidc or https://b.test/oidc', "
+        "found 'https://evil.test/oidc'"
+    )
+
+
+ASK = "ask for resource=https://api.example.test when requesting the token"
+
+
+@pytest.mark.parametrize(
+    ("aud", "message"),
+    [
+        ("https://other.test", f"The token was issued for another API; {ASK}"),
+        ("", f"The token was issued for another API; {ASK}"),
+        (f"{API}/", f"The audience differs by a trailing slash, which Logto takes for another resource; {ASK}"),
+        (f"{API}//", f"The audience differs by a trailing slash, which Logto takes for another resource; {ASK}"),
+        (
+            ["https://other.test", f"{API}/"],
+            f"The audience differs by a trailing slash, which Logto takes for another resource; {ASK}",
+        ),
+        (
+            "https://default.logto.app/api",
+            f"The token was issued for Logto's Management API, not for this API; {ASK}",
+        ),
+        (
+            ["https://tenant.logto.app/api"],
+            f"The token was issued for Logto's Management API, not for this API; {ASK}",
+        ),
+        (
+            "urn:logto:organization:aaajcxbl1cz3",
+            f"This is an organization token, which this route does not accept; {ASK}",
+        ),
+        ("urn:logto:resource:organizations", f"This is an organization token, which this route does not accept; {ASK}"),
+    ],
+)
+def test_a_wrong_audience_is_told_what_to_ask_for(aud: object, message: str) -> None:
+    with pytest.raises(AudienceError) as caught:
+        check(make(aud=aud))
+
+    assert caught.value.message == message
+    assert caught.value.expected == "'https://api.example.test'"
+
+
+def test_a_missing_slash_is_told_too() -> None:
+    with pytest.raises(AudienceError) as caught:
+        check_claims(make(), issuers={ISSUER_URL}, audiences=(f"{API}/",), now=NOW, leeway_seconds=0)
+
+    assert caught.value.message == (
+        "The audience differs by a trailing slash, which Logto takes for another resource; "
+        "ask for resource=https://api.example.test/ when requesting the token"
+    )
+
+
+def test_the_log_line_of_a_wrong_audience_quotes_what_came() -> None:
+    with pytest.raises(AudienceError) as caught:
+        check_claims(make(aud=["x", "y"]), issuers={ISSUER_URL}, audiences=("a", "b"), now=NOW, leeway_seconds=0)
+
+    assert str(caught.value) == "invalid_token: audience, claim aud, expected 'a or b', found ('x', 'y')"
+
+
+def test_issuer_goes_before_audience_and_audience_before_times() -> None:
+    with pytest.raises(IssuerError):
+        check(make(iss="x", aud="x", exp=0, nbf=NOW * 2, iat=NOW * 2))
+    with pytest.raises(AudienceError):
+        check(make(aud="x", exp=0, nbf=NOW * 2, iat=NOW * 2))
+    with pytest.raises(ExpiredTokenError):
+        check(make(exp=0, nbf=NOW * 2, iat=NOW * 2))
+    with pytest.raises(ImmatureTokenError) as caught:
+        check(make(nbf=NOW * 2, iat=NOW * 2))
+    assert caught.value.claim == "nbf"
+
+
+@pytest.mark.parametrize(
+    ("exp", "now", "leeway_seconds"),
+    [
+        (1000, 1009.999, 10),
+        (1000, 999.999, 0),
+        (1000, 1059, 60),
+        (10**400, 1e12, 0),
+        (10**400, 1e12, 10.5),
+        (1000.5, 1000.25, 0),
+    ],
+)
+def test_a_token_lives_until_the_leeway_is_over(exp: float, now: float, leeway_seconds: float) -> None:
+    check(make(exp=exp, iat=0), now=now, leeway_seconds=leeway_seconds)
+
+
+@pytest.mark.parametrize(
+    ("exp", "now", "leeway_seconds"),
+    [(1000, 1010, 10), (1000, 1000, 0), (1000, 1060, 60), (-(10**400), 0, 60), (1000.5, 1000.5, 0)],
+)
+def test_a_token_has_expired_at_the_very_second(exp: float, now: float, leeway_seconds: float) -> None:
+    with pytest.raises(ExpiredTokenError) as caught:
+        check(make(exp=exp, iat=0), now=now, leeway_seconds=leeway_seconds)
+
+    assert caught.value.claim == "exp"
+    assert caught.value.expected == f"a time after {now:.0f}"
+
+
+def test_times_that_came_are_quoted_and_cut() -> None:
+    with pytest.raises(ExpiredTokenError) as expired:
+        check(make(exp=NOW - 10))
+    with pytest.raises(ImmatureTokenError) as early:
+        check(make(nbf=10**400))
+    with pytest.raises(ImmatureTokenError) as issued_ahead:
+        check(make(iat=NOW + 61))
+
+    assert str(expired.value) == (
+        "invalid_token: expired, claim exp, expected a time after 1795452000, found 1795451990"
+    )
+    assert str(early.value) == (
+        f"invalid_token: not_yet_valid, claim nbf, expected a time before 1795452000, found 1{'0' * 79}..."
+    )
+    assert str(issued_ahead.value) == (
+        "invalid_token: not_yet_valid, claim iat, expected a time before 1795452000, found 1795452061"
+    )
+    assert MAX_ISSUED_AHEAD_SECONDS == 60
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(-(2**40), 2**40) | st.floats(-1e12, 1e12),
+    st.floats(0, 4e9),
+    st.sampled_from([0, 0.5, 10, 60]),
+)
+def test_a_token_is_good_exactly_while_now_is_before_exp_and_leeway(
+    exp: float, now: float, leeway_seconds: float
+) -> None:
+    claims = make(exp=exp, iat=ABSENT)
+
+    if now - leeway_seconds < exp:
+        check(claims, now=now, leeway_seconds=leeway_seconds)
+    else:
+        with pytest.raises(ExpiredTokenError):
+            check(claims, now=now, leeway_seconds=leeway_seconds)
+
+
+def test_all_of_the_required_scopes_are_needed() -> None:
+    claims = make(scope="read:user write:user")
+
+    check_scopes(claims, ())
+    check_scopes(claims, ["write:user"])
+    check_scopes(claims, ["write:user", "read:user"])
+    with pytest.raises(InsufficientScopeError) as caught:
+        check_scopes(claims, ["read:user", "delete:user"])
+
+    assert caught.value.message == f"The token lacks the scope delete:user{ADVICE}"
+    assert (caught.value.scopes, caught.value.missing) == (("read:user", "delete:user"), ("delete:user",))
+    assert (caught.value.claim, caught.value.found) == ("scope", "'read:user write:user'")
+    assert (caught.value.code, caught.value.reason, caught.value.status) == ("insufficient_scope", "scope", 403)
+
+
+def test_several_missing_scopes_are_all_named_in_their_order() -> None:
+    with pytest.raises(InsufficientScopeError) as caught:
+        check_scopes(make(scope="x"), ["b", "x", "a"])
+
+    assert caught.value.message == f"The token lacks the scopes b, a{ADVICE}"
+    assert caught.value.missing == ("b", "a")
+
+
+@pytest.mark.parametrize(("scope", "found"), [("", "''"), (ABSENT, "None"), (None, "None"), ("  ", "'  '")])
+def test_a_token_without_any_scope_is_told_so(scope: object, found: str) -> None:
+    with pytest.raises(InsufficientScopeError) as required:
+        check_scopes(make(scope=scope), ["a"])
+    with pytest.raises(InsufficientScopeError) as accepted:
+        check_any_scope(make(scope=scope), ["a", "b"])
+
+    assert required.value.message == f"The token lacks the scope a and has no scope at all{ADVICE}"
+    assert accepted.value.message == f"The token has none of the scopes a, b and has no scope at all{ADVICE}"
+    assert (required.value.found, accepted.value.found) == (found, found)
+
+
+@pytest.mark.parametrize(
+    "granted", ["read:users", "read:use", "READ:USER", "read", "read:user\u00a0write:user", "read:user,write:user", "*"]
+)
+def test_a_scope_that_only_looks_alike_is_another_scope(granted: str) -> None:
+    with pytest.raises(InsufficientScopeError):
+        check_scopes(make(scope=granted), ["read:user"])
+    with pytest.raises(InsufficientScopeError):
+        check_any_scope(make(scope=granted), ["read:user"])
+
+
+def test_one_of_the_accepted_scopes_is_enough() -> None:
+    check_any_scope(make(scope="a"), ["a", "b"])
+    check_any_scope(make(scope="x b"), ["a", "b"])
+    with pytest.raises(InsufficientScopeError) as caught:
+        check_any_scope(make(scope="c"), ["a", "b"])
+
+    assert caught.value.message == f"The token has none of the scopes a, b{ADVICE}"
+    assert (caught.value.scopes, caught.value.missing) == (("a", "b"), ("a", "b"))
+
+
+def test_none_of_no_scopes_is_granted() -> None:
+    with pytest.raises(InsufficientScopeError):
+        check_any_scope(make(scope="a"), ())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from("abcd"), max_size=4), st.lists(st.sampled_from("abcd"), min_size=1, max_size=4))
+def test_scopes_are_checked_as_sets(granted: list[str], asked: list[str]) -> None:
+    claims = make(scope=" ".join(granted))
+    outcomes: list[bool] = []
+    for check_one in (check_scopes, check_any_scope):
+        try:
+            check_one(claims, asked)
+        except InsufficientScopeError:
+            outcomes.append(False)
+        else:
+            outcomes.append(True)
+
+    assert outcomes == [set(asked) <= set(granted), bool(set(asked) & set(granted))]

@@ -1,0 +1,267 @@
+"""Signatures are checked with each key that can be meant, the slow ones in threads of their own, so many at a time."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from fastapi_logto.errors import ProviderUnavailableError, SignatureError
+from fastapi_logto.jws import UnverifiedJws, parse_unverified
+from fastapi_logto.key_set import PublicKey, parse_key_set
+from fastapi_logto.signatures import SignatureWorkers
+from fastapi_logto.strict_json import JsonObject
+from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing.signing import Algorithm
+from tests.captured import ADMIN_TENANT_JWKS, JWKS, ROTATION, TOKENS
+from tests.unit.fakes import watch_key
+
+ALGORITHMS = ("ES256", "ES384", "RS256")
+PAYLOAD = b'{"any":"payload"}'
+
+
+def read(token: str) -> UnverifiedJws:
+    return parse_unverified(token, algorithms=ALGORITHMS, token_types=("at+jwt",))
+
+
+def keys_of(jwks: object) -> tuple[PublicKey, ...]:
+    return parse_key_set(cast("JsonObject", jwks), algorithms=ALGORITHMS).keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """A signed token, its key, and strangers' keys of the same type."""
+
+    unverified: UnverifiedJws
+    key: PublicKey
+    strangers: tuple[PublicKey, ...]
+
+
+def build_signer(algorithm: Algorithm) -> Signer:
+    issuer = LocalIssuer()
+    strangers: list[PublicKey] = []
+    for _ in range(3):
+        issuer.rotate(algorithm=algorithm, keep_previous=False)
+        strangers += keys_of(issuer.jwks())
+    return Signer(unverified=read(issuer.sign(PAYLOAD)), key=strangers.pop(), strangers=tuple(strangers))
+
+
+@pytest.fixture(scope="module", params=["ES256", "ES384", "RS256"])
+def signer(request: pytest.FixtureRequest) -> Signer:
+    return build_signer(request.param)
+
+
+@pytest.fixture(scope="module")
+def slow() -> Signer:
+    return build_signer("ES384")
+
+
+@pytest.fixture
+def workers() -> SignatureWorkers:
+    return SignatureWorkers(threads=2, max_waiting=2)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+async def test_the_right_key_among_several_vouches_for_the_payload(
+    position: int, signer: Signer, workers: SignatureWorkers
+) -> None:
+    keys = [*signer.strangers]
+    keys.insert(position, signer.key)
+
+    payload, key = await workers.verify(signer.unverified, keys)
+
+    assert payload == PAYLOAD
+    assert key is signer.key
+
+
+async def test_one_right_key_is_enough(signer: Signer, workers: SignatureWorkers) -> None:
+    assert await workers.verify(signer.unverified, [signer.key]) == (PAYLOAD, signer.key)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_signature_that_holds_with_none_of_the_keys_is_refused(
+    count: int, signer: Signer, workers: SignatureWorkers
+) -> None:
+    with pytest.raises(SignatureError) as caught:
+        await workers.verify(signer.unverified, signer.strangers[:count])
+
+    assert (caught.value.code, caught.value.reason, caught.value.status) == ("invalid_token", "signature", 401)
+    assert (caught.value.claim, caught.value.expected, caught.value.found) == (None, None, None)
+
+
+async def test_a_key_of_another_type_neither_vouches_nor_stands_in_the_way(workers: SignatureWorkers) -> None:
+    ec, rsa = build_signer("ES384"), build_signer("RS256")
+
+    assert await workers.verify(ec.unverified, [rsa.key, ec.key]) == (PAYLOAD, ec.key)
+    assert await workers.verify(rsa.unverified, [ec.key, rsa.key]) == (PAYLOAD, rsa.key)
+    with pytest.raises(SignatureError) as caught:
+        await workers.verify(ec.unverified, [rsa.key])
+    assert caught.value.reason == "signature"
+
+
+async def test_the_captured_tokens_hold_with_the_captured_keys(workers: SignatureWorkers) -> None:
+    for token, jwks in (
+        (TOKENS["user_api_spa"].token, JWKS),
+        *((stage.token.token, stage.jwks) for stage in ROTATION),
+    ):
+        unverified = read(token)
+        keys = [key for key in keys_of(jwks) if key.kid == unverified.kid]
+        assert await workers.verify(unverified, keys) == (unverified.payload, keys[0])
+
+
+async def test_the_captured_tokens_do_not_hold_with_another_tenants_key(workers: SignatureWorkers) -> None:
+    with pytest.raises(SignatureError):
+        await workers.verify(read(TOKENS["user_api_spa"].token), keys_of(ADMIN_TENANT_JWKS))
+
+
+def watched(signer: Signer) -> tuple[list[str], PublicKey]:
+    """Give the names of the threads that use a key, and the key."""
+    names: list[str] = []
+    return names, watch_key(signer.key, lambda: names.append(threading.current_thread().name))
+
+
+async def test_a_slow_signature_is_checked_in_a_thread_of_this_package(slow: Signer, workers: SignatureWorkers) -> None:
+    names, key = watched(slow)
+
+    assert await workers.verify(slow.unverified, [key]) == (PAYLOAD, slow.key)
+
+    (name,) = names
+    assert name.startswith("fastapi_logto_")
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+async def test_a_fast_signature_is_checked_on_the_loop(algorithm: Algorithm, workers: SignatureWorkers) -> None:
+    fast = build_signer(algorithm)
+    names, key = watched(fast)
+
+    assert await workers.verify(fast.unverified, [key]) == (PAYLOAD, fast.key)
+
+    assert names == [threading.current_thread().name]
+
+
+async def test_a_fast_signature_lets_the_others_have_their_turn_before(workers: SignatureWorkers) -> None:
+    fast = build_signer("RS256")
+    order: list[str] = []
+    key = watch_key(fast.key, lambda: order.append("verified"))
+    asyncio.get_running_loop().call_soon(lambda: order.append("another's turn"))
+
+    await workers.verify(fast.unverified, [key])
+
+    assert order == ["another's turn", "verified"]
+
+
+@dataclass(slots=True)
+class Gate:
+    """Holds the threads that verify signatures until it is opened."""
+
+    opened: threading.Event = field(default_factory=threading.Event)
+    inside: int = 0
+    most_inside: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def pass_through(self) -> None:
+        with self.lock:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+        assert self.opened.wait(10)
+        with self.lock:
+            self.inside -= 1
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 - what is waited for happens in threads
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def gate() -> Generator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+async def test_more_signatures_than_there_is_room_for_are_refused_at_once(slow: Signer, gate: Gate) -> None:
+    workers = SignatureWorkers(threads=1, max_waiting=2)
+    held = watch_key(slow.key, gate.pass_through)
+    inside = [asyncio.create_task(workers.verify(slow.unverified, [held])) for _ in range(2)]
+    await gate.until(lambda: gate.inside == 1)
+
+    for _ in range(3):
+        with pytest.raises(ProviderUnavailableError) as caught:
+            await workers.verify(slow.unverified, [slow.key])
+        assert caught.value.status == 503
+        assert caught.value.retry_after_seconds == 1
+        assert caught.value.message == ("More tokens wait to be checked than this API has room for; try again later")
+        assert str(caught.value) == "provider_unavailable: provider_unavailable, found no place left"
+
+    gate.opened.set()
+    assert await asyncio.gather(*inside) == [(PAYLOAD, slow.key)] * 2
+
+
+async def test_fast_signatures_need_no_room(slow: Signer, gate: Gate) -> None:
+    workers = SignatureWorkers(threads=1, max_waiting=1)
+    fast = build_signer("RS256")
+    inside = asyncio.create_task(workers.verify(slow.unverified, [watch_key(slow.key, gate.pass_through)]))
+    await gate.until(lambda: gate.inside == 1)
+
+    assert await workers.verify(fast.unverified, [fast.key]) == (PAYLOAD, fast.key)
+
+    gate.opened.set()
+    await inside
+
+
+async def test_no_more_threads_work_than_were_asked_for(slow: Signer, gate: Gate) -> None:
+    workers = SignatureWorkers(threads=2, max_waiting=10)
+    held = watch_key(slow.key, gate.pass_through)
+    tasks = [asyncio.create_task(workers.verify(slow.unverified, [held])) for _ in range(10)]
+    await gate.until(lambda: gate.inside == 2)
+
+    gate.opened.set()
+
+    assert await asyncio.gather(*tasks) == [(PAYLOAD, slow.key)] * 10
+    assert gate.most_inside == 2
+
+
+async def test_a_place_is_given_back_after_a_good_signature(slow: Signer) -> None:
+    workers = SignatureWorkers(threads=1, max_waiting=1)
+
+    for _ in range(3):
+        assert await workers.verify(slow.unverified, [slow.key]) == (PAYLOAD, slow.key)
+
+
+async def test_a_place_is_given_back_after_a_bad_signature(slow: Signer) -> None:
+    workers = SignatureWorkers(threads=1, max_waiting=1)
+
+    for _ in range(3):
+        with pytest.raises(SignatureError):
+            await workers.verify(slow.unverified, slow.strangers)
+    assert await workers.verify(slow.unverified, [slow.key]) == (PAYLOAD, slow.key)
+
+
+async def test_a_place_is_given_back_after_a_cancelled_request(slow: Signer, gate: Gate) -> None:
+    workers = SignatureWorkers(threads=2, max_waiting=1)
+    gone = asyncio.create_task(workers.verify(slow.unverified, [watch_key(slow.key, gate.pass_through)]))
+    await gate.until(lambda: gate.inside == 1)
+
+    gone.cancel()
+    await asyncio.wait([gone])
+
+    assert gone.cancelled()
+    assert await workers.verify(slow.unverified, [slow.key]) == (PAYLOAD, slow.key)
+
+
+def test_one_set_of_workers_serves_two_event_loops_one_after_the_other(slow: Signer) -> None:
+    workers = SignatureWorkers(threads=1, max_waiting=1)
+
+    for _ in range(2):
+        assert asyncio.run(workers.verify(slow.unverified, [slow.key])) == (PAYLOAD, slow.key)
+
+
+def test_making_workers_starts_no_thread() -> None:
+    before = set(threading.enumerate())
+
+    SignatureWorkers(threads=64, max_waiting=1)
+
+    assert set(threading.enumerate()) <= before

@@ -1,0 +1,162 @@
+"""JSON of one meaning only."""
+
+import json
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastapi_logto.strict_json import MAX_DEPTH, JsonValue, StrictJsonError, parse_object
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b"{}", {}),
+        (b' {"a" : [1, -2.5, 1e3, true, false, null, "x"]}\r\n\t', {"a": [1, -2.5, 1000.0, True, False, None, "x"]}),
+        (b'{"a":{"a":1},"b":{"a":2}}', {"a": {"a": 1}, "b": {"a": 2}}),
+        ('{"\u00e9":"\U0001f600"}'.encode(), {"\u00e9": "\U0001f600"}),
+        (b'{"a":"\\ud83d\\ude00"}', {"a": "\U0001f600"}),
+        (b'{"":0}', {"": 0}),
+        (b'{"a":"\\u0000"}', {"a": "\x00"}),
+        (b'{"a":%s}' % (b"9" * 4000), {"a": int("9" * 4000)}),
+        (b'{"a":1e308}', {"a": 1e308}),
+        (b'{"a":1e-999}', {"a": 0.0}),
+        # The same name in another letter case, or composed otherwise, is another name.
+        (b'{"a":1,"A":2}', {"a": 1, "A": 2}),
+        ('{"\u00e9":1,"e\u0301":2}'.encode(), {"\u00e9": 1, "e\u0301": 2}),
+    ],
+)
+def test_a_strict_object_is_parsed(data: bytes, value: object) -> None:
+    assert parse_object(data) == value
+
+
+BAD: Final = [
+    (b"", "not strict JSON: JSONDecodeError"),
+    (b" ", "not strict JSON: JSONDecodeError"),
+    (b"{", "not strict JSON: JSONDecodeError"),
+    (b"{}x", "not strict JSON: JSONDecodeError"),
+    (b"{}{}", "not strict JSON: JSONDecodeError"),
+    (b"{'a':1}", "not strict JSON: JSONDecodeError"),
+    (b'{"a":1,}', "not strict JSON: JSONDecodeError"),
+    (b'{"a":01}', "not strict JSON: JSONDecodeError"),
+    (b'{"a":+1}', "not strict JSON: JSONDecodeError"),
+    (b'{"a":.5}', "not strict JSON: JSONDecodeError"),
+    (b'{"a":"\n"}', "not strict JSON: JSONDecodeError"),
+    (b'{"a":"\\x41"}', "not strict JSON: JSONDecodeError"),
+    (b'{"a":1}\x00', "not strict JSON: JSONDecodeError"),
+    (b"\xef\xbb\xbf{}", "not strict JSON: JSONDecodeError"),
+    ("{}".encode("utf-16-le"), "not strict JSON: JSONDecodeError"),
+    ("{}".encode("utf-16"), "not strict JSON: UnicodeDecodeError"),
+    ("{}".encode("utf-32"), "not strict JSON: UnicodeDecodeError"),
+    (b'{"a":"\xe9"}', "not strict JSON: UnicodeDecodeError"),
+    (b'{"a":"\xc0\xa2"}', "not strict JSON: UnicodeDecodeError"),
+    (b'{"a":"\xed\xa0\x80"}', "not strict JSON: UnicodeDecodeError"),
+    (b'{"a":%s}' % (b"9" * 5000), "not strict JSON: ValueError"),
+    (b"[" * 100_000, "not strict JSON: RecursionError"),
+    (b"[" * 100_000 + b"]" * 100_000, "not strict JSON: RecursionError"),
+    (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "not strict JSON: RecursionError"),
+    (b"[]", "not a JSON object"),
+    (b"[{}]", "not a JSON object"),
+    (b'"{}"', "not a JSON object"),
+    (b"0", "not a JSON object"),
+    (b"null", "not a JSON object"),
+    (b'{"a":1,"a":1}', "duplicate member"),
+    (b'{"a":1,"\\u0061":2}', "duplicate member"),
+    (b'{"x":[{"a":1,"b":2,"a":3}]}', "duplicate member"),
+    (b'[{"a":1,"a":1}]', "duplicate member"),
+    (b'{"a":NaN}', "NaN or Infinity"),
+    (b'{"a":Infinity}', "NaN or Infinity"),
+    (b'{"a":[-Infinity]}', "NaN or Infinity"),
+    (b'{"a":1e400}', "a number out of range"),
+    (b'{"a":[{"b":-1e400}]}', "a number out of range"),
+    (b'{"a":"\\ud800"}', "a lone surrogate"),
+    (b'{"a":["\\udfff"]}', "a lone surrogate"),
+    (b'{"a":"\\ude00\\ud83d"}', "a lone surrogate"),
+    (b'{"\\ud800":1}', "a lone surrogate"),
+    (b'{"a":{"x\\ud800":1}}', "a lone surrogate"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), BAD, ids=[f"{data[:24]!r}" for data, _ in BAD])
+def test_anything_else_is_refused_with_a_message_that_quotes_nothing(data: bytes, message: str) -> None:
+    with pytest.raises(StrictJsonError) as caught:
+        parse_object(data)
+
+    assert str(caught.value) == message
+
+
+def test_a_refusal_carries_no_cause_that_a_traceback_would_show() -> None:
+    with pytest.raises(StrictJsonError) as caught:
+        parse_object(b'{"a":"\xe9"}')
+
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def nested(depth: int, *, in_objects: bool) -> bytes:
+    """Give an object with this many levels, itself counted."""
+    if in_objects:
+        return b'{"a":' * (depth - 1) + b"{}" + b"}" * (depth - 1)
+    return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+
+@pytest.mark.parametrize("in_objects", [True, False], ids=["objects", "lists"])
+def test_nesting_is_taken_to_32_levels_and_refused_from_33(*, in_objects: bool) -> None:
+    assert MAX_DEPTH == 32
+    assert list(parse_object(nested(32, in_objects=in_objects))) == ["a"]
+    with pytest.raises(StrictJsonError, match="nested too deeply"):
+        parse_object(nested(33, in_objects=in_objects))
+
+
+def test_a_text_or_a_number_in_the_deepest_level_is_still_looked_at() -> None:
+    assert parse_object(nested(32, in_objects=True).replace(b"{}", b'{"a":1}')) != {}
+    with pytest.raises(StrictJsonError, match="a lone surrogate"):
+        parse_object(nested(32, in_objects=True).replace(b"{}", b'{"a":"\\ud800"}'))
+
+
+def encode(pair: tuple[object, str]) -> bytes:
+    value, codec = pair
+    return json.dumps(value).encode(codec)
+
+
+TEXTS: Final = st.text(st.characters(codec="utf-8"), max_size=8)
+STRICT_VALUES: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(TEXTS, values, max_size=4),
+    max_leaves=12,
+)
+LOOSE_VALUES: Final = st.recursive(
+    st.none() | st.floats() | st.text(max_size=4),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=2), values, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=st.dictionaries(TEXTS, STRICT_VALUES, max_size=4), ascii_only=st.booleans())
+def test_every_strict_object_is_parsed_as_json_does(*, value: dict[str, JsonValue], ascii_only: bool) -> None:
+    data = json.dumps(value, ensure_ascii=ascii_only).encode()
+
+    assert repr(parse_object(data)) == repr(json.loads(data))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=100),
+        st.tuples(
+            st.dictionaries(st.text(max_size=2), LOOSE_VALUES, max_size=3) | LOOSE_VALUES,
+            st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32-le"]),
+        ).map(encode),
+        st.text(alphabet='{}[]":,0123456789eE.-+\\u d8tfn', max_size=60).map(str.encode),
+    )
+)
+def test_any_bytes_end_in_what_json_gives_or_in_a_refusal(data: bytes) -> None:
+    try:
+        value = parse_object(data)
+    except StrictJsonError:
+        return
+    assert repr(value) == repr(json.loads(data))
+    assert json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
