@@ -149,15 +149,19 @@ class LogtoSettings(BaseModel):
         description="Origins, besides the one fetched from, where the key set may lie.",
         examples=["https://keys.example.com"],
     )
-    algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_one_or_several), Field(min_length=1)] = Field(
-        default=("ES384", "RS256"),
-        description="Signature algorithms to accept. The token never decides this.",
-        examples=["ES384,RS256"],
+    algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)] = (
+        Field(
+            default=("ES384", "RS256"),
+            description="Signature algorithms to accept. The token never decides this.",
+            examples=["ES384,RS256"],
+        )
     )
-    token_types: Annotated[tuple[TokenType, ...], BeforeValidator(_one_or_several), Field(min_length=1)] = Field(
-        default=("at+jwt",),
-        description="What the token header's `typ` may be; older Logto needs `JWT` or `absent` too.",
-        examples=["at+jwt,JWT"],
+    token_types: Annotated[tuple[TokenType, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)] = (
+        Field(
+            default=("at+jwt",),
+            description="What the token header's `typ` may be; older Logto needs `JWT` or `absent` too.",
+            examples=["at+jwt,JWT"],
+        )
     )
     required_claims: Annotated[tuple[str, ...], BeforeValidator(_one_or_several)] = Field(
         default=("client_id", "iat", "jti"),

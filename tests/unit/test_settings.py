@@ -174,7 +174,7 @@ REFUSED = (
         field="algorithms",
         argument=[],
         text="[]",
-        expected="Value should have at least 1 item after validation, not 0",
+        expected="expected at least one entry, none of them empty",
         found="[]",
     ),
     Refused(
@@ -188,7 +188,7 @@ REFUSED = (
         field="token_types",
         argument=[],
         text=",",
-        expected="Value should have at least 1 item after validation, not 0",
+        expected="expected at least one entry, none of them empty",
         found="[]",
     ),
     Refused(field="required_claims", argument=[1], text="[1]", expected="Input should be a valid string", found="1"),

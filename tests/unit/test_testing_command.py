@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-import httpx2
+import httpx
 import pytest
 
 from fastapi_logto.testing.__main__ import main
@@ -58,8 +58,8 @@ def fetch_discovery(endpoint: str) -> dict[str, object]:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
         try:
-            document: dict[str, object] = httpx2.get(endpoint + DISCOVERY).json()
-        except httpx2.TransportError:
+            document: dict[str, object] = httpx.get(endpoint + DISCOVERY).json()
+        except httpx.TransportError:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         else:

@@ -5,13 +5,12 @@ import logging
 import socket
 import sys
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-import httpx2
+import httpx
 import pytest
 from blockbuster import blockbuster_ctx
-from httpx2 import Response
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -20,6 +19,9 @@ from starlette.types import Message
 from fastapi_logto.testing import Application, Directory, LocalIssuer
 from fastapi_logto.testing.serving import Server, build_url
 from tests.unit.test_testing_sign_in import API, FORM, GOOD_REQUEST, Browser, decode
+
+if TYPE_CHECKING:
+    from httpx2 import Response  # what the test client of the newest Starlette answers with
 
 DISCOVERY: Final = "/oidc/.well-known/openid-configuration"
 MACHINE: Final = ("local-machine", "local-machine-secret")
@@ -119,7 +121,7 @@ def test_the_token_endpoint_answers_the_origins_of_the_redirect_uris(
     redirect_uri = redirect_uris[0] if redirect_uris else "http://localhost:8000/docs/oauth2-redirect"
     browser = Browser(LocalIssuer(directory=example))
     location = browser.submit(browser.open(redirect_uri=redirect_uri)).headers["location"]
-    code = httpx2.URL(location).params["code"]
+    code = httpx.URL(location).params["code"]
     form = {
         "grant_type": "authorization_code",
         "client_id": "local-spa",
@@ -140,7 +142,7 @@ def test_a_machine_may_not_be_used_from_a_page(http: TestClient) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
-def expect_bad_request(answer: Response, description: str) -> None:
+def expect_bad_request(answer: "Response", description: str) -> None:
     assert answer.status_code == 400
     assert answer.json() == {
         "code": "oidc.invalid_request",
@@ -289,8 +291,8 @@ def test_nothing_is_found_outside_of_the_issuer(http: TestClient) -> None:
 
 def test_the_event_loop_is_never_blocked(issuer: LocalIssuer) -> None:
     async def run() -> list[int]:
-        transport = httpx2.ASGITransport(app=issuer.app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:3001") as client:
+        transport = httpx.ASGITransport(app=issuer.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3001") as client:
             answers = [
                 await client.get("/"),
                 await client.get(DISCOVERY),
@@ -312,7 +314,7 @@ def test_a_served_issuer_lives_at_its_socket_and_leaves_nothing_behind(caplog: p
         assert served is issuer
         endpoint = issuer.endpoint
         assert issuer.issuer == f"{endpoint}/oidc"
-        with httpx2.Client(base_url=endpoint) as client:
+        with httpx.Client(base_url=endpoint) as client:
             document = client.get(DISCOVERY, headers={"X-Forwarded-Proto": "https"}).json()
             assert document["issuer"] == issuer.issuer
             assert document["jwks_uri"] == f"{issuer.issuer}/jwks"
@@ -322,8 +324,8 @@ def test_a_served_issuer_lives_at_its_socket_and_leaves_nothing_behind(caplog: p
         assert decode(issuer, token).claims["iss"] == f"{endpoint}/oidc"
     assert issuer.endpoint == "http://127.0.0.1:3001"
     assert set(threading.enumerate()) == threads
-    with pytest.raises(httpx2.ConnectError):
-        httpx2.get(endpoint)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(endpoint)
     assert "/oidc/token" not in " ".join(record.getMessage() for record in caplog.records if "uvicorn" in record.name)
     assert token not in caplog.text
 
@@ -333,7 +335,7 @@ def test_a_served_issuer_can_come_back_at_the_same_port() -> None:
     with issuer.serve():
         port = int(issuer.endpoint.rpartition(":")[2])
     with issuer.serve(port=port):
-        assert httpx2.get(issuer.endpoint + DISCOVERY).status_code == 200
+        assert httpx.get(issuer.endpoint + DISCOVERY).status_code == 200
 
 
 def test_the_endpoint_is_put_back_when_the_block_fails() -> None:

@@ -5,11 +5,10 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from html import unescape
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from httpx2 import Response
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
@@ -17,6 +16,9 @@ from joserfc.jwk import KeySet
 from starlette.testclient import TestClient
 
 from fastapi_logto.testing import Application, Directory, LocalIssuer, Resource, User
+
+if TYPE_CHECKING:
+    from httpx2 import Response  # what the test client of the newest Starlette answers with
 
 API: Final = "https://api.example.test"
 REDIRECT: Final = "http://localhost:8000/docs/oauth2-redirect"
@@ -60,12 +62,12 @@ class Browser:
         self.issuer = issuer
         self.http = TestClient(issuer.app, base_url=issuer.endpoint, follow_redirects=False)
 
-    def open(self, **changes: str | Sequence[str] | None) -> Response:
+    def open(self, **changes: str | Sequence[str] | None) -> "Response":
         """Ask for a sign-in: the good request but for `changes`; `None` leaves out."""
         parameters = {name: value for name, value in {**GOOD_REQUEST, **changes}.items() if value is not None}
         return self.http.get("/oidc/auth", params=urlencode(parameters, doseq=True))
 
-    def submit(self, page: Response, *, action: str = "allow", user: str = "alice", untick: str = "") -> Response:
+    def submit(self, page: "Response", *, action: str = "allow", user: str = "alice", untick: str = "") -> "Response":
         """Fill in the form and send it."""
         assert page.status_code == 200
         fields = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.text)
@@ -82,7 +84,7 @@ class Browser:
         """Go through the page, and give what the redirect carries."""
         return read_redirect(self.submit(self.open(**changes), user=user, untick=untick, action=action))
 
-    def redeem(self, code: str, **changes: str) -> Response:
+    def redeem(self, code: str, **changes: str) -> "Response":
         """Exchange a code as the application does."""
         form = {
             "grant_type": "authorization_code",
@@ -103,13 +105,13 @@ class Browser:
         body: dict[str, Any] = answer.json()
         return body
 
-    def refresh(self, refresh_token: str, **changes: str) -> Response:
+    def refresh(self, refresh_token: str, **changes: str) -> "Response":
         """Use a refresh token as the application does."""
         form = {"grant_type": "refresh_token", "client_id": "local-spa", "refresh_token": refresh_token}
         return self.http.post("/oidc/token", data={**form, **changes})
 
 
-def read_redirect(answer: Response, *, target: str = REDIRECT) -> dict[str, str]:
+def read_redirect(answer: "Response", *, target: str = REDIRECT) -> dict[str, str]:
     assert answer.status_code == 303
     uri, _, query = answer.headers["location"].partition("?")
     assert uri == target

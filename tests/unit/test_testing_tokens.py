@@ -1,15 +1,17 @@
 """The token and userinfo endpoints of the local issuer."""
 
 from base64 import b64encode
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import pytest
-from httpx2 import USE_CLIENT_DEFAULT, Response
 from starlette.testclient import TestClient
 
 from fastapi_logto.testing import Directory, LocalIssuer, Machine, Resource
 from tests.unit.test_testing_sign_in import API, FORM, Browser, Clock, decode
+
+if TYPE_CHECKING:
+    from httpx2 import Response  # what the test client of the newest Starlette answers with
 
 ISSUER: Final = "http://127.0.0.1:3001/oidc"
 MACHINE: Final = ("local-machine", "local-machine-secret")
@@ -27,14 +29,14 @@ def browser(clock: Clock) -> Browser:
     return Browser(LocalIssuer(now=clock))
 
 
-def expect_refusal(answer: Response, status: int, error: str, description: str) -> None:
+def expect_refusal(answer: "Response", status: int, error: str, description: str) -> None:
     body = answer.json()
     assert (answer.status_code, body["error"], body["error_description"]) == (status, error, description)
     assert body["code"] == f"oidc.{error}"
     assert answer.headers["cache-control"] == "no-store"
 
 
-def expect_invalid_grant(answer: Response) -> None:
+def expect_invalid_grant(answer: "Response") -> None:
     expect_refusal(answer, 400, "invalid_grant", "grant request is invalid")
 
 
@@ -357,7 +359,8 @@ def test_basic_credentials_are_form_decoded() -> None:
 def test_client_authentication_is_refused_with_400(
     browser: Browser, auth: tuple[str, str] | None, form: dict[str, str], error: str, description: str | None
 ) -> None:
-    answer = browser.http.post("/oidc/token", data={**GRANT, **form}, auth=auth or USE_CLIENT_DEFAULT)
+    options: dict[str, Any] = {"auth": auth} if auth else {}
+    answer = browser.http.post("/oidc/token", data={**GRANT, **form}, **options)
     expected = description or "client authentication must only be provided using one mechanism"
     expect_refusal(answer, 400, error, expected)
 
@@ -408,9 +411,8 @@ def test_the_client_id_may_be_repeated_in_the_body(browser: Browser) -> None:
 def test_a_grant_type_is_refused(
     browser: Browser, form: dict[str, str], auth: tuple[str, str] | None, error: str, description: str
 ) -> None:
-    expect_refusal(
-        browser.http.post("/oidc/token", data=form, auth=auth or USE_CLIENT_DEFAULT), 400, error, description
-    )
+    options: dict[str, Any] = {"auth": auth} if auth else {}
+    expect_refusal(browser.http.post("/oidc/token", data=form, **options), 400, error, description)
 
 
 def test_the_userinfo_endpoint_takes_an_opaque_token_with_openid(browser: Browser) -> None:
