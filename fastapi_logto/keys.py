@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from fastapi_logto.clock import Clock
@@ -217,12 +216,12 @@ class KeySource:
         loop = asyncio.get_running_loop()
         flight = loop.create_task(self._refresh(), name="fastapi_logto: fetch keys")
         self._flights[loop] = flight
-        flight.add_done_callback(partial(self._land, loop))
+        flight.add_done_callback(self._land)
         return flight
 
-    def _land(self, loop: asyncio.AbstractEventLoop, flight: asyncio.Task[None]) -> None:
-        if self._flights.get(loop) is flight:  # and not one that was started since
-            del self._flights[loop]
+    def _land(self, landed: asyncio.Task[None]) -> None:
+        # This one alone: another may have been started since it ended.
+        self._flights = {loop: flight for loop, flight in self._flights.items() if flight is not landed}
 
     async def _join(self, flight: asyncio.Task[None]) -> None:
         # `wait` and not `await`: a caller that goes away must not end the fetch that others wait for.

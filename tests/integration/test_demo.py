@@ -67,6 +67,15 @@ def test_the_demo_uses_a_tenant_that_the_environment_names() -> None:
     assert code == 0
 
 
+def test_a_port_in_use_is_told_and_not_in_a_traceback() -> None:
+    with captured.serve_captured() as other:
+        ports = {"PORT": str(other.port), "ISSUER_PORT": str(find_free_port())}
+        with run_module("example_app.demo", environment=ports, cwd=ROOT) as demo:
+            assert demo.wait() == 3  # uvicorn's own code for a start that failed
+            assert "address already in use" in demo.output
+            assert "Traceback" not in demo.output
+
+
 def test_a_mistake_is_told_in_one_line_and_not_in_a_traceback() -> None:
     with run_module("example_app.demo", environment={"LOGTO_ENDPOINT": "https://a.logto.app"}, cwd=ROOT) as demo:
         assert demo.wait() == 1

@@ -491,6 +491,14 @@ class TestInstall:
         assert app.router.lifespan_context is lifespan
         assert app.swagger_ui_init_oauth is None
 
+    def test_the_lifespan_alone_leaves_the_docs_page_as_it_is(self, logto: LogtoAuth) -> None:
+        app = build_app(logto)
+        logto.install(app, swagger=False)
+
+        with TestClient(app):
+            assert logto.health().is_ready
+        assert app.swagger_ui_init_oauth is None
+
     def test_swagger_signs_in_with_pkce_and_keeps_what_the_application_set(self, issuer: LocalIssuer) -> None:
         app = FastAPI(swagger_ui_init_oauth={"appName": "Mine"})
         build_auth(issuer, swagger_client_id="spa").install(app)
