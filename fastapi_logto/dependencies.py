@@ -27,7 +27,7 @@ from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import RefusalError, SettingsError
 from fastapi_logto.keys import ProviderHealth
-from fastapi_logto.openapi import build_scheme, describe_scopes, install_swagger
+from fastapi_logto.openapi import UNSET_DESCRIPTION, build_scheme, describe_scopes, install_swagger
 from fastapi_logto.requirements import AllScopes, AnyScope
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
 from fastapi_logto.tokens import TokenVerifier, build_key_source
@@ -230,11 +230,12 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
     @property
     @override
     def model(self) -> SchemeModel:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] - built late, never set
-        """The scheme for OpenAPI. Without settings it says which one is missing instead of failing."""
+        """The scheme for OpenAPI. Without good settings it says so instead of failing."""
         try:
             return build_scheme(self.settings)
-        except SettingsError as error:
-            return HTTPBearer(description=f"Not set up yet.\n\n{error}", bearerFormat="JWT")
+        except SettingsError:
+            # What was found is for the log of whoever runs this, not for everybody who reads the docs page.
+            return HTTPBearer(description=UNSET_DESCRIPTION, bearerFormat="JWT")
 
     def install(self, app: FastAPI, *, lifespan: bool = True, swagger: bool = True) -> None:
         """Set an application up: fail at start on bad settings, warm the keys, sign in from Swagger UI.

@@ -8,7 +8,13 @@ from fastapi.openapi.models import OAuth2, OAuthFlowAuthorizationCode, OAuthFlow
 
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["build_scheme", "describe_scopes", "install_swagger"]
+__all__ = ["UNSET_DESCRIPTION", "build_scheme", "describe_scopes", "install_swagger"]
+
+UNSET_DESCRIPTION: Final = (
+    "Not set up yet: `LOGTO_ENDPOINT` or `LOGTO_AUDIENCE` is missing, or another setting is wrong. "
+    "`auth.install(app)` has the application's start say which."
+)
+"""What stands in the scheme's place while there are no good settings."""
 
 _HTTP_METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
