@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
 PROVIDER := tests/integration/oidc_provider
 
-.PHONY: demo test lint types docs package lowest all clean
+.PHONY: demo test lint types docs package lowest bench all clean
 
 demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
 	@exec $(BIN)/python -m example_app.demo
@@ -45,6 +45,9 @@ lowest: $(VENV)/test.stamp  ## the unit tests with the oldest dependencies that 
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
 		--editable ".[testing]" --group lowest
 	.venv-lowest/bin/python -m pytest -q tests/unit
+
+bench: $(VENV)/test.stamp  ## what the documentation claims of speed, measured here
+	$(BIN)/python -m benchmarks.signature_cost
 
 all: lint types test lowest docs package
 

@@ -12,8 +12,8 @@ from fastapi_logto.key_set import PublicKey
 
 __all__ = ["SignatureWorkers"]
 
-# P-256 with its own assembly, and RSA with its small public exponent, take less than a hand-over to
-# a thread costs; Ed25519 about as much. P-384 and P-521 take half a millisecond and more.
+# P-256 with its own assembly, and RSA with its small public exponent, cost less than a hand-over to a
+# thread and back. P-384 costs several of those (`benchmarks/signature_cost.py`), and P-521 is the larger curve.
 _SLOW_ALGORITHMS: Final = frozenset({"ES384", "ES512"})
 
 

@@ -86,7 +86,7 @@ class Transport:
             raise FetchError(f"{name}: {type(error).__name__}") from error
 
     def _prepare(self) -> None:
-        import httpx  # noqa: PLC0415 - late and in a thread: it takes tens of milliseconds
+        import httpx  # noqa: PLC0415 - late and in a thread: it reads hundreds of files
 
         if self._ssl_context is None:
             self._ssl_context = httpx.create_ssl_context()

@@ -1,0 +1,1 @@
+"""Each script measures one claim; `RESULTS.md` has what came out, with machine and date."""
