@@ -1,6 +1,7 @@
 # Everything a contributor runs. Python and make are all that must be there.
 
 PYTHON ?= python3
+PYTHONS ?= 3.12 3.13
 export PORT ?= 8000
 export ISSUER_PORT ?= 3001
 
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
 PROVIDER := tests/integration/oidc_provider
 
-.PHONY: demo test lint types docs package lowest bench all clean
+.PHONY: demo test lint types docs package lowest pythons bench all clean
 
 demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
 	@exec $(BIN)/python -m example_app.demo
@@ -46,10 +47,18 @@ lowest: $(VENV)/test.stamp  ## the unit tests with the oldest dependencies that 
 		--editable ".[testing]" --group lowest
 	.venv-lowest/bin/python -m pytest -q tests/unit
 
+pythons: $(VENV)/test.stamp  ## the unit tests with the newer Pythons that we support
+	set -e; for version in $(PYTHONS); do \
+		export UV_PROJECT_ENVIRONMENT=.venv-$$version; \
+		$(BIN)/uv venv --quiet --clear --no-python-downloads --python $$version $$UV_PROJECT_ENVIRONMENT; \
+		$(SYNC) --group test --python $$version; \
+		$$UV_PROJECT_ENVIRONMENT/bin/python -m pytest -q tests/unit; \
+	done
+
 bench: $(VENV)/test.stamp  ## what the documentation claims of speed, measured here
 	$(BIN)/python -m benchmarks.signature_cost
 
-all: lint types test lowest docs package
+all: lint types test lowest pythons docs package
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -73,4 +82,4 @@ $(PROVIDER)/node_modules/stamp: $(PROVIDER)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest dist site build .coverage .coverage.* $(PROVIDER)/node_modules
+	rm -rf $(VENV) .venv-* dist site build .coverage .coverage.* $(PROVIDER)/node_modules
