@@ -6,7 +6,7 @@ A closure would be another object with each call, and `app.dependency_overrides`
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from inspect import Parameter, Signature
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, cast
 
 from fastapi import Security
 from fastapi.requests import HTTPConnection
@@ -52,8 +52,9 @@ class Requirement(ABC, Generic[ClaimsT]):
             raise ValueError(
                 "expected at least one scope, found none; Depends(auth) admits every caller with a good token"
             )
-        for scope in scopes:
-            if not scope or " " in scope:
+        # Whoever writes a list where several arguments belong is told so, and not that it can't be hashed.
+        for scope in cast("Sequence[object]", scopes):
+            if not isinstance(scope, str) or scope.split() != [scope]:
                 raise ValueError(
                     f"expected one scope in each argument, found {scope!r}; write them as several arguments"
                 )

@@ -290,9 +290,20 @@ def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer:
     assert repr(logto.require_any_scope("a", "b")) == "AnyScope('a', 'b')"
 
 
-@pytest.mark.parametrize("scopes", [(), ("",), ("read:user write:user",), ("read:user", "")])
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        (),
+        ("",),
+        ("read:user write:user",),
+        ("read:user\t",),
+        ("read:user", ""),
+        (["read:user", "write:user"],),
+        (None,),
+    ],
+)
 def test_a_requirement_without_proper_scopes_is_refused_when_it_is_made(
-    logto: LogtoAuth, scopes: tuple[str, ...]
+    logto: LogtoAuth, scopes: tuple[Any, ...]
 ) -> None:
     with pytest.raises(ValueError, match="expected"):
         logto.require_scopes(*scopes)

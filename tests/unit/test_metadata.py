@@ -123,6 +123,8 @@ async def test_every_accepted_issuer_is_named_when_another_is_found(provider: Fa
         ("file:///etc/passwd", "'file:///etc/passwd'"),
         ("//tenant.logto.app/oidc/jwks", "'//tenant.logto.app/oidc/jwks'"),
         ("/oidc/jwks", "'/oidc/jwks'"),
+        ("https://tenant.logto.app/\r\nforged", r"'https://tenant.logto.app/\r\nforged'"),
+        ("https://tenant.logto.app/\x1b[2J", r"'https://tenant.logto.app/\x1b[2J'"),
         ("", "''"),
         (None, "None"),
         (["https://tenant.logto.app/oidc/jwks"], "['https://tenant.logto.app/oidc/jwks']"),

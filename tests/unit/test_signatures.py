@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
+from joserfc.jwk import ECKey
+from joserfc.jws import JWSRegistry
 
 from fastapi_logto.errors import ProviderUnavailableError, SignatureError
 from fastapi_logto.jws import UnverifiedJws, parse_unverified
@@ -122,7 +124,22 @@ def watched(signer: Signer) -> tuple[list[str], PublicKey]:
     return names, watch_key(signer.key, lambda: names.append(threading.current_thread().name))
 
 
-async def test_a_slow_signature_is_checked_in_a_thread_of_this_package(slow: Signer, workers: SignatureWorkers) -> None:
+def build_es512_signer() -> Signer:
+    """Sign as the test kit's issuer, which has no ES512, does not."""
+    private = ECKey.generate_key("P-521")
+    (key,) = parse_key_set({"keys": [cast("JsonObject", private.as_dict(private=False))]}, algorithms=["ES512"]).keys
+    signature = JWSRegistry.algorithms["ES512"].sign(b"header.payload", private)
+    unverified = UnverifiedJws(
+        alg="ES512", kid=None, typ=None, signing_input=b"header.payload", payload=PAYLOAD, signature=signature
+    )
+    return Signer(unverified=unverified, key=key, strangers=())
+
+
+@pytest.mark.parametrize("build", [lambda: build_signer("ES384"), build_es512_signer], ids=["ES384", "ES512"])
+async def test_a_slow_signature_is_checked_in_a_thread_of_this_package(
+    build: Callable[[], Signer], workers: SignatureWorkers
+) -> None:
+    slow = build()
     names, key = watched(slow)
 
     assert await workers.verify(slow.unverified, [key]) == (PAYLOAD, slow.key)

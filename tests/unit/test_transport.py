@@ -265,6 +265,19 @@ async def test_a_url_is_shown_whole_as_long_as_it_is_short(length: int, is_shown
     assert str(error) == f"{shown}: UnsupportedProtocol"
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ftp://a\r\nforged", r"'ftp://a\r\nforged'"),
+        ("ftp://a\x1b[2J", r"'ftp://a\x1b[2J'"),
+        ("ftp://m\xfcller", r"'ftp://m\xfcller'"),
+        ("ftp://a\u2028", r"'ftp://a\u2028'"),
+    ],
+)
+async def test_a_url_of_strange_characters_is_shown_quoted(url: str, shown: str, transport: Transport) -> None:
+    assert str(await refusal(transport, url)).startswith(f"{shown}: ")
+
+
 async def test_an_answer_in_memory_is_read_as_one_from_a_socket() -> None:
     transport = Transport(
         timeout_seconds=5, http_transport=httpx.MockTransport(lambda _: httpx.Response(200, json={"keys": []}))
