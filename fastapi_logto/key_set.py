@@ -22,6 +22,7 @@ MAX_KEYS: Final = 100
 MAX_KEYS_TRIED: Final = 4
 _MAX_KID_LENGTH: Final = 256
 _RSA_BITS: Final = range(2048, 8192 + 1)
+_RSA_MODULUS_LENGTHS: Final = range(342, 1366 + 1)
 _RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _CURVE_ALGORITHMS: Final = {
     "P-256": frozenset({"ES256"}),
@@ -130,6 +131,9 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
     operations = entry.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         raise ValueError("its key_ops have no verify")
+    if kty == "RSA" and len(str(entry.get("n"))) not in _RSA_MODULUS_LENGTHS:
+        # Looked at in its encoding, because the engine warns of weak keys in the application's name.
+        raise ValueError("its modulus is not one of 2048 to 8192 bits")
     # Only what the key itself is made of goes to the engine: its own idea of `use`, `alg` and the like stays out.
     material = {name: entry[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in entry}
     jose = import_key(material)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - it checks for itself

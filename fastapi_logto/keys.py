@@ -90,7 +90,7 @@ class KeySource:
         self._last_forced_at = -math.inf
         # A flight belongs to its loop: awaited from another it would end in "attached to a different loop".
         # It leaves when it lands, so that no ended loop is kept alive.
-        self._flights: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
+        self._flights: set[asyncio.Task[None]] = set()
 
     async def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
         """Give the public keys that a token header points at.
@@ -209,19 +209,15 @@ class KeySource:
             self._start()
 
     def _running_flight(self) -> asyncio.Task[None] | None:
-        flight = self._flights.get(asyncio.get_running_loop())
-        return None if flight is None or flight.done() else flight
+        loop = asyncio.get_running_loop()
+        # Copied first: the loops of other threads start and end flights of their own meanwhile.
+        return next((one for one in tuple(self._flights) if one.get_loop() is loop and not one.done()), None)
 
     def _start(self) -> asyncio.Task[None]:
-        loop = asyncio.get_running_loop()
-        flight = loop.create_task(self._refresh(), name="fastapi_logto: fetch keys")
-        self._flights[loop] = flight
-        flight.add_done_callback(self._land)
+        flight = asyncio.get_running_loop().create_task(self._refresh(), name="fastapi_logto: fetch keys")
+        self._flights.add(flight)
+        flight.add_done_callback(self._flights.discard)
         return flight
-
-    def _land(self, landed: asyncio.Task[None]) -> None:
-        # This one alone: another may have been started since it ended.
-        self._flights = {loop: flight for loop, flight in self._flights.items() if flight is not landed}
 
     async def _join(self, flight: asyncio.Task[None]) -> None:
         # `wait` and not `await`: a caller that goes away must not end the fetch that others wait for.

@@ -6,6 +6,7 @@ or an audience there is no `LogtoSettings` at all.
 
 import json
 import os
+import re
 from collections.abc import Collection
 from ipaddress import ip_address
 from pathlib import Path
@@ -37,6 +38,7 @@ TokenType: TypeAlias = Literal["at+jwt", "JWT", "absent"]
 """What a token's `typ` may say; `absent` admits a header without one."""
 
 _PREFIX: Final = "LOGTO_"
+_NOT_IN_URLS: Final = re.compile(r"[ \"<>\\^`{|}]")
 
 
 def _check_url(value: str) -> str:
@@ -49,13 +51,15 @@ def _check_url(value: str) -> str:
         raise ValueError("expected a URL that begins with https://")
     if parts.username is not None or parts.query or parts.fragment or not value.isascii() or not value.isprintable():
         raise ValueError("expected a URL without credentials, query, fragment or special characters")
-    if " " in value:
-        raise ValueError("expected a URL without spaces")
+    if _NOT_IN_URLS.search(value):
+        raise ValueError("expected a URL without spaces, quotes, brackets or backslashes")
     return value
 
 
 def _normalise_endpoint(value: str) -> str:
-    return _check_url(value.strip().rstrip("/").removesuffix("/oidc").rstrip("/"))
+    parts = urlsplit(_check_url(value.strip().rstrip("/").removesuffix("/oidc").rstrip("/")))
+    # Scheme and host mean the same in any case, and the issuer made of them is compared to the letter.
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
 
 
 class _BrokenList(str):
@@ -252,7 +256,10 @@ class LogtoSettings(BaseModel):
         if env_file is not None:
             from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is asked for
 
-            file = dotenv_values(env_file, interpolate=False)
+            try:
+                file = dotenv_values(env_file, interpolate=False)
+            except UnicodeDecodeError:
+                raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
         arguments: dict[str, object] = {}
         for name, field in cls.model_fields.items():
             variable = _PREFIX + name.upper()
@@ -295,7 +302,7 @@ def _split(text: str) -> object:
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _BrokenList(text)
 
 
