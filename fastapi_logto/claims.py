@@ -224,7 +224,7 @@ def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[s
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"payload: {error}") from None
     for name in required:
-        if members.get(name) is None:
+        if members.get(name) in (None, ""):
             raise ClaimError(
                 f"The token has no claim {name}, which an access token of Logto has; send the access token",
                 claim=name,

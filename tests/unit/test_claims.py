@@ -676,3 +676,11 @@ def test_any_bytes_end_in_a_refusal(payload: bytes) -> None:
         parse_claims(payload, model=TokenClaims, required=REQUIRED)
 
     assert caught.value.reason in {"claims", "malformed"}
+
+
+@pytest.mark.parametrize("name", ["client_id", "jti"])
+def test_a_required_claim_that_is_empty_is_refused_as_a_missing_one(name: str) -> None:
+    with pytest.raises(ClaimError) as refused:
+        parse(**{name: ""})
+
+    assert (refused.value.claim, refused.value.found) == (name, "nothing")
