@@ -658,7 +658,7 @@ async def test_an_unknown_kid_waits_for_the_fetch_that_runs_already(bench: Bench
     new = bench.rotate()
 
     waiting = asyncio.create_task(bench.find(new))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     gate.set()
 
     assert await waiting == [new]
@@ -836,7 +836,7 @@ async def test_warming_joins_the_fetch_that_runs_already(bench: Bench) -> None:
     await until_asked(bench, 1, 0)
 
     warming = [asyncio.create_task(bench.source.warm()) for _ in range(3)]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     gate.set()
     await asyncio.gather(*warming)
 
@@ -849,7 +849,7 @@ async def test_warming_that_is_cancelled_leaves_the_fetch_to_the_others(bench: B
     warming = asyncio.create_task(bench.source.warm())
     await until_asked(bench, 1, 0)
     request = asyncio.create_task(bench.find())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
 
     warming.cancel()
     await asyncio.wait([warming])
