@@ -252,6 +252,8 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
         claim = str(problem["loc"][0]) if problem["loc"] else None
+        if claim is not None and claim not in model.model_fields:
+            claim = quote(claim)  # a model that forbids further claims names them, and their names came with the token
         found = "nothing" if problem["type"] == "missing" else quote(problem["input"])
         raise ClaimError(claim=claim, expected=problem["type"], found=found) from None
 

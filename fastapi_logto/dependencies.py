@@ -9,10 +9,11 @@ import ssl
 from collections.abc import AsyncGenerator, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from inspect import Signature
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Generic, overload
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, overload
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.models import HTTPBearer
 from fastapi.openapi.models import SecurityBase as SchemeModel
 from fastapi.requests import HTTPConnection
@@ -22,6 +23,7 @@ from typing_extensions import Unpack, override
 
 from fastapi_logto.answers import build_answer
 from fastapi_logto.bearer import parse_authorization
+from fastapi_logto.cache import build_digest
 from fastapi_logto.checks import check_scopes
 from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.clock import Clock
@@ -39,6 +41,31 @@ if TYPE_CHECKING:
 __all__ = ["LogtoAuth", "OptionalLogtoAuth", "auth", "require_any_scope", "require_scopes"]
 
 _SCOPE_KEY: Final = "fastapi_logto"
+
+
+class _NotADependency:
+    """Has FastAPI refuse, while a route is defined, a dependency that was meant to be called.
+
+    Without it the parameters of such a function would be read from the query.
+    """
+
+    def __init__(self, advice: str) -> None:
+        self._advice = advice
+
+    def __call__(self) -> str:  # pragma: no cover - only there to be a callable: nobody gets past the signature
+        raise TypeError(self._advice)
+
+    @property
+    def __signature__(self) -> Signature:
+        raise TypeError(self._advice)
+
+
+_VERIFY_IS_CALLED: Final = Depends(
+    _NotADependency("auth.verify is no dependency: use Depends(auth), or await auth.verify(token) with a token at hand")
+)
+_REQUIREMENT_IS_CALLED: Final = Depends(
+    _NotADependency('a requirement is made by a call: Depends(auth.require_scopes("read:user")), with the parentheses')
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +177,17 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
 
     async def _verify_once(self, scope: MutableMapping[str, Any], token: str) -> ClaimsT:
         # FastAPI calls the scheme once for each distinct set of scopes: the answer is remembered.
-        memory: dict[LogtoAuth[Any], tuple[str, ClaimsT]] = scope.setdefault(_SCOPE_KEY, {})
+        # Its digest stands for the token: others read this dictionary too.
+        memory: dict[LogtoAuth[Any], tuple[bytes, ClaimsT]] = scope.setdefault(_SCOPE_KEY, {})
+        digest = build_digest(token)
         known = memory.get(self)
-        if known is not None and known[0] == token:
+        if known is not None and known[0] == digest:
             return known[1]
         claims = await self.verify(token)
-        memory[self] = (token, claims)
+        memory[self] = (digest, claims)
         return claims
 
-    async def verify(self, token: str) -> ClaimsT:
+    async def verify(self, token: Annotated[str, _VERIFY_IS_CALLED]) -> ClaimsT:
         """Give the claims of an access token that did not come in a request's header.
 
         Args:
@@ -186,7 +215,7 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
         """
         return self._optional
 
-    def require_scopes(self, *scopes: str) -> AllScopes[ClaimsT]:
+    def require_scopes(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> AllScopes[ClaimsT]:
         """Give a dependency that asks for every one of some scopes.
 
         Args:
@@ -200,7 +229,7 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
         """
         return AllScopes(self, scopes)
 
-    def require_any_scope(self, *scopes: str) -> AnyScope[ClaimsT]:
+    def require_any_scope(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> AnyScope[ClaimsT]:
         """Give a dependency that asks for at least one of some scopes.
 
         Args:
@@ -310,7 +339,10 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
 
 
 class OptionalLogtoAuth(SecurityBase, Generic[ClaimsT]):
-    """Gives the claims, or `None` to a request that brings no `Authorization` header at all."""
+    """Gives the claims, or `None` to a request that brings no `Authorization` header at all.
+
+    Where scopes are asked for, by `Security(auth.optional, scopes=[...])`, nobody is anonymous.
+    """
 
     def __init__(self, auth: LogtoAuth[ClaimsT]) -> None:
         """Remember the scheme.
@@ -327,7 +359,7 @@ class OptionalLogtoAuth(SecurityBase, Generic[ClaimsT]):
         Raises:
             HTTPException: As `LogtoAuth.__call__`, when there is a header.
         """
-        if "authorization" not in conn.headers:
+        if "authorization" not in conn.headers and not security_scopes.scopes:
             return None
         return await self.auth(conn, security_scopes)
 

@@ -219,7 +219,7 @@ class TokenTooLargeError(InvalidTokenError):
 
 
 class AlgorithmError(InvalidTokenError):
-    """The header names an algorithm that is not on our list. One that its key does not allow finds no key."""
+    """The header names an algorithm that is not on our list, or not one of the key that it names."""
 
     reason: ClassVar[Reason] = "algorithm"
     default_message: ClassVar[str] = "The token is signed with an algorithm that this API does not accept"

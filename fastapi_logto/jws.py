@@ -29,6 +29,8 @@ __all__ = ["UnverifiedJws", "check_size", "parse_unverified", "verify_signature"
 
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9_-]{20,128}\Z", re.ASCII)
 _MAX_KID_LENGTH: Final = 256
+# Logto's have about 130 characters. A header is JSON that anybody may send unsigned: reading it must cost little.
+_MAX_HEADER_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,10 @@ def parse_unverified(token: str, *, algorithms: Collection[str], token_types: Co
     segments = token.split(".", 5)
     if len(segments) != 3:
         raise _build_shape_error(token, len(segments))
+    if len(segments[0]) > _MAX_HEADER_LENGTH:
+        raise MalformedTokenError(
+            expected=f"a header of at most {_MAX_HEADER_LENGTH} characters", found=f"{len(segments[0])} characters"
+        )
     header = _parse_header(_decode(segments[0], "header"))
     alg = _check_algorithm(header, algorithms)
     typ = _check_type(header, token_types)

@@ -22,6 +22,7 @@ MAX_KEYS: Final = 100
 MAX_KEYS_TRIED: Final = 4
 _MAX_KID_LENGTH: Final = 256
 _RSA_BITS: Final = range(2048, 8192 + 1)
+_MAX_EXPONENT_BITS: Final = 64
 _RSA_MODULUS_LENGTHS: Final = range(342, 1366 + 1)
 _RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _CURVE_ALGORITHMS: Final = {
@@ -30,6 +31,11 @@ _CURVE_ALGORITHMS: Final = {
     "P-521": frozenset({"ES512"}),
     "Ed25519": frozenset({"EdDSA", "Ed25519"}),
 }
+# P-256 with its own assembly, and RSA up to 4096 bits with its usual exponent, cost less than a hand-over to a
+# thread and back. P-384 costs several of those (`benchmarks/signature_cost.py`), and P-521 is the larger curve.
+_SLOW_CURVES: Final = frozenset({"P-384", "P-521"})
+_FAST_RSA_BITS: Final = 4096
+_USUAL_EXPONENT: Final = 65_537
 _KEY_TYPES: Final = frozenset({"EC", "RSA", "OKP"})
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
@@ -42,12 +48,14 @@ class PublicKey:
         kid: Key ID; `None` where the key set gives none.
         algorithms: The algorithms that it may be used with: ours, narrowed by its type, curve and `alg`.
         thumbprint: RFC 7638 thumbprint, the same for the same key in another document.
+        is_slow: Whether a signature takes longer to check than a call takes to a thread and back.
         jose: The key for the JOSE engine.
     """
 
     kid: str | None
     algorithms: frozenset[str]
     thumbprint: str
+    is_slow: bool
     jose: JoseKey = field(repr=False, compare=False)
 
 
@@ -142,7 +150,7 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
         usable &= {str(entry["alg"])}
     if not usable:
         raise ValueError("its type, curve and alg fit no accepted algorithm")
-    return PublicKey(kid=kid, algorithms=usable, thumbprint=jose.thumbprint(), jose=jose)
+    return PublicKey(kid=kid, algorithms=usable, thumbprint=jose.thumbprint(), is_slow=_is_slow(jose), jose=jose)
 
 
 def _fitting_algorithms(key: JoseKey) -> frozenset[str]:
@@ -153,4 +161,14 @@ def _fitting_algorithms(key: JoseKey) -> frozenset[str]:
         raise ValueError(f"{numbers.n.bit_length()} bits, expected 2048 to 8192")
     if numbers.e < 3 or numbers.e % 2 == 0:  # pragma: no cover - cryptography refuses such first, as of today
         raise ValueError("its exponent is not an odd number from 3")
+    if numbers.e.bit_length() > _MAX_EXPONENT_BITS:
+        # Each signature would cost what a private operation costs.
+        raise ValueError(f"its exponent has {numbers.e.bit_length()} bits, expected {_MAX_EXPONENT_BITS} at most")
     return _RSA_ALGORITHMS
+
+
+def _is_slow(key: JoseKey) -> bool:
+    if not isinstance(key, RSAKey):
+        return key.get("crv") in _SLOW_CURVES
+    numbers = key.public_key.public_numbers()
+    return numbers.n.bit_length() > _FAST_RSA_BITS or numbers.e > _USUAL_EXPONENT

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import FetchError, ProviderUnavailableError, UnknownKeyError, quote
+from fastapi_logto.errors import AlgorithmError, FetchError, ProviderUnavailableError, UnknownKeyError, quote
+from fastapi_logto.flights import Flights
 from fastapi_logto.key_set import KeySet, PublicKey, parse_key_set
 from fastapi_logto.metadata import MetadataSource
 from fastapi_logto.transport import Transport
@@ -88,9 +89,7 @@ class KeySource:
         self._failures = 0
         self._next_try_at = -math.inf
         self._last_forced_at = -math.inf
-        # A flight belongs to its loop: awaited from another it would end in "attached to a different loop".
-        # It leaves when it lands, so that no ended loop is kept alive.
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: Flights[None, None] = Flights()
 
     async def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
         """Give the public keys that a token header points at.
@@ -106,6 +105,7 @@ class KeySource:
             The keys whose `kid` and algorithm fit, four at most.
 
         Raises:
+            AlgorithmError: The key of this `kid` is held and does not allow `alg`.
             UnknownKeyError: No key fits, after the fetch that was due.
             ProviderUnavailableError: No usable keys are held, or a fetch that was due failed.
 
@@ -119,6 +119,9 @@ class KeySource:
         else:
             is_new = False
         keys = key_set.find(kid=kid, alg=alg)
+        if not keys and any(key.kid == kid for key in key_set.keys if kid is not None):
+            # Another algorithm than the key's own: no new key set is a reason to believe such a token.
+            raise AlgorithmError(claim="alg", expected="an algorithm of the key with this kid", found=alg)
         if not keys and not is_new:
             keys = (await self._fetch_for_unknown()).find(kid=kid, alg=alg)
         if not keys:
@@ -148,7 +151,7 @@ class KeySource:
 
     async def close(self) -> None:
         """End the fetch that runs on this loop, if one does, without noise."""
-        flight = self._running_flight()
+        flight = self._flights.find(None)
         if flight is not None:
             flight.cancel()
             await asyncio.wait([flight])
@@ -175,15 +178,15 @@ class KeySource:
         return key_set
 
     async def _join_or_start(self) -> None:
-        flight = self._running_flight()
+        flight = self._flights.find(None)
         if flight is None and self._monotonic() >= self._next_try_at:
             flight = self._start()
         if flight is not None:
-            await self._join(flight)
+            await asyncio.wait([flight])
 
     async def _fetch_for_unknown(self) -> KeySet:
         """Fetch because a `kid` is not held: the provider may have rotated its keys."""
-        flight = self._running_flight()
+        flight = self._flights.find(None)
         if flight is None and self._monotonic() - self._last_forced_at >= self._cooldown_seconds:
             # Counted from the last forced try, good or bad: counted from any fetch, a rotation just
             # after the start would be refused; counting successes only, an ill provider would be
@@ -191,7 +194,7 @@ class KeySource:
             self._last_forced_at = self._monotonic()
             flight = self._start()
         if flight is not None:
-            await self._join(flight)
+            await asyncio.wait([flight])
         key_set = self.peek()
         if key_set is None or self._last_error is not None:
             # Perhaps the provider has the key: "your token is bad" would be a guess.
@@ -205,31 +208,18 @@ class KeySource:
         )
 
     def _start_if_due(self) -> None:
-        if self._monotonic() >= self._next_try_at and self._running_flight() is None:
+        if self._monotonic() >= self._next_try_at and self._flights.find(None) is None:
             self._start()
 
-    def _running_flight(self) -> asyncio.Task[None] | None:
-        loop = asyncio.get_running_loop()
-        # Copied first: the loops of other threads start and end flights of their own meanwhile.
-        return next((one for one in tuple(self._flights) if one.get_loop() is loop and not one.done()), None)
-
     def _start(self) -> asyncio.Task[None]:
-        flight = asyncio.get_running_loop().create_task(self._refresh(), name="fastapi_logto: fetch keys")
-        self._flights.add(flight)
-        flight.add_done_callback(self._flights.discard)
-        return flight
-
-    async def _join(self, flight: asyncio.Task[None]) -> None:
-        # `wait` and not `await`: a caller that goes away must not end the fetch that others wait for.
-        await asyncio.wait([flight])
-        if not flight.cancelled():
-            flight.result()
+        return self._flights.start(None, self._refresh(), name="fastapi_logto: fetch keys")
 
     async def _refresh(self) -> None:
         """Fetch and replace the key set. Never raises: the outcome is in the state."""
         try:
             held = _Held(await self._fetch(), self._monotonic())
-        except FetchError as error:
+        except Exception as surprise:  # noqa: BLE001 - whatever it is, the next request must not find out anew
+            error = surprise if isinstance(surprise, FetchError) else FetchError(type(surprise).__name__)
             self._failures += 1
             self._last_error = error
             # The exponent is bounded too: after half a day of failures no float would hold the power.

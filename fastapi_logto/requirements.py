@@ -102,7 +102,7 @@ class Requirement(ABC, Generic[ClaimsT]):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.auth is other.auth and frozenset(self.scopes) == frozenset(other.scopes)
+        return _state(self) == _state(other)
 
     @override
     def __hash__(self) -> int:
@@ -111,6 +111,11 @@ class Requirement(ABC, Generic[ClaimsT]):
     @override
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.scopes))})"
+
+
+def _state(requirement: Requirement[Any]) -> dict[str, object]:
+    # All of it: FastAPI calls one of two equal dependencies, so a stricter one must never equal a laxer one.
+    return {**vars(requirement), "scopes": frozenset(requirement.scopes)}
 
 
 class AllScopes(Requirement[ClaimsT]):

@@ -221,6 +221,13 @@ class LogtoSettings(BaseModel):
         except ValidationError as error:
             raise _build_error(error) from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_stray_booleans(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and info.field_name != "allow_http":
+            raise ValueError("expected another value than a boolean")
+        return value
+
     @field_validator("fetch_endpoint", "endpoint", "allowed_jwks_origins")
     @classmethod
     def _check_transport(
@@ -260,6 +267,10 @@ class LogtoSettings(BaseModel):
                 file = dotenv_values(env_file, interpolate=False)
             except UnicodeDecodeError:
                 raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
+            except OSError as error:
+                raise SettingsError(
+                    f"{env_file}: expected a file that can be read, found {type(error).__name__}"
+                ) from None
         arguments: dict[str, object] = {}
         for name, field in cls.model_fields.items():
             variable = _PREFIX + name.upper()

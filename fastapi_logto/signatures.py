@@ -4,17 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import BoundedSemaphore
-from typing import Final
 
 from fastapi_logto.errors import ProviderUnavailableError, SignatureError
 from fastapi_logto.jws import UnverifiedJws, verify_signature
 from fastapi_logto.key_set import PublicKey
 
 __all__ = ["SignatureWorkers"]
-
-# P-256 with its own assembly, and RSA with its small public exponent, cost less than a hand-over to a
-# thread and back. P-384 costs several of those (`benchmarks/signature_cost.py`), and P-521 is the larger curve.
-_SLOW_ALGORITHMS: Final = frozenset({"ES384", "ES512"})
 
 
 class SignatureWorkers:
@@ -49,7 +44,7 @@ class SignatureWorkers:
             SignatureError: It holds with none of the keys.
             ProviderUnavailableError: Too many signatures wait already.
         """
-        if unverified.alg not in _SLOW_ALGORITHMS:
+        if not any(key.is_slow for key in keys):
             # A turn for the others: a row of new tokens must not hold the loop.
             await asyncio.sleep(0)
             return _verify_with_any(unverified, keys)

@@ -1,8 +1,6 @@
 """From token text to checked claims: the walk that every token takes. Knows nothing of FastAPI."""
 
-import asyncio
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic
 
 from fastapi_logto.cache import TokenCache, build_digest
@@ -10,6 +8,7 @@ from fastapi_logto.checks import check_claims
 from fastapi_logto.claims import ClaimsT, TokenClaims, parse_claims
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import InvalidTokenError, OpaqueTokenError
+from fastapi_logto.flights import Flights, join
 from fastapi_logto.jws import check_size, parse_unverified
 from fastapi_logto.key_set import PublicKey
 from fastapi_logto.keys import KeySource
@@ -54,8 +53,7 @@ class TokenVerifier(Generic[ClaimsT]):
         self._workers = SignatureWorkers(
             threads=settings.verification_threads, max_waiting=settings.max_waiting_verifications
         )
-        # By event loop too: a task can be awaited only on its own.
-        self._flights: dict[tuple[asyncio.AbstractEventLoop, bytes], asyncio.Task[_Verified[ClaimsT]]] = {}
+        self._flights: Flights[bytes, _Verified[ClaimsT]] = Flights()
         self._cache: TokenCache[_Verified[ClaimsT]] = TokenCache(size=settings.token_cache_size)
 
     async def verify(self, token: str) -> ClaimsT:
@@ -106,21 +104,10 @@ class TokenVerifier(Generic[ClaimsT]):
 
     async def _join_or_verify(self, token: str, digest: bytes) -> _Verified[ClaimsT]:
         """Verify a token's signature, once for all who bring the same token at the same time."""
-        loop = asyncio.get_running_loop()
-        flight = self._flights.get((loop, digest))
+        flight = self._flights.find(digest)
         if flight is None:
-            flight = loop.create_task(self._verify_signature(token), name="fastapi_logto: verify")
-            self._flights[loop, digest] = flight
-            flight.add_done_callback(partial(self._land, loop, digest))
-        # `wait` and not `await`: a caller that goes away must not end what others wait for.
-        await asyncio.wait([flight])
-        return flight.result()
-
-    def _land(self, loop: asyncio.AbstractEventLoop, digest: bytes, flight: asyncio.Task[_Verified[ClaimsT]]) -> None:
-        del self._flights[loop, digest]
-        if not flight.cancelled():
-            # Looked at, so that asyncio does not report it when every caller has gone away meanwhile.
-            flight.exception()
+            flight = self._flights.start(digest, self._verify_signature(token), name="fastapi_logto: verify")
+        return await join(flight)
 
     async def _verify_signature(self, token: str) -> _Verified[ClaimsT]:
         try:

@@ -5,13 +5,13 @@ import json
 import pickle
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import pytest
 from fastapi import Body, FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, StrictStr, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StrictStr, TypeAdapter, ValidationError
 from starlette.testclient import TestClient
 
 from fastapi_logto import Actor, TokenClaims
@@ -684,3 +684,16 @@ def test_a_required_claim_that_is_empty_is_refused_as_a_missing_one(name: str) -
         parse(**{name: ""})
 
     assert (refused.value.claim, refused.value.found) == (name, "nothing")
+
+
+class _Closed(TokenClaims):
+    """A tenant that knows all its claims."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+def test_a_claim_that_the_model_does_not_know_is_quoted_for_the_log() -> None:
+    with pytest.raises(ClaimError) as caught:
+        parse_claims(dump(build_claims_set(**{"a\nforged line": 1})), model=_Closed, required=())
+
+    assert caught.value.claim == r"'a\nforged line'"

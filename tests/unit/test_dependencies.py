@@ -189,6 +189,36 @@ def test_optional_gives_none_only_without_a_header(client: TestClient, issuer: L
     assert detail(client, "/optional", {"Authorization": "Basic YTpi"})[0] == 401
 
 
+def test_nobody_is_anonymous_where_optional_asks_for_scopes(client: TestClient) -> None:
+    assert detail(client, "/optional-with-scope") == (401, "auth.authorization_header_missing", "header_missing")
+
+
+@pytest.mark.parametrize("name", ["verify", "require_scopes", "require_any_scope"])
+def test_what_was_meant_to_be_called_is_refused_as_a_dependency(issuer: LocalIssuer, name: str) -> None:
+    app = FastAPI()
+    dependency = getattr(build_auth(issuer), name)
+
+    with pytest.raises(TypeError, match=r"no dependency|with the parentheses"):
+
+        @app.get("/", dependencies=[Depends(dependency)])
+        async def read() -> None: ...
+
+
+def test_the_token_is_not_left_where_others_look(issuer: LocalIssuer) -> None:
+    app = FastAPI()
+    logto = build_auth(issuer)
+    token = issuer.access_token()
+
+    @app.get("/", dependencies=[Depends(logto)])
+    async def read(request: Request) -> str:
+        return repr(request.scope["fastapi_logto"])
+
+    answer = TestClient(app).get("/", headers=bearer(token))
+
+    assert answer.status_code == 200
+    assert not any(segment in answer.text for segment in token.split("."))
+
+
 def test_an_issuer_out_of_reach_is_503_with_retry_after() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)

@@ -87,6 +87,7 @@ USABLE = (
     Usable(id="RSA, alg PS512", entry=rsa(alg="PS512"), algorithms=frozenset({"PS512"})),
     Usable(id="RSA of 8192 bits", entry=rsa(bits=8192), algorithms=RSA),
     Usable(id="RSA, e = 3", entry=rsa(e=3), algorithms=RSA),
+    Usable(id="RSA, e of 64 bits", entry=rsa(e=(1 << 64) - 1), algorithms=RSA),
 )
 
 
@@ -96,6 +97,24 @@ def test_a_good_key_may_be_used_with_the_algorithms_of_its_type(row: Usable) -> 
 
     assert key.algorithms == row.algorithms
     assert key.kid == row.entry["kid"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [curve("P-384"), curve("P-521"), rsa(bits=4097), rsa(bits=8192), rsa(e=65_539)],
+    ids=["P-384", "P-521", "RSA 4097", "RSA 8192", "RSA, large e"],
+)
+def test_a_key_whose_signatures_cost_much_says_so(entry: dict[str, JsonValue]) -> None:
+    assert parse(entry, algorithms=EVERY).keys[0].is_slow
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [curve("P-256"), curve("Ed25519"), rsa(), rsa(bits=4096), rsa(e=3)],
+    ids=["P-256", "Ed25519", "RSA 2048", "RSA 4096", "RSA, small e"],
+)
+def test_a_key_whose_signatures_cost_little_says_so(entry: dict[str, JsonValue]) -> None:
+    assert not parse(entry, algorithms=EVERY).keys[0].is_slow
 
 
 @pytest.mark.parametrize("row", USABLE, ids=lambda row: row.id)
@@ -179,6 +198,7 @@ UNUSABLE = (
     Unusable(id="RSA of 2047 bits", entry=rsa(bits=2047), says="2047 bits, expected 2048 to 8192"),
     Unusable(id="RSA of 8193 bits", entry=rsa(bits=8193), says="its modulus is not one of 2048 to 8192 bits"),
     Unusable(id="RSA of 64 Kbit", entry=rsa(bits=65_536), says="its modulus is not one of 2048 to 8192 bits"),
+    Unusable(id="RSA, e of 65 bits", entry=rsa(e=(1 << 64) + 1), says="its exponent has 65 bits, expected 64 at most"),
     Unusable(id="RSA, e = 1", entry=rsa(e=1)),
     Unusable(id="RSA, e = 2", entry=rsa(e=2)),
     Unusable(id="RSA, e even", entry=rsa(e=65_536)),
@@ -359,7 +379,10 @@ def test_a_key_whose_algorithms_changed_is_another_key() -> None:
 def test_a_key_shows_no_more_than_its_names() -> None:
     (key,) = parse(EC).keys
 
-    assert repr(key) == f"PublicKey(kid='ec', algorithms=frozenset({{'ES384'}}), thumbprint='{key.thumbprint}')"
+    assert (
+        repr(key)
+        == f"PublicKey(kid='ec', algorithms=frozenset({{'ES384'}}), thumbprint='{key.thumbprint}', is_slow=True)"
+    )
     assert key.thumbprint == "dF0AW-t-6zxshXIDzCiRALbZV3F1K6FR_52fJ_M3xYg"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import warnings
 import weakref
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from fastapi_logto.errors import ProviderUnavailableError, UnknownKeyError
+from fastapi_logto.errors import AlgorithmError, ProviderUnavailableError, UnknownKeyError
 from fastapi_logto.key_set import PublicKey
 from fastapi_logto.keys import KeySource, ProviderHealth
 from fastapi_logto.metadata import MetadataSource
@@ -544,14 +545,52 @@ async def test_an_unknown_kid_is_401_and_named_in_the_log_alone(bench: Bench) ->
     )
 
 
-async def test_a_known_kid_with_another_algorithm_is_unknown(bench: Bench) -> None:
+async def test_a_known_kid_with_another_algorithm_is_refused_without_a_fetch(bench: Bench) -> None:
     await bench.find()
 
-    with pytest.raises(UnknownKeyError) as caught:
+    with pytest.raises(AlgorithmError) as caught:
         await bench.source.find(kid=bench.kid, alg="RS256")
 
-    assert caught.value.found == f"'{bench.kid}' RS256"
-    assert bench.provider.fetches == (1, 2)
+    assert (caught.value.claim, caught.value.found) == ("alg", "RS256")
+    assert bench.provider.fetches == (1, 1)
+
+
+async def test_a_fetch_that_fails_in_an_unforeseen_way_counts_as_a_failure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("what it held")
+
+    monkeypatch.setattr("fastapi_logto.keys.parse_key_set", fail)
+
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailableError) as caught:
+            await bench.find()
+
+        assert caught.value.found == "MemoryError"
+        assert bench.provider.fetches == (1, 1)
+
+
+def test_a_loop_that_was_closed_during_a_fetch_is_not_kept(bench: Bench) -> None:
+    def leave_a_fetch_behind() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = asyncio.new_event_loop()
+        bench.block()
+        caller = loop.create_task(bench.find())
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(asyncio.sleep(0))
+        caller.cancel()
+        loop.close()
+        return weakref.ref(loop)
+
+    with warnings.catch_warnings():
+        # What asyncio has to say of tasks that nobody ended is true, and the very case.
+        warnings.simplefilter("ignore")
+        left = leave_a_fetch_behind()
+        bench.provider.gate = None
+        assert asyncio.run(bench.find()) == [bench.kid]
+        gc.collect()
+
+    assert left() is None
 
 
 async def test_no_kid_with_several_keys_is_unknown(bench: Bench) -> None:
@@ -952,5 +991,7 @@ async def test_health_after_a_recovery(bench: Bench) -> None:
 async def test_the_keys_found_are_those_of_the_document(bench: Bench) -> None:
     (key,) = await bench.source.find(kid=bench.kid, alg="ES384")
 
-    assert key == PublicKey(kid=bench.kid, algorithms=frozenset({"ES384"}), thumbprint=bench.kid, jose=key.jose)
+    assert key == PublicKey(
+        kid=bench.kid, algorithms=frozenset({"ES384"}), thumbprint=bench.kid, is_slow=True, jose=key.jose
+    )
     assert key.jose.as_dict(private=False)["x"] == bench.issuer.jwks()["keys"][0]["x"]

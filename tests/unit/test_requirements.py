@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto import AllScopes, AnyScope, LogtoAuth, TokenClaims
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import bearer, build_auth, detail
 
@@ -33,6 +33,24 @@ def test_requirements_work_with_postponed_annotations() -> None:
     assert detail(client, "/all", bearer(issuer.access_token(scope="a"))) == (403, "insufficient_scope", "scope")
     assert client.get("/any", headers=bearer(issuer.access_token(subject="me", scope="b"))).json() == "me"
     assert detail(client, "/any", bearer(issuer.access_token(scope="c"))) == (403, "insufficient_scope", "scope")
+
+
+class Stricter(AllScopes):
+    """Asks for a claim too."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__(logto, ("a",))
+        self.value = value
+
+
+def test_requirements_that_ask_for_something_else_are_not_equal() -> None:
+    assert Stricter("x") == Stricter("x")
+    assert Stricter("x") != Stricter("y")
+    assert Stricter("x") != AllScopes(logto, ("a",))
+    assert AllScopes(logto, ("a", "b")) == AllScopes(logto, ("b", "a"))
+    assert AllScopes(logto, ("a",)) != AnyScope(logto, ("a",))
+    assert AllScopes(logto, ("a",)) != AllScopes(build_auth(issuer), ("a",))
+    assert hash(AllScopes(logto, ("a", "b"))) == hash(AllScopes(logto, ("b", "a")))
 
 
 def test_requirements_declare_no_parameters_that_would_answer_422_before_401() -> None:

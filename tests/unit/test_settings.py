@@ -594,6 +594,23 @@ def test_a_file_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch, t
     assert LogtoSettings.from_environment(env_file=tmp_path / "missing") == build()
 
 
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    file = tmp_path / ".env"
+    monkeypatch.setattr("dotenv.dotenv_values", refuse)
+
+    with pytest.raises(SettingsError, match=r"\.env: expected a file that can be read, found PermissionError"):
+        LogtoSettings.from_environment(env_file=file)
+
+
+@pytest.mark.parametrize("field", sorted(set(LogtoSettings.model_fields) - {"allow_http"}))
+def test_a_boolean_is_no_number_and_no_text(field: str) -> None:
+    with pytest.raises(SettingsError, match="found True"):
+        build(**{field: True})
+
+
 def test_the_neighbours_in_a_file_are_neither_used_nor_shown(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(

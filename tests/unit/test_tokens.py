@@ -449,7 +449,7 @@ CHANGED = (
     Changed(id="an ID token", build=lambda issuer: issuer.id_token(), error=IdTokenError, claim="typ", fetches=False),
     Changed(id="an opaque token", build=lambda issuer: issuer.opaque_token(), error=OpaqueTokenError, fetches=False),
     Changed(id="an unknown kid", build=with_header(kid="unknown"), error=UnknownKeyError, claim="kid"),
-    Changed(id="RS256 under an EC key", build=with_header(alg="RS256"), error=UnknownKeyError, claim="kid"),
+    Changed(id="RS256 under an EC key", build=with_header(alg="RS256"), error=AlgorithmError, claim="alg"),
     Changed(id="a forged signature", build=lambda issuer: issuer.forged_token(), error=SignatureError),
     Changed(id="a payload of no JSON", build=lambda issuer: issuer.sign(b"claims"), error=MalformedTokenError),
     Changed(id="no subject", build=with_claims(sub=None), error=ClaimError, claim="sub"),
