@@ -23,7 +23,6 @@ from typing_extensions import Unpack, override
 
 from fastapi_logto.answers import build_answer
 from fastapi_logto.bearer import parse_authorization
-from fastapi_logto.cache import build_digest
 from fastapi_logto.checks import check_scopes
 from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.clock import Clock
@@ -170,7 +169,8 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
         try:
             token = parse_authorization(conn.headers.getlist("authorization"))
             claims = await self._verify_once(conn.scope, token)
-            check_scopes(claims, security_scopes.scopes)
+            if security_scopes.scopes:
+                check_scopes(claims, security_scopes.scopes)
         except RefusalError as error:
             raise build_answer(error, conn=conn) from error
         return claims
@@ -178,12 +178,13 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
     async def _verify_once(self, scope: MutableMapping[str, Any], token: str) -> ClaimsT:
         # FastAPI calls the scheme once for each distinct set of scopes: the answer is remembered.
         # Its digest stands for the token: others read this dictionary too.
+        verifier = (self._parts or await self._load_beside()).verifier
+        digest = verifier.build_digest(token)
         memory: dict[LogtoAuth[Any], tuple[bytes, ClaimsT]] = scope.setdefault(_SCOPE_KEY, {})
-        digest = build_digest(token)
         known = memory.get(self)
         if known is not None and known[0] == digest:
             return known[1]
-        claims = await self.verify(token)
+        claims = await verifier.verify(token, digest)
         memory[self] = (digest, claims)
         return claims
 
@@ -201,11 +202,8 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
             ProviderUnavailableError: The keys can't be had now.
             SettingsError: The environment lacks a setting.
         """
-        # The environment may mean a `.env` file, and files are not read on the loop.
-        parts = self._parts
-        if parts is None:
-            parts = await asyncio.to_thread(self._load)
-        return await parts.verifier.verify(token)
+        verifier = (self._parts or await self._load_beside()).verifier
+        return await verifier.verify(token)
 
     @property
     def optional(self) -> "OptionalLogtoAuth[ClaimsT]":
@@ -289,7 +287,7 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
         Raises:
             SettingsError: The environment lacks a setting, or has a bad one.
         """
-        parts = await asyncio.to_thread(self._load)
+        parts = await self._load_beside()
         await parts.verifier.keys.warm()
         try:
             yield
@@ -326,6 +324,10 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
             if self._parts is None:
                 self._parts = self._build(LogtoSettings.from_environment(env_file=".env"))
             return self._parts
+
+    async def _load_beside(self) -> _Parts[ClaimsT]:
+        # The environment may mean a `.env` file, and files are not read on the loop.
+        return await asyncio.to_thread(self._load)
 
     def _build(self, settings: LogtoSettings) -> _Parts[ClaimsT]:
         transport = Transport(

@@ -20,6 +20,7 @@ __all__ = ["KeySource", "ProviderHealth"]
 _logger = logging.getLogger("fastapi_logto")
 
 _LONGEST_BACKOFF_SECONDS: Final = 30.0
+_REFRESH_AHEAD: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,11 @@ class ProviderHealth:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
+    """A key set, when it came, and how old it is to be when the next one is fetched."""
+
     key_set: KeySet
     fetched_at: float
+    refresh_age: float
 
 
 class KeySource:
@@ -73,7 +77,7 @@ class KeySource:
             transport: What fetches.
             algorithms: Algorithms that we accept.
             clock: Its monotonic time is used.
-            ttl_seconds: Age from which the set is fetched anew, beside the requests.
+            ttl_seconds: Age from which the set is stale. It is fetched anew at about 80 % of it, beside the requests.
             cooldown_seconds: Shortest time between two fetches that unknown keys cause.
             max_stale_seconds: How long past its age the set still serves.
         """
@@ -129,7 +133,7 @@ class KeySource:
         return keys
 
     def peek(self) -> KeySet | None:
-        """Give the key set that may serve now, without waiting; start a fetch beside when it is past its age.
+        """Give the key set that may serve now, without waiting; start a fetch beside when one is due.
 
         Returns:
             The key set; `None` when none is held or the held one is too old.
@@ -138,7 +142,7 @@ class KeySource:
         if held is None:
             return None
         age = self._monotonic() - held.fetched_at
-        if age >= self._ttl_seconds:
+        if age >= held.refresh_age:
             if age >= self._ttl_seconds + self._max_stale_seconds:
                 return None
             self._start_if_due()
@@ -217,7 +221,7 @@ class KeySource:
     async def _refresh(self) -> None:
         """Fetch and replace the key set. Never raises: the outcome is in the state."""
         try:
-            held = _Held(await self._fetch(), self._monotonic())
+            key_set = await self._fetch()
         except Exception as surprise:  # noqa: BLE001 - whatever it is, the next request must not find out anew
             error = surprise if isinstance(surprise, FetchError) else FetchError(type(surprise).__name__)
             self._failures += 1
@@ -227,7 +231,10 @@ class KeySource:
             self._next_try_at = self._monotonic() + backoff
             _logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", backoff, error)
             return
-        self._held, self._last_error, self._failures = held, None, 0
+        # Spread, so that the processes of one deployment do not ask all at once for ever after.
+        refresh_age = self._ttl_seconds * _REFRESH_AHEAD * random.uniform(0.95, 1.05)  # noqa: S311
+        self._held = _Held(key_set, self._monotonic(), refresh_age)
+        self._last_error, self._failures = None, 0
         self._next_try_at = -math.inf
 
     async def _fetch(self) -> KeySet:

@@ -60,6 +60,8 @@ class Requirement(ABC, Generic[ClaimsT]):
                 )
         self.auth: Scheme[ClaimsT] = auth
         self.scopes: tuple[str, ...] = tuple(dict.fromkeys(scopes))
+        # FastAPI asks for it several times in each request.
+        self._hash = hash((type(self), id(auth), frozenset(self.scopes)))
 
     async def __call__(self, *, conn: HTTPConnection, claims: ClaimsT) -> ClaimsT:
         """Check the claims and pass them on. FastAPI calls this.
@@ -106,7 +108,7 @@ class Requirement(ABC, Generic[ClaimsT]):
 
     @override
     def __hash__(self) -> int:
-        return hash((type(self), id(self.auth), frozenset(self.scopes)))
+        return self._hash
 
     @override
     def __repr__(self) -> str:

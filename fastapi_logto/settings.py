@@ -179,7 +179,11 @@ class LogtoSettings(BaseModel):
         default=16 * 1024, ge=1024, le=128 * 1024, description="Longest token accepted, in bytes.", examples=["16384"]
     )
     keys_ttl_seconds: float = Field(
-        default=300, ge=1, le=86_400, description="Age at which the key set is fetched anew.", examples=["300"]
+        default=300,
+        ge=1,
+        le=86_400,
+        description="Age at which the key set is stale; it is fetched anew a fifth earlier.",
+        examples=["300"],
     )
     keys_cooldown_seconds: float = Field(
         default=30, ge=1, le=3600, description="Shortest time between two fetches for unknown keys.", examples=["30"]

@@ -5,7 +5,7 @@ from typing import Generic
 
 from fastapi_logto.cache import TokenCache, build_digest
 from fastapi_logto.checks import check_claims
-from fastapi_logto.claims import ClaimsT, TokenClaims, parse_claims
+from fastapi_logto.claims import ClaimsT, TokenClaims, copy_claims, parse_claims
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import InvalidTokenError, OpaqueTokenError
 from fastapi_logto.flights import Flights, join
@@ -56,13 +56,29 @@ class TokenVerifier(Generic[ClaimsT]):
         self._flights: Flights[bytes, _Verified[ClaimsT]] = Flights()
         self._cache: TokenCache[_Verified[ClaimsT]] = TokenCache(size=settings.token_cache_size)
 
-    async def verify(self, token: str) -> ClaimsT:
+    def build_digest(self, token: str) -> bytes:
+        """Give what stands for a token from here on, in every memory.
+
+        Args:
+            token: The token text.
+
+        Returns:
+            32 bytes.
+
+        Raises:
+            TokenTooLargeError: It is longer than accepted.
+        """
+        check_size(token, max_bytes=self._max_token_bytes)
+        return build_digest(token)
+
+    async def verify(self, token: str, digest: bytes | None = None) -> ClaimsT:
         """Give the claims of a token.
 
         Scopes and organizations are not checked here; see `requirements`.
 
         Args:
             token: The token text, without `Bearer`.
+            digest: What `build_digest` gave for it, where that is known already.
 
         Returns:
             Claims of the caller's own: what is done to them reaches nobody else.
@@ -74,8 +90,8 @@ class TokenVerifier(Generic[ClaimsT]):
         References:
             RFC 9068 section 4.
         """
-        check_size(token, max_bytes=self._max_token_bytes)
-        digest = build_digest(token)
+        if digest is None:
+            digest = self.build_digest(token)
         verified = self._find(digest)
         is_new = verified is None
         if verified is None:
@@ -87,9 +103,7 @@ class TokenVerifier(Generic[ClaimsT]):
             raise
         if is_new:
             self._cache.keep(digest, verified)
-        # A shallow copy is enough where every value is immutable; a model of the user's may have lists.
-        claims = verified.claims
-        return claims.model_copy(deep=type(claims) is not TokenClaims or claims.act is not None)
+        return copy_claims(verified.claims)
 
     def _find(self, digest: bytes) -> _Verified[ClaimsT] | None:
         """Give a remembered token whose key the provider still publishes."""

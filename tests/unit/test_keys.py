@@ -5,6 +5,7 @@ import gc
 import logging
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -180,11 +181,40 @@ async def test_a_kid_that_the_first_fetch_does_not_have_is_refused_without_a_sec
 
 async def test_a_young_key_set_is_not_fetched_anew(bench: Bench) -> None:
     await bench.find()
-    bench.clock.advance(TTL - 0.5)
+    bench.clock.advance(TTL * 0.8 * 0.95 - 0.5)
 
     assert at_once(bench.find()) == [bench.kid]
     assert await finish_fetches() == 0
     assert bench.provider.fetches == (1, 1)
+
+
+async def test_a_key_set_is_fetched_anew_before_it_is_old(bench: Bench) -> None:
+    await bench.find()
+    old, new = bench.kid, bench.rotate()
+    bench.clock.advance(TTL * 0.8 * 1.05)
+
+    assert not bench.source.health().is_stale
+    at_once(bench.find(old))
+    assert await finish_fetches() == 1
+    assert at_once(bench.find(new)) == [new]
+    assert bench.provider.fetches == (1, 2)
+
+
+async def test_the_fetches_ahead_of_many_processes_are_spread() -> None:
+    asked_at: Counter[int] = Counter()
+    for _ in range(200):
+        bench = build_bench()
+        await bench.find()
+        bench.clock.advance(TTL * 0.8 * 0.95 - 1)
+        while bench.provider.fetches == (1, 1):
+            bench.clock.advance(1)
+            await bench.find()
+            await finish_fetches()
+        asked_at[round(bench.clock.monotonic())] += 1
+
+    assert min(asked_at) >= TTL * 0.8 * 0.95 - 1
+    assert max(asked_at) <= TTL * 0.8 * 1.05 + 1
+    assert len(asked_at) > 15
 
 
 async def test_an_old_key_set_serves_at_once_while_one_fetch_runs_beside(bench: Bench) -> None:
@@ -213,7 +243,7 @@ async def test_the_key_set_that_was_fetched_beside_serves_from_then_on(bench: Be
 
     assert at_once(bench.find(new)) == [new]
     assert at_once(bench.find(old)) == [old]
-    bench.clock.advance(TTL - 0.5)
+    bench.clock.advance(TTL * 0.7)
     assert at_once(bench.find(new)) == [new]
     assert bench.provider.fetches == (1, 2)
 

@@ -1,0 +1,246 @@
+"""Every way in which a provider can fail, over a real socket: the keys held serve on, and all heals by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import pytest
+from joserfc.jwk import ECKey, OctKey, RSAKey
+
+from fastapi_logto import LogtoAuth
+from fastapi_logto.errors import ProviderUnavailableError
+from tests import captured
+from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault
+from tests.integration.processes import find_free_port
+from tests.unit.fakes import FakeClock, finish_fetches
+
+TTL: Final = 300
+TOKEN: Final = captured.TOKENS["user_api_spa"].token
+KEY: Final = cast("dict[str, Any]", JWKS["keys"][0])
+
+
+def _key_set(*keys: object) -> Answer:
+    return Answer.json({"keys": keys})
+
+
+def _private() -> dict[str, Any]:
+    return {**ECKey.generate_key("P-384").as_dict(private=True), "kid": KEY["kid"]}
+
+
+def _symmetric() -> dict[str, Any]:
+    return {**OctKey.generate_key(256).as_dict(private=True), "kid": KEY["kid"]}
+
+
+# A modulus of 1024 bits; the JOSE engine would warn in our name while making a real one.
+_WEAK: Final = {**RSAKey.generate_key(2048).as_dict(private=False), "n": "x" * 171, "kid": KEY["kid"]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A fault, and what the health says of it."""
+
+    id: str
+    answer: Answer | Fault
+    says: str
+    path: str = JWKS_PATH
+
+
+FAULTS: Final = (
+    Row(id="reset", answer=Fault.RESET, says="ReadError"),
+    Row(id="hang", answer=Fault.HANG, says="no whole answer within 0.3 s"),
+    Row(
+        id="slow drip",
+        answer=Answer(body=b'{"keys": []}' * 100, seconds_per_byte=0.05),
+        says="no whole answer within 0.3 s",
+    ),
+    Row(id="404", answer=Answer(status=404), says="status 404"),
+    Row(id="429", answer=Answer(status=429), says="status 429"),
+    Row(id="500", answer=Answer(status=500), says="status 500"),
+    Row(id="503 with a good body", answer=Answer.json(JWKS, status=503), says="status 503"),
+    Row(id="redirect to the very key set", answer=Answer.redirect(JWKS_PATH), says="status 302"),
+    Row(id="redirect to another host", answer=Answer.redirect("http://127.0.0.2/"), says="status 302"),
+    Row(id="HTML", answer=Answer(body=b"<!doctype html><title>Bad gateway</title>"), says="not strict JSON"),
+    Row(id="truncated", answer=Answer(body=b'{"keys": [', content_length=5000), says="RemoteProtocolError"),
+    Row(id="not JSON", answer=Answer(body=b"{'keys': []}"), says="not strict JSON"),
+    Row(id="compressed bomb", answer=Answer.gzip_bomb(), says="an encoded body"),
+    Row(id="10,000 keys", answer=_key_set(*[KEY] * 10_000), says="more than 262144 bytes"),
+    Row(id="10,000 entries that are no keys", answer=_key_set(*[{}] * 10_000), says="none of its 10000 keys is usable"),
+    Row(id="no list", answer=Answer.json({"keys": KEY}), says="expected a list named keys"),
+    Row(id="empty set", answer=_key_set(), says="none of its 0 keys"),
+    Row(id="private key", answer=_key_set(_private()), says="none of its 1 keys"),
+    Row(id="HMAC key", answer=_key_set(_symmetric()), says="none of its 1 keys"),
+    Row(id="weak RSA key", answer=_key_set(_WEAK), says="none of its 1 keys"),
+    Row(id="point off the curve", answer=_key_set({**KEY, "y": KEY["x"]}), says="none of its 1 keys"),
+    Row(id="discovery resets", path=DISCOVERY_PATH, answer=Fault.RESET, says="ReadError"),
+    Row(id="discovery hangs", path=DISCOVERY_PATH, answer=Fault.HANG, says="no whole answer"),
+    Row(
+        id="another issuer in discovery",
+        path=DISCOVERY_PATH,
+        answer=Answer.json({"issuer": "https://stranger.example/oidc", "jwks_uri": "https://stranger.example/jwks"}),
+        says="found 'https://stranger.example/oidc'",
+    ),
+    Row(
+        id="jwks_uri on another host",
+        path=DISCOVERY_PATH,
+        answer=Answer.json({"issuer": ISSUER, "jwks_uri": "https://stranger.example/jwks"}),
+        says="found 'https://stranger.example/jwks'",
+    ),
+)
+
+ODD_BUT_GOOD: Final = {
+    "junk between good keys": _key_set(None, "junk", 7, {}, {**KEY, "kty": "XX"}, KEY, _WEAK, [KEY]),
+    "the same key twice": _key_set(KEY, KEY),
+    "another key of the same kid before": _key_set(
+        {**ECKey.generate_key("P-384").as_dict(private=False), "kid": KEY["kid"], "use": "sig"}, KEY
+    ),
+}
+
+
+@pytest.fixture
+def server() -> Iterator[CapturedServer]:
+    with captured.serve_captured() as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def logto(server: CapturedServer, clock: FakeClock) -> AsyncIterator[LogtoAuth]:
+    logto = LogtoAuth(
+        endpoint=ISSUER.removesuffix("/oidc"),
+        audience=captured.API,
+        fetch_endpoint=server.endpoint,
+        fetch_timeout_seconds=0.3,
+        # The captured tokens live for an hour, and outages of longer than that are played here.
+        leeway_seconds=60,
+        clock=clock.clock,
+    )
+    async with logto.lifespan():
+        yield logto
+
+
+@pytest.fixture
+def cold(server: CapturedServer, clock: FakeClock) -> LogtoAuth:
+    return LogtoAuth(
+        endpoint=ISSUER.removesuffix("/oidc"),
+        audience=captured.API,
+        fetch_endpoint=server.endpoint,
+        fetch_timeout_seconds=0.3,
+        clock=clock.clock,
+    )
+
+
+@pytest.mark.parametrize("row", FAULTS, ids=lambda row: row.id)
+async def test_a_fault_at_the_start_is_503_once_fetched_and_heals_after_its_back_off(
+    row: Row, server: CapturedServer, cold: LogtoAuth, clock: FakeClock
+) -> None:
+    server.replace(row.path, row.answer)
+
+    for _ in range(3):
+        with pytest.raises(ProviderUnavailableError):
+            await cold.verify(TOKEN)
+
+    health = cold.health()
+    assert not health.is_ready
+    assert row.says in str(health.last_error)
+    assert server.counts[row.path] == 1
+
+    server.restore(row.path)
+    clock.advance(2)
+    assert (await cold.verify(TOKEN)).aud == captured.API
+    assert cold.health().last_error is None
+
+
+@pytest.mark.parametrize("row", FAULTS, ids=lambda row: row.id)
+async def test_a_fault_while_keys_are_held_is_not_noticed_by_their_tokens(
+    row: Row, server: CapturedServer, cold: LogtoAuth, clock: FakeClock
+) -> None:
+    await cold.verify(TOKEN)
+    before = server.counts[row.path]
+    server.replace(row.path, row.answer)
+    if row.path == DISCOVERY_PATH:
+        # It is asked for again only once the key set is not where it said.
+        server.replace(JWKS_PATH, Answer(status=404))
+
+    seen: list[str] = []
+    for _ in range(3):
+        clock.advance(TTL)
+        assert (await cold.verify(TOKEN)).aud == captured.API
+        await finish_fetches()
+        assert (await cold.verify(TOKEN)).aud == captured.API
+        seen.append(str(cold.health().last_error))
+
+    assert cold.health().is_stale
+    assert cold.health().is_ready
+    assert row.says in seen[-1]
+    assert server.counts[row.path] > before
+
+    server.restore(row.path)
+    server.restore(JWKS_PATH)
+    clock.advance(40)
+    await cold.verify(TOKEN)
+    await finish_fetches()
+    assert cold.health().last_error is None
+    assert not cold.health().is_stale
+
+
+@pytest.mark.parametrize("name", ODD_BUT_GOOD)
+async def test_a_key_set_with_something_odd_in_it_still_serves(
+    name: str, server: CapturedServer, cold: LogtoAuth
+) -> None:
+    server.replace(JWKS_PATH, ODD_BUT_GOOD[name])
+
+    assert (await cold.verify(TOKEN)).aud == captured.API
+
+
+def test_a_provider_that_refuses_connections_is_503_and_heals(clock: FakeClock) -> None:
+    port = find_free_port()
+    logto = LogtoAuth(
+        endpoint=ISSUER.removesuffix("/oidc"),
+        audience=captured.API,
+        fetch_endpoint=f"http://127.0.0.1:{port}",
+        clock=clock.clock,
+    )
+
+    with pytest.raises(ProviderUnavailableError):
+        asyncio.run(logto.verify(TOKEN))
+    assert "ConnectError" in str(logto.health().last_error)
+
+    with captured.serve_captured(port=port):
+        clock.advance(2)
+        assert asyncio.run(logto.verify(TOKEN)).aud == captured.API
+
+
+async def test_an_outage_of_an_hour_is_followed_by_a_recovery(
+    server: CapturedServer, logto: LogtoAuth, clock: FakeClock
+) -> None:
+    server.replace(JWKS_PATH, Fault.RESET)
+
+    for _ in range(50):
+        clock.advance(60)
+        assert (await logto.verify(TOKEN)).aud == captured.API
+        await finish_fetches()
+    assert server.counts[JWKS_PATH] > 30
+    assert logto.health().is_stale
+
+    server.restore(JWKS_PATH)
+    clock.advance(34)
+    await logto.verify(TOKEN)
+    await finish_fetches()
+    assert not logto.health().is_stale
+
+
+async def test_ending_during_a_hanging_fetch_makes_no_noise(
+    server: CapturedServer, cold: LogtoAuth, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with cold.lifespan():
+        server.replace(JWKS_PATH, Fault.HANG)
+        clock.advance(TTL)
+        assert (await cold.verify(TOKEN)).aud == captured.API
+
+    assert await finish_fetches() == 0
+    assert not caplog.records
