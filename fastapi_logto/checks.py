@@ -1,6 +1,6 @@
 """What verified claims must say: issuer, audience, times, scopes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from typing import Final
 
 from fastapi_logto.claims import TokenClaims
@@ -23,7 +23,7 @@ def check_claims(
     claims: TokenClaims,
     *,
     issuers: Collection[str],
-    audiences: Collection[str],
+    audiences: Set[str],
     now: float,
     leeway_seconds: float,
 ) -> None:
@@ -47,7 +47,8 @@ def check_claims(
     """
     if claims.iss not in issuers:
         raise _build_issuer_error(claims, issuers)
-    if not any(audience in audiences for audience in ((claims.aud,) if isinstance(claims.aud, str) else claims.aud)):
+    audience = claims.aud
+    if audience not in audiences if isinstance(audience, str) else audiences.isdisjoint(audience):
         raise _build_audience_error(claims, audiences)
     # Compared without adding to what came in: `exp` may be an integer that no float can hold.
     if now - leeway_seconds >= claims.exp:
@@ -70,8 +71,8 @@ def _build_issuer_error(claims: TokenClaims, issuers: Collection[str]) -> Issuer
     )
 
 
-def _build_audience_error(claims: TokenClaims, audiences: Collection[str]) -> AudienceError:
-    wanted = " or ".join(audiences)
+def _build_audience_error(claims: TokenClaims, audiences: Set[str]) -> AudienceError:
+    wanted = " or ".join(sorted(audiences))
     found = claims.audiences
     ask = f"ask for resource={wanted} when requesting the token"
     if {audience.rstrip("/") for audience in found} & {audience.rstrip("/") for audience in audiences}:

@@ -13,6 +13,7 @@ from typing import Final
 from joserfc.jwk import Key as JoseKey
 from joserfc.jws import JWSRegistry
 
+from fastapi_logto.aws_lc import AwsLcKey
 from fastapi_logto.errors import (
     AlgorithmError,
     IdTokenError,
@@ -115,7 +116,7 @@ def parse_unverified(token: str, *, algorithms: Collection[str], token_types: Co
     return UnverifiedJws(alg=alg, kid=kid, typ=typ, signing_input=signing_input, payload=payload, signature=signature)
 
 
-def verify_signature(unverified: UnverifiedJws, key: JoseKey) -> bytes:
+def verify_signature(unverified: UnverifiedJws, key: JoseKey, *, aws_lc: AwsLcKey | None = None) -> bytes:
     """Verify the signature with one key and give the payload, trusted from here on.
 
     The caller has made sure that the key may be used with this algorithm (`keys.PublicKey`).
@@ -124,6 +125,7 @@ def verify_signature(unverified: UnverifiedJws, key: JoseKey) -> bytes:
     Args:
         unverified: The token's parts.
         key: The public key.
+        aws_lc: The same key for AWS-LC, to verify with instead.
 
     Returns:
         The payload, exactly as signed.
@@ -137,7 +139,10 @@ def verify_signature(unverified: UnverifiedJws, key: JoseKey) -> bytes:
     model = JWSRegistry.algorithms[unverified.alg]
     try:
         model.check_key(key)
-        is_good = model.verify(unverified.signing_input, unverified.signature, key)
+        if aws_lc is None:
+            is_good = model.verify(unverified.signing_input, unverified.signature, key)
+        else:
+            is_good = aws_lc.verify(unverified.signing_input, unverified.signature)
     except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: any surprise is a bad token, never a 500
         raise SignatureError(found=type(error).__name__) from None
     if not is_good:

@@ -11,6 +11,7 @@ from typing import Final
 from joserfc.jwk import Key as JoseKey
 from joserfc.jwk import RSAKey, import_key
 
+from fastapi_logto.aws_lc import AwsLcKey, build_aws_lc_key
 from fastapi_logto.errors import FetchError
 from fastapi_logto.strict_json import JsonObject, JsonValue
 
@@ -50,6 +51,7 @@ class PublicKey:
         thumbprint: RFC 7638 thumbprint, the same for the same key in another document.
         is_slow: Whether a signature takes longer to check than a call takes to a thread and back.
         jose: The key for the JOSE engine.
+        aws_lc: The key for AWS-LC, where that is installed and verifies with such a key faster.
     """
 
     kid: str | None
@@ -57,6 +59,7 @@ class PublicKey:
     thumbprint: str
     is_slow: bool
     jose: JoseKey = field(repr=False, compare=False)
+    aws_lc: AwsLcKey | None = field(repr=False, compare=False, default=None)
 
 
 class KeySet:
@@ -150,7 +153,14 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
         usable &= {str(entry["alg"])}
     if not usable:
         raise ValueError("its type, curve and alg fit no accepted algorithm")
-    return PublicKey(kid=kid, algorithms=usable, thumbprint=jose.thumbprint(), is_slow=_is_slow(jose), jose=jose)
+    return PublicKey(
+        kid=kid,
+        algorithms=usable,
+        thumbprint=jose.thumbprint(),
+        is_slow=_is_slow(jose),
+        jose=jose,
+        aws_lc=build_aws_lc_key(jose),
+    )
 
 
 def _fitting_algorithms(key: JoseKey) -> frozenset[str]:

@@ -62,7 +62,7 @@ class SignatureWorkers:
 def _verify_with_any(unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[bytes, PublicKey]:
     for key in keys[:-1]:
         try:
-            return verify_signature(unverified, key.jose), key
+            return verify_signature(unverified, key.jose, aws_lc=key.aws_lc), key
         except SignatureError:
             continue
-    return verify_signature(unverified, keys[-1].jose), keys[-1]
+    return verify_signature(unverified, keys[-1].jose, aws_lc=keys[-1].aws_lc), keys[-1]

@@ -48,7 +48,7 @@ class TokenVerifier(Generic[ClaimsT]):
         self._max_token_bytes = settings.max_token_bytes
         self._required_claims = settings.required_claims
         self._issuers = settings.accepted_issuers
-        self._audiences = settings.audience
+        self._audiences = frozenset(settings.audience)
         self._leeway_seconds = settings.leeway_seconds
         self._workers = SignatureWorkers(
             threads=settings.verification_threads, max_waiting=settings.max_waiting_verifications
@@ -92,29 +92,40 @@ class TokenVerifier(Generic[ClaimsT]):
         """
         if digest is None:
             digest = self.build_digest(token)
-        verified = self._find(digest)
-        is_new = verified is None
-        if verified is None:
-            verified = await self._join_or_verify(token, digest)
-        try:
-            self._check(verified.claims)
-        except InvalidTokenError:
-            self._cache.drop(digest)
-            raise
-        if is_new:
-            self._cache.keep(digest, verified)
+        known = self.recall(digest)
+        if known is not None:
+            return known
+        verified = await self._join_or_verify(token, digest)
+        self._check(verified.claims)
+        self._cache.keep(digest, verified)
         return copy_claims(verified.claims)
 
-    def _find(self, digest: bytes) -> _Verified[ClaimsT] | None:
-        """Give a remembered token whose key the provider still publishes."""
+    def recall(self, digest: bytes) -> ClaimsT | None:
+        """Give the claims of a token that was verified before, after checking again all that can have changed.
+
+        Args:
+            digest: What stands for the token.
+
+        Returns:
+            Claims of the caller's own; `None` for a token that is to be verified.
+
+        Raises:
+            InvalidTokenError: It has expired.
+        """
         verified = self._cache.find(digest)
         if verified is None:
             return None
         key_set = self.keys.peek()
         if key_set is None or not key_set.holds(verified.key):
+            # Withdrawn keys take their tokens along.
             self._cache.drop(digest)
             return None
-        return verified
+        try:
+            self._check(verified.claims)
+        except InvalidTokenError:
+            self._cache.drop(digest)
+            raise
+        return copy_claims(verified.claims)
 
     async def _join_or_verify(self, token: str, digest: bytes) -> _Verified[ClaimsT]:
         """Verify a token's signature, once for all who bring the same token at the same time."""
@@ -129,7 +140,7 @@ class TokenVerifier(Generic[ClaimsT]):
         except OpaqueTokenError:
             raise OpaqueTokenError(
                 "This is an opaque token, which Logto issues when no resource is asked for; "
-                f"ask for resource={' or '.join(self._audiences)} when requesting the token"
+                f"ask for resource={' or '.join(sorted(self._audiences))} when requesting the token"
             ) from None
         keys = await self.keys.find(kid=unverified.kid, alg=unverified.alg)
         payload, key = await self._workers.verify(unverified, keys)

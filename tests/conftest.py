@@ -6,6 +6,8 @@ from collections.abc import Generator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from fastapi_logto.aws_lc import load_aws_lc
+
 NO_SKIPS = os.environ.get("FASTAPI_LOGTO_NO_SKIPS") == "1"
 
 
@@ -26,6 +28,15 @@ def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("LOGTO_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=["openssl", "aws-lc"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test with each library that verifies P-384 signatures. Both are installed wherever tests run."""
+    assert load_aws_lc() is not None
+    if request.param == "openssl":
+        monkeypatch.setattr("fastapi_logto.aws_lc.load_aws_lc", lambda: None)
+    return str(request.param)
 
 
 @pytest.hookimpl(trylast=True)

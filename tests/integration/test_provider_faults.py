@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
@@ -17,7 +17,8 @@ from tests.unit.fakes import FakeClock, finish_fetches
 
 TTL: Final = 300
 TOKEN: Final = captured.TOKENS["user_api_spa"].token
-KEY: Final = cast("dict[str, Any]", JWKS["keys"][0])
+KEY: Final[dict[str, Any]] = {**JWKS["keys"][0]}
+NO_KEY: Final[dict[str, object]] = {}
 
 
 def _key_set(*keys: object) -> Answer:
@@ -33,7 +34,7 @@ def _symmetric() -> dict[str, Any]:
 
 
 # A modulus of 1024 bits; the JOSE engine would warn in our name while making a real one.
-_WEAK: Final = {**RSAKey.generate_key(2048).as_dict(private=False), "n": "x" * 171, "kid": KEY["kid"]}
+_WEAK: Final[dict[str, Any]] = {**RSAKey.generate_key(2048).as_dict(private=False), "n": "x" * 171, "kid": KEY["kid"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,11 @@ FAULTS: Final = (
     Row(id="not JSON", answer=Answer(body=b"{'keys': []}"), says="not strict JSON"),
     Row(id="compressed bomb", answer=Answer.gzip_bomb(), says="an encoded body"),
     Row(id="10,000 keys", answer=_key_set(*[KEY] * 10_000), says="more than 262144 bytes"),
-    Row(id="10,000 entries that are no keys", answer=_key_set(*[{}] * 10_000), says="none of its 10000 keys is usable"),
+    Row(
+        id="10,000 entries that are no keys",
+        answer=_key_set(*[NO_KEY] * 10_000),
+        says="none of its 10000 keys is usable",
+    ),
     Row(id="no list", answer=Answer.json({"keys": KEY}), says="expected a list named keys"),
     Row(id="empty set", answer=_key_set(), says="none of its 0 keys"),
     Row(id="private key", answer=_key_set(_private()), says="none of its 1 keys"),
@@ -89,7 +94,7 @@ FAULTS: Final = (
 )
 
 ODD_BUT_GOOD: Final = {
-    "junk between good keys": _key_set(None, "junk", 7, {}, {**KEY, "kty": "XX"}, KEY, _WEAK, [KEY]),
+    "junk between good keys": _key_set(None, "junk", 7, NO_KEY, {**KEY, "kty": "XX"}, KEY, _WEAK, [KEY]),
     "the same key twice": _key_set(KEY, KEY),
     "another key of the same kid before": _key_set(
         {**ECKey.generate_key("P-384").as_dict(private=False), "kid": KEY["kid"], "use": "sig"}, KEY

@@ -128,4 +128,5 @@ def watch_key(key: PublicKey, on_verify: Callable[[], object]) -> PublicKey:
     value = key.jose.as_dict(private=False)
     jose = (_WatchedRsaKey if isinstance(key.jose, RSAKey) else _WatchedEcKey).import_key(value)
     jose.on_verify = on_verify
-    return replace(key, jose=jose)
+    # Without its double for AWS-LC, which would be used in its place.
+    return replace(key, jose=jose, aws_lc=None)

@@ -92,6 +92,7 @@ async def outcome(verifier: TokenVerifier[TokenClaims], token: str) -> TokenClai
         return error
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 async def test_each_row_ends_twice_in_its_outcome_and_echoes_nothing(
     row: TokenRow | PayloadRow, caplog: pytest.LogCaptureFixture

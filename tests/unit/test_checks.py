@@ -33,7 +33,7 @@ def make(**changes: object) -> TokenClaims:
 
 
 def check(claims: TokenClaims, *, now: float = NOW, leeway_seconds: float = 10) -> None:
-    check_claims(claims, issuers={ISSUER_URL}, audiences=(API,), now=now, leeway_seconds=leeway_seconds)
+    check_claims(claims, issuers={ISSUER_URL}, audiences={API}, now=now, leeway_seconds=leeway_seconds)
 
 
 @pytest.mark.parametrize("row", CHECKED_HERE, ids=lambda row: row.id)
@@ -56,7 +56,7 @@ def test_a_wrong_issuer_is_told_which_ones_are_accepted() -> None:
         check_claims(
             make(iss="https://evil.test/oidc"),
             issuers={"https://b.test/oidc", "https://a.test/oidc"},
-            audiences=(API,),
+            audiences={API},
             now=NOW,
             leeway_seconds=10,
         )
@@ -110,7 +110,7 @@ def test_a_wrong_audience_is_told_what_to_ask_for(aud: object, message: str) -> 
 
 def test_a_missing_slash_is_told_too() -> None:
     with pytest.raises(AudienceError) as caught:
-        check_claims(make(), issuers={ISSUER_URL}, audiences=(f"{API}/",), now=NOW, leeway_seconds=0)
+        check_claims(make(), issuers={ISSUER_URL}, audiences={f"{API}/"}, now=NOW, leeway_seconds=0)
 
     assert caught.value.message == (
         "The audience differs by a trailing slash, which Logto takes for another resource; "
@@ -120,7 +120,7 @@ def test_a_missing_slash_is_told_too() -> None:
 
 def test_the_log_line_of_a_wrong_audience_quotes_what_came() -> None:
     with pytest.raises(AudienceError) as caught:
-        check_claims(make(aud=["x", "y"]), issuers={ISSUER_URL}, audiences=("a", "b"), now=NOW, leeway_seconds=0)
+        check_claims(make(aud=["x", "y"]), issuers={ISSUER_URL}, audiences={"a", "b"}, now=NOW, leeway_seconds=0)
 
     assert str(caught.value) == "invalid_token: audience, claim aud, expected 'a or b', found ('x', 'y')"
 

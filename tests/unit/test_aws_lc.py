@@ -1,0 +1,117 @@
+"""AWS-LC says of every ES384 signature what OpenSSL says, and is left out where it can't help."""
+
+import logging
+import os
+from typing import Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA384
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey, RSAKey
+
+from fastapi_logto import aws_lc
+from fastapi_logto.aws_lc import build_aws_lc_key
+from fastapi_logto.errors import SignatureError
+from fastapi_logto.jws import UnverifiedJws, parse_unverified, verify_signature
+from fastapi_logto.testing import LocalIssuer
+
+ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+KEY: Final = ECKey.generate_key("P-384")
+
+
+def sign(message: bytes) -> bytes:
+    private = KEY.private_key
+    assert private is not None
+    r, s = decode_dss_signature(private.sign(message, ECDSA(SHA384())))
+    return r.to_bytes(48) + s.to_bytes(48)
+
+
+def outcomes(message: bytes, signature: bytes) -> tuple[bool, bool]:
+    """Say what OpenSSL and AWS-LC think of a signature."""
+    unverified = UnverifiedJws(
+        alg="ES384", kid=None, typ="at+jwt", signing_input=message, payload=b"{}", signature=signature
+    )
+    double = build_aws_lc_key(KEY)
+    assert double is not None
+    found: list[bool] = []
+    for backend in (None, double):
+        try:
+            found.append(verify_signature(unverified, KEY, aws_lc=backend) == b"{}")
+        except SignatureError:
+            found.append(False)
+    return found[0], found[1]
+
+
+def test_a_good_signature_holds_and_its_twin_too() -> None:
+    message = os.urandom(200)
+    signature = sign(message)
+    s = int.from_bytes(signature[48:])
+
+    assert outcomes(message, signature) == (True, True)
+    assert outcomes(message, signature[:48] + (ORDER - s).to_bytes(48)) == (True, True)
+    assert outcomes(message + b"x", signature) == (False, False)
+
+
+@pytest.mark.parametrize("r", [0, 1, ORDER - 1, ORDER, ORDER + 1, 2**384 - 1])
+@pytest.mark.parametrize("s", [0, 1, ORDER - 1, ORDER, ORDER + 1, 2**384 - 1])
+def test_numbers_at_the_edges_hold_nowhere(r: int, s: int) -> None:
+    assert outcomes(b"message", r.to_bytes(48) + s.to_bytes(48)) == (False, False)
+
+
+@pytest.mark.parametrize("length", [0, 1, 48, 64, 95, 97, 104, 132, 1000])
+def test_a_signature_of_another_length_holds_nowhere(length: int) -> None:
+    assert outcomes(b"message", (sign(b"message") * 11)[:length]) == (False, False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.integers(0, 95), flip=st.integers(1, 255))
+def test_a_signature_with_one_byte_changed_holds_nowhere(position: int, flip: int) -> None:
+    signature = bytearray(sign(b"message"))
+    signature[position] ^= flip
+
+    assert outcomes(b"message", bytes(signature)) == (False, False)
+
+
+def test_other_keys_have_no_double() -> None:
+    assert build_aws_lc_key(ECKey.generate_key("P-256")) is None
+    assert build_aws_lc_key(ECKey.generate_key("P-521")) is None
+    assert build_aws_lc_key(RSAKey.generate_key(2048)) is None
+
+
+def test_without_awscrt_keys_have_no_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(aws_lc, "import_module", refuse)
+    monkeypatch.setattr(aws_lc, "load_aws_lc", aws_lc.load_aws_lc.__wrapped__)
+
+    assert build_aws_lc_key(KEY) is None
+
+
+def test_a_key_that_aws_lc_does_not_take_is_left_to_openssl(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        class EC:
+            @staticmethod
+            def new_key_from_der_data(_der: bytes) -> None:
+                raise RuntimeError("what it was given")
+
+    caplog.set_level(logging.DEBUG, "fastapi_logto")
+    monkeypatch.setattr(aws_lc, "load_aws_lc", lambda: Broken)
+
+    assert build_aws_lc_key(KEY) is None
+    assert [record.getMessage() for record in caplog.records] == ["key set: AWS-LC does not take a key: RuntimeError"]
+
+
+def test_a_provider_s_tokens_hold_with_the_double() -> None:
+    issuer = LocalIssuer()
+    unverified = parse_unverified(issuer.access_token(), algorithms=["ES384"], token_types=["at+jwt"])
+    jose = ECKey.import_key(dict(issuer.jwks()["keys"][0]))
+    double = build_aws_lc_key(jose)
+
+    assert double is not None
+    assert verify_signature(unverified, jose, aws_lc=double) == unverified.payload
