@@ -44,9 +44,10 @@ def parse_authorization(values: Sequence[str]) -> str:
     if len(values) > 1:
         # Two layers that each take another of two headers would disagree about who is calling.
         raise AuthorizationFormatError(found=f"{len(values)} Authorization headers")
-    value = values[0].strip(" \t") if values else ""
+    value = values[0] if values else ""
     if len(value) <= _LONGEST_READ and (usual := _USUAL.match(value)):
         return usual[1]
+    value = value.strip(" \t")
     if not value:
         raise AuthorizationMissingError
     scheme, _, rest = value.partition(" ")

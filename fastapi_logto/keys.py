@@ -233,6 +233,9 @@ class KeySource:
             return
         # Spread, so that the processes of one deployment do not ask all at once for ever after.
         refresh_age = self._ttl_seconds * _REFRESH_AHEAD * random.uniform(0.95, 1.05)  # noqa: S311
+        if self._held is not None and self._held.key_set.keys == key_set.keys:
+            # Usually nothing has changed. Remembered tokens refer to what is held, and go on to.
+            key_set = self._held.key_set
         self._held = _Held(key_set, self._monotonic(), refresh_age)
         self._last_error, self._failures = None, 0
         self._next_try_at = -math.inf

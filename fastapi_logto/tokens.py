@@ -10,7 +10,7 @@ from fastapi_logto.clock import Clock
 from fastapi_logto.errors import InvalidTokenError, OpaqueTokenError
 from fastapi_logto.flights import Flights, join
 from fastapi_logto.jws import check_size, parse_unverified
-from fastapi_logto.key_set import PublicKey
+from fastapi_logto.key_set import KeySet, PublicKey
 from fastapi_logto.keys import KeySource
 from fastapi_logto.metadata import MetadataSource
 from fastapi_logto.settings import LogtoSettings
@@ -20,12 +20,13 @@ from fastapi_logto.transport import Transport
 __all__ = ["TokenVerifier", "build_key_source"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Verified(Generic[ClaimsT]):
-    """Claims whose signature held, and the key that vouched for them."""
+    """Claims whose signature held, the key that vouched for them, and the last key set that was seen to have it."""
 
     claims: ClaimsT
     key: PublicKey
+    key_set: KeySet | None = None
 
 
 class TokenVerifier(Generic[ClaimsT]):
@@ -116,10 +117,11 @@ class TokenVerifier(Generic[ClaimsT]):
         if verified is None:
             return None
         key_set = self.keys.peek()
-        if key_set is None or not key_set.holds(verified.key):
+        if key_set is None or not (key_set is verified.key_set or key_set.holds(verified.key)):
             # Withdrawn keys take their tokens along.
             self._cache.drop(digest)
             return None
+        verified.key_set = key_set
         try:
             self._check(verified.claims)
         except InvalidTokenError:

@@ -200,6 +200,22 @@ async def test_a_key_set_is_fetched_anew_before_it_is_old(bench: Bench) -> None:
     assert bench.provider.fetches == (1, 2)
 
 
+async def test_a_key_set_that_did_not_change_stays_the_same_object(bench: Bench) -> None:
+    await bench.find()
+    first = bench.source.peek()
+    bench.clock.advance(TTL)
+    await bench.find()
+    await finish_fetches()
+    assert bench.source.peek() is first
+
+    bench.rotate()
+    bench.clock.advance(TTL)
+    await bench.find()
+    await finish_fetches()
+    assert bench.source.peek() is not first
+    assert bench.source.health().key_count == 2
+
+
 async def test_the_fetches_ahead_of_many_processes_are_spread() -> None:
     asked_at: Counter[int] = Counter()
     for _ in range(200):
