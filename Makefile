@@ -55,8 +55,11 @@ pythons: $(VENV)/test.stamp  ## the unit tests with the newer Pythons that we su
 		$$UV_PROJECT_ENVIRONMENT/bin/python -m pytest -q tests/unit; \
 	done
 
-bench: $(VENV)/test.stamp  ## what the documentation claims of speed, measured here
-	$(BIN)/python -m benchmarks.signature_cost
+bench: $(BIN)/uv  ## what the documentation claims of speed, measured here beside its peers; ARGS names scenarios
+	@command -v wrk >/dev/null || { echo "bench: wrk is missing, which makes the load (apt-get install wrk)"; exit 1; }
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.12 .venv-bench
+	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/peers.txt --editable ".[testing,aws-lc]"
+	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 all: lint types test lowest pythons docs package
 

@@ -1,4 +1,4 @@
-"""What checking one signature costs, against handing a call to a thread: `make bench`.
+"""What checking one signature costs, against handing a call to a thread: `python -m benchmarks signature`.
 
 It decides which algorithms are checked in threads (`fastapi_logto.signatures`). Rounds are
 interleaved, so that a machine that slows down slows all of them; only ratios are meant to be read.
@@ -7,7 +7,6 @@ interleaved, so that a machine that slows down slows all of them; only ratios ar
 import asyncio
 import json
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,15 +22,16 @@ CALLS = 20
 ALGORITHMS: tuple[Literal["ES384", "ES256", "RS256"], ...] = ("ES384", "ES256", "RS256")
 
 
-def build_check(algorithm: Literal["ES384", "ES256", "RS256"]) -> Callable[[], Awaitable[object]]:
+def build_check(algorithm: Literal["ES384", "ES256", "RS256"], *, is_aws_lc: bool) -> Callable[[], Awaitable[object]]:
     """Give a call that checks a good signature of an algorithm."""
     issuer = LocalIssuer()
     issuer.rotate(algorithm=algorithm, keep_previous=False)
     unverified = parse_unverified(issuer.access_token(), algorithms=[algorithm], token_types=["at+jwt"])
-    key = parse_key_set(parse_object(json.dumps(issuer.jwks()).encode()), algorithms=[algorithm]).keys[0].jose
+    key = parse_key_set(parse_object(json.dumps(issuer.jwks()).encode()), algorithms=[algorithm]).keys[0]
+    aws_lc = key.aws_lc if is_aws_lc else None
 
     async def check() -> object:
-        return verify_signature(unverified, key)
+        return verify_signature(unverified, key.jose, aws_lc=aws_lc)
 
     return check
 
@@ -44,7 +44,9 @@ async def measure() -> dict[str, float]:
     async def hand_over() -> object:
         return await loop.run_in_executor(executor, int)
 
-    calls = {name: build_check(name) for name in ALGORITHMS} | {"hand-over": hand_over}
+    calls: dict[str, Callable[[], Awaitable[object]]] = {"hand-over": hand_over}
+    calls |= {name: build_check(name, is_aws_lc=False) for name in ALGORITHMS}
+    calls["ES384 by AWS-LC"] = build_check("ES384", is_aws_lc=True)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():
@@ -56,15 +58,7 @@ async def measure() -> dict[str, float]:
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
-def main() -> int:
-    """Print each cost as a ratio to that of a hand-over to a thread and back."""
+def measure_costs() -> dict[str, float]:
+    """Give the cost of each as a ratio to that of a hand-over to a thread and back."""
     costs = asyncio.run(measure())
-    for name, cost in costs.items():
-        sys.stdout.write(f"{name:10} {cost / costs['hand-over']:6.1f} x a hand-over to a thread and back\n")
-    sys.stdout.write(f"ES384 over ES256: {costs['ES384'] / costs['ES256']:.1f}, over RS256: ")
-    sys.stdout.write(f"{costs['ES384'] / costs['RS256']:.1f}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return {name: cost / costs["hand-over"] for name, cost in costs.items()}

@@ -97,8 +97,8 @@ def check_scopes(claims: TokenClaims, required: Collection[str]) -> None:
         InsufficientScopeError: Some are missing; the error names them.
     """
     granted = claims.scopes
-    missing = [scope for scope in required if scope not in granted]
-    if missing:
+    if not granted.issuperset(required):
+        missing = [scope for scope in required if scope not in granted]
         text = "the scope" if len(missing) == 1 else "the scopes"
         raise _build_scope_error(f"The token lacks {text} {', '.join(missing)}", claims, required, missing)
 

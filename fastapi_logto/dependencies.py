@@ -6,7 +6,7 @@ no module to resolve their texts in when the dependency is an object.
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, MutableMapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from inspect import Signature
@@ -168,24 +168,21 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
         """
         try:
             token = parse_authorization(conn.headers.getlist("authorization"))
-            claims = await self._verify_once(conn.scope, token)
+            verifier = (self._parts or await self._load_beside()).verifier
+            digest = verifier.build_digest(token)
+            # FastAPI calls the scheme once for each distinct set of scopes: the claims are remembered. The
+            # digest stands for the token, because others read the scope of a request too.
+            memory: dict[LogtoAuth[Any], tuple[bytes, ClaimsT]] = conn.scope.setdefault(_SCOPE_KEY, {})
+            known = memory.get(self)
+            if known is not None and known[0] == digest:
+                claims = known[1]
+            else:
+                claims = verifier.recall(digest) or await verifier.verify(token, digest)
+                memory[self] = (digest, claims)
             if security_scopes.scopes:
                 check_scopes(claims, security_scopes.scopes)
         except RefusalError as error:
             raise build_answer(error, conn=conn) from error
-        return claims
-
-    async def _verify_once(self, scope: MutableMapping[str, Any], token: str) -> ClaimsT:
-        # FastAPI calls the scheme once for each distinct set of scopes: the answer is remembered.
-        # Its digest stands for the token: others read this dictionary too.
-        verifier = (self._parts or await self._load_beside()).verifier
-        digest = verifier.build_digest(token)
-        memory: dict[LogtoAuth[Any], tuple[bytes, ClaimsT]] = scope.setdefault(_SCOPE_KEY, {})
-        known = memory.get(self)
-        if known is not None and known[0] == digest:
-            return known[1]
-        claims = verifier.recall(digest) or await verifier.verify(token, digest)
-        memory[self] = (digest, claims)
         return claims
 
     async def verify(self, token: Annotated[str, _VERIFY_IS_CALLED]) -> ClaimsT:

@@ -1,6 +1,7 @@
 """From token text to checked claims: the walk that every token takes. Knows nothing of FastAPI."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic
 
 from fastapi_logto.cache import TokenCache, build_digest
@@ -145,8 +146,8 @@ class TokenVerifier(Generic[ClaimsT]):
                 f"ask for resource={' or '.join(sorted(self._audiences))} when requesting the token"
             ) from None
         keys = await self.keys.find(kid=unverified.kid, alg=unverified.alg)
-        payload, key = await self._workers.verify(unverified, keys)
-        claims = parse_claims(payload, model=self._claims_model, required=self._required_claims)
+        read = partial(parse_claims, model=self._claims_model, required=self._required_claims)
+        claims, key = await self._workers.verify(unverified, keys, read=read)
         return _Verified(claims, key)
 
     def _check(self, claims: TokenClaims) -> None:

@@ -10,7 +10,7 @@ import pytest
 from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
-from fastapi_logto.errors import ProviderUnavailableError, SignatureError
+from fastapi_logto.errors import ClaimError, ProviderUnavailableError, SignatureError
 from fastapi_logto.jws import UnverifiedJws, parse_unverified
 from fastapi_logto.key_set import PublicKey, parse_key_set
 from fastapi_logto.signatures import SignatureWorkers
@@ -41,13 +41,13 @@ class Signer:
     strangers: tuple[PublicKey, ...]
 
 
-def build_signer(algorithm: Algorithm) -> Signer:
+def build_signer(algorithm: Algorithm, *, payload: bytes = PAYLOAD) -> Signer:
     issuer = LocalIssuer()
     strangers: list[PublicKey] = []
     for _ in range(3):
         issuer.rotate(algorithm=algorithm, keep_previous=False)
         strangers += keys_of(issuer.jwks())
-    return Signer(unverified=read(issuer.sign(PAYLOAD)), key=strangers.pop(), strangers=tuple(strangers))
+    return Signer(unverified=read(issuer.sign(payload)), key=strangers.pop(), strangers=tuple(strangers))
 
 
 @pytest.fixture(scope="module", params=["ES256", "ES384", "RS256"])
@@ -72,14 +72,14 @@ async def test_the_right_key_among_several_vouches_for_the_payload(
     keys = [*signer.strangers]
     keys.insert(position, signer.key)
 
-    payload, key = await workers.verify(signer.unverified, keys)
+    payload, key = await workers.verify(signer.unverified, keys, read=bytes)
 
     assert payload == PAYLOAD
     assert key is signer.key
 
 
 async def test_one_right_key_is_enough(signer: Signer, workers: SignatureWorkers) -> None:
-    assert await workers.verify(signer.unverified, [signer.key]) == (PAYLOAD, signer.key)
+    assert await workers.verify(signer.unverified, [signer.key], read=bytes) == (PAYLOAD, signer.key)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -87,7 +87,7 @@ async def test_a_signature_that_holds_with_none_of_the_keys_is_refused(
     count: int, signer: Signer, workers: SignatureWorkers
 ) -> None:
     with pytest.raises(SignatureError) as caught:
-        await workers.verify(signer.unverified, signer.strangers[:count])
+        await workers.verify(signer.unverified, signer.strangers[:count], read=bytes)
 
     assert (caught.value.code, caught.value.reason, caught.value.status) == ("invalid_token", "signature", 401)
     assert (caught.value.claim, caught.value.expected, caught.value.found) == (None, None, None)
@@ -96,10 +96,10 @@ async def test_a_signature_that_holds_with_none_of_the_keys_is_refused(
 async def test_a_key_of_another_type_neither_vouches_nor_stands_in_the_way(workers: SignatureWorkers) -> None:
     ec, rsa = build_signer("ES384"), build_signer("RS256")
 
-    assert await workers.verify(ec.unverified, [rsa.key, ec.key]) == (PAYLOAD, ec.key)
-    assert await workers.verify(rsa.unverified, [ec.key, rsa.key]) == (PAYLOAD, rsa.key)
+    assert await workers.verify(ec.unverified, [rsa.key, ec.key], read=bytes) == (PAYLOAD, ec.key)
+    assert await workers.verify(rsa.unverified, [ec.key, rsa.key], read=bytes) == (PAYLOAD, rsa.key)
     with pytest.raises(SignatureError) as caught:
-        await workers.verify(ec.unverified, [rsa.key])
+        await workers.verify(ec.unverified, [rsa.key], read=bytes)
     assert caught.value.reason == "signature"
 
 
@@ -110,12 +110,12 @@ async def test_the_captured_tokens_hold_with_the_captured_keys(workers: Signatur
     ):
         unverified = read(token)
         keys = [key for key in keys_of(jwks) if key.kid == unverified.kid]
-        assert await workers.verify(unverified, keys) == (unverified.payload, keys[0])
+        assert await workers.verify(unverified, keys, read=bytes) == (unverified.payload, keys[0])
 
 
 async def test_the_captured_tokens_do_not_hold_with_another_tenants_key(workers: SignatureWorkers) -> None:
     with pytest.raises(SignatureError):
-        await workers.verify(read(TOKENS["user_api_spa"].token), keys_of(ADMIN_TENANT_JWKS))
+        await workers.verify(read(TOKENS["user_api_spa"].token), keys_of(ADMIN_TENANT_JWKS), read=bytes)
 
 
 def watched(signer: Signer) -> tuple[list[str], PublicKey]:
@@ -142,7 +142,7 @@ async def test_a_slow_signature_is_checked_in_a_thread_of_this_package(
     slow = build()
     names, key = watched(slow)
 
-    assert await workers.verify(slow.unverified, [key]) == (PAYLOAD, slow.key)
+    assert await workers.verify(slow.unverified, [key], read=bytes) == (PAYLOAD, slow.key)
 
     (name,) = names
     assert name.startswith("fastapi_logto_")
@@ -153,7 +153,7 @@ async def test_a_fast_signature_is_checked_on_the_loop(algorithm: Algorithm, wor
     fast = build_signer(algorithm)
     names, key = watched(fast)
 
-    assert await workers.verify(fast.unverified, [key]) == (PAYLOAD, fast.key)
+    assert await workers.verify(fast.unverified, [key], read=bytes) == (PAYLOAD, fast.key)
 
     assert names == [threading.current_thread().name]
 
@@ -164,9 +164,44 @@ async def test_a_fast_signature_lets_the_others_have_their_turn_before(workers: 
     key = watch_key(fast.key, lambda: order.append("verified"))
     asyncio.get_running_loop().call_soon(lambda: order.append("another's turn"))
 
-    await workers.verify(fast.unverified, [key])
+    await workers.verify(fast.unverified, [key], read=bytes)
 
     assert order == ["another's turn", "verified"]
+
+
+@pytest.mark.parametrize(("size", "is_beside"), [(2048, False), (2049, True)], ids=["small", "large"])
+async def test_a_large_payload_is_read_in_a_thread_whatever_the_signature_costs(
+    *, size: int, is_beside: bool, workers: SignatureWorkers
+) -> None:
+    fast = build_signer("RS256", payload=b" " * size)
+    readers: list[str] = []
+
+    def note(payload: bytes) -> int:
+        readers.append(threading.current_thread().name)
+        return len(payload)
+
+    assert await workers.verify(fast.unverified, [fast.key], read=note) == (size, fast.key)
+    assert (readers != [threading.current_thread().name]) is is_beside
+
+
+async def test_a_payload_that_is_refused_gives_its_place_back(workers: SignatureWorkers) -> None:
+    slow = build_signer("ES384")
+
+    def refuse(_payload: bytes) -> None:
+        raise ClaimError
+
+    for _ in range(3):
+        with pytest.raises(ClaimError):
+            await workers.verify(slow.unverified, [slow.key], read=refuse)
+
+
+async def test_a_payload_is_not_read_before_its_signature_holds(workers: SignatureWorkers) -> None:
+    read_payloads: list[bytes] = []
+    for signer in (build_signer("ES384"), build_signer("RS256")):
+        with pytest.raises(SignatureError):
+            await workers.verify(signer.unverified, signer.strangers, read=read_payloads.append)
+
+    assert read_payloads == []
 
 
 @dataclass(slots=True)
@@ -202,12 +237,12 @@ def gate() -> Generator[Gate]:
 async def test_more_signatures_than_there_is_room_for_are_refused_at_once(slow: Signer, gate: Gate) -> None:
     workers = SignatureWorkers(threads=1, max_waiting=2)
     held = watch_key(slow.key, gate.pass_through)
-    inside = [asyncio.create_task(workers.verify(slow.unverified, [held])) for _ in range(2)]
+    inside = [asyncio.create_task(workers.verify(slow.unverified, [held], read=bytes)) for _ in range(2)]
     await gate.until(lambda: gate.inside == 1)
 
     for _ in range(3):
         with pytest.raises(ProviderUnavailableError) as caught:
-            await workers.verify(slow.unverified, [slow.key])
+            await workers.verify(slow.unverified, [slow.key], read=bytes)
         assert caught.value.status == 503
         assert caught.value.retry_after_seconds == 1
         assert caught.value.message == ("More tokens wait to be checked than this API has room for; try again later")
@@ -220,10 +255,10 @@ async def test_more_signatures_than_there_is_room_for_are_refused_at_once(slow: 
 async def test_fast_signatures_need_no_room(slow: Signer, gate: Gate) -> None:
     workers = SignatureWorkers(threads=1, max_waiting=1)
     fast = build_signer("RS256")
-    inside = asyncio.create_task(workers.verify(slow.unverified, [watch_key(slow.key, gate.pass_through)]))
+    inside = asyncio.create_task(workers.verify(slow.unverified, [watch_key(slow.key, gate.pass_through)], read=bytes))
     await gate.until(lambda: gate.inside == 1)
 
-    assert await workers.verify(fast.unverified, [fast.key]) == (PAYLOAD, fast.key)
+    assert await workers.verify(fast.unverified, [fast.key], read=bytes) == (PAYLOAD, fast.key)
 
     gate.opened.set()
     await inside
@@ -232,7 +267,7 @@ async def test_fast_signatures_need_no_room(slow: Signer, gate: Gate) -> None:
 async def test_no_more_threads_work_than_were_asked_for(slow: Signer, gate: Gate) -> None:
     workers = SignatureWorkers(threads=2, max_waiting=10)
     held = watch_key(slow.key, gate.pass_through)
-    tasks = [asyncio.create_task(workers.verify(slow.unverified, [held])) for _ in range(10)]
+    tasks = [asyncio.create_task(workers.verify(slow.unverified, [held], read=bytes)) for _ in range(10)]
     await gate.until(lambda: gate.inside == 2)
 
     gate.opened.set()
@@ -245,7 +280,7 @@ async def test_a_place_is_given_back_after_a_good_signature(slow: Signer) -> Non
     workers = SignatureWorkers(threads=1, max_waiting=1)
 
     for _ in range(3):
-        assert await workers.verify(slow.unverified, [slow.key]) == (PAYLOAD, slow.key)
+        assert await workers.verify(slow.unverified, [slow.key], read=bytes) == (PAYLOAD, slow.key)
 
 
 async def test_a_place_is_given_back_after_a_bad_signature(slow: Signer) -> None:
@@ -253,27 +288,27 @@ async def test_a_place_is_given_back_after_a_bad_signature(slow: Signer) -> None
 
     for _ in range(3):
         with pytest.raises(SignatureError):
-            await workers.verify(slow.unverified, slow.strangers)
-    assert await workers.verify(slow.unverified, [slow.key]) == (PAYLOAD, slow.key)
+            await workers.verify(slow.unverified, slow.strangers, read=bytes)
+    assert await workers.verify(slow.unverified, [slow.key], read=bytes) == (PAYLOAD, slow.key)
 
 
 async def test_a_place_is_given_back_after_a_cancelled_request(slow: Signer, gate: Gate) -> None:
     workers = SignatureWorkers(threads=2, max_waiting=1)
-    gone = asyncio.create_task(workers.verify(slow.unverified, [watch_key(slow.key, gate.pass_through)]))
+    gone = asyncio.create_task(workers.verify(slow.unverified, [watch_key(slow.key, gate.pass_through)], read=bytes))
     await gate.until(lambda: gate.inside == 1)
 
     gone.cancel()
     await asyncio.wait([gone])
 
     assert gone.cancelled()
-    assert await workers.verify(slow.unverified, [slow.key]) == (PAYLOAD, slow.key)
+    assert await workers.verify(slow.unverified, [slow.key], read=bytes) == (PAYLOAD, slow.key)
 
 
 def test_one_set_of_workers_serves_two_event_loops_one_after_the_other(slow: Signer) -> None:
     workers = SignatureWorkers(threads=1, max_waiting=1)
 
     for _ in range(2):
-        assert asyncio.run(workers.verify(slow.unverified, [slow.key])) == (PAYLOAD, slow.key)
+        assert asyncio.run(workers.verify(slow.unverified, [slow.key], read=bytes)) == (PAYLOAD, slow.key)
 
 
 def test_making_workers_starts_no_thread() -> None:

@@ -1,0 +1,102 @@
+"""Measure and write down: `make bench`, or `python -m benchmarks [SCENARIO ...]` for some of it.
+
+What was measured is kept in `benchmarks/results.json`; `benchmarks/RESULTS.md` and the pictures are made from that.
+"""
+
+import datetime as dt
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report, scenarios, signature_cost
+from benchmarks.in_process import measure_in_process
+from benchmarks.one_process import measure_import, measure_memory
+from benchmarks.scenarios import BASELINES, KEY_VERIFY, OURS, OURS_AWS_LC, OURS_SCOPES, contestants
+from fastapi_logto.settings import Algorithm
+
+_ALGORITHMS: tuple[Algorithm, ...] = ("ES384", "ES256", "RS256")
+_RESULTS = Path(__file__).with_name("results.json")
+
+
+def _known() -> dict[str, Any]:
+    # Many short rounds of few: these differ by some percent only.
+    return scenarios.measure_rates([*BASELINES, OURS, OURS_SCOPES], "ES384", tokens=1, rounds=30, seconds=1)
+
+
+def _again() -> dict[str, Any]:
+    return {
+        algorithm: scenarios.measure_rates(
+            [*BASELINES, OURS, OURS_SCOPES, *contestants(algorithm)], algorithm, tokens=1, rounds=5, seconds=1
+        )
+        for algorithm in _ALGORITHMS
+    }
+
+
+def _thousand() -> dict[str, Any]:
+    these = [*BASELINES, OURS, OURS_SCOPES, *contestants("ES384")]
+    return {"ES384": scenarios.measure_rates(these, "ES384", tokens=1000, rounds=5, seconds=1)}
+
+
+def _new() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for algorithm in _ALGORITHMS:
+        more = [KEY_VERIFY, OURS_AWS_LC] if algorithm == "ES384" else []
+        these = [*BASELINES[:2], OURS, *more, *contestants(algorithm)]
+        found[algorithm] = scenarios.measure_rates(these, algorithm, tokens=6000, once=True, rounds=5, seconds=1)
+    return found
+
+
+def _named(*names: str) -> list[scenarios.Contestant]:
+    return [one for one in contestants("ES384") if one.environment["BENCH_PEER"] in names]
+
+
+SCENARIOS: dict[str, Callable[[], Any]] = {
+    "signature": signature_cost.measure_costs,
+    "in-process": measure_in_process,
+    "known": _known,
+    "again": _again,
+    "thousand": _thousand,
+    "new": _new,
+    "disturbance": lambda: scenarios.measure_disturbance([OURS, OURS_AWS_LC, *_named("pyjwt", "fastmcp")]),
+    "slow-provider": lambda: scenarios.measure_slow_provider([OURS, *_named("pyjwt", "python_jose", "fastmcp")]),
+    "memory": measure_memory,
+    "import": measure_import,
+    "start": lambda: scenarios.measure_start([BASELINES[0], OURS, *contestants("ES384")]),
+}
+
+
+def _describe_machine() -> dict[str, Any]:
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "processor": models[0].partition(":")[2].strip() if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("fastapi", "uvicorn", "joserfc", "cryptography", "awscrt")},
+    }
+
+
+def main(names: list[str]) -> int:
+    """Run the scenarios of these names, or all, and write the results."""
+    unknown = set(names) - SCENARIOS.keys()
+    if unknown:
+        sys.stderr.write(f"expected {', '.join(SCENARIOS)}, found {', '.join(sorted(unknown))}\n")
+        return 2
+    results: dict[str, Any] = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+    for name in names or SCENARIOS:
+        sys.stdout.write(f"{name} ...\n")
+        sys.stdout.flush()
+        results[name] = SCENARIOS[name]()
+        results["machine"] = _describe_machine()
+        _RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    report.write(results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""Our own route and what it is measured against, one application each: `uvicorn --factory benchmarks.apps:create_app`.
+
+Every application has the same handler at `/protected`, and the same one unprotected at `/open`.
+"""
+
+import asyncio
+import os
+import sys
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA384
+from fastapi import Depends, FastAPI, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from joserfc.jwk import ECKey
+
+from benchmarks.provider import AUDIENCE
+from fastapi_logto import LogtoAuth
+from fastapi_logto.settings import Algorithm
+
+__all__ = ["VARIANTS", "build", "create_app"]
+
+_bearer = HTTPBearer()
+
+
+def build_auth(endpoint: str, algorithm: Algorithm) -> LogtoAuth:
+    """Give our scheme, as a reader of the README would set it up."""
+    return LogtoAuth(endpoint=endpoint, audience=AUDIENCE, algorithms=[algorithm])
+
+
+async def require_bearer(credentials: Annotated[HTTPAuthorizationCredentials, Depends(_bearer)]) -> str:
+    """Stand where a check of scopes would stand: a dependency over a dependency."""
+    return credentials.credentials
+
+
+def build_key_verify(endpoint: str) -> Callable[..., Any]:
+    """Give a dependency that does nothing but verify an ES384 signature in four threads."""
+    jwks = httpx.get(f"{endpoint}/oidc/jwks").json()
+    entry = next(key for key in jwks["keys"] if key.get("crv") == "P-384")
+    key = ECKey.import_key(entry).public_key
+    executor = ThreadPoolExecutor(max_workers=4)
+
+    def verify(public: EllipticCurvePublicKey, token: str) -> None:
+        signing_input, _, text = token.rpartition(".")
+        signature = urlsafe_b64decode(text)
+        pair = encode_dss_signature(int.from_bytes(signature[:48]), int.from_bytes(signature[48:]))
+        public.verify(pair, signing_input.encode(), ECDSA(SHA384()))
+
+    async def key_verify(request: Request) -> None:
+        token = request.headers["authorization"].removeprefix("Bearer ")
+        await asyncio.get_running_loop().run_in_executor(executor, verify, key, token)
+
+    return key_verify
+
+
+VARIANTS: dict[str, Callable[[str, Algorithm], Any]] = {
+    "unprotected": lambda _endpoint, _algorithm: None,
+    "HTTPBearer": lambda _endpoint, _algorithm: _bearer,
+    "HTTPBearer in a dependency": lambda _endpoint, _algorithm: require_bearer,
+    "auth": build_auth,
+    "require_scopes": lambda endpoint, algorithm: build_auth(endpoint, algorithm).require_scopes("read:user"),
+    "key.verify": lambda endpoint, _algorithm: build_key_verify(endpoint),
+}
+"""What stands before the handler, by name."""
+
+
+def build(name: str, *, endpoint: str, algorithm: Algorithm) -> FastAPI:
+    """Give an application with one protected route.
+
+    Args:
+        name: One of `VARIANTS`.
+        endpoint: The provider.
+        algorithm: How the tokens are signed.
+
+    Returns:
+        The application.
+    """
+    dependency = VARIANTS[name](endpoint, algorithm)
+    app = FastAPI()
+
+    @app.get("/protected", dependencies=[] if dependency is None else [Depends(dependency)])
+    async def protected() -> dict[str, str]:
+        return {"hello": "world"}
+
+    @app.get("/open")
+    async def unrelated() -> dict[str, str]:
+        return {"hello": "world"}
+
+    return app
+
+
+def create_app() -> FastAPI:
+    """Give the application that the environment names."""
+    if not os.environ.get("BENCH_AWS_LC"):
+        # As if it were not installed.
+        sys.modules["awscrt"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
+    algorithm: Any = os.environ["BENCH_ALGORITHM"]
+    return build(os.environ["BENCH_VARIANT"], endpoint=os.environ["BENCH_ENDPOINT"], algorithm=algorithm)

@@ -1,0 +1,144 @@
+"""A provider on the loopback address, for load: its keys, its documents, and tokens without end."""
+
+import json
+import time
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import uuid4
+
+from joserfc import jws
+from joserfc.jwk import ECKey, Key, RSAKey
+
+from fastapi_logto.settings import Algorithm
+
+__all__ = ["AUDIENCE", "PROFILES", "BenchProvider"]
+
+AUDIENCE: Final = "https://api.example.test"
+
+PROFILES: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
+    "logto": ({}, {}),
+    # What the peers that are made for one provider want of a token's header and claims.
+    "azure": ({"typ": "JWT"}, {"ver": "2.0", "nbf": 0, "tid": "tenant", "scp": "read:user"}),
+    "zitadel": ({"typ": "JWT"}, {}),
+}
+"""Further header members and claims, by what a peer expects."""
+
+
+def _make_key(algorithm: Algorithm) -> Key:
+    if algorithm == "RS256":
+        return RSAKey.generate_key(2048, {"use": "sig", "alg": algorithm}, auto_kid=True)
+    curves = {"ES256": "P-256", "ES384": "P-384"}
+    return ECKey.generate_key(curves[algorithm], {"use": "sig", "alg": algorithm}, auto_kid=True)
+
+
+class BenchProvider:
+    """Serves discovery document and key set until its context ends, and mints tokens.
+
+    Attributes:
+        jwks_delay_seconds: How long each answer with the key set takes.
+    """
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        """Make a key.
+
+        Args:
+            algorithm: How tokens are signed: ES384, ES256 or RS256.
+        """
+        self.jwks_delay_seconds = 0.0
+        self._algorithm = algorithm
+        self._key = _make_key(algorithm)
+        self._stranger = _make_key(algorithm)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._build_handler())
+
+    @property
+    def endpoint(self) -> str:
+        """The URL below which everything is."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def issuer(self) -> str:
+        """The issuer, as Logto has it."""
+        return f"{self.endpoint}/oidc"
+
+    def __enter__(self) -> Self:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def mint(self, profile: str = "logto", *, issuer: str | None = None) -> str:
+        """Give a new good token, which lives for an hour.
+
+        Args:
+            profile: For whom; one of `PROFILES`.
+            issuer: Instead of this provider's.
+        """
+        return self._sign(self._key, profile, issuer)
+
+    def forge(self, profile: str = "logto") -> str:
+        """Give a token with the right `kid` that another key has signed."""
+        return self._sign(self._stranger, profile, None)
+
+    def _sign(self, key: Key, profile: str, issuer: str | None) -> str:
+        header, claims = PROFILES[profile]
+        now = int(time.time())
+        payload = {
+            "iss": issuer or self.issuer,
+            "sub": "user",
+            "aud": AUDIENCE,
+            "client_id": "client",
+            "iat": now,
+            "exp": now + 3600,
+            "jti": uuid4().hex,
+            "scope": "read:user",
+            **claims,
+        }
+        return jws.serialize_compact(
+            {"alg": self._algorithm, "typ": "at+jwt", "kid": str(self._key.kid), **header},
+            json.dumps(payload).encode(),
+            key,
+            algorithms=[self._algorithm],
+        )
+
+    def _build_handler(self) -> type[BaseHTTPRequestHandler]:
+        provider = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = json.dumps(provider.answer(self.path)).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+                pass
+
+        return Handler
+
+    def answer(self, path: str) -> dict[str, Any]:
+        """Give the document at a path; used by the server's threads."""
+        if not path.endswith("/openid-configuration"):
+            time.sleep(self.jwks_delay_seconds)
+            return {"keys": [self._key.as_dict(private=False)]}
+        return {
+            "issuer": self.issuer,
+            "jwks_uri": f"{self.issuer}/jwks",
+            "authorization_endpoint": f"{self.issuer}/auth",
+            "token_endpoint": f"{self.issuer}/token",
+            "userinfo_endpoint": f"{self.issuer}/me",
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [self._algorithm],
+            "code_challenge_methods_supported": ["S256"],
+        }

@@ -1,0 +1,228 @@
+"""Tables of `benchmarks/RESULTS.md` and pictures of the documentation, from what was measured.
+
+The prose of RESULTS.md is written by hand; what stands between two markers of one name is replaced.
+"""
+
+import re
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["write"]
+
+_RESULTS: Final = Path(__file__).with_name("RESULTS.md")
+_IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
+_OURS: Final = ("fastapi-logto", "fastapi-logto, scopes", "fastapi-logto[aws-lc]")
+_BASELINES: Final = ("unprotected", "HTTPBearer", "HTTPBearer in a dependency", "key.verify")
+
+
+def write(results: dict[str, Any]) -> None:
+    """Replace the tables and pictures of those scenarios that were measured.
+
+    Args:
+        results: What `benchmarks/results.json` holds.
+    """
+    text = _RESULTS.read_text(encoding="utf-8")
+    tables = {"machine": _machine(results["machine"])}
+    if {"again", "in-process", "new", "disturbance", "memory", "import"} <= results.keys():
+        tables["numbers"] = _numbers(results)
+    for scenario in ("again", "thousand", "new"):
+        if scenario in results:
+            tables[scenario] = _rates(results[scenario])
+            for algorithm, found in results[scenario].items():
+                _draw(f"{scenario}-{algorithm}", _over(found, "HTTPBearer"))
+    if "disturbance" in results:
+        tables["disturbance"] = _disturbance(results["disturbance"])
+    if "slow-provider" in results:
+        tables["slow-provider"] = _slow_provider(results["slow-provider"])
+    if "signature" in results:
+        tables["signature"] = _table(
+            ("", "cost, in hand-overs of a call to a thread and back"),
+            [(name, f"{cost:.1f}") for name, cost in results["signature"].items() if name != "hand-over"],
+        )
+    if "in-process" in results:
+        base = results["in-process"]["HTTPBearer"]
+        tables["in-process"] = _table(
+            ("route", "CPU of a request over `HTTPBearer`'s", "difference"),
+            [(name, f"{cost / base:.2f}", f"{cost - base:+.0f} µs") for name, cost in results["in-process"].items()],
+        )
+    if "start" in results:
+        base = results["start"]["unprotected"]
+        tables["start"] = _table(
+            ("", "start to first admitted request, over the unprotected application's"),
+            [(name, f"{seconds / base:.2f}") for name, seconds in results["start"].items()],
+        )
+    for name in tables:
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /({name}) -->)", re.DOTALL)
+        found = pattern.findall(text)
+        text = pattern.sub(lambda match: f"{match[1]}\n{tables[match[3]]}\n\n{match[2]}", text)
+        if len(found) != 1:
+            raise RuntimeError(f"RESULTS.md: expected the markers of {name} once, found them {len(found)} times")
+    _RESULTS.write_text(text, encoding="utf-8")
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    return (
+        f"{machine['date']}: {machine['processor']}, {machine['cores']} cores; Python {machine['python']}, {packages}; "
+        "uvicorn with uvloop and httptools, one worker; 16 connections of wrk."
+    )
+
+
+def _ratio(found: dict[str, Any], name: str, base: str) -> float:
+    """Give the median of the ratios of the rounds."""
+    pairs = zip(found[name]["rates"], found[base]["rates"], strict=True)
+    return float(statistics.median(rate / other for rate, other in pairs))
+
+
+def _cpu_ratio(found: dict[str, Any], name: str, base: str) -> float:
+    """Give the same of requests in a second of the server's CPU, which a busy neighbour hardly changes."""
+    pairs = zip(found[name]["cpus"], found[base]["cpus"], strict=True)
+    return float(statistics.median(other / cpu for cpu, other in pairs))
+
+
+def _over(found: dict[str, Any], base: str) -> dict[str, float]:
+    return {name: _ratio(found, name, base) for name in found}
+
+
+def _rates(scenario: dict[str, Any]) -> str:
+    parts: list[str] = []
+    for algorithm, found in scenario.items():
+        rows = [
+            (
+                _emphasise(name),
+                f"{_ratio(found, name, 'HTTPBearer'):.2f}",
+                f"{_ratio(found, name, 'unprotected'):.2f}",
+                f"{one['p50'] / found['HTTPBearer']['p50']:.1f}",
+                f"{one['p99'] / found['HTTPBearer']['p99']:.1f}",
+            )
+            for name, one in sorted(found.items(), key=lambda item: -item[1]["rate"])
+        ]
+        head = (algorithm, "rate over `HTTPBearer`", "over unprotected", "p50 over `HTTPBearer`", "p99")
+        parts.append(_table(head, rows))
+    return "\n\n".join(parts)
+
+
+def _emphasise(name: str) -> str:
+    return f"**{name}**" if name in _OURS else name
+
+
+def _disturbance(found: dict[str, Any]) -> str:
+    rows = [
+        (_emphasise(name), f"{kinds['new'] / kinds['calm']:.1f}", f"{kinds['forged'] / kinds['calm']:.1f}")
+        for name, kinds in found.items()
+    ]
+    return _table(("p99 of an unrelated route, over its p99 in the calm", "new tokens", "forged tokens"), rows)
+
+
+def _slow_provider(found: dict[str, Any]) -> str:
+    rows = [
+        (_emphasise(name), f"{times['before'] / 1e3:.0f} ms", f"{times['during'] / 1e3:.0f} ms")
+        for name, times in found.items()
+    ]
+    return _table(("longest answer to a token with a known `kid`", "before", "while the key set takes 2 s"), rows)
+
+
+def _numbers(results: dict[str, Any]) -> str:
+    again, new, cpu = results["again"]["ES384"], results["new"]["ES384"], results["in-process"]
+    peers = [name for name in new if name not in (*_OURS, *_BASELINES)]
+    best = max(peers, key=lambda name: _ratio(new, name, "HTTPBearer"))
+    disturbance = results["disturbance"]
+
+    def reached(is_reached: bool) -> str:  # noqa: FBT001 - a cell of a table
+        return "yes" if is_reached else "**no**"
+
+    def row(what: str, wanted: str, found: str, *, is_reached: bool) -> tuple[str, ...]:
+        return (what, wanted, found, reached(is_reached))
+
+    rows: list[tuple[str, ...]] = []
+    for label, name in (("`Depends(auth)`", "fastapi-logto"), ("`require_scopes`", "fastapi-logto, scopes")):
+        for base, wanted in (("HTTPBearer", 0.95), ("unprotected", 0.75)):
+            value = _ratio(again, name, base)
+            rows.append(
+                row(
+                    f"one token again, ES384, {label}: rate over {base}",
+                    f"≥ {wanted}",
+                    f"{value:.2f}",
+                    is_reached=value >= wanted,
+                )
+            )
+    value = _ratio(again, "fastapi-logto, scopes", "HTTPBearer in a dependency")
+    rows.append(
+        row(
+            "the same, `require_scopes` over `HTTPBearer` in a dependency",
+            "≥ 0.95",
+            f"{value:.2f}",
+            is_reached=value >= 0.95,
+        )
+    )
+    for label, name, base in (
+        ("`Depends(auth)` over `HTTPBearer`", "auth", "HTTPBearer"),
+        ("`require_scopes` over `HTTPBearer`", "require_scopes", "HTTPBearer"),
+        ("`require_scopes` over `HTTPBearer` in a dependency", "require_scopes", "HTTPBearer in a dependency"),
+    ):
+        value = cpu[name] - cpu[base]
+        rows.append(row(f"CPU in process, token known: {label}", "≤ 10 µs", f"{value:.0f} µs", is_reached=value <= 10))
+    value = _ratio(new, "fastapi-logto", "key.verify")
+    rows.append(
+        row("every token new, ES384: rate over `key.verify` alone", "≥ 0.95", f"{value:.2f}", is_reached=value >= 0.95)
+    )
+    value = _ratio(new, "fastapi-logto", best)
+    rows.append(row(f"the same over the best peer ({best})", "≥ 1", f"{value:.2f}", is_reached=value >= 1))
+    value = _ratio(new, "fastapi-logto[aws-lc]", best)
+    rows.append(row("the same with `[aws-lc]`", "≥ 2", f"{value:.2f}", is_reached=value >= 2))
+    for name in ("fastapi-logto", "fastapi-logto[aws-lc]"):
+        for kind in ("new", "forged"):
+            value = disturbance[name][kind] / disturbance[name]["calm"]
+            rows.append(
+                row(
+                    f"p99 of an unrelated route under {kind} ES384 tokens, {name}",
+                    "≤ 3",
+                    f"{value:.1f}",
+                    is_reached=value <= 3,
+                )
+            )
+    rows.append(
+        row(
+            "memory of a remembered token",
+            "≤ 2048 bytes",
+            f"{results['memory']:.0f} bytes",
+            is_reached=results["memory"] <= 2048,
+        )
+    )
+    rows.append(
+        row(
+            "`import fastapi_logto` over `import fastapi`",
+            "≤ 0.25",
+            f"{results['import']:.2f}",
+            is_reached=results["import"] <= 0.25,
+        )
+    )
+    return _table(("what", "wanted", "found", "reached"), rows)
+
+
+def _draw(name: str, ratios: dict[str, float]) -> None:
+    """Draw bars, the longest first."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "fastapi-logto", "font.family": "sans-serif"})
+    ordered = sorted(ratios.items(), key=lambda item: item[1])
+    figure, axes = plt.subplots(figsize=(8, 0.36 * len(ordered) + 0.9))
+    colours = ["#5d34f2" if label in _OURS else "#b8b8c4" if label in _BASELINES else "#e8975a" for label, _ in ordered]
+    bars = axes.barh([label for label, _ in ordered], [value for _, value in ordered], color=colours)
+    axes.bar_label(bars, labels=[f"{value:.2f}" for _, value in ordered], padding=3, color="#808080")
+    axes.set_xlabel("requests in a second, over those of HTTPBearer, which checks nothing", color="#808080")
+    axes.tick_params(colors="#808080")
+    axes.spines[:].set_visible(False)
+    figure.patch.set_alpha(0)
+    axes.patch.set_alpha(0)
+    figure.tight_layout()
+    figure.savefig(_IMAGES / f"speed-{name}.svg", metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,196 @@
+"""The questions, each answered by rounds that are interleaved among all that is compared."""
+
+import random
+import statistics
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Load, Server, measure, serve, start
+from benchmarks.peers import PEERS
+from benchmarks.provider import BenchProvider
+from fastapi_logto.settings import Algorithm
+
+__all__ = [
+    "Contestant",
+    "contestants",
+    "measure_disturbance",
+    "measure_rates",
+    "measure_slow_provider",
+    "measure_start",
+]
+
+_HERE = "benchmarks.apps:create_app"
+_PEERS = "benchmarks.peers:create_app"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contestant:
+    """One application: a variant of ours, or a peer."""
+
+    name: str
+    factory: str
+    environment: dict[str, str]
+    profile: str = "logto"
+
+
+def _ours(name: str, variant: str, *, is_aws_lc: bool = False) -> Contestant:
+    environment = {"BENCH_VARIANT": variant, "BENCH_AWS_LC": "1" if is_aws_lc else ""}
+    return Contestant(name, _HERE, environment)
+
+
+BASELINES = (
+    _ours("unprotected", "unprotected"),
+    _ours("HTTPBearer", "HTTPBearer"),
+    _ours("HTTPBearer in a dependency", "HTTPBearer in a dependency"),
+)
+KEY_VERIFY = _ours("key.verify", "key.verify")
+OURS = _ours("fastapi-logto", "auth")
+OURS_SCOPES = _ours("fastapi-logto, scopes", "require_scopes")
+OURS_AWS_LC = _ours("fastapi-logto[aws-lc]", "auth", is_aws_lc=True)
+
+
+def contestants(algorithm: Algorithm) -> list[Contestant]:
+    """Give the peers that can verify an algorithm."""
+    return [
+        Contestant(peer.label, _PEERS, {"BENCH_PEER": name}, peer.profile)
+        for name, peer in PEERS.items()
+        if algorithm in peer.algorithms
+    ]
+
+
+def _serve(stack: ExitStack, one: Contestant, provider: BenchProvider, algorithm: Algorithm) -> Server:
+    environment = {**one.environment, "BENCH_ENDPOINT": provider.endpoint, "BENCH_ALGORITHM": algorithm}
+    token = provider.mint(one.profile)
+    return stack.enter_context(serve(one.factory, environment, token=token))
+
+
+def _write(folder: str, name: str, tokens: Iterable[str]) -> Path:
+    path = Path(folder) / name
+    path.write_text("\n".join(tokens) + "\n", encoding="ascii")
+    return path
+
+
+def measure_rates(
+    these: Sequence[Contestant],
+    algorithm: Algorithm,
+    *,
+    tokens: int,
+    once: bool = False,
+    rounds: int = 3,
+    seconds: int = 2,
+) -> dict[str, dict[str, Any]]:
+    """Give rate, p50 and p99 at the protected route, by contestant: the median of the rounds.
+
+    Args:
+        these: What is compared.
+        algorithm: How the tokens are signed.
+        tokens: How many tokens are sent in turn.
+        once: Whether each token is sent a single time; then every round has its own.
+        rounds: How often each is measured.
+        seconds: For how long each time.
+
+    Returns:
+        Requests in a second, and microseconds.
+    """
+    found: dict[str, list[Load]] = {one.name: [] for one in these}
+    with BenchProvider(algorithm) as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        servers = {one: _serve(stack, one, provider, algorithm) for one in these}
+        files: dict[str, Path] = {}
+        for number in range(rounds):
+            if number == 0 or once:
+                profiles = {one.profile for one in these}
+                files = {
+                    profile: _write(folder, profile, (provider.mint(profile) for _ in range(tokens)))
+                    for profile in profiles
+                }
+            # In another order each time: what comes after a busy neighbour must not always be the same.
+            for one in random.sample(list(servers), len(servers)):
+                # What checks nothing may see a token again, and is faster than tokens can be made.
+                is_once = once and one not in BASELINES
+                load = measure(start(servers[one], tokens=files[one.profile], once=is_once, seconds=seconds))
+                if is_once and load.rate * seconds >= tokens * 0.95:
+                    raise RuntimeError(f"{one.name} was faster than there were tokens: {load}")
+                found[one.name].append(load)
+    return {name: _median(loads) for name, loads in found.items()}
+
+
+def _median(loads: Sequence[Load]) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = [asdict(load) for load in loads]
+    medians = {name: statistics.median(row[name] for row in rows) for name in ("rate", "cpu", "p50", "p99", "longest")}
+    # Of each round too: a ratio is taken within a round, and the median of the ratios told.
+    return {**medians, "rates": [load.rate for load in loads], "cpus": [load.cpu for load in loads]}
+
+
+def measure_disturbance(these: Sequence[Contestant], *, rounds: int = 3) -> dict[str, dict[str, float]]:
+    """Give the p99 of an unrelated route, in microseconds, while 16 clients keep the application busy.
+
+    Args:
+        these: What is compared.
+        rounds: How often each is measured.
+
+    Returns:
+        By contestant: with the clients at an unprotected route (`calm`), sending new tokens (`new`)
+        and forged ones (`forged`), all signed with ES384.
+    """
+    samples: dict[str, dict[str, list[float]]] = {one.name: {"calm": [], "new": [], "forged": []} for one in these}
+    with BenchProvider("ES384") as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        forged = _write(folder, "forged", (provider.forge() for _ in range(500)))
+        servers = {one.name: _serve(stack, one, provider, "ES384") for one in these}
+        for _ in range(rounds):
+            new = _write(folder, "new", (provider.mint() for _ in range(20_000)))
+            for name, server in servers.items():
+                for kind, path, file in (
+                    ("calm", "/open", None),
+                    ("new", "/protected", new),
+                    ("forged", "/protected", forged),
+                ):
+                    noise = start(server, path=path, tokens=file, once=kind == "new", seconds=4)
+                    seen = measure(start(server, path="/open", clients=1, seconds=3))
+                    noise_load = measure(noise, is_admitted=kind != "forged")
+                    if kind == "new" and noise_load.rate * 4 >= 19_000:
+                        raise RuntimeError("the new tokens ran out")
+                    samples[name][kind].append(seen.p99)
+    return {
+        name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in samples.items()
+    }
+
+
+def measure_slow_provider(these: Sequence[Contestant]) -> dict[str, dict[str, float]]:
+    """Give what others feel of one unknown `kid` while the key set takes two seconds to come.
+
+    Args:
+        these: What is compared.
+
+    Returns:
+        By contestant: the longest answer in microseconds of a token with a known `kid`, before and
+        while the stranger's token is being looked up.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for one in these:
+        with BenchProvider("ES384") as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            server = _serve(stack, one, provider, "ES384")
+            file = _write(folder, "known", [provider.mint()])
+            before = measure(start(server, tokens=file, clients=4, seconds=3))
+            provider.jwks_delay_seconds = 2
+            with BenchProvider("ES384") as stranger:
+                unknown = _write(folder, "unknown", [stranger.mint(issuer=provider.issuer)])
+            quiet = start(server, tokens=file, clients=4, seconds=4)
+            measure(start(server, tokens=unknown, clients=1, seconds=3), is_admitted=False)
+            during = measure(quiet)
+            found[one.name] = {"before": before.longest, "during": during.longest}
+    return found
+
+
+def measure_start(these: Sequence[Contestant], *, rounds: int = 5) -> dict[str, float]:
+    """Give the seconds from the start of the process to the first admitted request, by contestant."""
+    samples: dict[str, list[float]] = {one.name: [] for one in these}
+    with BenchProvider("ES384") as provider:
+        for _ in range(rounds):
+            for one in these:
+                with ExitStack() as stack:
+                    samples[one.name].append(_serve(stack, one, provider, "ES384").seconds_to_first_answer)
+    return {name: statistics.median(values) for name, values in samples.items()}
