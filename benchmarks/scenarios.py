@@ -3,6 +3,7 @@
 import random
 import statistics
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -175,6 +176,8 @@ def measure_slow_provider(these: Sequence[Contestant]) -> dict[str, dict[str, fl
             server = _serve(stack, one, provider, "ES384")
             file = _write(folder, "known", [provider.mint()])
             before = measure(start(server, tokens=file, clients=4, seconds=3))
+            # Some ask again for an unknown `kid` only after half a minute.
+            time.sleep(31)
             provider.jwks_delay_seconds = 2
             with BenchProvider("ES384") as stranger:
                 unknown = _write(folder, "unknown", [stranger.mint(issuer=provider.issuer)])

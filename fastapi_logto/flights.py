@@ -1,11 +1,11 @@
 """One call for all who ask for the same thing at the same time."""
 
 import asyncio
-from collections.abc import Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Flights", "join"]
+__all__ = ["Flights"]
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ResultT = TypeVar("ResultT")
@@ -20,34 +20,76 @@ class Flights(Generic[KeyT, ResultT]):
     """
 
     def __init__(self) -> None:
-        self._by_loop: dict[asyncio.AbstractEventLoop, dict[KeyT, asyncio.Task[ResultT]]] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, dict[KeyT, asyncio.Future[ResultT]]] = {}
 
-    def find(self, key: KeyT) -> "asyncio.Task[ResultT] | None":
-        """Give the flight that is under way on the running loop, or `None`."""
+    def find(self, key: KeyT) -> "asyncio.Future[ResultT] | None":
+        """Give the flight that is under way on the running loop, or `None`. Wait for it with `asyncio.wait`."""
         return self._by_loop.get(asyncio.get_running_loop(), {}).get(key)
 
-    def start(self, key: KeyT, call: Coroutine[Any, Any, ResultT], *, name: str) -> "asyncio.Task[ResultT]":
-        """Start a flight on the running loop, where none for this key is under way.
+    def start(self, key: KeyT, call: Coroutine[Any, Any, ResultT], *, name: str) -> "asyncio.Future[ResultT]":
+        """Start a call in a task of its own, which goes on when everybody who waits has gone away.
 
         Args:
-            key: What it is for.
+            key: What it is for; nothing is under way for it on this loop.
             call: What it does.
             name: Name of the task.
 
         Returns:
-            Its task. Wait for it with `join`.
+            The flight.
         """
         loop = asyncio.get_running_loop()
-        # Copied first: the loops of other threads start and end flights of their own meanwhile.
-        for other in tuple(self._by_loop):
-            if other.is_closed():
-                self._by_loop.pop(other, None)
         flight = loop.create_task(call, name=name)
-        self._by_loop.setdefault(loop, {})[key] = flight
+        self._add(loop, key, flight)
         flight.add_done_callback(partial(self._land, loop, key))
         return flight
 
-    def _land(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Task[ResultT]") -> None:
+    async def join_or_lead(self, key: KeyT, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Wait for the flight that is under way, or make the call in this very task, while others wait for it.
+
+        That costs less than a task. Where the one who makes the call is cancelled, the next one makes it.
+
+        Args:
+            key: What it is for.
+            call: What to do where nobody does it.
+
+        Returns:
+            What the call gives.
+
+        Raises:
+            Exception: Whatever the call raises, for all who wait.
+        """
+        while (flight := self.find(key)) is not None:
+            # `wait` and not `await`, which would hand a cancellation on to the flight.
+            await asyncio.wait([flight])
+            if not flight.cancelled():
+                return flight.result()
+        loop = asyncio.get_running_loop()
+        flight = loop.create_future()
+        self._add(loop, key, flight)
+        try:
+            result = await call()
+        except Exception as error:
+            flight.set_exception(error)
+            raise
+        else:
+            flight.set_result(result)
+            return result
+        finally:
+            # Cancelled where neither of the two above came.
+            flight.cancel()
+            self._land(loop, key, flight)
+
+    def _add(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
+        flights = self._by_loop.get(loop)
+        if flights is None:
+            # Copied first: the loops of other threads start and end flights of their own meanwhile.
+            for other in tuple(self._by_loop):
+                if other.is_closed():
+                    self._by_loop.pop(other, None)
+            flights = self._by_loop[loop] = {}
+        flights[key] = flight
+
+    def _land(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
         flights = self._by_loop[loop]
         del flights[key]
         if not flights:
@@ -55,21 +97,3 @@ class Flights(Generic[KeyT, ResultT]):
         if not flight.cancelled():
             # Looked at, so that asyncio does not report it when every caller has gone away meanwhile.
             flight.exception()
-
-
-async def join(flight: "asyncio.Task[ResultT]") -> ResultT:
-    """Wait for a flight together with everybody else.
-
-    Args:
-        flight: The flight, of the running loop.
-
-    Returns:
-        What it gives.
-
-    Raises:
-        CancelledError: The flight, or the caller, was cancelled. A caller that goes away does not end
-            the flight that others wait for.
-    """
-    # `wait` and not `await`, which would hand the caller's cancellation on.
-    await asyncio.wait([flight])
-    return flight.result()

@@ -49,7 +49,8 @@ class PublicKey:
         kid: Key ID; `None` where the key set gives none.
         algorithms: The algorithms that it may be used with: ours, narrowed by its type, curve and `alg`.
         thumbprint: RFC 7638 thumbprint, the same for the same key in another document.
-        is_slow: Whether a signature takes longer to check than a call takes to a thread and back.
+        is_slow: Whether a signature takes longer to check than a call takes to a thread and back, and the
+            event loop can go on meanwhile, as it can where OpenSSL checks.
         jose: The key for the JOSE engine.
         aws_lc: The key for AWS-LC, where that is installed and verifies with such a key faster.
     """
@@ -153,13 +154,15 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
         usable &= {str(entry["alg"])}
     if not usable:
         raise ValueError("its type, curve and alg fit no accepted algorithm")
+    aws_lc = build_aws_lc_key(jose)
     return PublicKey(
         kid=kid,
         algorithms=usable,
         thumbprint=jose.thumbprint(),
-        is_slow=_is_slow(jose),
+        # AWS-LC keeps the GIL: in a thread it would hold the loop up all the same, and longer.
+        is_slow=aws_lc is None and _is_slow(jose),
         jose=jose,
-        aws_lc=build_aws_lc_key(jose),
+        aws_lc=aws_lc,
     )
 
 

@@ -215,7 +215,7 @@ class KeySource:
         if self._monotonic() >= self._next_try_at and self._flights.find(None) is None:
             self._start()
 
-    def _start(self) -> asyncio.Task[None]:
+    def _start(self) -> asyncio.Future[None]:
         return self._flights.start(None, self._refresh(), name="fastapi_logto: fetch keys")
 
     async def _refresh(self) -> None:

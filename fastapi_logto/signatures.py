@@ -61,11 +61,10 @@ class SignatureWorkers:
             raise ProviderUnavailableError(
                 "More tokens wait to be checked than this API has room for; try again later", found="no place left"
             )
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, _verify_and_read, unverified, keys, read)
-        finally:
-            self._places.release()
+        work = self._executor.submit(_verify_and_read, unverified, keys, read)
+        # When the work has ended: a caller that goes away before leaves its place taken until then.
+        work.add_done_callback(lambda _: self._places.release())
+        return await asyncio.wrap_future(work)
 
 
 def _verify_and_read(

@@ -9,7 +9,7 @@ from fastapi_logto.checks import check_claims
 from fastapi_logto.claims import ClaimsT, TokenClaims, copy_claims, parse_claims
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import InvalidTokenError, OpaqueTokenError
-from fastapi_logto.flights import Flights, join
+from fastapi_logto.flights import Flights
 from fastapi_logto.jws import check_size, parse_unverified
 from fastapi_logto.key_set import KeySet, PublicKey
 from fastapi_logto.keys import KeySource
@@ -97,7 +97,8 @@ class TokenVerifier(Generic[ClaimsT]):
         known = self.recall(digest)
         if known is not None:
             return known
-        verified = await self._join_or_verify(token, digest)
+        # Once for all who bring the same token at the same time.
+        verified = await self._flights.join_or_lead(digest, partial(self._verify_signature, token))
         self._check(verified.claims)
         self._cache.keep(digest, verified)
         return copy_claims(verified.claims)
@@ -129,13 +130,6 @@ class TokenVerifier(Generic[ClaimsT]):
             self._cache.drop(digest)
             raise
         return copy_claims(verified.claims)
-
-    async def _join_or_verify(self, token: str, digest: bytes) -> _Verified[ClaimsT]:
-        """Verify a token's signature, once for all who bring the same token at the same time."""
-        flight = self._flights.find(digest)
-        if flight is None:
-            flight = self._flights.start(digest, self._verify_signature(token), name="fastapi_logto: verify")
-        return await join(flight)
 
     async def _verify_signature(self, token: str) -> _Verified[ClaimsT]:
         try:

@@ -30,12 +30,18 @@ def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture
+def openssl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have OpenSSL verify every signature, as where AWS-LC is not installed."""
+    monkeypatch.setattr("fastapi_logto.aws_lc.load_aws_lc", lambda: None)
+
+
 @pytest.fixture(params=["openssl", "aws-lc"])
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def backend(request: pytest.FixtureRequest) -> str:
     """Run a test with each library that verifies P-384 signatures. Both are installed wherever tests run."""
     assert load_aws_lc() is not None
     if request.param == "openssl":
-        monkeypatch.setattr("fastapi_logto.aws_lc.load_aws_lc", lambda: None)
+        request.getfixturevalue("openssl")
     return str(request.param)
 
 

@@ -642,6 +642,7 @@ async def test_two_hundred_first_requests_fetch_once(issuer: LocalIssuer) -> Non
     assert transport.counts == {"/oidc/.well-known/openid-configuration": 1, "/oidc/jwks": 1}
 
 
+@pytest.mark.usefixtures("openssl")
 async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer: LocalIssuer) -> None:
     logto = build_auth(issuer, verification_threads=1, max_waiting_verifications=2)
     await logto.verify(issuer.access_token())

@@ -1,10 +1,11 @@
 """One call for all who ask at the same time, on each event loop."""
 
 import asyncio
+import gc
 
 import pytest
 
-from fastapi_logto.flights import Flights, join
+from fastapi_logto.flights import Flights
 
 
 async def _fail() -> int:
@@ -22,26 +23,82 @@ async def test_a_flight_is_found_until_it_lands() -> None:
     flight = flights.start("a", call(), name="a call")
     assert flights.find("a") is flight
     assert flights.find("b") is None
-    waiting = [asyncio.create_task(join(flight)) for _ in range(3)]
-    await asyncio.sleep(0)
-    waiting.pop().cancel()
     gate.set()
-
-    assert await asyncio.gather(*waiting) == [7, 7]
+    assert await flight == 7
+    await asyncio.sleep(0)
     assert flights.find("a") is None
 
 
-async def test_a_failure_reaches_everybody_and_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_that_nobody_waits_for_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
     flights: Flights[str, int] = Flights()
 
-    with pytest.raises(ValueError, match="as it should"):
-        await join(flights.start("a", _fail(), name="a call"))
     flights.start("a", _fail(), name="a call that nobody waits for")
+    with pytest.raises(ValueError, match="as it should"):
+        await flights.join_or_lead("b", _fail)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
+    gc.collect()
 
     assert flights.find("a") is None
+    assert flights.find("b") is None
     assert not caplog.records
+
+
+async def test_one_calls_and_the_others_get_the_same() -> None:
+    flights: Flights[str, int] = Flights()
+    gate = asyncio.Event()
+    calls: list[str] = []
+
+    async def call() -> int:
+        calls.append("called")
+        await gate.wait()
+        return 7
+
+    waiting = [asyncio.create_task(flights.join_or_lead("a", call)) for _ in range(5)]
+    await asyncio.sleep(0)
+    gate.set()
+
+    assert await asyncio.gather(*waiting) == [7] * 5
+    assert calls == ["called"]
+
+
+async def test_one_fails_for_all() -> None:
+    flights: Flights[str, int] = Flights()
+    gate = asyncio.Event()
+
+    async def call() -> int:
+        await gate.wait()
+        raise ValueError("as it should")
+
+    waiting = [asyncio.create_task(flights.join_or_lead("a", call)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ValueError] * 3
+
+
+async def test_where_the_one_who_calls_goes_away_the_next_one_calls() -> None:
+    flights: Flights[str, int] = Flights()
+    gate = asyncio.Event()
+    calls: list[str] = []
+
+    async def call() -> int:
+        calls.append("called")
+        await gate.wait()
+        return 7
+
+    first, second, third = (asyncio.create_task(flights.join_or_lead("a", call)) for _ in range(3))
+    await asyncio.sleep(0)
+    first.cancel()
+    third.cancel()
+    await asyncio.wait([first, third])
+    gate.set()
+
+    assert first.cancelled()
+    assert third.cancelled()
+    assert await second == 7
+    assert calls == ["called", "called"]
 
 
 async def test_another_loop_has_flights_of_its_own() -> None:
@@ -50,7 +107,7 @@ async def test_another_loop_has_flights_of_its_own() -> None:
 
     async def ask() -> tuple[bool, int]:
         is_free = flights.find("a") is None
-        return is_free, await join(flights.start("a", asyncio.sleep(0, 2), name="another"))
+        return is_free, await flights.join_or_lead("a", lambda: asyncio.sleep(0, 2))
 
     assert await asyncio.to_thread(lambda: asyncio.run(ask())) == (True, 2)
-    assert await join(flight) == 1
+    assert await flight == 1

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -29,7 +29,9 @@ def read(token: str) -> UnverifiedJws:
 
 
 def keys_of(jwks: object) -> tuple[PublicKey, ...]:
-    return parse_key_set(cast("JsonObject", jwks), algorithms=ALGORITHMS).keys
+    """Give the keys as they are without AWS-LC, which would make fast ones of the slow."""
+    keys = parse_key_set(cast("JsonObject", jwks), algorithms=ALGORITHMS).keys
+    return tuple(replace(key, aws_lc=None, is_slow="ES384" in key.algorithms) for key in keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +303,19 @@ async def test_a_place_is_given_back_after_a_cancelled_request(slow: Signer, gat
     await asyncio.wait([gone])
 
     assert gone.cancelled()
-    assert await workers.verify(slow.unverified, [slow.key], read=bytes) == (PAYLOAD, slow.key)
+    # Its thread works on, so its place is not free yet.
+    with pytest.raises(ProviderUnavailableError):
+        await workers.verify(slow.unverified, [slow.key], read=bytes)
+    gate.opened.set()
+    await gate.until(lambda: gate.inside == 0)
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                assert await workers.verify(slow.unverified, [slow.key], read=bytes) == (PAYLOAD, slow.key)
+            except ProviderUnavailableError:
+                await asyncio.sleep(0.001)
+            else:
+                break
 
 
 def test_one_set_of_workers_serves_two_event_loops_one_after_the_other(slow: Signer) -> None:
