@@ -5,6 +5,11 @@ PYTHONS ?= 3.12 3.13
 export PORT ?= 8000
 export ISSUER_PORT ?= 3001
 
+# Where pyenv has several Pythons, only the chosen ones answer to their names: the oldest supported one first.
+ifneq ($(shell command -v pyenv),)
+export PYENV_VERSION := $(shell pyenv versions --bare | grep -E '^3\.1[1-9]\.' | sort -V | paste -sd: -)
+endif
+
 VENV := .venv
 BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
@@ -55,11 +60,14 @@ pythons: $(VENV)/test.stamp  ## the unit tests with the newer Pythons that we su
 		$$UV_PROJECT_ENVIRONMENT/bin/python -m pytest -q tests/unit; \
 	done
 
-bench: $(BIN)/uv  ## what the documentation claims of speed, measured here beside its peers; ARGS names scenarios
+bench: .venv-bench/stamp  ## what the documentation claims of speed, measured here beside its peers; ARGS names scenarios
 	@command -v wrk >/dev/null || { echo "bench: wrk is missing, which makes the load (apt-get install wrk)"; exit 1; }
+	.venv-bench/bin/python -m benchmarks $(ARGS)
+
+.venv-bench/stamp: $(BIN)/uv benchmarks/peers.txt pyproject.toml
 	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.12 .venv-bench
 	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/peers.txt --editable ".[testing,aws-lc]"
-	.venv-bench/bin/python -m benchmarks $(ARGS)
+	@touch $@
 
 all: lint types test lowest pythons docs package
 

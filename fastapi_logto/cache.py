@@ -10,16 +10,16 @@ __all__ = ["TokenCache", "build_digest"]
 ValueT = TypeVar("ValueT")
 
 
-def build_digest(token: str) -> bytes:
-    """Give what stands for a token in memory: its SHA-256, never the token itself.
+def build_digest(text: bytes) -> bytes:
+    """Give what stands for a token in memory: the SHA-256 of the header that brings it, never the token itself.
 
     Args:
-        token: The exact token text. Another text for the same signature is another token.
+        text: The exact value of the header. Another text for the same signature is another token.
 
     Returns:
         32 bytes.
     """
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return sha256(text).digest()
 
 
 class TokenCache(Generic[ValueT]):

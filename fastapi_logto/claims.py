@@ -41,6 +41,8 @@ __all__ = [
 ORGANIZATION_AUDIENCE: Final = "urn:logto:organization:"
 """What the audience of an organization token begins with; the organization's id follows."""
 
+_set: Final = object.__setattr__
+
 _VERIFIED: Final = object()
 """The context without which no claims are made. Only this module passes it on."""
 
@@ -93,7 +95,7 @@ class _VerifiedModel(BaseModel):
                 "Depends(require_scopes(...)), or build it in a test with fastapi_logto.testing"
             )
         made = handler(data)
-        object.__setattr__(made, "__pydantic_extra__", _FrozenDict(made.__pydantic_extra__ or {}))
+        _set(made, "__pydantic_extra__", _FrozenDict(made.__pydantic_extra__ or {}))
         return made
 
     @property
@@ -160,7 +162,7 @@ class TokenClaims(_VerifiedModel):
     def scopes(self) -> frozenset[str]:
         """The granted scopes; empty when the token has none."""
         # Split at the space alone: a scope may hold any other character, also a non-breaking space.
-        return frozenset(scope for scope in (self.scope or "").split(" ") if scope)
+        return frozenset(filter(None, (self.scope or "").split(" ")))
 
     @property
     def audiences(self) -> frozenset[str]:
@@ -271,12 +273,13 @@ def copy_claims(claims: ClaimsT) -> ClaimsT:
     if type(claims) is not TokenClaims or claims.act is not None:
         # A model of the user's may have lists.
         return claims.model_copy(deep=True)
-    # Every value is immutable. Pydantic's own copy does the same in three times the time.
+    # Every value is immutable, and the set of fields is given out as a copy only. Pydantic's own copy does the same
+    # in four times the time.
     copied = object.__new__(type(claims))
-    object.__setattr__(copied, "__dict__", vars(claims).copy())
-    object.__setattr__(copied, "__pydantic_extra__", claims.__pydantic_extra__)
-    object.__setattr__(copied, "__pydantic_fields_set__", claims.__pydantic_fields_set__.copy())
-    object.__setattr__(copied, "__pydantic_private__", None)
+    _set(copied, "__dict__", vars(claims).copy())
+    _set(copied, "__pydantic_extra__", claims.__pydantic_extra__)
+    _set(copied, "__pydantic_fields_set__", claims.__pydantic_fields_set__)
+    _set(copied, "__pydantic_private__", None)
     return copied
 
 

@@ -167,17 +167,21 @@ class LogtoAuth(SecurityBase, Generic[ClaimsT]):
                 WebSocket of a server that can't deny otherwise, a `WebSocketException`.
         """
         try:
-            token = parse_authorization(conn.headers.getlist("authorization"))
+            if self._parts is None:
+                # Whoever brings no token is told so, even where settings are missing.
+                parse_authorization(conn.headers.getlist("authorization"))
             verifier = (self._parts or await self._load_beside()).verifier
-            digest = verifier.build_digest(token)
+            digest = verifier.build_digest([value for name, value in conn.scope["headers"] if name == b"authorization"])
             # FastAPI calls the scheme once for each distinct set of scopes: the claims are remembered. The
             # digest stands for the token, because others read the scope of a request too.
             memory: dict[LogtoAuth[Any], tuple[bytes, ClaimsT]] = conn.scope.setdefault(_SCOPE_KEY, {})
             known = memory.get(self)
-            if known is not None and known[0] == digest:
+            if digest and known is not None and known[0] == digest:
                 claims = known[1]
             else:
-                claims = verifier.recall(digest) or await verifier.verify(token, digest)
+                claims = verifier.recall(digest) or await verifier.verify(
+                    parse_authorization(conn.headers.getlist("authorization"))
+                )
                 memory[self] = (digest, claims)
             if security_scopes.scopes:
                 check_scopes(claims, security_scopes.scopes)

@@ -6,8 +6,9 @@ shape of the token alone. The payload stays bytes until `verify_signature` has r
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from joserfc.jwk import Key as JoseKey
@@ -24,7 +25,7 @@ from fastapi_logto.errors import (
     TokenTypeError,
     quote,
 )
-from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
+from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 
 __all__ = ["UnverifiedJws", "check_size", "parse_unverified", "verify_signature"]
 
@@ -105,7 +106,7 @@ def parse_unverified(token: str, *, algorithms: Collection[str], token_types: Co
         raise MalformedTokenError(
             expected=f"a header of at most {_MAX_HEADER_LENGTH} characters", found=f"{len(segments[0])} characters"
         )
-    header = _parse_header(_decode(segments[0], "header"))
+    header = _parse_header(segments[0])
     alg = _check_algorithm(header, algorithms)
     typ = _check_type(header, token_types)
     kid = header.get("kid")
@@ -169,9 +170,11 @@ def _decode(segment: str, name: str) -> bytes:
     return data
 
 
-def _parse_header(data: bytes) -> JsonObject:
+# The tokens of one key have one header. Few are kept, and what anybody may send costs no more than reading it.
+@lru_cache(maxsize=64)
+def _parse_header(segment: str) -> Mapping[str, JsonValue]:
     try:
-        header = parse_object(data)
+        header = parse_object(_decode(segment, "header"))
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"header: {error}") from None
     # We understand no extension that a token could mark as critical, and the payload is always
@@ -182,7 +185,7 @@ def _parse_header(data: bytes) -> JsonObject:
     return header
 
 
-def _check_algorithm(header: JsonObject, algorithms: Collection[str]) -> str:
+def _check_algorithm(header: Mapping[str, JsonValue], algorithms: Collection[str]) -> str:
     alg = header.get("alg")
     if not isinstance(alg, str) or alg not in algorithms:
         raise AlgorithmError(
@@ -194,7 +197,7 @@ def _check_algorithm(header: JsonObject, algorithms: Collection[str]) -> str:
     return alg
 
 
-def _check_type(header: JsonObject, token_types: Collection[str]) -> str | None:
+def _check_type(header: Mapping[str, JsonValue], token_types: Collection[str]) -> str | None:
     typ = header.get("typ")
     if typ is None:
         if "absent" in token_types and "typ" not in header:

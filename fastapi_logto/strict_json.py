@@ -37,16 +37,16 @@ def parse_object(data: bytes) -> JsonObject:
         RFC 8259; I-JSON, RFC 7493 section 2.
     """
     try:
-        value: JsonValue = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique_members, parse_constant=_refuse_constant
-        )
+        value: JsonValue = _DECODER.decode(data.decode("utf-8"))
     except StrictJsonError:
         raise
     except (ValueError, RecursionError) as error:
         raise StrictJsonError(f"not strict JSON: {type(error).__name__}") from None
     if not isinstance(value, dict):
         raise StrictJsonError("not a JSON object")
-    _check_value(value, depth=1)
+    # Only an escape makes a lone surrogate, and nothing is deeper than it has brackets: few have to be walked through.
+    if b"\\u" in data or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        _check_value(value, depth=1)
     return value
 
 
@@ -61,12 +61,16 @@ def _refuse_constant(_name: str) -> float:
     raise StrictJsonError("NaN or Infinity")
 
 
+def _parse_finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise StrictJsonError("a number out of range")
+    return number
+
+
 def _check_value(value: JsonValue, *, depth: int) -> None:
     if isinstance(value, str):
         _check_text(value)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise StrictJsonError("a number out of range")
     elif isinstance(value, dict | list):
         if depth > MAX_DEPTH:
             raise StrictJsonError("nested too deeply")
@@ -84,3 +88,8 @@ def _check_text(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise StrictJsonError("a lone surrogate") from None
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_refuse_constant, parse_float=_parse_finite
+)

@@ -1,8 +1,9 @@
 """From token text to checked claims: the walk that every token takes. Knows nothing of FastAPI."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic
+from typing import Final, Generic
 
 from fastapi_logto.cache import TokenCache, build_digest
 from fastapi_logto.checks import check_claims
@@ -19,6 +20,8 @@ from fastapi_logto.signatures import SignatureWorkers
 from fastapi_logto.transport import Transport
 
 __all__ = ["TokenVerifier", "build_key_source"]
+
+_USUAL_START: Final = b"Bearer "
 
 
 @dataclass(slots=True)
@@ -58,29 +61,27 @@ class TokenVerifier(Generic[ClaimsT]):
         self._flights: Flights[bytes, _Verified[ClaimsT]] = Flights()
         self._cache: TokenCache[_Verified[ClaimsT]] = TokenCache(size=settings.token_cache_size)
 
-    def build_digest(self, token: str) -> bytes:
-        """Give what stands for a token from here on, in every memory.
+    def build_digest(self, values: Sequence[bytes]) -> bytes:
+        """Give what stands for a request's token in every memory, without looking into its header.
 
         Args:
-            token: The token text.
+            values: Every `Authorization` header of the request, as it came.
 
         Returns:
-            32 bytes.
-
-        Raises:
-            TokenTooLargeError: It is longer than accepted.
+            32 bytes; none at all where there is not exactly one header, or one too long to have been verified:
+            nothing is remembered by that.
         """
-        check_size(token, max_bytes=self._max_token_bytes)
-        return build_digest(token)
+        if len(values) != 1 or len(values[0]) > len(_USUAL_START) + self._max_token_bytes:
+            return b""
+        return build_digest(values[0])
 
-    async def verify(self, token: str, digest: bytes | None = None) -> ClaimsT:
+    async def verify(self, token: str) -> ClaimsT:
         """Give the claims of a token.
 
         Scopes and organizations are not checked here; see `requirements`.
 
         Args:
             token: The token text, without `Bearer`.
-            digest: What `build_digest` gave for it, where that is known already.
 
         Returns:
             Claims of the caller's own: what is done to them reaches nobody else.
@@ -92,8 +93,9 @@ class TokenVerifier(Generic[ClaimsT]):
         References:
             RFC 9068 section 4.
         """
-        if digest is None:
-            digest = self.build_digest(token)
+        check_size(token, max_bytes=self._max_token_bytes)
+        # Of the usual header, however the token came: what stands in more forms would be remembered in each of them.
+        digest = build_digest(_USUAL_START + token.encode("utf-8", "surrogatepass"))
         known = self.recall(digest)
         if known is not None:
             return known

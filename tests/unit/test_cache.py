@@ -9,7 +9,7 @@ import pytest
 from fastapi_logto.cache import TokenCache, build_digest
 from tests.captured import TOKENS
 
-A, B, C, D = (build_digest(name) for name in "abcd")
+A, B, C, D = (build_digest(name) for name in (b"a", b"b", b"c", b"d"))
 
 
 def filled(size: int, *digests: bytes) -> TokenCache[str]:
@@ -96,10 +96,10 @@ def test_dropping_what_is_not_there_is_no_error() -> None:
 def test_many_entries_never_exceed_the_bound() -> None:
     cache: TokenCache[int] = TokenCache(size=10)
     for number in range(1000):
-        cache.keep(build_digest(str(number)), number)
+        cache.keep(build_digest(b"%d" % number), number)
         assert len(cache) <= 10
 
-    assert [cache.find(build_digest(str(number))) for number in (989, 990, 999)] == [None, 990, 999]
+    assert [cache.find(build_digest(b"%d" % number)) for number in (989, 990, 999)] == [None, 990, 999]
 
 
 def test_loops_of_several_threads_may_share_a_store() -> None:
@@ -123,29 +123,17 @@ def test_loops_of_several_threads_may_share_a_store() -> None:
     assert len(cache) == 0
 
 
-def test_a_digest_is_the_sha_256_of_the_exact_token() -> None:
-    token = TOKENS["user_api_spa"].token
+def test_a_digest_is_the_sha_256_of_the_exact_header() -> None:
+    header = b"Bearer " + TOKENS["user_api_spa"].token.encode()
 
-    assert build_digest(token) == hashlib.sha256(token.encode()).digest()
-    assert build_digest("abc").hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert build_digest(header) == hashlib.sha256(header).digest()
+    assert build_digest(b"abc").hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 @pytest.mark.parametrize("position", [0, 100, -1])
-def test_tokens_that_differ_in_one_character_have_different_digests(position: int) -> None:
-    token = TOKENS["user_api_spa"].token
-    characters = list(token)
-    characters[position] = "A" if characters[position] != "A" else "B"
+def test_headers_that_differ_in_one_character_have_different_digests(position: int) -> None:
+    header = b"Bearer " + TOKENS["user_api_spa"].token.encode()
+    other = bytearray(header)
+    other[position] ^= 1
 
-    assert build_digest("".join(characters)) != build_digest(token)
-
-
-@pytest.mark.parametrize("other", ["token ", "token\n", "token=", "Token", "token\0", "tok\u0435n"])
-def test_texts_that_look_alike_have_different_digests(other: str) -> None:
-    assert build_digest(other) != build_digest("token")
-
-
-def test_any_text_at_all_has_a_digest() -> None:
-    digests = {build_digest(text) for text in ("", "\ud800", "\udfff", "?", chr(sys.maxunicode))}
-
-    assert {len(digest) for digest in digests} == {32}
-    assert len(digests) == 5
+    assert build_digest(bytes(other)) != build_digest(header)

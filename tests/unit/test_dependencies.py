@@ -18,6 +18,7 @@ from fastapi_logto.errors import (
     ExpiredTokenError,
     ProviderUnavailableError,
 )
+from fastapi_logto.jws import UnverifiedJws, parse_unverified
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer, build_auth, detail
 
@@ -366,6 +367,51 @@ def test_a_request_is_verified_once_however_many_dependencies_ask(issuer: LocalI
 
     assert answer.json() is True
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("start", ["Bearer ", "bearer ", "BEARER    ", "Bearer" + " " * 20_000])
+def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(
+    issuer: LocalIssuer, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logto = build_auth(issuer)
+    verified: list[str] = []
+
+    def count(token: str, **arguments: Any) -> UnverifiedJws:
+        verified.append(token)
+        return parse_unverified(token, **arguments)
+
+    monkeypatch.setattr("fastapi_logto.tokens.parse_unverified", count)
+    app = build_app(logto)
+    token = issuer.access_token(scope="read:user")
+
+    answers = [TestClient(app).get("/read", headers={"Authorization": f"{start}{token}"}) for _ in range(3)]
+    answers.append(TestClient(app).get("/read", headers=bearer(token)))
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert verified == [token]
+
+
+@pytest.mark.parametrize("padding", [1, 20_000])
+def test_a_token_that_is_replaced_in_an_unusual_header_is_verified_again(issuer: LocalIssuer, padding: int) -> None:
+    logto = build_auth(issuer)
+    app = FastAPI()
+    start = "Bearer" + " " * padding
+
+    async def swap(request: Request, first: Annotated[TokenClaims, Depends(logto)]) -> str:
+        second = start + issuer.access_token(subject="second")
+        request.scope["headers"][:] = [(b"authorization", second.encode())]
+        return first.user_id
+
+    @app.get("/")
+    async def read(
+        first: Annotated[str, Depends(swap)],
+        second: Annotated[TokenClaims, Depends(logto.require_scopes("read:user"))],
+    ) -> list[str]:
+        return [first, second.user_id]
+
+    answer = TestClient(app).get("/", headers={"Authorization": start + issuer.access_token(subject="first")})
+
+    assert answer.json() == ["first", "second"]
 
 
 def test_a_token_that_middleware_replaces_is_verified_again(issuer: LocalIssuer) -> None:
