@@ -55,6 +55,10 @@ def _named(*names: str) -> list[scenarios.Contestant]:
     return [one for one in contestants("ES384") if one.environment["BENCH_PEER"] in names]
 
 
+def _disturb(*, is_frozen: bool) -> dict[str, Any]:
+    return scenarios.measure_disturbance([OURS, OURS_AWS_LC, *_named("pyjwt", "fastmcp")], is_frozen=is_frozen)
+
+
 SCENARIOS: dict[str, Callable[[], Any]] = {
     "signature": signature_cost.measure_costs,
     "in-process": measure_in_process,
@@ -62,7 +66,8 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     "again": _again,
     "thousand": _thousand,
     "new": _new,
-    "disturbance": lambda: scenarios.measure_disturbance([OURS, OURS_AWS_LC, *_named("pyjwt", "fastmcp")]),
+    "disturbance": lambda: _disturb(is_frozen=False),
+    "disturbance-frozen": lambda: _disturb(is_frozen=True),
     "slow-provider": lambda: scenarios.measure_slow_provider([OURS, *_named("pyjwt", "python_jose", "fastmcp")]),
     "memory": measure_memory,
     "import": measure_import,

@@ -19,7 +19,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from joserfc.jwk import ECKey
 
-from benchmarks.provider import AUDIENCE
+from benchmarks.common import AUDIENCE, freeze
 from fastapi_logto import LogtoAuth
 from fastapi_logto.settings import Algorithm
 
@@ -100,4 +100,5 @@ def create_app() -> FastAPI:
         # As if it were not installed.
         sys.modules["awscrt"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
     algorithm: Any = os.environ["BENCH_ALGORITHM"]
+    freeze()
     return build(os.environ["BENCH_VARIANT"], endpoint=os.environ["BENCH_ENDPOINT"], algorithm=algorithm)

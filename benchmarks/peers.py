@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, FastAPI, HTTPException, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from benchmarks.provider import AUDIENCE
+from benchmarks.common import AUDIENCE, freeze
 
 __all__ = ["PEERS", "Peer", "create_app"]
 
@@ -260,4 +260,5 @@ PEERS: Final[dict[str, Peer]] = {
 
 def create_app() -> FastAPI:
     """Give the application that the environment names."""
+    freeze()
     return PEERS[os.environ["BENCH_PEER"]].build(os.environ["BENCH_ENDPOINT"], os.environ["BENCH_ALGORITHM"])

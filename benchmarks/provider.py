@@ -12,11 +12,10 @@ from uuid import uuid4
 from joserfc import jws
 from joserfc.jwk import ECKey, Key, RSAKey
 
+from benchmarks.common import AUDIENCE
 from fastapi_logto.settings import Algorithm
 
-__all__ = ["AUDIENCE", "PROFILES", "BenchProvider"]
-
-AUDIENCE: Final = "https://api.example.test"
+__all__ = ["PROFILES", "BenchProvider"]
 
 PROFILES: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
     "logto": ({}, {}),

@@ -62,7 +62,10 @@ class Flights(Generic[KeyT, ResultT]):
             # `wait` and not `await`, which would hand a cancellation on to the flight.
             await asyncio.wait([flight])
             if not flight.cancelled():
-                return flight.result()
+                try:
+                    return flight.result()
+                finally:
+                    del flight
         loop = asyncio.get_running_loop()
         flight = loop.create_future()
         self._add(loop, key, flight)
@@ -78,6 +81,8 @@ class Flights(Generic[KeyT, ResultT]):
             # Cancelled where neither of the two above came.
             flight.cancel()
             self._land(loop, key, flight)
+            # Its error knows this frame: without this line the two would hold each other until the next collection.
+            del flight
 
     def _add(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
         flights = self._by_loop.get(loop)

@@ -62,6 +62,11 @@ class PublicKey:
     jose: JoseKey = field(repr=False, compare=False)
     aws_lc: AwsLcKey | None = field(repr=False, compare=False, default=None)
 
+    @property
+    def identity(self) -> str:
+        """What tells this key, with its `kid` and algorithms, from every other one."""
+        return " ".join((self.thumbprint, *sorted(self.algorithms), repr(self.kid)))
+
 
 class KeySet:
     """The usable keys of one JWK set document."""
@@ -73,7 +78,7 @@ class KeySet:
             keys: The usable keys, in the document's order.
         """
         self.keys: tuple[PublicKey, ...] = tuple(keys)
-        self._held = frozenset(self.keys)
+        self._identities = frozenset(key.identity for key in self.keys)
 
     def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
         """Give the keys that a token header can mean.
@@ -90,9 +95,9 @@ class KeySet:
             return tuple(fitting) if len(fitting) == 1 else ()
         return tuple(key for key in fitting if key.kid == kid)[:MAX_KEYS_TRIED]
 
-    def holds(self, key: PublicKey) -> bool:
+    def holds(self, identity: str) -> bool:
         """Say whether this very key, with its `kid` and algorithms, is in the set."""
-        return key in self._held
+        return identity in self._identities
 
 
 def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySet:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import BoundedSemaphore
 from typing import Final, TypeVar
 
@@ -54,17 +55,19 @@ class SignatureWorkers:
             ProviderUnavailableError: Too many signatures wait already.
         """
         if len(unverified.payload) <= _LARGE_PAYLOAD and not any(key.is_slow for key in keys):
-            # A turn for the others: a row of new tokens must not hold the loop.
-            await asyncio.sleep(0)
             return _verify_and_read(unverified, keys, read)
         if not self._places.acquire(blocking=False):
             raise ProviderUnavailableError(
                 "More tokens wait to be checked than this API has room for; try again later", found="no place left"
             )
-        work = self._executor.submit(_verify_and_read, unverified, keys, read)
+        return await asyncio.wrap_future(self._submit(partial(_verify_and_read, unverified, keys, read)))
+
+    def _submit(self, work: Callable[[], ResultT]) -> "Future[ResultT]":
+        # Not held by a frame that waits for it: its error would know that frame, and the two would hold each other.
+        future = self._executor.submit(work)
         # When the work has ended: a caller that goes away before leaves its place taken until then.
-        work.add_done_callback(lambda _: self._places.release())
-        return await asyncio.wrap_future(work)
+        future.add_done_callback(lambda _: self._places.release())
+        return future
 
 
 def _verify_and_read(

@@ -1,18 +1,25 @@
 """From token text to checked claims: the walk that every token takes. Knows nothing of FastAPI."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic
 
 from fastapi_logto.cache import TokenCache, build_digest
 from fastapi_logto.checks import check_claims
-from fastapi_logto.claims import ClaimsT, TokenClaims, copy_claims, parse_claims
+from fastapi_logto.claims import (
+    ClaimsT,
+    PackedClaims,
+    TokenClaims,
+    find_key,
+    pack_claims,
+    parse_claims,
+    unpack_claims,
+)
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import InvalidTokenError, OpaqueTokenError
 from fastapi_logto.flights import Flights
 from fastapi_logto.jws import check_size, parse_unverified
-from fastapi_logto.key_set import KeySet, PublicKey
+from fastapi_logto.key_set import PublicKey
 from fastapi_logto.keys import KeySource
 from fastapi_logto.metadata import MetadataSource
 from fastapi_logto.settings import LogtoSettings
@@ -22,15 +29,6 @@ from fastapi_logto.transport import Transport
 __all__ = ["TokenVerifier", "build_key_source"]
 
 _USUAL_START: Final = b"Bearer "
-
-
-@dataclass(slots=True)
-class _Verified(Generic[ClaimsT]):
-    """Claims whose signature held, the key that vouched for them, and the last key set that was seen to have it."""
-
-    claims: ClaimsT
-    key: PublicKey
-    key_set: KeySet | None = None
 
 
 class TokenVerifier(Generic[ClaimsT]):
@@ -58,8 +56,8 @@ class TokenVerifier(Generic[ClaimsT]):
         self._workers = SignatureWorkers(
             threads=settings.verification_threads, max_waiting=settings.max_waiting_verifications
         )
-        self._flights: Flights[bytes, _Verified[ClaimsT]] = Flights()
-        self._cache: TokenCache[_Verified[ClaimsT]] = TokenCache(size=settings.token_cache_size)
+        self._flights: Flights[bytes, tuple[ClaimsT, PublicKey]] = Flights()
+        self._cache: TokenCache[PackedClaims] = TokenCache(size=settings.token_cache_size)
 
     def build_digest(self, values: Sequence[bytes]) -> bytes:
         """Give what stands for a request's token in every memory, without looking into its header.
@@ -100,10 +98,11 @@ class TokenVerifier(Generic[ClaimsT]):
         if known is not None:
             return known
         # Once for all who bring the same token at the same time.
-        verified = await self._flights.join_or_lead(digest, partial(self._verify_signature, token))
-        self._check(verified.claims)
-        self._cache.keep(digest, verified)
-        return copy_claims(verified.claims)
+        claims, key = await self._flights.join_or_lead(digest, partial(self._verify_signature, token))
+        self._check(claims)
+        packed = pack_claims(claims, key=key.identity)
+        self._cache.keep(digest, packed)
+        return unpack_claims(packed, model=self._claims_model)
 
     def recall(self, digest: bytes) -> ClaimsT | None:
         """Give the claims of a token that was verified before, after checking again all that can have changed.
@@ -117,23 +116,23 @@ class TokenVerifier(Generic[ClaimsT]):
         Raises:
             InvalidTokenError: It has expired.
         """
-        verified = self._cache.find(digest)
-        if verified is None:
+        packed = self._cache.find(digest)
+        if packed is None:
             return None
         key_set = self.keys.peek()
-        if key_set is None or not (key_set is verified.key_set or key_set.holds(verified.key)):
+        if key_set is None or not key_set.holds(find_key(packed)):
             # Withdrawn keys take their tokens along.
             self._cache.drop(digest)
             return None
-        verified.key_set = key_set
+        claims = unpack_claims(packed, model=self._claims_model)
         try:
-            self._check(verified.claims)
+            self._check(claims)
         except InvalidTokenError:
             self._cache.drop(digest)
             raise
-        return copy_claims(verified.claims)
+        return claims
 
-    async def _verify_signature(self, token: str) -> _Verified[ClaimsT]:
+    async def _verify_signature(self, token: str) -> tuple[ClaimsT, PublicKey]:
         try:
             unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
         except OpaqueTokenError:
@@ -143,8 +142,7 @@ class TokenVerifier(Generic[ClaimsT]):
             ) from None
         keys = await self.keys.find(kid=unverified.kid, alg=unverified.alg)
         read = partial(parse_claims, model=self._claims_model, required=self._required_claims)
-        claims, key = await self._workers.verify(unverified, keys, read=read)
-        return _Verified(claims, key)
+        return await self._workers.verify(unverified, keys, read=read)
 
     def _check(self, claims: TokenClaims) -> None:
         check_claims(

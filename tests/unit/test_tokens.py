@@ -5,13 +5,14 @@ import gc
 import json
 import weakref
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
 import pytest
 from pydantic import BaseModel
 
-from fastapi_logto.claims import Actor, TokenClaims
+from fastapi_logto.claims import Actor, TokenClaims, build_claims, find_key, pack_claims, unpack_claims
 from fastapi_logto.errors import (
     AlgorithmError,
     AudienceError,
@@ -563,6 +564,56 @@ async def test_more_signatures_than_the_setting_allows_to_wait_are_503() -> None
 
 
 # What was verified once
+
+
+@pytest.mark.parametrize(
+    "mint",
+    [
+        lambda issuer: issuer.forged_token(),
+        lambda issuer: issuer.access_token(lifetime_seconds=-60),
+        lambda issuer: issuer.access_token(audience="other"),
+        lambda issuer: issuer.sign({"sub": "nobody"}),
+        lambda issuer: issuer.opaque_token(),
+        lambda _issuer: "abc",
+    ],
+    ids=["forged", "expired", "audience", "claims", "opaque", "malformed"],
+)
+@pytest.mark.usefixtures("backend")
+async def test_a_refused_token_leaves_nothing_for_the_garbage_collector(mint: Callable[[LocalIssuer], str]) -> None:
+    """A flood of them would have it walk through the whole process again and again, while the loop waits."""
+    bench = local_bench(TokenClaims)
+    await bench.verifier.verify(bench.issuer.access_token())
+
+    async def refuse(token: str) -> None:
+        # As a request does that answers.
+        with suppress(InvalidTokenError):
+            await bench.verifier.verify(token)
+
+    for _ in range(2):
+        # The first time things are set up that are there for good.
+        await refuse(mint(bench.issuer))
+        await asyncio.gather(*[refuse(token) for token in [mint(bench.issuer)] * 3])
+        gc.collect()
+    gc.disable()
+    try:
+        for token in [mint(bench.issuer) for _ in range(5)]:
+            await refuse(token)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_what_is_kept_of_a_token_is_nothing_that_the_garbage_collector_walks_through() -> None:
+    claims = build_claims(
+        {"iss": "i", "sub": "s", "aud": "a", "exp": 2, "iat": 1, "jti": "j", "client_id": "c", "scope": "x"},
+        model=TokenClaims,
+    )
+
+    packed = pack_claims(claims, key="k")
+
+    assert not gc.is_tracked(packed)
+    assert unpack_claims(packed, model=TokenClaims) == claims
+    assert find_key(packed) == "k"
 
 
 async def test_a_token_is_verified_once(bench: Bench[TokenClaims]) -> None:
