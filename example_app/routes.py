@@ -2,10 +2,18 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, WebSocket
 from pydantic import BaseModel, Field
 
-from fastapi_logto import TokenClaims, auth, require_any_scope, require_scopes
+from fastapi_logto import (
+    Organization,
+    TokenClaims,
+    auth,
+    require_any_scope,
+    require_machine,
+    require_organization,
+    require_scopes,
+)
 
 __all__ = ["router"]
 
@@ -13,6 +21,9 @@ __all__ = ["router"]
 CanRead: TypeAlias = Annotated[TokenClaims, Depends(require_scopes("read:user"))]
 CanWrite: TypeAlias = Annotated[TokenClaims, Depends(require_scopes("write:user"))]
 Caller: TypeAlias = Annotated[TokenClaims, Depends(auth)]
+
+# Another API resource of the same tenant: its tokens open nothing else here, and other tokens don't open it.
+billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
 
 router = APIRouter()
 # Protected as a whole: a route that is added to it later can't be forgotten.
@@ -31,6 +42,26 @@ class UserPatch(BaseModel):
     """What a user may change."""
 
     nickname: str = Field(min_length=1, max_length=80)
+
+
+class Members(BaseModel):
+    """Who belongs to an organization."""
+
+    organization_id: str
+    members: list[str]
+
+
+class Projects(BaseModel):
+    """What an organization works on."""
+
+    organization_id: str
+    projects: list[str]
+
+
+class Synchronised(BaseModel):
+    """What a machine has done."""
+
+    by: str
 
 
 class Keys(BaseModel):
@@ -105,15 +136,47 @@ async def read_permissions(claims: Caller) -> list[str]:
     return sorted(claims.scopes)
 
 
+@router.get("/organizations/{organization_id}/members", tags=["organizations"])
+async def list_members(
+    organization_id: str, claims: Annotated[TokenClaims, Depends(require_organization("read:user"))]
+) -> Members:
+    """List an organization's members. Needs `read:user` in this very organization."""
+    return Members(organization_id=organization_id, members=[claims.user_id])
+
+
+@router.get("/projects", tags=["organizations"])
+async def list_projects(
+    claims: Annotated[TokenClaims, Depends(require_organization(organization=Organization.from_token()))],
+) -> Projects:
+    """List the projects of the token's organization. Needs a token of any organization, and no scope."""
+    return Projects(organization_id=str(claims.organization_id), projects=[])
+
+
+@router.post("/sync", tags=["machines"])
+async def synchronise(claims: Annotated[TokenClaims, Depends(require_machine("write:user"))]) -> Synchronised:
+    """Run a nightly job. Needs a machine as the caller, with `write:user`."""
+    return Synchronised(by=str(claims.client_id))
+
+
+@router.get("/inbox", tags=["user"])
+async def read_inbox(claims: Annotated[TokenClaims, Depends(auth.require_no_actor("read:user"))]) -> list[str]:
+    """Read the caller's own letters. Nobody may on their behalf."""
+    return [f"Welcome, {claims.user_id}"]
+
+
+@router.get("/invoices", tags=["billing"])
+async def list_invoices(claims: Annotated[TokenClaims, Depends(billing.require_user())]) -> list[str]:
+    """List the caller's invoices. Needs a user's token for the billing API, which is another resource."""
+    return [f"No invoice for {claims.user_id}"]
+
+
 @router.websocket("/echo")
 async def echo(websocket: WebSocket, claims: CanRead) -> None:
-    """Echo each text, with who sent it. Needs `read:user`, asked for before the socket is accepted."""
+    """Echo each text, with who sent it, until the token expires. Needs `read:user`."""
     await websocket.accept()
-    try:
-        while True:
-            await websocket.send_text(f"{claims.user_id}: {await websocket.receive_text()}")
-    except WebSocketDisconnect:
-        return
+    async with auth.closing_at_expiry(websocket, claims):
+        async for text in websocket.iter_text():
+            await websocket.send_text(f"{claims.user_id}: {text}")
 
 
 router.include_router(account)

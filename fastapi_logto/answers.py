@@ -9,7 +9,7 @@ from fastapi_logto.bearer import build_challenge
 from fastapi_logto.errors import (
     AuthorizationHeaderError,
     AuthorizationMissingError,
-    InsufficientScopeError,
+    ForbiddenError,
     ProviderUnavailableError,
     RefusalError,
 )
@@ -54,6 +54,6 @@ def _build_challenge_for(error: RefusalError) -> str:
         return build_challenge()
     if isinstance(error, AuthorizationHeaderError):
         return build_challenge(error="invalid_request", description=error.message)
-    if isinstance(error, InsufficientScopeError):
+    if isinstance(error, ForbiddenError):
         return build_challenge(error="insufficient_scope", description=error.message, scopes=error.scopes)
     return build_challenge(error="invalid_token", description=error.message)

@@ -1,19 +1,42 @@
-"""What verified claims must say: issuer, audience, times, scopes."""
+"""What verified claims must say: issuer, audience, times; and for a route: scopes, organization, who calls."""
 
-from collections.abc import Collection, Set
-from typing import Final
+from collections.abc import Callable, Collection, Set
+from typing import Final, Literal, TypeAlias
 
-from fastapi_logto.claims import TokenClaims
+from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.errors import (
+    ActorNotAllowedError,
+    ActorRequiredError,
     AudienceError,
+    ClaimsNotAllowedError,
+    ClientNotAllowedError,
     ExpiredTokenError,
     ImmatureTokenError,
     InsufficientScopeError,
     IssuerError,
+    MachineRequiredError,
+    OrganizationMismatchError,
+    OrganizationRequiredError,
+    UserRequiredError,
     quote,
 )
 
-__all__ = ["check_any_scope", "check_claims", "check_scopes"]
+__all__ = [
+    "Caller",
+    "check_actor",
+    "check_any_scope",
+    "check_caller",
+    "check_claims",
+    "check_client",
+    "check_has_organization",
+    "check_no_actor",
+    "check_organization",
+    "check_predicate",
+    "check_scopes",
+]
+
+Caller: TypeAlias = Literal["user", "machine"]
+"""Who calls: somebody who signed in, or a machine-to-machine application for itself."""
 
 MAX_ISSUED_AHEAD_SECONDS: Final = 60
 """How far `iat` may lie ahead: clocks differ, and a token of the far future is a mistake or worse."""
@@ -23,7 +46,8 @@ def check_claims(
     claims: TokenClaims,
     *,
     issuers: Collection[str],
-    audiences: Set[str],
+    audiences: Set[str] | None,
+    accepts_organizations: bool = False,
     now: float,
     leeway_seconds: float,
 ) -> None:
@@ -32,7 +56,9 @@ def check_claims(
     Args:
         claims: The claims.
         issuers: Issuers to accept, compared to the letter.
-        audiences: Audiences of which the token must have one, compared to the letter.
+        audiences: Audiences of which the token must have one, compared to the letter; `None` only for an opaque
+            token, which has none.
+        accepts_organizations: Accept organization tokens too, whose audience is an organization and no API.
         now: Wall time, seconds since the epoch.
         leeway_seconds: How far two clocks may differ.
 
@@ -47,9 +73,11 @@ def check_claims(
     """
     if claims.iss not in issuers:
         raise _build_issuer_error(claims, issuers)
-    audience = claims.aud
-    if audience not in audiences if isinstance(audience, str) else audiences.isdisjoint(audience):
-        raise _build_audience_error(claims, audiences)
+    if audiences is not None:
+        audience = claims.aud
+        is_other = audience not in audiences if isinstance(audience, str) else audiences.isdisjoint(audience)
+        if is_other and not (accepts_organizations and claims.is_organization_token and claims.organization_id):
+            raise _build_audience_error(claims, audiences)
     # Compared without adding to what came in: `exp` may be an integer that no float can hold.
     if now - leeway_seconds >= claims.exp:
         raise ExpiredTokenError(claim="exp", expected=f"a time after {now:.0f}", found=quote(claims.exp))
@@ -125,3 +153,123 @@ def _build_scope_error(
         message += " and has no scope at all"
     message += "; give the user or machine a role with the permission in Logto, and have the client ask for the scope"
     return InsufficientScopeError(message, scopes=scopes, missing=missing, found=quote(claims.scope))
+
+
+def check_has_organization(claims: TokenClaims) -> None:
+    """Check that the claims speak for an organization at all. That says nothing of which one.
+
+    Args:
+        claims: The claims.
+
+    Raises:
+        OrganizationRequiredError: They speak for none.
+    """
+    if not claims.organization_id:
+        raise OrganizationRequiredError(claim="organization_id", expected="an organization", found="nothing")
+
+
+def check_organization(claims: TokenClaims, organization_id: str | None) -> None:
+    """Check that the claims speak for one organization. Being its member is no permission: see `check_scopes`.
+
+    Args:
+        claims: The claims.
+        organization_id: The organization that the request is about; `None` where it is about none.
+
+    Raises:
+        OrganizationRequiredError: They speak for none.
+        OrganizationMismatchError: They speak for another one.
+    """
+    check_has_organization(claims)
+    if claims.organization_id != organization_id:
+        raise OrganizationMismatchError(
+            claim="organization_id", expected=quote(organization_id), found=quote(claims.organization_id)
+        )
+
+
+def check_caller(claims: TokenClaims, caller: Caller) -> None:
+    """Check who calls: a user, or a machine for itself.
+
+    Args:
+        claims: The claims.
+        caller: Who may.
+
+    Raises:
+        UserRequiredError: A machine calls, or the token does not say which application it was issued to.
+        MachineRequiredError: A user calls.
+    """
+    if caller == "machine" and not claims.is_machine:
+        raise MachineRequiredError(claim="sub", expected="the client_id", found=quote(claims.sub))
+    # Without a client id nobody can tell, and a machine must not pass for a user.
+    if caller == "user" and (claims.is_machine or claims.client_id is None):
+        raise UserRequiredError(claim="sub", expected="another one than client_id", found=quote(claims.client_id))
+
+
+def check_client(claims: TokenClaims, clients: Collection[str]) -> None:
+    """Check that the token was issued to one of some applications.
+
+    Args:
+        claims: The claims.
+        clients: Client ids, compared to the letter.
+
+    Raises:
+        ClientNotAllowedError: It was issued to another one.
+    """
+    if claims.client_id not in clients:
+        raise ClientNotAllowedError(
+            claim="client_id", expected=quote(" or ".join(sorted(clients))), found=quote(claims.client_id)
+        )
+
+
+def check_actor(claims: TokenClaims, actors: Collection[str]) -> None:
+    """Check that somebody acts on the subject's behalf.
+
+    Args:
+        claims: The claims.
+        actors: Who may; empty for anybody. Only the outermost actor counts: those inside acted before.
+
+    Raises:
+        ActorRequiredError: Nobody acts, or another one.
+
+    References:
+        RFC 8693 section 4.1.
+    """
+    found = None if claims.act is None else claims.act.sub
+    if found is None or (actors and found not in actors):
+        raise ActorRequiredError(
+            claim="act", expected=quote(" or ".join(sorted(actors)) or "an actor"), found=quote(found)
+        )
+
+
+def check_no_actor(claims: TokenClaims) -> None:
+    """Check that nobody acts on the subject's behalf.
+
+    Args:
+        claims: The claims.
+
+    Raises:
+        ActorNotAllowedError: Somebody does.
+    """
+    if claims.act is not None:
+        raise ActorNotAllowedError(claim="act", expected="nobody", found=quote(claims.act.sub))
+
+
+def check_predicate(claims: ClaimsT, predicate: Callable[[ClaimsT], bool], *, what: str) -> None:
+    """Check the claims by a function.
+
+    Args:
+        claims: The claims.
+        predicate: The function; nothing but `True` admits.
+        what: What it asks for, for the message.
+
+    Raises:
+        ClaimsNotAllowedError: It gave something else, or failed: a token that lacks the claim it looks at
+            is refused like one that has a wrong one.
+    """
+    try:
+        verdict: object = predicate(claims)
+    except Exception as error:  # noqa: BLE001 - whatever a token's data brings it to
+        verdict = type(error).__name__
+    if verdict is not True:
+        raise ClaimsNotAllowedError(
+            f"The claims of the token do not allow this: {what}", expected=quote(what), found=quote(verdict)
+        )

@@ -7,7 +7,7 @@ declares `claims: TokenClaims` would otherwise have FastAPI build them from the 
 from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Final, NoReturn, Self, TypeAlias, cast
+from typing import Any, ClassVar, Final, NoReturn, Self, TypeAlias, cast
 
 from pydantic import (
     BaseModel,
@@ -44,6 +44,9 @@ __all__ = [
 
 ORGANIZATION_AUDIENCE: Final = "urn:logto:organization:"
 """What the audience of an organization token begins with; the organization's id follows."""
+
+ORGANIZATIONS_AUDIENCE: Final = "urn:logto:resource:organizations"
+"""The audience of an organization token that was asked for by this resource indicator."""
 
 _set: Final = object.__setattr__
 
@@ -130,7 +133,7 @@ class TokenClaims(_VerifiedModel):
     Attributes:
         iss: Issuer, one of those accepted.
         sub: Subject: the user, or for a machine its client id.
-        aud: Audience, as the token has it; see `audiences`.
+        aud: Audience, as the token has it; see `audiences`. Only an opaque token has none.
         exp: Expiry, seconds since the epoch.
         iat: Time of issue, seconds since the epoch.
         nbf: Not valid before, seconds since the epoch.
@@ -147,7 +150,7 @@ class TokenClaims(_VerifiedModel):
 
     iss: StrictStr
     sub: StrictStr = Field(min_length=1)
-    aud: StrictStr | Annotated[tuple[StrictStr, ...], Field(min_length=1)]
+    aud: StrictStr | tuple[StrictStr, ...]
     exp: NumericDate
     iat: NumericDate | None = None
     nbf: NumericDate | None = None
@@ -187,6 +190,13 @@ class TokenClaims(_VerifiedModel):
     def actor(self) -> Actor | None:
         """Who acts on the subject's behalf; `None` when the subject acts itself."""
         return self.act
+
+    @property
+    def is_organization_token(self) -> bool:
+        """Whether it is an organization's token: for no API, with permissions inside the organization."""
+        return isinstance(self.aud, str) and (
+            self.aud == ORGANIZATIONS_AUDIENCE or self.aud.startswith(ORGANIZATION_AUDIENCE)
+        )
 
     @property
     def is_machine(self) -> bool:
@@ -236,6 +246,8 @@ def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[s
         members = parse_object(payload)
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"payload: {error}") from None
+    if members.get("aud") == []:
+        raise ClaimError(claim="aud", expected="an audience", found="none")
     for name in required:
         if members.get(name) in (None, ""):
             raise ClaimError(

@@ -11,10 +11,14 @@
         ├── InvalidTokenError            401, the token
         │   ├── MalformedTokenError      TokenTooLargeError     AlgorithmError
         │   ├── TokenTypeError           IdTokenError           OpaqueTokenError
-        │   ├── UnknownKeyError          SignatureError
+        │   ├── InactiveTokenError       UnknownKeyError        SignatureError
         │   └── IssuerError              AudienceError          ExpiredTokenError
         │       ImmatureTokenError       ClaimError
-        ├── InsufficientScopeError       403, a good token without the permission
+        ├── ForbiddenError               403, a good token that is not enough here
+        │   ├── InsufficientScopeError
+        │   ├── OrganizationRequiredError   OrganizationMismatchError
+        │   ├── UserRequiredError      MachineRequiredError      ClientNotAllowedError
+        │   └── ActorRequiredError     ActorNotAllowedError      ClaimsNotAllowedError
         └── ProviderUnavailableError     503, nobody can say whether the token is good
 
 What the client may read is `code`, `reason` and `message`: they name our own settings and never
@@ -26,6 +30,8 @@ from collections.abc import Collection
 from typing import ClassVar, Final, Literal, TypeAlias
 
 __all__ = [
+    "ActorNotAllowedError",
+    "ActorRequiredError",
     "AlgorithmError",
     "AudienceError",
     "AuthorizationFormatError",
@@ -33,17 +39,24 @@ __all__ = [
     "AuthorizationMissingError",
     "AuthorizationTypeError",
     "ClaimError",
+    "ClaimsNotAllowedError",
+    "ClientNotAllowedError",
     "ErrorCode",
     "ExpiredTokenError",
     "FetchError",
+    "ForbiddenError",
     "IdTokenError",
     "ImmatureTokenError",
+    "InactiveTokenError",
     "InsufficientScopeError",
     "InvalidTokenError",
     "IssuerError",
     "LogtoError",
+    "MachineRequiredError",
     "MalformedTokenError",
     "OpaqueTokenError",
+    "OrganizationMismatchError",
+    "OrganizationRequiredError",
     "ProviderUnavailableError",
     "Reason",
     "RefusalError",
@@ -52,6 +65,7 @@ __all__ = [
     "TokenTooLargeError",
     "TokenTypeError",
     "UnknownKeyError",
+    "UserRequiredError",
     "quote",
 ]
 
@@ -61,6 +75,14 @@ ErrorCode: TypeAlias = Literal[
     "auth.authorization_token_type_not_supported",
     "invalid_token",
     "insufficient_scope",
+    "organization_required",
+    "organization_mismatch",
+    "user_required",
+    "machine_required",
+    "client_not_allowed",
+    "actor_required",
+    "actor_not_allowed",
+    "claims_not_allowed",
     "provider_unavailable",
 ]
 """What a client switches on. The first three are the codes of Logto's own guides."""
@@ -75,6 +97,7 @@ Reason: TypeAlias = Literal[
     "type",
     "id_token",
     "opaque_token",
+    "inactive",
     "unknown_key",
     "signature",
     "issuer",
@@ -83,6 +106,14 @@ Reason: TypeAlias = Literal[
     "not_yet_valid",
     "claims",
     "scope",
+    "organization_required",
+    "organization_mismatch",
+    "user_required",
+    "machine_required",
+    "client_not_allowed",
+    "actor_required",
+    "actor_not_allowed",
+    "claims_not_allowed",
     "provider_unavailable",
 ]
 """Why, one word finer than the code. Each is explained in the documentation's table of answers."""
@@ -249,6 +280,13 @@ class OpaqueTokenError(InvalidTokenError):
     )
 
 
+class InactiveTokenError(InvalidTokenError):
+    """The provider says that an opaque token is no active access token of its own (RFC 7662 section 2.2)."""
+
+    reason: ClassVar[Reason] = "inactive"
+    default_message: ClassVar[str] = "The token is not active; sign in again"
+
+
 class UnknownKeyError(InvalidTokenError):
     """No key of the provider's key set fits the token's header."""
 
@@ -300,8 +338,19 @@ class ClaimError(InvalidTokenError):
     default_message: ClassVar[str] = "A claim of the token is missing or malformed"
 
 
-class InsufficientScopeError(RefusalError):
-    """The token is good but lacks scopes (RFC 6750 section 3.1).
+class ForbiddenError(RefusalError):
+    """The token is good, but not enough for this route (RFC 6750 section 3.1, `insufficient_scope`).
+
+    Attributes:
+        scopes: Every scope that the route asks for, where scopes are what is missing.
+    """
+
+    status: ClassVar[int] = 403
+    scopes: tuple[str, ...] = ()
+
+
+class InsufficientScopeError(ForbiddenError):
+    """The token lacks scopes.
 
     Attributes:
         scopes: Every scope that the route asks for.
@@ -310,15 +359,84 @@ class InsufficientScopeError(RefusalError):
 
     code: ClassVar[ErrorCode] = "insufficient_scope"
     reason: ClassVar[Reason] = "scope"
-    status: ClassVar[int] = 403
     default_message: ClassVar[str] = "The token lacks a scope"
 
     def __init__(
         self, message: str, *, scopes: Collection[str], missing: Collection[str], found: str | None = None
     ) -> None:
         super().__init__(message, claim="scope", expected=quote(" ".join(scopes)), found=found)
-        self.scopes: tuple[str, ...] = tuple(scopes)
+        self.scopes = tuple(scopes)
         self.missing: tuple[str, ...] = tuple(missing)
+
+
+class OrganizationRequiredError(ForbiddenError):
+    """The token speaks for no organization, or the request names none."""
+
+    code: ClassVar[ErrorCode] = "organization_required"
+    reason: ClassVar[Reason] = "organization_required"
+    default_message: ClassVar[str] = (
+        "The token speaks for no organization; ask for one by organization_id when requesting the token"
+    )
+
+
+class OrganizationMismatchError(ForbiddenError):
+    """The token speaks for another organization than the request names, whether that one exists or not."""
+
+    code: ClassVar[ErrorCode] = "organization_mismatch"
+    reason: ClassVar[Reason] = "organization_mismatch"
+    default_message: ClassVar[str] = (
+        "The token speaks for another organization than the request names; request a token for that organization"
+    )
+
+
+class UserRequiredError(ForbiddenError):
+    """A machine calls where only users may."""
+
+    code: ClassVar[ErrorCode] = "user_required"
+    reason: ClassVar[Reason] = "user_required"
+    default_message: ClassVar[str] = "Only users may call this; send a token that a user signed in for"
+
+
+class MachineRequiredError(ForbiddenError):
+    """A user calls where only machines may."""
+
+    code: ClassVar[ErrorCode] = "machine_required"
+    reason: ClassVar[Reason] = "machine_required"
+    default_message: ClassVar[str] = (
+        "Only machines may call this; send a token that a machine-to-machine application got for itself"
+    )
+
+
+class ClientNotAllowedError(ForbiddenError):
+    """The token was issued to an application that may not call this."""
+
+    code: ClassVar[ErrorCode] = "client_not_allowed"
+    reason: ClassVar[Reason] = "client_not_allowed"
+    default_message: ClassVar[str] = "The application that the token was issued to may not call this"
+
+
+class ActorRequiredError(ForbiddenError):
+    """Nobody acts on the subject's behalf, or not one of those who may."""
+
+    code: ClassVar[ErrorCode] = "actor_required"
+    reason: ClassVar[Reason] = "actor_required"
+    default_message: ClassVar[str] = "Only somebody who acts on a user's behalf may call this"
+
+
+class ActorNotAllowedError(ForbiddenError):
+    """Somebody acts on the subject's behalf where only the subject itself may."""
+
+    code: ClassVar[ErrorCode] = "actor_not_allowed"
+    reason: ClassVar[Reason] = "actor_not_allowed"
+    default_message: ClassVar[str] = "Nobody may call this on another's behalf; sign in as the user itself"
+
+
+class ClaimsNotAllowedError(ForbiddenError):
+    """The token's claims are not what the route asks for."""
+
+    code: ClassVar[ErrorCode] = "claims_not_allowed"
+    reason: ClassVar[Reason] = "claims_not_allowed"
+    default_message: ClassVar[str] = "The claims of the token do not allow this"
 
 
 class ProviderUnavailableError(RefusalError):

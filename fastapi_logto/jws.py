@@ -9,12 +9,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final, NewType
 
-from joserfc.jwk import Key as JoseKey
-from joserfc.jws import JWSRegistry
-
-from fastapi_logto.aws_lc import AwsLcKey
 from fastapi_logto.errors import (
     AlgorithmError,
     IdTokenError,
@@ -27,7 +23,20 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 
-__all__ = ["UnverifiedJws", "check_size", "parse_unverified", "verify_signature"]
+if TYPE_CHECKING:
+    from joserfc.jwk import Key as JoseKey
+
+    from fastapi_logto.aws_lc import AwsLcKey
+
+__all__ = [
+    "UnverifiedIssuer",
+    "UnverifiedJws",
+    "check_size",
+    "is_opaque",
+    "parse_unverified",
+    "parse_unverified_issuer",
+    "verify_signature",
+]
 
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9_-]{20,128}\Z", re.ASCII)
 _MAX_KID_LENGTH: Final = 256
@@ -74,6 +83,11 @@ def check_size(token: str, *, max_bytes: int) -> None:
         raise TokenTooLargeError(expected=f"at most {max_bytes} bytes", found=f"{len(token)} bytes")
 
 
+def is_opaque(token: str) -> bool:
+    """Say whether a token has the shape of Logto's opaque tokens, and so can't be a JWS."""
+    return _OPAQUE.match(token) is not None
+
+
 def parse_unverified(token: str, *, algorithms: Collection[str], token_types: Collection[str]) -> UnverifiedJws:
     """Give the parts of a token after checking its shape and header; for its size see `check_size`.
 
@@ -117,7 +131,33 @@ def parse_unverified(token: str, *, algorithms: Collection[str], token_types: Co
     return UnverifiedJws(alg=alg, kid=kid, typ=typ, signing_input=signing_input, payload=payload, signature=signature)
 
 
-def verify_signature(unverified: UnverifiedJws, key: JoseKey, *, aws_lc: AwsLcKey | None = None) -> bytes:
+UnverifiedIssuer = NewType("UnverifiedIssuer", str)
+"""What a payload says of its issuer before any signature was checked: good for choosing among tenants, no more."""
+
+
+def parse_unverified_issuer(token: str) -> UnverifiedIssuer:
+    """Give the issuer that a token names, of which nothing is known to be true.
+
+    Args:
+        token: The token text; its size was checked.
+
+    Returns:
+        The issuer; empty where the token names none, or none that is a text.
+
+    Raises:
+        MalformedTokenError: It has not three parts, or a payload that is no strict JSON object.
+    """
+    segments = token.split(".", 5)
+    if len(segments) != 3:
+        raise _build_shape_error(token, len(segments))
+    try:
+        issuer = parse_object(_decode(segments[1], "payload")).get("iss")
+    except StrictJsonError as error:
+        raise MalformedTokenError(found=f"payload: {error}") from None
+    return UnverifiedIssuer(issuer if isinstance(issuer, str) else "")
+
+
+def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsLcKey | None" = None) -> bytes:
     """Verify the signature with one key and give the payload, trusted from here on.
 
     The caller has made sure that the key may be used with this algorithm (`keys.PublicKey`).
@@ -137,6 +177,8 @@ def verify_signature(unverified: UnverifiedJws, key: JoseKey, *, aws_lc: AwsLcKe
     References:
         RFC 7515 section 5.2; RFC 7518 sections 3.3 to 3.5.
     """
+    from joserfc.jws import JWSRegistry  # noqa: PLC0415 - loaded with the key
+
     model = JWSRegistry.algorithms[unverified.alg]
     try:
         model.check_key(key)
@@ -152,7 +194,7 @@ def verify_signature(unverified: UnverifiedJws, key: JoseKey, *, aws_lc: AwsLcKe
 
 
 def _build_shape_error(token: str, count: int) -> MalformedTokenError | OpaqueTokenError:
-    if count == 1 and _OPAQUE.match(token):
+    if count == 1 and is_opaque(token):
         return OpaqueTokenError()
     found = f"{count} segments" if count <= 5 else "more than five segments"
     return MalformedTokenError(expected="three segments", found=found)

@@ -6,14 +6,15 @@ Built whole, replaced whole, never edited.
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from joserfc.jwk import Key as JoseKey
-from joserfc.jwk import RSAKey, import_key
-
-from fastapi_logto.aws_lc import AwsLcKey, build_aws_lc_key
 from fastapi_logto.errors import FetchError
 from fastapi_logto.strict_json import JsonObject, JsonValue
+
+if TYPE_CHECKING:
+    from joserfc.jwk import Key as JoseKey
+
+    from fastapi_logto.aws_lc import AwsLcKey
 
 __all__ = ["KeySet", "PublicKey", "parse_key_set"]
 
@@ -59,8 +60,8 @@ class PublicKey:
     algorithms: frozenset[str]
     thumbprint: str
     is_slow: bool
-    jose: JoseKey = field(repr=False, compare=False)
-    aws_lc: AwsLcKey | None = field(repr=False, compare=False, default=None)
+    jose: "JoseKey" = field(repr=False, compare=False)
+    aws_lc: "AwsLcKey | None" = field(repr=False, compare=False, default=None)
 
     @property
     def identity(self) -> str:
@@ -133,6 +134,11 @@ def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySe
 
 
 def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
+    # Late, by the thread that parses: the JOSE engine is more than half of what this package imports.
+    from joserfc.jwk import import_key  # noqa: PLC0415
+
+    from fastapi_logto.aws_lc import build_aws_lc_key  # noqa: PLC0415
+
     if not isinstance(entry, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one kind of error for a bad key
     kty, kid = entry.get("kty"), entry.get("kid")
@@ -171,7 +177,9 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
     )
 
 
-def _fitting_algorithms(key: JoseKey) -> frozenset[str]:
+def _fitting_algorithms(key: "JoseKey") -> frozenset[str]:
+    from joserfc.jwk import RSAKey  # noqa: PLC0415 - loaded by now
+
     if not isinstance(key, RSAKey):
         return _CURVE_ALGORITHMS.get(str(key.get("crv")), frozenset())
     numbers = key.public_key.public_numbers()
@@ -185,7 +193,9 @@ def _fitting_algorithms(key: JoseKey) -> frozenset[str]:
     return _RSA_ALGORITHMS
 
 
-def _is_slow(key: JoseKey) -> bool:
+def _is_slow(key: "JoseKey") -> bool:
+    from joserfc.jwk import RSAKey  # noqa: PLC0415 - loaded by now
+
     if not isinstance(key, RSAKey):
         return key.get("crv") in _SLOW_CURVES
     numbers = key.public_key.public_numbers()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,7 @@ from fastapi_logto.key_set import KeySet, PublicKey, parse_key_set
 from fastapi_logto.metadata import MetadataSource
 from fastapi_logto.transport import Transport
 
-__all__ = ["KeySource", "ProviderHealth"]
+__all__ = ["KeySource", "ProviderHealth", "combine_health"]
 
 _logger = logging.getLogger("fastapi_logto")
 
@@ -51,6 +51,24 @@ class _Held:
     key_set: KeySet
     fetched_at: float
     refresh_age: float
+
+
+def combine_health(parts: Sequence[ProviderHealth]) -> ProviderHealth:
+    """Give the state of several providers as one: as good as the worst of them.
+
+    Args:
+        parts: The state of each, one at least.
+    """
+    ages = [part.age_seconds for part in parts]
+    tries = [part.next_try_seconds for part in parts if part.next_try_seconds is not None]
+    return ProviderHealth(
+        is_ready=all(part.is_ready for part in parts),
+        is_stale=any(part.is_stale for part in parts),
+        key_count=sum(part.key_count for part in parts),
+        age_seconds=None if None in ages else max(age for age in ages if age is not None),
+        last_error=next((part.last_error for part in parts if part.last_error is not None), None),
+        next_try_seconds=min(tries, default=None),
+    )
 
 
 class KeySource:

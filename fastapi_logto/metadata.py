@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from fastapi_logto.clock import Clock
 from fastapi_logto.errors import FetchError, quote
+from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.transport import Transport
 
-__all__ = ["MetadataSource", "ProviderMetadata"]
+__all__ = ["MetadataSource", "ProviderMetadata", "build_metadata_source"]
 
 MAX_AGE_SECONDS: Final = 24 * 3600.0
 
@@ -20,10 +22,17 @@ class ProviderMetadata:
     Attributes:
         issuer: The issuer it names, one of those accepted.
         jwks_uri: Where the key set is.
+        introspection_endpoint: Where an opaque token is asked about; `None` where the document names none
+            at the origin that it was fetched from. So are the following.
+        token_endpoint: Where tokens are issued.
+        userinfo_endpoint: Where a user's profile is.
     """
 
     issuer: str
     jwks_uri: str
+    introspection_endpoint: str | None = None
+    token_endpoint: str | None = None
+    userinfo_endpoint: str | None = None
 
 
 class MetadataSource:
@@ -91,7 +100,37 @@ class MetadataSource:
                 "behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto, or list the origin in "
                 "LOGTO_ALLOWED_JWKS_ORIGINS"
             )
-        return ProviderMetadata(issuer=issuer, jwks_uri=jwks_uri)
+        own = _origin(self._url)
+
+        def find(name: str) -> str | None:
+            # A secret is sent there: never to a host that only the document names.
+            value = document.get(name)
+            return value if isinstance(value, str) and value.isprintable() and _origin(value) == own else None
+
+        return ProviderMetadata(
+            issuer=issuer,
+            jwks_uri=jwks_uri,
+            introspection_endpoint=find("introspection_endpoint"),
+            token_endpoint=find("token_endpoint"),
+            userinfo_endpoint=find("userinfo_endpoint"),
+        )
+
+
+def build_metadata_source(settings: LogtoSettings, *, transport: Transport, clock: Clock) -> MetadataSource:
+    """Give the source of a tenant's discovery document. Fetches nothing.
+
+    Args:
+        settings: The tenant.
+        transport: What fetches.
+        clock: Its monotonic time is used.
+    """
+    return MetadataSource(
+        fetch_base=settings.fetch_base,
+        issuers=settings.accepted_issuers,
+        allowed_jwks_origins=settings.allowed_jwks_origins,
+        transport=transport,
+        monotonic=clock.monotonic,
+    )
 
 
 def _origin(url: str) -> str:

@@ -27,7 +27,7 @@ from typing_extensions import Unpack
 
 from fastapi_logto.errors import SettingsError, quote
 
-__all__ = ["Algorithm", "LogtoSettings", "SettingsArguments", "TokenType"]
+__all__ = ["Algorithm", "LogtoSettings", "SettingsArguments", "TokenType", "check_audiences"]
 
 Algorithm: TypeAlias = Literal[
     "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"
@@ -80,9 +80,38 @@ def _has_entries(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _refuse_organizations(values: tuple[str, ...]) -> tuple[str, ...]:
+    if any(
+        value.startswith("urn:logto:organization:") or value == "urn:logto:resource:organizations" for value in values
+    ):
+        raise ValueError(
+            "expected the API's own resource indicator: tokens of organizations are admitted by "
+            "auth.require_organization(...), on the routes that ask for one"
+        )
+    return values
+
+
 _Endpoint: TypeAlias = Annotated[str, AfterValidator(_normalise_endpoint)]
 _Url: TypeAlias = Annotated[str, AfterValidator(_check_url)]
 _Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)]
+
+
+def check_audiences(audiences: Collection[str]) -> tuple[str, ...]:
+    """Give resource indicators that may be accepted for a whole application.
+
+    Args:
+        audiences: The indicators.
+
+    Returns:
+        The same.
+
+    Raises:
+        SettingsError: There is none, an empty one, or that of organization tokens.
+    """
+    try:
+        return _refuse_organizations(_has_entries(tuple(audiences)))
+    except ValueError as error:
+        raise SettingsError(f"audience: {error}; found {quote(tuple(audiences))}") from None
 
 
 class SettingsArguments(TypedDict, total=False):
@@ -139,7 +168,7 @@ class LogtoSettings(BaseModel):
         description="URL of the tenant. With or without a trailing slash, or `/oidc` at its end, means the same.",
         examples=["https://tenant-id.logto.app"],
     )
-    audience: _Texts = Field(
+    audience: Annotated[_Texts, AfterValidator(_refuse_organizations)] = Field(
         description="The API's resource indicator in Logto, to the letter; several where the API has several.",
         examples=["https://api.example.com"],
     )

@@ -1,8 +1,9 @@
 """From token text to checked claims: the walk that every token takes. Knows nothing of FastAPI."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic
+from typing import Final, Generic, Protocol
 
 from fastapi_logto.cache import TokenCache, build_digest
 from fastapi_logto.checks import check_claims
@@ -10,31 +11,73 @@ from fastapi_logto.claims import (
     ClaimsT,
     PackedClaims,
     TokenClaims,
+    build_claims,
     find_key,
     pack_claims,
     parse_claims,
     unpack_claims,
 )
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import InvalidTokenError, OpaqueTokenError
+from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError
 from fastapi_logto.flights import Flights
-from fastapi_logto.jws import check_size, parse_unverified
+from fastapi_logto.jws import check_size, is_opaque, parse_unverified
 from fastapi_logto.key_set import PublicKey
 from fastapi_logto.keys import KeySource
 from fastapi_logto.metadata import MetadataSource
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.signatures import SignatureWorkers
+from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.transport import Transport
 
-__all__ = ["TokenVerifier", "build_key_source"]
+__all__ = ["AS_SET", "AudiencePolicy", "TokenVerifier", "build_key_source"]
 
 _USUAL_START: Final = b"Bearer "
 
 
-class TokenVerifier(Generic[ClaimsT]):
-    """Verifies access tokens of one tenant for one set of audiences."""
+@dataclass(frozen=True, slots=True)
+class AudiencePolicy:
+    """For whom a token may have been issued, to be admitted at one place of the application.
 
-    def __init__(self, *, settings: LogtoSettings, keys: KeySource, clock: Clock, claims_model: type[ClaimsT]) -> None:
+    Attributes:
+        audiences: Resource indicators, compared to the letter; `None` for those of the settings.
+        accepts_organizations: Accept organization tokens too, whose audience is an organization and no API.
+        accepts_opaque: Accept opaque tokens too, which have no audience, where the application chose to.
+    """
+
+    audiences: frozenset[str] | None = None
+    accepts_organizations: bool = False
+    accepts_opaque: bool = False
+
+
+AS_SET: Final = AudiencePolicy()
+"""The audiences of the settings, and no organization tokens."""
+
+
+class OpaqueTokens(Protocol):
+    """What knows opaque tokens: `introspection`, seen from here."""
+
+    async def introspect(self, token: str, digest: bytes) -> JsonObject:
+        """Give the claims of a token that the provider says is active.
+
+        Raises:
+            InvalidTokenError: It is not, or was issued to an application whose tokens are not accepted.
+            ProviderUnavailableError: The provider can't be asked now.
+        """
+        ...
+
+
+class TokenVerifier(Generic[ClaimsT]):
+    """Verifies access tokens of one tenant, and remembers them for every audience policy."""
+
+    def __init__(
+        self,
+        *,
+        settings: LogtoSettings,
+        keys: KeySource,
+        clock: Clock,
+        claims_model: type[ClaimsT],
+        opaque: OpaqueTokens | None = None,
+    ) -> None:
         """Put the parts together. Does no I/O.
 
         Args:
@@ -42,8 +85,10 @@ class TokenVerifier(Generic[ClaimsT]):
             keys: The tenant's keys.
             clock: Its wall time is used.
             claims_model: The class of the claims.
+            opaque: What knows opaque tokens; they are refused without.
         """
         self.keys: KeySource = keys
+        self._opaque = opaque
         self._now = clock.now
         self._claims_model = claims_model
         self._algorithms = settings.algorithms
@@ -59,6 +104,11 @@ class TokenVerifier(Generic[ClaimsT]):
         self._flights: Flights[bytes, tuple[ClaimsT, PublicKey]] = Flights()
         self._cache: TokenCache[PackedClaims] = TokenCache(size=settings.token_cache_size)
 
+    @property
+    def sources(self) -> tuple[KeySource, ...]:
+        """The keys: of one tenant here, of several in `tenants`."""
+        return (self.keys,)
+
     def build_digest(self, values: Sequence[bytes]) -> bytes:
         """Give what stands for a request's token in every memory, without looking into its header.
 
@@ -73,13 +123,14 @@ class TokenVerifier(Generic[ClaimsT]):
             return b""
         return build_digest(values[0])
 
-    async def verify(self, token: str) -> ClaimsT:
+    async def verify(self, token: str, policy: AudiencePolicy = AS_SET) -> ClaimsT:
         """Give the claims of a token.
 
         Scopes and organizations are not checked here; see `requirements`.
 
         Args:
             token: The token text, without `Bearer`.
+            policy: For whom it may have been issued.
 
         Returns:
             Claims of the caller's own: what is done to them reaches nobody else.
@@ -94,27 +145,33 @@ class TokenVerifier(Generic[ClaimsT]):
         check_size(token, max_bytes=self._max_token_bytes)
         # Of the usual header, however the token came: what stands in more forms would be remembered in each of them.
         digest = build_digest(_USUAL_START + token.encode("utf-8", "surrogatepass"))
-        known = self.recall(digest)
+        known = self.recall(digest, policy)
         if known is not None:
             return known
+        if self._opaque is not None and policy.accepts_opaque and is_opaque(token):
+            claims = build_claims(await self._opaque.introspect(token, digest), model=self._claims_model)
+            # Whom it was issued to stands for the audience, which Logto gives opaque tokens none of.
+            self._check(claims, policy, is_for_anybody=not claims.audiences)
+            return claims
         # Once for all who bring the same token at the same time.
-        claims, key = await self._flights.join_or_lead(digest, partial(self._verify_signature, token))
-        self._check(claims)
+        claims, key = await self._flights.join_or_lead(digest, partial(self._verify_signature, token, policy))
+        self._check(claims, policy)
         packed = pack_claims(claims, key=key.identity)
         self._cache.keep(digest, packed)
         return unpack_claims(packed, model=self._claims_model)
 
-    def recall(self, digest: bytes) -> ClaimsT | None:
+    def recall(self, digest: bytes, policy: AudiencePolicy = AS_SET) -> ClaimsT | None:
         """Give the claims of a token that was verified before, after checking again all that can have changed.
 
         Args:
             digest: What stands for the token.
+            policy: For whom it may have been issued; it may have been verified for another one.
 
         Returns:
             Claims of the caller's own; `None` for a token that is to be verified.
 
         Raises:
-            InvalidTokenError: It has expired.
+            InvalidTokenError: It has expired, or was issued for somebody else.
         """
         packed = self._cache.find(digest)
         if packed is None:
@@ -126,52 +183,49 @@ class TokenVerifier(Generic[ClaimsT]):
             return None
         claims = unpack_claims(packed, model=self._claims_model)
         try:
-            self._check(claims)
-        except InvalidTokenError:
+            self._check(claims, policy)
+        except ExpiredTokenError:
             self._cache.drop(digest)
             raise
         return claims
 
-    async def _verify_signature(self, token: str) -> tuple[ClaimsT, PublicKey]:
+    async def _verify_signature(self, token: str, policy: AudiencePolicy) -> tuple[ClaimsT, PublicKey]:
         try:
             unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
         except OpaqueTokenError:
             raise OpaqueTokenError(
                 "This is an opaque token, which Logto issues when no resource is asked for; "
-                f"ask for resource={' or '.join(sorted(self._audiences))} when requesting the token"
+                f"ask for resource={' or '.join(sorted(policy.audiences or self._audiences))} when requesting the token"
             ) from None
         keys = await self.keys.find(kid=unverified.kid, alg=unverified.alg)
         read = partial(parse_claims, model=self._claims_model, required=self._required_claims)
         return await self._workers.verify(unverified, keys, read=read)
 
-    def _check(self, claims: TokenClaims) -> None:
+    def _check(self, claims: TokenClaims, policy: AudiencePolicy, *, is_for_anybody: bool = False) -> None:
         check_claims(
             claims,
             issuers=self._issuers,
-            audiences=self._audiences,
+            audiences=None if is_for_anybody else policy.audiences or self._audiences,
+            accepts_organizations=policy.accepts_organizations,
             now=self._now(),
             leeway_seconds=self._leeway_seconds,
         )
 
 
-def build_key_source(settings: LogtoSettings, *, transport: Transport, clock: Clock) -> KeySource:
+def build_key_source(
+    settings: LogtoSettings, *, metadata: MetadataSource, transport: Transport, clock: Clock
+) -> KeySource:
     """Give the source of a tenant's keys. Fetches nothing.
 
     Args:
         settings: The tenant.
+        metadata: Says where the keys are.
         transport: What fetches.
         clock: Its monotonic time is used.
 
     Returns:
         The source, empty until its first use.
     """
-    metadata = MetadataSource(
-        fetch_base=settings.fetch_base,
-        issuers=settings.accepted_issuers,
-        allowed_jwks_origins=settings.allowed_jwks_origins,
-        transport=transport,
-        monotonic=clock.monotonic,
-    )
     return KeySource(
         metadata=metadata,
         transport=transport,

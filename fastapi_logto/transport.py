@@ -1,4 +1,4 @@
-"""The only sockets of the core: one bounded, timed, redirect-free GET of a JSON document.
+"""The only sockets of the package: one bounded, timed, redirect-free request for a JSON document.
 
 A client is made for each fetch: an `httpx.AsyncClient` that is shared between event loops ends in
 "Event loop is closed", and fetches are rare. What is dear about a client, its TLS context, is made
@@ -6,7 +6,8 @@ once, by a worker thread, and so is the import of httpx.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +19,26 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Transport"]
+__all__ = ["Answer", "Transport"]
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
 _LONGEST_NAME: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an endpoint answered.
+
+    Attributes:
+        status: The HTTP status.
+        document: The JSON object of the body; empty where the body is none and the status is no 200.
+        retry_after: The header `Retry-After`, as it came; `None` without one.
+    """
+
+    status: int
+    document: JsonObject
+    retry_after: str | None = None
 
 
 class Transport:
@@ -66,15 +82,43 @@ class Transport:
             FetchError: Anything but a status of 200 with a strict JSON object, within the deadline
                 and the size. The message never quotes the body.
         """
-        # The name for messages: a URL of a document must not write lines of its own into a log.
-        name = url if url.isascii() and url.isprintable() and len(url) <= _LONGEST_NAME else quote(url)
+        answer = await self._send("GET", url, headers={}, body="", reads_errors=False)
+        if answer.status != 200:
+            raise FetchError(f"{_name(url)}: status {answer.status} instead of 200", status=answer.status)
+        return answer.document
+
+    async def send(self, method: str, url: str, *, headers: Mapping[str, str], body: str = "") -> Answer:
+        """Send one request, and give the answer of whatever status.
+
+        Args:
+            method: `GET` or `POST`.
+            url: Where to. Redirects are not followed.
+            headers: Further headers.
+            body: The body.
+
+        Returns:
+            The answer.
+
+        Raises:
+            FetchError: None came within the deadline and the size, or one of status 200 that is no strict
+                JSON object. The message never quotes a body.
+        """
+        return await self._send(method, url, headers=headers, body=body, reads_errors=True)
+
+    async def _send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: str, reads_errors: bool
+    ) -> Answer:
+        name = _name(url)
         try:
             if not self._user_agent:
                 await asyncio.to_thread(self._prepare)
             # httpx's own time-outs are for each read: a body that drips would outlive them.
             async with asyncio.timeout(self._timeout_seconds):
-                body = await self._read(url)
-            return await asyncio.to_thread(parse_object, body)
+                status, retry_after, data = await self._exchange(
+                    method, url, headers=headers, body=body, reads_errors=reads_errors
+                )
+            document = await asyncio.to_thread(_parse, data, is_required=status == 200)
+            return Answer(status=status, document=document, retry_after=retry_after)
         except TimeoutError:
             raise FetchError(f"{name}: no whole answer within {self._timeout_seconds:g} s") from None
         except StrictJsonError as error:
@@ -97,7 +141,9 @@ class Transport:
         # Last, because it says that all is prepared: the default names of clients are often blocked at the edge.
         self._user_agent = f"fastapi-logto/{number}"
 
-    async def _read(self, url: str) -> bytes:
+    async def _exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: str, reads_errors: bool
+    ) -> tuple[int, str | None, bytes]:
         import httpx  # noqa: PLC0415 - already loaded by `_prepare`
 
         try:
@@ -113,15 +159,14 @@ class Transport:
                         "Accept-Encoding": "identity",
                     },
                 ) as client,
-                client.stream("GET", url) as response,
+                client.stream(method, url, headers=headers, content=body.encode() if body else None) as response,
             ):
-                return await self._read_body(response)
+                data = await self._read_body(response) if response.status_code == 200 or reads_errors else b""
+                return response.status_code, response.headers.get("retry-after"), data
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
             raise FetchError(type(error).__name__) from error
 
     async def _read_body(self, response: "httpx.Response") -> bytes:
-        if response.status_code != 200:
-            raise FetchError(f"status {response.status_code} instead of 200", status=response.status_code)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             # We asked for none, and one small chunk can decode to hundreds of megabytes.
             raise FetchError("an encoded body, which was not asked for")
@@ -133,6 +178,20 @@ class Transport:
             if len(body) > self._max_bytes:
                 raise FetchError(f"more than {self._max_bytes} bytes")
         return bytes(body)
+
+
+def _name(url: str) -> str:
+    """Give the name for messages: a URL of a document must not write lines of its own into a log."""
+    return url if url.isascii() and url.isprintable() and len(url) <= _LONGEST_NAME else quote(url)
+
+
+def _parse(body: bytes, *, is_required: bool) -> JsonObject:
+    try:
+        return parse_object(body)
+    except StrictJsonError:
+        if is_required:
+            raise
+        return {}
 
 
 async def _as_stream(body: bytes) -> AsyncIterator[bytes]:

@@ -38,5 +38,6 @@ def build_metadata(*, issuer: str, base_url: str, algorithms: Collection[str]) -
         ],
         "request_uri_parameter_supported": False,
         "userinfo_endpoint": f"{base_url}/oidc/me",
+        "introspection_endpoint": f"{base_url}/oidc/token/introspection",
         "claim_types_supported": ["normal"],
     }

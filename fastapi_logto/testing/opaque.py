@@ -19,12 +19,14 @@ class OpaqueToken:
         subject: The user id.
         client_id: The application it was issued to.
         scope: Its scopes, parted by spaces.
+        issued_at: When it was issued, in whole seconds.
         expires_at: The first second at which it is no longer good.
     """
 
     subject: str
     client_id: str
     scope: str
+    issued_at: int
     expires_at: int
 
 

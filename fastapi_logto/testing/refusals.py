@@ -17,6 +17,7 @@ ErrorCode: TypeAlias = Literal[
     "unsupported_grant_type",
     "unsupported_response_mode",
     "unsupported_response_type",
+    "unsupported_token_type",
 ]
 
 _MESSAGES: Final[Mapping[str, str]] = {

@@ -54,6 +54,7 @@ def build_app(mint: TokenMint) -> Starlette:
             Route("/oidc/jwks", endpoints.show_keys, methods=readable),
             Route("/oidc/auth", endpoints.authorize, methods=["GET", "POST"]),
             Route("/oidc/token", endpoints.exchange, methods=["POST", "OPTIONS"]),
+            Route("/oidc/token/introspection", endpoints.introspect, methods=["POST"]),
             Route("/oidc/me", endpoints.show_profile, methods=callable_from_pages),
         ],
         exception_handlers={RefusedError: _answer_refusal, HTTPException: _answer_unknown_route},
@@ -107,6 +108,10 @@ class _Endpoints:
             self._exchange, body, authorization=headers.get("authorization"), origin=headers.get("origin")
         )
 
+    async def introspect(self, request: Request) -> Response:
+        body, authorization = await _read_form(request), request.headers.get("authorization")
+        return await asyncio.to_thread(self._introspect, body, authorization=authorization)
+
     async def show_profile(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return _answer_preflight(request)
@@ -154,6 +159,11 @@ class _Endpoints:
             # Without Access-Control-Allow-Origin, so that the page itself sees nothing.
             return _build_refusal(RefusedError("invalid_request", description), headers=_NO_STORE)
         return JSONResponse(self.tokens.answer(form, client=client), headers=_NO_STORE | _OPEN)
+
+    def _introspect(self, body: bytes, *, authorization: str | None) -> Response:
+        form = Parameters.parse(body)
+        authenticate_client(form, authorization=authorization, directory=self.mint.directory, issuer=self.mint.issuer)
+        return JSONResponse(self.tokens.introspect(form.require("token")), headers=_NO_STORE)
 
 
 def _find_choice(parameters: Parameters, *, directory: Directory) -> User | None:

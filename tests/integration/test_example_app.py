@@ -66,6 +66,33 @@ def test_the_account_router_is_protected_as_a_whole(example: Example) -> None:
     assert call(example, "/account/permissions").status_code == 401
 
 
+def test_the_members_of_an_organization_need_its_own_token_with_read_user(example: Example) -> None:
+    mint = example.issuer
+    in_a, in_b = (mint.access_token(subject="me", scope="read:user", organization_id=name) for name in "AB")
+    path = "/organizations/A/members"
+
+    assert call(example, path, in_a).json() == {"organization_id": "A", "members": ["me"]}
+    assert call(example, path, in_b).json()["detail"]["code"] == "organization_mismatch"
+    assert call(example, path, mint.access_token(scope="read:user")).json()["detail"]["code"] == "organization_required"
+    assert call(example, path, mint.organization_token("A")).json()["detail"]["code"] == "insufficient_scope"
+    assert call(example, "/projects", mint.organization_token("A")).json() == {"organization_id": "A", "projects": []}
+
+
+def test_who_may_call_is_a_matter_of_the_route(example: Example) -> None:
+    mint = example.issuer
+    machine, user = mint.machine_token(), mint.access_token(subject="me")
+    acting = mint.access_token(actor="support")
+    billing = mint.access_token(subject="me", audience="https://billing.example.test")
+
+    assert call(example, "/sync", machine, method="POST").json() == {"by": "local-machine"}
+    assert call(example, "/sync", user, method="POST").json()["detail"]["code"] == "machine_required"
+    assert call(example, "/inbox", user).json() == ["Welcome, me"]
+    assert call(example, "/inbox", acting).json()["detail"]["code"] == "actor_not_allowed"
+    assert call(example, "/invoices", billing).json() == ["No invoice for me"]
+    assert call(example, "/invoices", user).json()["detail"]["reason"] == "audience"
+    assert call(example, "/user/info", billing).json()["detail"]["reason"] == "audience"
+
+
 def test_the_websocket_echoes_for_a_good_token_and_is_denied_with_the_body_of_a_refusal(example: Example) -> None:
     url = example.url.replace("http", "ws") + "/echo"
     headers = {"Authorization": f"Bearer {example.issuer.access_token(subject='me', scope='read:user')}"}

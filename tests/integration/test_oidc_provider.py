@@ -9,17 +9,21 @@ from fastapi_logto.errors import (
     AudienceError,
     ExpiredTokenError,
     IdTokenError,
+    InactiveTokenError,
     InvalidTokenError,
     OpaqueTokenError,
     ProviderUnavailableError,
     UnknownKeyError,
 )
+from fastapi_logto.introspection import Introspection
 from tests.integration.processes import find_free_port
 from tests.integration.provider import (
     API,
     MACHINE_ID,
+    MACHINE_SECRET,
     RSA_API,
     SHORTLIVED_API,
+    SPA_ID,
     Provider,
     run_provider,
 )
@@ -74,6 +78,24 @@ async def test_the_tokens_that_are_no_access_tokens_of_this_api_are_refused(prov
         await auth.verify(answer["id_token"])
     with pytest.raises(AudienceError, match=f"expected '{API}', found '{RSA_API}'"):
         await auth.verify(other)
+
+
+async def test_an_opaque_token_is_accepted_by_introspection_and_a_refresh_token_is_not(provider: Provider) -> None:
+    def build(client: str) -> LogtoAuth:
+        opaque = Introspection(client_id=MACHINE_ID, client_secret=MACHINE_SECRET, allowed_clients=[client])
+        return LogtoAuth(endpoint=provider.endpoint, audience=API, opaque=opaque)
+
+    answer = await asyncio.to_thread(provider.user_answer, login="alice", scope="openid offline_access")
+
+    claims = await build(SPA_ID).verify(answer["access_token"])
+
+    assert (claims.user_id, claims.client_id, claims.iss) == ("alice", SPA_ID, provider.issuer)
+    assert "openid" in claims.scopes
+    with pytest.raises(AudienceError):
+        await build("another").verify(answer["access_token"])
+    # Active too, as far as the server is concerned, but of no type.
+    with pytest.raises(InactiveTokenError):
+        await build(SPA_ID).verify(answer["refresh_token"])
 
 
 async def test_a_token_that_lives_a_second_is_refused_afterwards(provider: Provider) -> None:

@@ -7,14 +7,16 @@ from typing import Annotated, assert_type
 from fastapi import Depends, FastAPI
 
 from fastapi_logto import (
-    AllScopes,
-    AnyScope,
     LogtoAuth,
     LogtoSettings,
     OptionalLogtoAuth,
+    Organization,
     ProviderHealth,
+    Requirement,
+    ResourceAuth,
     TokenClaims,
     auth,
+    require_organization,
     require_scopes,
 )
 
@@ -37,11 +39,18 @@ plain.install(app)
 assert_type(plain, LogtoAuth[TokenClaims])
 assert_type(auth, LogtoAuth[TokenClaims])
 assert_type(custom, LogtoAuth[MyClaims])
-assert_type(configured.require_scopes("a"), AllScopes[MyClaims])
-assert_type(custom.require_any_scope("a", "b"), AnyScope[MyClaims])
+assert_type(configured.require_scopes("a"), Requirement[MyClaims])
+assert_type(custom.require_any_scope("a", "b"), Requirement[MyClaims])
 assert_type(custom.optional, OptionalLogtoAuth[MyClaims])
-assert_type(require_scopes("a"), AllScopes[TokenClaims])
+assert_type(require_scopes("a"), Requirement[TokenClaims])
 assert_type(plain.health(), ProviderHealth)
+assert_type(custom.for_audience("https://billing.example.com"), ResourceAuth[MyClaims])
+assert_type(require_organization("a", organization=Organization.from_token()), Requirement[TokenClaims])
+assert_type(custom.require_claims(lambda claims: "admin" in claims.roles), Requirement[MyClaims])
+assert_type(
+    custom.require(scopes=["a"], organization=Organization.from_path("id"), caller="user", actor=False),
+    Requirement[MyClaims],
+)
 
 
 @app.get("/plain")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fastapi_logto import Clock, LogtoSettings, SettingsArguments, TokenClaims
 from fastapi_logto.errors import MalformedTokenError, RefusalError, SignatureError
+from fastapi_logto.metadata import build_metadata_source
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.tokens import TokenVerifier, build_key_source
 from fastapi_logto.transport import Transport
@@ -64,7 +65,8 @@ def build_verifier(
     policy = LogtoSettings(**arguments)
     clock = Clock(now=lambda: now, monotonic=lambda: 1000.0)
     transport = Transport(timeout_seconds=5, http_transport=httpx.MockTransport(provider.answer), ssl_context=TLS)
-    keys = build_key_source(policy, transport=transport, clock=clock)
+    metadata = build_metadata_source(policy, transport=transport, clock=clock)
+    keys = build_key_source(policy, metadata=metadata, transport=transport, clock=clock)
     return TokenVerifier(settings=policy, keys=keys, clock=clock, claims_model=TokenClaims)
 
 

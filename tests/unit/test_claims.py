@@ -121,7 +121,7 @@ def test_a_required_claim_that_is_missing_is_named_to_the_client(name: str) -> N
             {"exp": "1\r\n" * 40},
             "invalid_token: claims, claim exp, expected int_type, found '" + r"1\r\n" * 15 + "1\\r\\...",
         ),
-        ({"aud": []}, "invalid_token: claims, claim aud, expected string_type, found ()"),
+        ({"aud": []}, "invalid_token: claims, claim aud, expected an audience, found none"),
         ({"act": {"sub": 1}}, "invalid_token: claims, claim act, expected string_type, found 1"),
         ({"scope": ["a"]}, "invalid_token: claims, claim scope, expected string_type, found ('a',)"),
     ],

@@ -318,7 +318,7 @@ def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer:
     assert logto.require_scopes("a") != other.require_scopes("a")
     assert logto.require_scopes("a") != "a"
     assert logto.optional is logto.optional
-    assert repr(logto.require_any_scope("a", "b")) == "AnyScope('a', 'b')"
+    assert repr(logto.require_any_scope("a", "b")) == "Requirement(any_scope=('a', 'b'))"
 
 
 @pytest.mark.parametrize(

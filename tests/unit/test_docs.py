@@ -66,9 +66,9 @@ def test_the_walk_of_a_request_names_its_stations() -> None:
     named = set(SYMBOL.findall((ROOT / "docs/explanation/request.md").read_text()))
 
     assert {
-        "fastapi_logto.dependencies.LogtoAuth.__call__",
+        "fastapi_logto.schemes.TokenScheme.__call__",
         "fastapi_logto.bearer.parse_authorization",
-        "fastapi_logto.tokens.TokenVerifier.verify",
+        "fastapi_logto.tokens.TokenVerifier.recall",
         "fastapi_logto.jws.parse_unverified",
         "fastapi_logto.keys.KeySource.find",
         "fastapi_logto.jws.verify_signature",

@@ -13,6 +13,7 @@ from fastapi_logto.errors import (
     ClaimError,
     ErrorCode,
     FetchError,
+    ForbiddenError,
     InsufficientScopeError,
     InvalidTokenError,
     LogtoError,
@@ -51,16 +52,25 @@ TREE: Final = {
     "IdTokenError": (InvalidTokenError, "invalid_token", "id_token", 401),
     "OpaqueTokenError": (InvalidTokenError, "invalid_token", "opaque_token", 401),
     "UnknownKeyError": (InvalidTokenError, "invalid_token", "unknown_key", 401),
+    "InactiveTokenError": (InvalidTokenError, "invalid_token", "inactive", 401),
     "SignatureError": (InvalidTokenError, "invalid_token", "signature", 401),
     "IssuerError": (InvalidTokenError, "invalid_token", "issuer", 401),
     "AudienceError": (InvalidTokenError, "invalid_token", "audience", 401),
     "ExpiredTokenError": (InvalidTokenError, "invalid_token", "expired", 401),
     "ImmatureTokenError": (InvalidTokenError, "invalid_token", "not_yet_valid", 401),
     "ClaimError": (InvalidTokenError, "invalid_token", "claims", 401),
-    "InsufficientScopeError": (RefusalError, "insufficient_scope", "scope", 403),
+    "InsufficientScopeError": (ForbiddenError, "insufficient_scope", "scope", 403),
+    "OrganizationRequiredError": (ForbiddenError, "organization_required", "organization_required", 403),
+    "OrganizationMismatchError": (ForbiddenError, "organization_mismatch", "organization_mismatch", 403),
+    "UserRequiredError": (ForbiddenError, "user_required", "user_required", 403),
+    "MachineRequiredError": (ForbiddenError, "machine_required", "machine_required", 403),
+    "ClientNotAllowedError": (ForbiddenError, "client_not_allowed", "client_not_allowed", 403),
+    "ActorRequiredError": (ForbiddenError, "actor_required", "actor_required", 403),
+    "ActorNotAllowedError": (ForbiddenError, "actor_not_allowed", "actor_not_allowed", 403),
+    "ClaimsNotAllowedError": (ForbiddenError, "claims_not_allowed", "claims_not_allowed", 403),
     "ProviderUnavailableError": (RefusalError, "provider_unavailable", "provider_unavailable", 503),
 }
-ABSTRACT: Final = {"LogtoError", "RefusalError", "AuthorizationHeaderError", "InvalidTokenError"}
+ABSTRACT: Final = {"LogtoError", "RefusalError", "AuthorizationHeaderError", "InvalidTokenError", "ForbiddenError"}
 REFUSALS: Final = [error for name in TREE if issubclass(error := getattr(errors, name), RefusalError)]
 
 

@@ -61,7 +61,11 @@ async def test_the_captured_document_of_logto_is_accepted(provider: FakeProvider
     )
 
     assert await source.find() == ProviderMetadata(
-        issuer="http://127.0.0.1:3001/oidc", jwks_uri="http://127.0.0.1:3001/oidc/jwks"
+        issuer="http://127.0.0.1:3001/oidc",
+        jwks_uri="http://127.0.0.1:3001/oidc/jwks",
+        introspection_endpoint="http://127.0.0.1:3001/oidc/token/introspection",
+        token_endpoint="http://127.0.0.1:3001/oidc/token",
+        userinfo_endpoint="http://127.0.0.1:3001/oidc/me",
     )
 
 

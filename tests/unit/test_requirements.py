@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI
+import pytest
+from fastapi import Depends, FastAPI, Security
 from starlette.testclient import TestClient
 
-from fastapi_logto import AllScopes, AnyScope, LogtoAuth, TokenClaims
+from fastapi_logto import LogtoAuth, Organization, Requirement, SettingsError, TokenClaims
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import bearer, build_auth, detail
 
@@ -35,22 +38,274 @@ def test_requirements_work_with_postponed_annotations() -> None:
     assert detail(client, "/any", bearer(issuer.access_token(scope="c"))) == (403, "insufficient_scope", "scope")
 
 
-class Stricter(AllScopes):
-    """Asks for a claim too."""
+def is_mine(claims: TokenClaims) -> bool:
+    """A subject that is me."""
+    return claims.sub == "me"
 
-    def __init__(self, value: str) -> None:
-        super().__init__(logto, ("a",))
-        self.value = value
+
+def is_somebody(claims: TokenClaims) -> bool:
+    return claims.sub != ""
+
+
+async def always(claims: TokenClaims) -> bool:
+    return claims.sub != ""
+
+
+DIFFERENT: list[Requirement] = [
+    logto.require_scopes("a"),
+    logto.require_scopes("a", "b"),
+    logto.require_any_scope("a"),
+    logto.require_organization(),
+    logto.require_organization("a"),
+    logto.require_organization("a", organization=Organization.from_path("other")),
+    logto.require_organization("a", organization=Organization.from_header("organization_id")),
+    logto.require_organization("a", organization=Organization.from_dependency(is_mine)),
+    logto.require_organization("a", organization=Organization.from_token()),
+    logto.require_user(),
+    logto.require_user("a"),
+    logto.require_machine(),
+    logto.require_client("a"),
+    logto.require_client("a", "b"),
+    logto.require_actor(),
+    logto.require_actor("a"),
+    logto.require_no_actor(),
+    logto.require_claims(is_mine),
+    logto.require_claims(is_mine, description="something else"),
+    logto.require_claims(is_somebody),
+    build_auth(issuer).require_scopes("a"),
+    logto.for_audience("https://billing.example.test").require_scopes("a"),
+]
 
 
 def test_requirements_that_ask_for_something_else_are_not_equal() -> None:
-    assert Stricter("x") == Stricter("x")
-    assert Stricter("x") != Stricter("y")
-    assert Stricter("x") != AllScopes(logto, ("a",))
-    assert AllScopes(logto, ("a", "b")) == AllScopes(logto, ("b", "a"))
-    assert AllScopes(logto, ("a",)) != AnyScope(logto, ("a",))
-    assert AllScopes(logto, ("a",)) != AllScopes(build_auth(issuer), ("a",))
-    assert hash(AllScopes(logto, ("a", "b"))) == hash(AllScopes(logto, ("b", "a")))
+    # FastAPI calls one of two equal dependencies: a stricter one must never equal a laxer one.
+    assert len(set(DIFFERENT)) == len(DIFFERENT)
+    assert all(a != b for a in DIFFERENT for b in DIFFERENT if a is not b)
+
+
+def test_requirements_that_ask_for_the_same_are_equal_however_they_are_written() -> None:
+    pairs: list[tuple[Requirement, Requirement]] = [
+        (logto.require_scopes("a", "b"), logto.require(scopes=["b", "a", "a"])),
+        (logto.require_any_scope("a", "b"), logto.require(any_scope={"a", "b"})),
+        (logto.require_organization("a"), logto.require(scopes=["a"], organization=Organization.from_path())),
+        (
+            logto.require(organization=Organization.from_header("X-Org")),
+            logto.require(organization=Organization.from_header("x-org")),
+        ),
+        (logto.require_user(), logto.require(caller="user")),
+        (logto.require_machine("a"), logto.require(caller="machine", scopes=["a"])),
+        (logto.require_client("a", "b"), logto.require(clients=("b", "a"))),
+        (logto.require_actor("a", "b"), logto.require(actor=["b", "a"])),
+        (logto.require_actor(), logto.require(actor=True)),
+        (logto.require_no_actor(), logto.require(actor=False)),
+        (logto.require_claims(is_mine), logto.require(claims=is_mine, description="A subject that is me.")),
+    ]
+
+    for one, other in pairs:
+        assert one == other
+        assert hash(one) == hash(other)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"scopes": []},
+        {"any_scope": ()},
+        {"clients": []},
+        {"actor": []},
+        {"clients": [""]},
+        {"clients": ["a", None]},
+        {"scopes": ["a"], "clients": []},
+        {"caller": "admin"},
+        {"claims": always},
+        {"claims": "admin"},
+        {"scopes": "a b"},
+    ],
+)
+def test_what_cannot_be_meant_is_refused_when_it_is_written(asked: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        logto.require(**asked)
+
+
+@pytest.mark.parametrize("name", ["", " a", "a ", "\u043e"])
+def test_a_place_without_a_proper_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Organization.from_path(name)
+    with pytest.raises(ValueError, match="expected"):
+        Organization.from_header(name)
+
+
+def test_a_single_text_stands_for_a_list_of_one() -> None:
+    assert logto.require(scopes="abc") == logto.require_scopes("abc")
+
+
+def test_nobody_derives_a_requirement_that_would_equal_a_laxer_one() -> None:
+    with pytest.raises(TypeError, match="final"):
+        type("Stricter", (Requirement,), {})
+
+
+def test_a_requirement_says_what_it_asks_for() -> None:
+    said = {repr(requirement): requirement.describe() for requirement in DIFFERENT[2:19]}
+
+    assert said["Requirement(any_scope=('a',))"] == ["one of the scopes `a`"]
+    assert said["Requirement(caller='user')"] == ["a user as the caller"]
+    assert said["Requirement(actor=False)"] == ["nobody who acts on the user's behalf"]
+    assert said["Requirement(actor=True)"] == ["somebody who acts for a user"]
+    # Who may call is nobody's business.
+    assert said["Requirement(clients=('a', 'b'))"] == ["a token that was issued to one of certain applications"]
+    assert said["Requirement(actor=('a',))"] == ["somebody who acts for a user"]
+    assert [requirement.describe() for requirement in DIFFERENT[4:9]] == [
+        ["a token for the organization in the path, `{organization_id}`"],
+        ["a token for the organization in the path, `{other}`"],
+        ["a token for the organization in the header `organization_id`"],
+        ["a token for the organization that the request is about"],
+        ["a token for any organization"],
+    ]
+    assert logto.require_claims(is_mine).describe() == ["A subject that is me."]
+    assert logto.require_claims(is_somebody).describe() == ["claims that `is_somebody` accepts"]
+    assert logto.require_claims(is_mine, description="me").describe() == ["me"]
+
+
+def refuse(requirement: Requirement, token: str, path: str = "/", **options: Any) -> tuple[int, str, str] | None:
+    """Give the refusal at a route with this requirement, or `None` for a 200."""
+    one = FastAPI()
+
+    @one.get("/", dependencies=[Depends(requirement)])
+    @one.get("/of/{organization_id}", dependencies=[Depends(requirement)])
+    async def read() -> bool:
+        return True
+
+    answer = TestClient(one).get(path, headers=[*bearer(token).items(), *options.get("headers", ())])
+    if answer.status_code == 200:
+        return None
+    found = answer.json()["detail"]
+    return answer.status_code, found["code"], found["message"]
+
+
+def codes(requirement: Requirement, token: str, path: str = "/", **options: Any) -> tuple[int, str] | None:
+    """Give status and code of the refusal, or `None` for a 200."""
+    refusal = refuse(requirement, token, path, **options)
+    return None if refusal is None else refusal[:2]
+
+
+def sneak(claims: TokenClaims) -> Any:
+    """Give a coroutine, which every `if` takes for true."""
+    return always(claims)
+
+
+PREDICATES: dict[str, Callable[[Any], Any]] = {
+    "no such attribute": lambda claims: claims.nothing == 1,
+    "no such claim": lambda claims: claims.model_extra["nothing"],
+    "one": lambda _claims: 1,
+    "a text": lambda _claims: "yes",
+    "nothing": lambda _claims: None,
+    "a coroutine": sneak,
+}
+
+
+@pytest.mark.parametrize("name", PREDICATES)
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_nothing_but_true_admits(name: str) -> None:
+    refusal = refuse(logto.require_claims(PREDICATES[name], description="a plan"), issuer.access_token())
+
+    assert refusal == (403, "claims_not_allowed", "The claims of the token do not allow this: a plan")
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ([], "organization_required"),
+        ([("X-Org", "")], "organization_required"),
+        ([("X-Org", "A"), ("X-Org", "A")], "organization_mismatch"),
+        ([("X-Org", "A"), ("x-org", "B")], "organization_mismatch"),
+        ([("X-Org", "a")], "organization_mismatch"),
+        ([("X-Org", "A,A")], "organization_mismatch"),
+        ([("X-Org", "A")], None),
+    ],
+)
+def test_one_header_names_one_organization(headers: list[tuple[str, str]], code: str | None) -> None:
+    requirement = logto.require_organization(organization=Organization.from_header("X-Org"))
+
+    found = codes(requirement, issuer.organization_token("A"), headers=headers)
+
+    assert found == (None if code is None else (403, code))
+
+
+@pytest.mark.parametrize(
+    ("path", "is_admitted"), [("/of/A", True), ("/of/a", False), ("/of/A%20", False), ("/of/%41", True)]
+)
+def test_the_path_names_the_organization_to_the_letter(path: str, *, is_admitted: bool) -> None:
+    found = codes(logto.require_organization(), issuer.organization_token("A"), path=path)
+
+    assert found == (None if is_admitted else (403, "organization_mismatch"))
+
+
+def test_a_path_without_the_organization_admits_nobody() -> None:
+    with pytest.raises(SettingsError, match=r"\{organization_id\}"):
+        refuse(logto.require_organization(), issuer.organization_token("A"))
+
+
+def test_a_dependency_that_finds_no_organization_refuses_and_is_not_asked_for_a_bad_token() -> None:
+    asked: list[str] = []
+
+    def find(number: int) -> str | None:
+        asked.append(str(number))
+        return None
+
+    requirement = logto.require_organization(organization=Organization.from_dependency(find))
+
+    assert codes(requirement, issuer.organization_token("A"), "/?number=1") == (403, "organization_mismatch")
+    assert codes(requirement, issuer.forged_token(), "/?number=2") == (401, "invalid_token")
+    assert codes(requirement, issuer.access_token(), "/?number=3") == (403, "organization_required")
+    # Nobody learns by a 422 what the dependency reads before the token is known to be good.
+    assert codes(requirement, issuer.forged_token(), "/?number=x") == (401, "invalid_token")
+    assert asked == ["1"]
+
+
+def test_a_user_without_a_client_id_can_not_be_told_from_a_machine() -> None:
+    lax = build_auth(issuer, required_claims=["jti"])
+
+    refusal = refuse(lax.require_user(), issuer.access_token(claims={"client_id": None}))
+
+    assert refusal is not None
+    assert refusal[1] == "user_required"
+
+
+def test_scopes_above_a_requirement_are_enforced_too() -> None:
+    one = FastAPI()
+
+    @one.get(
+        "/", dependencies=[Security(logto.require_organization(organization=Organization.from_token()), scopes=["b"])]
+    )
+    async def read() -> bool:
+        return True
+
+    client = TestClient(one)
+
+    assert client.get("/", headers=bearer(issuer.organization_token("A", scope="b"))).status_code == 200
+    assert detail(client, "/", bearer(issuer.organization_token("A"))) == (403, "insufficient_scope", "scope")
+
+
+def test_an_override_of_every_scheme_leaves_the_checks_of_requirements_on() -> None:
+    one = FastAPI()
+
+    @one.get("/of/{organization_id}", dependencies=[Depends(logto.require_organization("a"))])
+    async def read() -> bool:
+        return True
+
+    @one.get("/machine", dependencies=[Depends(logto.require_machine())])
+    async def run() -> bool:
+        return True
+
+    claims = asyncio.run(logto.verify(issuer.access_token(organization_id="A", scope="a")))
+    for scheme in logto.schemes:
+        one.dependency_overrides[scheme] = lambda: claims
+    client = TestClient(one)
+
+    assert client.get("/of/A").status_code == 200
+    assert detail(client, "/of/B") == (403, "organization_mismatch", "organization_mismatch")
+    assert detail(client, "/machine") == (403, "machine_required", "machine_required")
 
 
 def test_requirements_declare_no_parameters_that_would_answer_422_before_401() -> None:

@@ -52,6 +52,7 @@ def test_the_issuer_is_fixed_and_all_other_urls_follow_the_request(http: TestCli
         "jwks_uri": "http://logto:3001/oidc/jwks",
         "token_endpoint": "http://logto:3001/oidc/token",
         "userinfo_endpoint": "http://logto:3001/oidc/me",
+        "introspection_endpoint": "http://logto:3001/oidc/token/introspection",
     }
 
 

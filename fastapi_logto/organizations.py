@@ -1,0 +1,108 @@
+"""Where a request names the organization that it is about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from fastapi.requests import HTTPConnection
+
+from fastapi_logto.errors import OrganizationMismatchError, OrganizationRequiredError, SettingsError, quote
+
+__all__ = ["Organization"]
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """Where a request names the organization that it is about. Made by one of the class methods.
+
+    Attributes:
+        source: Where: in the path, in a header, given by a dependency of the application, or in no other
+            place than the token.
+        name: The path parameter's or header's name; else empty.
+        dependency: What gives it, for that source.
+    """
+
+    source: Literal["path", "header", "dependency", "token"]
+    name: str = ""
+    dependency: Callable[..., Any] | None = None
+
+    @classmethod
+    def from_path(cls, name: str = "organization_id") -> Self:
+        """The request names it in a path parameter: `/organizations/{organization_id}/members`.
+
+        Args:
+            name: The parameter's name.
+        """
+        return cls("path", _check_name(name))
+
+    @classmethod
+    def from_header(cls, name: str) -> Self:
+        """The request names it in a header.
+
+        Args:
+            name: The header's name, in any case.
+        """
+        return cls("header", _check_name(name).lower())
+
+    @classmethod
+    def from_dependency(cls, dependency: Callable[..., Any]) -> Self:
+        """A dependency of the application finds it: the organization that a project belongs to, say.
+
+        FastAPI calls it once the token is known to be good, with parameters and dependencies of its own.
+
+        Args:
+            dependency: A function or coroutine function; it gives the organization's id, or `None` where
+                there is none, which refuses every caller alike.
+        """
+        return cls("dependency", dependency=dependency)
+
+    @classmethod
+    def from_token(cls) -> Self:
+        """The request names none: any organization's token is admitted.
+
+        The handler then reads and writes what belongs to `claims.organization_id`, and to no other one.
+        """
+        return cls("token")
+
+    def find(self, conn: HTTPConnection) -> str:
+        """Give the organization that a request names in its path or header.
+
+        Args:
+            conn: The request.
+
+        Returns:
+            Its id.
+
+        Raises:
+            OrganizationRequiredError: The header is missing or empty.
+            OrganizationMismatchError: There are several of the header.
+            SettingsError: The route has no such path parameter.
+        """
+        if self.source == "path":
+            if self.name not in conn.path_params:
+                raise SettingsError(
+                    f"the route asks for the organization in its path, but has no parameter {{{self.name}}}; "
+                    "say where else: organization=Organization.from_path(...), from_header(...), from_dependency(...)"
+                )
+            return str(conn.path_params[self.name])
+        values = conn.headers.getlist(self.name)
+        if len(values) > 1:
+            # Two layers that each take another one would disagree about whose data is asked for.
+            raise OrganizationMismatchError(expected="one header", found=f"{len(values)} headers {quote(self.name)}")
+        if not values or not values[0]:
+            raise OrganizationRequiredError(f"Name the organization in the header {self.name}", found="no header")
+        return values[0]
+
+    def describe(self) -> str:
+        """Give the words for the documentation of a route."""
+        if self.source == "path":
+            return f"the organization in the path, `{{{self.name}}}`"
+        if self.source == "header":
+            return f"the organization in the header `{self.name}`"
+        return "the organization that the request is about" if self.source == "dependency" else "any organization"
+
+
+def _check_name(name: str) -> str:
+    if not name or not name.isascii() or name.strip() != name:
+        raise ValueError(f"expected the name of a path parameter or header, found {name!r}")
+    return name

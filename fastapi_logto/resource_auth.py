@@ -1,0 +1,379 @@
+"""What a user asks of the claims: the requirements made from a scheme, for one or several API resources.
+
+No `from __future__ import annotations` here: FastAPI reads the annotations of `__call__`, and finds
+no module to resolve their texts in when the dependency is an object.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection
+from contextlib import asynccontextmanager
+from inspect import Signature
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from fastapi import Depends, WebSocket, status
+from fastapi.openapi.models import SecurityBase as SchemeModel
+from fastapi.requests import HTTPConnection
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+from starlette.websockets import WebSocketState
+from typing_extensions import override
+
+from fastapi_logto.checks import Caller
+from fastapi_logto.claims import ClaimsT, TokenClaims
+from fastapi_logto.organizations import Organization
+from fastapi_logto.requirements import Requirement
+from fastapi_logto.schemes import OrganizationScheme, Provider, TokenScheme
+from fastapi_logto.settings import check_audiences
+from fastapi_logto.tokens import AudiencePolicy
+
+__all__ = ["OptionalLogtoAuth", "ResourceAuth"]
+
+ChunkT = TypeVar("ChunkT")
+
+_LONGEST_CONNECTION_SECONDS: Final = 10 * 366 * 24 * 3600
+
+
+class _NotADependency:
+    """Has FastAPI refuse, while a route is defined, a dependency that was meant to be called.
+
+    Without it the parameters of such a function would be read from the query.
+    """
+
+    def __init__(self, advice: str) -> None:
+        self._advice = advice
+
+    def __call__(self) -> str:  # pragma: no cover - only there to be a callable: nobody gets past the signature
+        raise TypeError(self._advice)
+
+    @property
+    def __signature__(self) -> Signature:
+        raise TypeError(self._advice)
+
+
+_VERIFY_IS_CALLED: Final = Depends(
+    _NotADependency("auth.verify is no dependency: use Depends(auth), or await auth.verify(token) with a token at hand")
+)
+_REQUIREMENT_IS_CALLED: Final = Depends(
+    _NotADependency('a requirement is made by a call: Depends(auth.require_scopes("read:user")), with the parentheses')
+)
+
+
+class ResourceAuth(TokenScheme[ClaimsT]):
+    """Protects routes with access tokens for some API resources of a tenant.
+
+    `LogtoAuth` is one for the resources of its settings; `LogtoAuth.for_audience` gives others.
+    """
+
+    def __init__(self, provider: Provider[ClaimsT], audiences: frozenset[str] | None, *, scheme_name: str) -> None:
+        """Make the nodes. Reads no settings.
+
+        Args:
+            provider: What verifies.
+            audiences: The resource indicators; `None` for those of the settings.
+            scheme_name: Name in OpenAPI.
+        """
+        # Opaque tokens have no audience: they are for the API of the settings, and for no other one.
+        own = AudiencePolicy(audiences, accepts_opaque=audiences is None)
+        super().__init__(provider, own, scheme_name=scheme_name)
+        self._optional = OptionalLogtoAuth(self)
+        policy = AudiencePolicy(audiences, accepts_organizations=True)
+        self._in_organization = OrganizationScheme(provider, policy, scheme_name=scheme_name)
+        provider.scheme_names.add(scheme_name)
+
+    async def verify(self, token: Annotated[str, _VERIFY_IS_CALLED]) -> ClaimsT:
+        """Give the claims of an access token that did not come in a request's header.
+
+        Args:
+            token: The token, without `Bearer`.
+
+        Returns:
+            The claims. Their scopes are not checked.
+
+        Raises:
+            InvalidTokenError: The token is not accepted; its subclass and `reason` say why.
+            ProviderUnavailableError: The keys can't be had now.
+            SettingsError: The environment lacks a setting.
+        """
+        verifier = await self._provider.load_beside()
+        return await verifier.verify(token, self._policy)
+
+    @asynccontextmanager
+    async def closing_at_expiry(self, websocket: WebSocket, claims: TokenClaims) -> AsyncGenerator[None]:
+        """Close a WebSocket when the token that opened it expires: with code 1008 and the reason `expired`.
+
+        ```python
+        async with auth.closing_at_expiry(websocket, claims):
+            async for text in websocket.iter_text(): ...
+        ```
+
+        Args:
+            websocket: The accepted WebSocket.
+            claims: The claims of the token.
+        """
+        timeout = asyncio.timeout(self._seconds_left(claims))
+        try:
+            async with timeout:
+                yield
+        except TimeoutError:
+            if not timeout.expired():
+                raise  # of the handler's own
+            if websocket.application_state is not WebSocketState.DISCONNECTED:
+                await websocket.close(code=status.WS_1008_POLICY_VIOLATION, reason="expired")
+
+    async def until_expiry(self, chunks: AsyncIterable[ChunkT], claims: TokenClaims) -> AsyncGenerator[ChunkT]:
+        """Pass a stream on until the token that asked for it expires; then it ends, and so does what it comes from.
+
+        ```python
+        return StreamingResponse(auth.until_expiry(read_events(), claims))
+        ```
+
+        Args:
+            chunks: What a response streams.
+            claims: The claims of the token.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._seconds_left(claims)
+        iterator = aiter(chunks)
+        try:
+            while loop.time() < deadline:
+                timeout = asyncio.timeout_at(deadline)
+                try:
+                    # Around each wait and not around the loop: a time-out must not strike whoever takes a chunk.
+                    async with timeout:
+                        chunk = await anext(iterator)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    if timeout.expired():
+                        return
+                    raise  # of the stream's own
+                yield chunk
+        finally:
+            if isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()
+
+    def _seconds_left(self, claims: TokenClaims) -> float:
+        # `exp` may be an integer that no float can hold.
+        now = self._provider.clock.now()
+        return max(0.0, float(min(claims.exp, now + _LONGEST_CONNECTION_SECONDS)) - now)
+
+    @property
+    def optional(self) -> "OptionalLogtoAuth[ClaimsT]":
+        """The dependency that gives `None` to a request without an `Authorization` header.
+
+        A header that is there is checked in full: a bad token is never an anonymous caller.
+        """
+        return self._optional
+
+    @property
+    def schemes(self) -> tuple[Callable[..., Any], ...]:
+        """Every node that gives claims, for overriding all of them in `app.dependency_overrides`.
+
+        They are this one, `optional`, and the one that routes of organizations ask.
+        """
+        return (self, self._optional, self._in_organization)
+
+    def for_audience(self, *audiences: str, scheme_name: str | None = None) -> "ResourceAuth[ClaimsT]":
+        """Give a scheme for other API resources of the same tenant, with keys and remembered tokens in common.
+
+        A token for one of them is refused by this scheme, and the reverse.
+
+        Args:
+            *audiences: The resource indicators, to the letter.
+            scheme_name: Name in OpenAPI; this one's with the first audience when left out.
+
+        Returns:
+            The scheme.
+
+        Raises:
+            SettingsError: No audience, an empty one, or that of organization tokens.
+        """
+        checked = check_audiences(audiences)
+        name = scheme_name or f"{self.scheme_name}-{re.sub('[^A-Za-z0-9._-]+', '-', checked[0])}"
+        return ResourceAuth(self._provider, frozenset(checked), scheme_name=name)
+
+    def require_scopes(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
+        """Give a dependency that asks for every one of some scopes.
+
+        Args:
+            *scopes: The scopes, one in each argument.
+
+        Returns:
+            A value for `Depends`; equal to another one of the same scopes.
+
+        Raises:
+            ValueError: No scope, an empty one, or several in one text.
+        """
+        return Requirement(self, scopes=scopes)
+
+    def require_any_scope(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
+        """Give a dependency that asks for at least one of some scopes.
+
+        Args:
+            *scopes: The scopes, one in each argument.
+
+        Returns:
+            A value for `Depends`; equal to another one of the same scopes.
+
+        Raises:
+            ValueError: No scope, an empty one, or several in one text.
+        """
+        return Requirement(self, any_scope=scopes)
+
+    def require_organization(
+        self,
+        *scopes: Annotated[str, _REQUIREMENT_IS_CALLED],
+        organization: Annotated[Organization | None, _REQUIREMENT_IS_CALLED] = None,
+    ) -> Requirement[ClaimsT]:
+        """Give a dependency that asks for a token of the organization that the request names, with some scopes in it.
+
+        It admits organization tokens and organization-level API tokens. Without scopes every member is admitted,
+        also one without any role.
+
+        Args:
+            *scopes: Scopes that must all be granted, in this very organization.
+            organization: Where the request names it; in the path as `organization_id` when left out.
+
+        Returns:
+            A value for `Depends`.
+
+        Raises:
+            ValueError: A scope is empty, or several are in one text.
+        """
+        return self.require(scopes=scopes or None, organization=organization or Organization.from_path())
+
+    def require_user(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
+        """Give a dependency that asks for a user as the caller, and no machine.
+
+        Args:
+            *scopes: Scopes that must all be granted.
+        """
+        return self.require(scopes=scopes or None, caller="user")
+
+    def require_machine(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
+        """Give a dependency that asks for a machine as the caller, and no user.
+
+        Args:
+            *scopes: Scopes that must all be granted.
+        """
+        return self.require(scopes=scopes or None, caller="machine")
+
+    def require_client(self, *client_ids: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
+        """Give a dependency that asks for a token which was issued to one of some applications.
+
+        Args:
+            *client_ids: Their client ids, compared to the letter; an id may be a URL.
+
+        Raises:
+            ValueError: No client id, or an empty one.
+        """
+        return self.require(clients=client_ids)
+
+    def require_actor(self, *actors: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
+        """Give a dependency that asks for somebody who acts on the subject's behalf (RFC 8693 section 4.1).
+
+        Args:
+            *actors: The subjects of those who may; anybody when left out. Only the outermost actor counts.
+        """
+        return self.require(actor=actors or True)
+
+    def require_no_actor(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
+        """Give a dependency that refuses whoever acts on another's behalf.
+
+        Args:
+            *scopes: Scopes that must all be granted.
+        """
+        return self.require(scopes=scopes or None, actor=False)
+
+    def require_claims(
+        self,
+        predicate: Annotated[Callable[[ClaimsT], bool], _REQUIREMENT_IS_CALLED],
+        *,
+        description: Annotated[str | None, _REQUIREMENT_IS_CALLED] = None,
+    ) -> Requirement[ClaimsT]:
+        """Give a dependency that asks a function whether it admits the claims.
+
+        Args:
+            predicate: The function, of the claims; nothing but `True` admits, and a claim that is not there refuses.
+            description: What it asks for, in words that callers may read; its own first line when left out.
+
+        Raises:
+            ValueError: It is a coroutine function.
+        """
+        return self.require(claims=predicate, description=description)
+
+    def require(
+        self,
+        *,
+        scopes: Annotated[Collection[str] | None, _REQUIREMENT_IS_CALLED] = None,
+        any_scope: Annotated[Collection[str] | None, _REQUIREMENT_IS_CALLED] = None,
+        organization: Annotated[Organization | None, _REQUIREMENT_IS_CALLED] = None,
+        caller: Annotated[Caller | None, _REQUIREMENT_IS_CALLED] = None,
+        clients: Annotated[Collection[str] | None, _REQUIREMENT_IS_CALLED] = None,
+        actor: Annotated[bool | Collection[str] | None, _REQUIREMENT_IS_CALLED] = None,
+        claims: Annotated[Callable[[ClaimsT], bool] | None, _REQUIREMENT_IS_CALLED] = None,
+        description: Annotated[str | None, _REQUIREMENT_IS_CALLED] = None,
+    ) -> Requirement[ClaimsT]:
+        """Give a dependency that asks for several things at once, all of which must hold.
+
+        Args:
+            scopes: Scopes that must all be granted.
+            any_scope: Scopes of which one must be granted.
+            organization: Where the request names the organization that the token must speak for.
+            caller: `"user"` or `"machine"`.
+            clients: Client ids of the applications that may call.
+            actor: `True` where somebody must act on the subject's behalf, `False` where nobody may; or the
+                subjects of those who must.
+            claims: A function of the claims that gives `True` for those it admits.
+            description: What that function asks for, in words.
+
+        Returns:
+            A value for `Depends`; equal to another one that asks the same.
+
+        Raises:
+            ValueError: Nothing is asked for, or something that can't be meant, such as an empty list.
+        """
+        return Requirement(
+            self if organization is None else self._in_organization,
+            scopes=scopes,
+            any_scope=any_scope,
+            organization=organization,
+            caller=caller,
+            clients=clients,
+            actor=actor,
+            claims=claims,
+            description=description,
+        )
+
+
+class OptionalLogtoAuth(SecurityBase, Generic[ClaimsT]):
+    """Gives the claims, or `None` to a request that brings no `Authorization` header at all.
+
+    Where scopes are asked for, by `Security(auth.optional, scopes=[...])`, nobody is anonymous.
+    """
+
+    def __init__(self, auth: ResourceAuth[ClaimsT]) -> None:
+        """Remember the scheme.
+
+        Args:
+            auth: The scheme that checks a header that is there.
+        """
+        self.auth: ResourceAuth[ClaimsT] = auth
+        self.scheme_name: str = auth.scheme_name
+
+    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT | None:
+        """Give the claims of the request's bearer token, or `None`. FastAPI calls this.
+
+        Raises:
+            HTTPException: As `TokenScheme.__call__`, when there is a header.
+        """
+        if "authorization" not in conn.headers and not security_scopes.scopes:
+            return None
+        return await self.auth(conn, security_scopes)
+
+    @property
+    @override
+    def model(self) -> SchemeModel:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] - built late, never set
+        """The scheme for OpenAPI, the same as the one it asks."""
+        return self.auth.model

@@ -1,0 +1,420 @@
+"""Opaque tokens: accepted by choice, when the provider says that they are good."""
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+from starlette.testclient import TestClient
+
+from fastapi_logto import Clock, LogtoAuth, Organization, SettingsError, TokenClaims
+from fastapi_logto.errors import ProviderUnavailableError, RefusalError
+from fastapi_logto.introspection import Introspection
+from fastapi_logto.testing import LocalIssuer
+from tests.captured import INTROSPECTION
+from tests.unit.apps import API, bearer, detail
+
+SECRET = "local-machine-secret"
+OPAQUE = "o" * 43
+SPA = "local-spa"
+
+
+class Provider(httpx.AsyncBaseTransport):
+    """The local issuer, with an introspection endpoint that can be replaced and is counted."""
+
+    def __init__(self, issuer: LocalIssuer) -> None:
+        self.inner = httpx.ASGITransport(app=issuer.app)
+        self.asked: list[httpx.Request] = []
+        self.answer: Callable[[], httpx.Response] | None = None
+        self.gate: asyncio.Event | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/introspection"):
+            return await self.inner.handle_async_request(request)
+        self.asked.append(request)
+        if self.gate is not None:
+            await self.gate.wait()
+        return await self.inner.handle_async_request(request) if self.answer is None else self.answer()
+
+    def say(self, document: Any, *, status: int = 200) -> None:
+        self.answer = lambda: httpx.Response(status, json=document)
+
+
+class Bench:
+    """An application that accepts opaque tokens, and what is behind it."""
+
+    def __init__(self, **config: Any) -> None:
+        self.time = 1_800_000_000.0
+        self.issuer = LocalIssuer(now=lambda: self.time)
+        self.provider = Provider(self.issuer)
+        asks: dict[str, Any] = {
+            "client_id": "local-machine",
+            "client_secret": SECRET,
+            "allowed_clients": [SPA],
+            **config,
+        }
+        self.auth = LogtoAuth(
+            endpoint=self.issuer.endpoint,
+            audience=API,
+            http_transport=self.provider,
+            clock=Clock(now=lambda: self.time, monotonic=lambda: self.time),
+            opaque=Introspection(**asks),
+        )
+
+    async def refused(self, token: str) -> tuple[int, str]:
+        with pytest.raises(RefusalError) as caught:
+            await self.auth.verify(token)
+        return caught.value.status, caught.value.reason
+
+    def claims(self, **changes: Any) -> dict[str, Any]:
+        """Give what the provider says of a good token, with changes; `None` leaves one out."""
+        said = {
+            "active": True,
+            "sub": "alice",
+            "client_id": SPA,
+            "exp": int(self.time) + 3600,
+            "iat": int(self.time),
+            "iss": self.issuer.issuer,
+            "scope": "openid",
+            "token_type": "Bearer",
+        }
+        return {name: value for name, value in (said | changes).items() if value is not None}
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_an_opaque_token_gives_the_claims_that_the_provider_says(bench: Bench) -> None:
+    token = bench.issuer.opaque_token(subject="alice", scope="openid profile")
+
+    claims = await bench.auth.verify(token)
+
+    assert (claims.sub, claims.client_id) == ("alice", SPA)
+    assert claims.scopes == {"openid", "profile"}
+    assert (claims.audiences, claims.jti, claims.iss) == (frozenset(), None, bench.issuer.issuer)
+    (request,) = bench.provider.asked
+    assert request.headers["authorization"].startswith("Basic ")
+    assert request.content == f"token={token}&token_type_hint=access_token".encode()
+
+
+async def test_an_answer_is_remembered_for_its_time_and_never_past_exp(bench: Bench) -> None:
+    token = bench.issuer.opaque_token(lifetime_seconds=40)
+
+    for _ in range(3):
+        await bench.auth.verify(token)
+    assert len(bench.provider.asked) == 1
+
+    bench.time += 30
+    await bench.auth.verify(token)
+    assert len(bench.provider.asked) == 2
+
+    # The last answer is believed for 30 s, and the token expires (with the leeway of 10 s) after 20.
+    bench.time += 20
+    assert await bench.refused(token) == (401, "expired")
+    assert len(bench.provider.asked) == 2
+
+
+async def test_without_a_memory_each_request_asks() -> None:
+    bench = Bench(cache_seconds=0)
+    token = bench.issuer.opaque_token()
+
+    await bench.auth.verify(token)
+    await bench.auth.verify(token)
+
+    assert len(bench.provider.asked) == 2
+
+
+async def test_a_revoked_token_is_refused_when_the_answer_is_too_old(bench: Bench) -> None:
+    token = bench.issuer.opaque_token()
+    await bench.auth.verify(token)
+    bench.provider.say({"active": False})
+
+    assert (await bench.auth.verify(token)).sub
+    bench.time += 30
+    assert await bench.refused(token) == (401, "inactive")
+
+
+async def test_a_made_up_token_is_asked_about_once(bench: Bench) -> None:
+    for _ in range(3):
+        assert await bench.refused(OPAQUE) == (401, "inactive")
+
+    assert len(bench.provider.asked) == 1
+
+
+async def test_many_requests_with_one_new_token_ask_once(bench: Bench) -> None:
+    bench.provider.gate = asyncio.Event()
+    token = bench.issuer.opaque_token()
+    callers = [asyncio.create_task(bench.auth.verify(token)) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    bench.provider.gate.set()
+
+    assert len({claims.sub for claims in await asyncio.gather(*callers)}) == 1
+    assert len(bench.provider.asked) == 1
+
+
+async def test_more_questions_than_there_is_room_for_are_503() -> None:
+    bench = Bench(max_waiting=2)
+    bench.provider.gate = asyncio.Event()
+    callers = [asyncio.create_task(bench.auth.verify(f"{OPAQUE}{number}")) for number in range(3)]
+    await asyncio.wait([callers[2]])
+
+    with pytest.raises(ProviderUnavailableError):
+        await callers[2]
+    bench.provider.gate.set()
+    await asyncio.wait(callers)
+    assert len(bench.provider.asked) == 2
+    assert await bench.refused(OPAQUE) == (401, "inactive")
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"active": False}, (401, "inactive")),
+        ({"active": "true"}, (401, "inactive")),
+        ({"active": 1}, (401, "inactive")),
+        ({"active": None}, (401, "inactive")),
+        ({"token_type": None}, (401, "inactive")),
+        ({"token_type": "DPoP"}, (401, "inactive")),
+        ({"token_type": ["Bearer"]}, (401, "inactive")),
+        ({"client_id": "other-app"}, (401, "audience")),
+        ({"client_id": None}, (401, "audience")),
+        ({"client_id": [SPA]}, (401, "audience")),
+        ({"client_id": ""}, (401, "audience")),
+        ({"iss": "https://other.example.com/oidc"}, (401, "issuer")),
+        ({"iss": None}, (401, "claims")),
+        ({"sub": None}, (401, "claims")),
+        ({"sub": ""}, (401, "claims")),
+        ({"exp": None}, (401, "claims")),
+        ({"exp": "later"}, (401, "claims")),
+        ({"exp": 1_700_000_000}, (401, "expired")),
+        ({"nbf": 1_900_000_000}, (401, "not_yet_valid")),
+        ({"aud": "https://other.example.com"}, (401, "audience")),
+        ({"aud": [API, 1]}, (401, "claims")),
+    ],
+    ids=repr,
+)
+async def test_an_answer_is_believed_only_when_all_of_it_fits(
+    bench: Bench, changes: dict[str, Any], refusal: tuple[int, str]
+) -> None:
+    bench.provider.say(bench.claims())
+    assert (await bench.auth.verify(OPAQUE)).sub == "alice"
+    bench.provider.say(bench.claims(**changes))
+
+    assert await bench.refused(f"{OPAQUE}2") == refusal
+
+
+@pytest.mark.parametrize("changes", [{"token_type": "bearer"}, {"aud": API}, {"aud": [API]}, {"scope": None}], ids=repr)
+async def test_an_answer_that_differs_where_it_may_is_believed(bench: Bench, changes: dict[str, Any]) -> None:
+    bench.provider.say(bench.claims(**changes))
+
+    assert (await bench.auth.verify(OPAQUE)).sub == "alice"
+
+
+@pytest.mark.parametrize("name", [name for name in INTROSPECTION if name.startswith("introspect")])
+async def test_what_a_running_server_answered_is_understood(name: str) -> None:
+    entry = INTROSPECTION[name]
+    body: dict[str, Any] = dict(entry.body or {})
+    bench = Bench(allowed_clients=[body.get("client_id", SPA)])
+    bench.time = body.get("iat", bench.time) + 1
+    bench.provider.say(body, status=entry.status)
+
+    if body.get("token_type") == "Bearer":
+        assert (await bench.auth.verify(OPAQUE)).sub == body["sub"]
+    else:
+        expected = (401, "inactive") if entry.status == 200 else (503, "provider_unavailable")
+        assert await bench.refused(OPAQUE) == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: httpx.Response(401, json={"error": "invalid_client"}),
+        lambda: httpx.Response(500, text="<html>"),
+        lambda: httpx.Response(302, headers={"Location": "https://evil.example.com"}),
+        lambda: httpx.Response(200, text="<html>"),
+        lambda: httpx.Response(200, json=["active"]),
+    ],
+    ids=["401", "500", "302", "html", "list"],
+)
+async def test_a_provider_that_does_not_say_is_503_and_the_next_question_is_asked(
+    bench: Bench, answer: Callable[[], httpx.Response], caplog: pytest.LogCaptureFixture
+) -> None:
+    token = bench.issuer.opaque_token()
+    bench.provider.answer = answer
+    with caplog.at_level(logging.DEBUG):
+        assert await bench.refused(token) == (503, "provider_unavailable")
+    bench.provider.answer = None
+
+    assert (await bench.auth.verify(token)).client_id == SPA
+    assert token not in caplog.text
+    assert SECRET not in caplog.text
+
+
+async def test_a_provider_out_of_reach_is_503(bench: Bench) -> None:
+    def refuse() -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    bench.provider.answer = refuse
+
+    assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+
+
+async def test_a_discovery_document_that_names_another_host_gets_no_secret() -> None:
+    bench = Bench()
+    inner = bench.provider.inner
+
+    class Elsewhere(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await inner.handle_async_request(request)
+            document = (await answer.aread()).replace(
+                b'"introspection_endpoint":"http://127.0.0.1:3001',
+                b'"introspection_endpoint":"https://evil.example.com',
+            )
+            assert b"evil" in document
+            return httpx.Response(200, content=document)
+
+    auth = LogtoAuth(
+        endpoint=bench.issuer.endpoint,
+        audience=API,
+        http_transport=Elsewhere(),
+        opaque=Introspection(client_id="local-machine", client_secret=SECRET, allowed_clients=[SPA]),
+    )
+
+    with pytest.raises(ProviderUnavailableError):
+        await auth.verify(OPAQUE)
+
+
+async def test_a_token_of_three_parts_is_never_sent_there(bench: Bench) -> None:
+    for token in (bench.issuer.forged_token(), "a.b.c", "a.b", f"{OPAQUE}.", "abc"):
+        assert (await bench.refused(token))[0] == 401
+    await bench.auth.verify(bench.issuer.access_token())
+
+    assert bench.provider.asked == []
+
+
+async def test_a_refresh_token_is_no_access_token(bench: Bench) -> None:
+    bench.provider.say(bench.claims(token_type=None))
+
+    assert await bench.refused(OPAQUE) == (401, "inactive")
+
+
+def test_opaque_tokens_open_neither_organizations_nor_other_resources(bench: Bench) -> None:
+    app = FastAPI()
+    billing = bench.auth.for_audience("https://billing.example.test")
+
+    @app.get("/plain")
+    async def plain(claims: Annotated[TokenClaims, Depends(bench.auth.require_scopes("openid"))]) -> str:
+        return claims.user_id
+
+    @app.get("/billing", dependencies=[Depends(billing)])
+    @app.get(
+        "/organization",
+        dependencies=[Depends(bench.auth.require_organization(organization=Organization.from_token()))],
+    )
+    async def other() -> None: ...
+
+    client = TestClient(app)
+    headers = bearer(bench.issuer.opaque_token(subject="alice"))
+
+    assert client.get("/plain", headers=headers).json() == "alice"
+    for path in ("/billing", "/organization"):
+        assert detail(client, path, headers) == (401, "invalid_token", "opaque_token")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"client_id": ""},
+        {"client_secret": ""},
+        {"allowed_clients": []},
+        {"allowed_clients": [""]},
+        {"cache_seconds": -1},
+        {"cache_seconds": 301},
+        {"cache_seconds": float("nan")},
+        {"max_waiting": 0},
+    ],
+    ids=repr,
+)
+def test_a_configuration_that_would_open_a_door_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="introspection: expected"):
+        Bench(**config)
+
+
+def test_the_secret_is_not_shown() -> None:
+    config = Introspection(client_id="m", client_secret=SECRET, allowed_clients=SPA)
+
+    assert SECRET not in repr(config)
+    assert config.allowed_clients == (SPA,)
+
+
+async def test_id_and_secret_are_encoded_before_they_are_joined() -> None:
+    bench = Bench(client_id="a:b", client_secret="c d%é")
+    bench.provider.say(bench.claims())
+    await bench.auth.verify(OPAQUE)
+
+    # RFC 6749 section 2.3.1: "a%3Ab:c+d%25%C3%A9"
+    assert bench.provider.asked[0].headers["authorization"] == "Basic YSUzQWI6YytkJTI1JUMzJUE5"
+
+
+class TestLocalIssuer:
+    """The local issuer's endpoint answers as the captured server did."""
+
+    @staticmethod
+    def ask(issuer: LocalIssuer, token: str | None, *, secret: str = SECRET) -> Any:
+        form = {"hint": "none"} if token is None else {"token": token}
+        return TestClient(issuer.app).post("/oidc/token/introspection", data=form, auth=("local-machine", secret))
+
+    def test_it_tells_an_access_token_from_a_refresh_token_by_its_type(self) -> None:
+        issuer = LocalIssuer()
+        refresh_token = sign_in(issuer)["refresh_token"]
+
+        access = self.ask(issuer, issuer.opaque_token(subject="alice", scope="openid")).json()
+        refresh = self.ask(issuer, refresh_token).json()
+
+        assert (access["active"], access["token_type"], access["sub"]) == (True, "Bearer", "alice")
+        assert access.keys() == dict(INTROSPECTION["introspect opaque of SPA by m2m"].body or {}).keys()
+        assert (refresh["active"], refresh["client_id"]) == (True, SPA)
+        assert "token_type" not in refresh
+
+    @pytest.mark.parametrize(
+        ("token", "secret", "captured"),
+        [
+            (OPAQUE, SECRET, "introspect basic own garbage"),
+            ("a.b.c", SECRET, "introspect basic own tampered"),
+            (None, SECRET, "introspect no token"),
+            (OPAQUE, "wrong", "introspect bad secret"),
+        ],
+    )
+    def test_it_refuses_what_the_captured_server_refused(self, token: str | None, secret: str, captured: str) -> None:
+        answer = self.ask(LocalIssuer(), token, secret=secret)
+
+        assert (answer.status_code, answer.json()) == (INTROSPECTION[captured].status, INTROSPECTION[captured].body)
+
+
+def sign_in(issuer: LocalIssuer) -> dict[str, Any]:
+    """Walk through the authorization code flow with `offline_access`, and give the token endpoint's answer."""
+    http = TestClient(issuer.app, base_url=issuer.endpoint, follow_redirects=False)
+    verifier = "v" * 43
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    asked = {
+        "response_type": "code",
+        "client_id": SPA,
+        "redirect_uri": "http://127.0.0.1:8000/docs/oauth2-redirect",
+        "scope": "openid offline_access",
+        "prompt": "consent",
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+    allowed = http.post("/oidc/auth", data={**asked, "action": "allow", "user": "alice"})
+    (code,) = parse_qs(urlsplit(allowed.headers["location"]).query)["code"]
+    form = {"grant_type": "authorization_code", "client_id": SPA, "code": code, "code_verifier": verifier}
+    answer: dict[str, Any] = http.post("/oidc/token", data=form | {"redirect_uri": asked["redirect_uri"]}).json()
+    return answer

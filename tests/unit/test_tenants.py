@@ -1,0 +1,186 @@
+"""Several tenants behind one scheme, and one tenant under several names."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+from starlette.testclient import TestClient
+
+from fastapi_logto import LogtoAuth, LogtoSettings, SettingsError
+from fastapi_logto.errors import ProviderUnavailableError, RefusalError
+from fastapi_logto.introspection import Introspection
+from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing.signing import JsonValue
+from tests.unit.apps import API, bearer
+
+A, B = "https://a.example.com", "https://b.example.com"
+
+
+class Network(httpx.AsyncBaseTransport):
+    """Leads to each issuer by its host; counts the fetches, and takes away those that are down."""
+
+    def __init__(self, *issuers: LocalIssuer) -> None:
+        self.by_host = {httpx.URL(issuer.endpoint).host: httpx.ASGITransport(app=issuer.app) for issuer in issuers}
+        self.asked: list[str] = []
+        self.down: set[str] = set()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.host)
+        if request.url.host in self.down:
+            raise httpx.ConnectError("down")
+        return await self.by_host[request.url.host].handle_async_request(request)
+
+
+class Bench:
+    """Two tenants and an application of both."""
+
+    def __init__(self) -> None:
+        self.a, self.b = LocalIssuer(endpoint=A), LocalIssuer(endpoint=B)
+        self.network = Network(self.a, self.b)
+        settings = [
+            LogtoSettings(endpoint=A, audience=API),
+            LogtoSettings(endpoint=B, audience="https://of-b.example.com", max_token_bytes=4096),
+        ]
+        self.auth = LogtoAuth(settings=settings, http_transport=self.network)
+
+    async def refused(self, token: str) -> str:
+        with pytest.raises(RefusalError) as caught:
+            await self.auth.verify(token)
+        return caught.value.reason
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_each_tenants_tokens_are_verified_with_its_own_keys_and_settings(bench: Bench) -> None:
+    a, b = bench.a.access_token(subject="one"), bench.b.access_token(subject="two", audience="https://of-b.example.com")
+
+    for _ in range(2):
+        assert (await bench.auth.verify(a)).iss == f"{A}/oidc"
+        assert (await bench.auth.verify(b)).sub == "two"
+    assert sorted(bench.network.asked) == ["a.example.com"] * 2 + ["b.example.com"] * 2
+    # An audience of the one is none of the other.
+    assert await bench.refused(bench.b.access_token(audience=API)) == "audience"
+    assert await bench.refused(bench.a.access_token(audience="https://of-b.example.com")) == "audience"
+
+
+async def test_a_token_that_names_one_tenant_and_is_signed_by_another_is_refused(bench: Bench) -> None:
+    lying = bench.b.access_token(claims={"iss": f"{A}/oidc"})
+
+    assert await bench.refused(lying) == "unknown_key"
+    # Even with the other's `kid`: the chosen tenant's key checks it.
+    (kid,) = (key["kid"] for key in bench.a.jwks()["keys"])
+    payload: dict[str, JsonValue] = {"iss": f"{A}/oidc", "sub": "s", "aud": API, "exp": 2**40, "iat": 1}
+    payload |= {"jti": "j", "client_id": "c"}
+    assert await bench.refused(bench.b.sign(payload, header={"kid": kid})) == "signature"
+
+
+MALFORMED: dict[str, tuple[Callable[[LocalIssuer], str], str]] = {
+    "another issuer": (lambda a: a.access_token(claims={"iss": "https://c.example.com/oidc"}), "issuer"),
+    "a slash too many": (lambda a: a.access_token(claims={"iss": f"{A}/oidc/"}), "issuer"),
+    "no issuer": (lambda a: a.access_token(claims={"iss": None}), "issuer"),
+    "an issuer that is no text": (lambda a: a.access_token(claims={"iss": [f"{A}/oidc"]}), "issuer"),
+    "no JSON": (lambda a: a.sign(b"no json"), "malformed"),
+    "two issuers": (lambda a: a.sign(f'{{"iss":"{A}/oidc","iss":"{B}/oidc"}}'.encode()), "malformed"),
+    "two parts": (lambda _a: "a.b", "malformed"),
+    "bad base64": (lambda _a: "a.!.c", "malformed"),
+    "opaque": (lambda a: a.opaque_token(), "opaque_token"),
+    "too long": (lambda a: a.access_token(claims={"x": "x" * 20_000}), "too_large"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_what_names_no_tenant_is_refused_without_a_fetch(bench: Bench, name: str) -> None:
+    make, reason = MALFORMED[name]
+
+    assert await bench.refused(make(bench.a)) == reason
+    assert bench.network.asked == []
+
+
+async def test_a_long_token_is_read_beside_the_loop(bench: Bench) -> None:
+    token = bench.a.access_token(subject="long", claims={"roles": ["r" * 100] * 30})
+
+    assert (await bench.auth.verify(token)).sub == "long"
+
+
+async def test_a_tenant_that_is_away_takes_no_other_one_along(bench: Bench) -> None:
+    bench.network.down = {"b.example.com"}
+
+    assert (await bench.auth.verify(bench.a.access_token())).iss == f"{A}/oidc"
+    with pytest.raises(ProviderUnavailableError):
+        await bench.auth.verify(bench.b.access_token())
+
+
+def test_the_application_is_as_ready_as_the_worst_of_its_tenants(bench: Bench) -> None:
+    app = FastAPI()
+    bench.auth.install(app)
+
+    @app.get("/", dependencies=[Depends(bench.auth)])
+    async def read() -> bool:
+        return True
+
+    bench.network.down = {"b.example.com"}
+    with TestClient(app) as client:
+        token = bench.a.access_token()
+        # The second time it is remembered, by the tenant that verified it.
+        assert [client.get("/", headers=bearer(token)).status_code for _ in range(2)] == [200, 200]
+        health = bench.auth.health()
+    assert (health.is_ready, health.key_count, health.age_seconds) == (False, 1, None)
+    assert health.last_error is not None
+    assert B in health.last_error
+    assert health.next_try_seconds is not None
+
+    bench = Bench()
+    with TestClient(FastAPI(lifespan=bench.auth.lifespan)):
+        health = bench.auth.health()
+    assert (health.is_ready, health.key_count, health.last_error) == (True, 2, None)
+    assert health.age_seconds is not None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"settings": []},
+        {"settings": [LogtoSettings(endpoint=A, audience=API), LogtoSettings(endpoint=A, audience="other")]},
+        {
+            "settings": [
+                LogtoSettings(endpoint=A, audience=API),
+                LogtoSettings(endpoint=B, audience=API, issuers=f"{A}/oidc"),
+            ]
+        },
+        {
+            "settings": [LogtoSettings(endpoint=A, audience=API), LogtoSettings(endpoint=B, audience=API)],
+            "opaque": Introspection(client_id="c", client_secret="s", allowed_clients=["a"]),
+        },
+    ],
+    ids=["none", "twice", "one's issuer", "opaque"],
+)
+def test_tenants_that_cannot_be_told_apart_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="expected"):
+        LogtoAuth(**arguments)
+
+
+async def test_one_tenant_under_two_domains_has_one_key_set() -> None:
+    issuer = LocalIssuer(endpoint=A)
+    network = Network(issuer)
+    auth = LogtoAuth(endpoint=A, audience=API, issuers=f"{B}/oidc", http_transport=network)
+
+    assert (await auth.verify(issuer.access_token())).iss == f"{A}/oidc"
+    assert (await auth.verify(issuer.access_token(claims={"iss": f"{B}/oidc"}))).iss == f"{B}/oidc"
+    assert network.asked == ["a.example.com"] * 2
+
+
+async def test_keys_are_fetched_from_another_address_than_the_issuers() -> None:
+    issuer = LocalIssuer(endpoint=A)
+    network = Network(issuer)
+    network.by_host["logto"] = network.by_host.pop("a.example.com")
+    auth = LogtoAuth(
+        endpoint=A, audience=API, fetch_endpoint="http://logto:3001", allow_http=True, http_transport=network
+    )
+
+    assert (await auth.verify(issuer.access_token())).iss == f"{A}/oidc"
+    assert set(network.asked) == {"logto"}
