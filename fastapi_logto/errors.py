@@ -3,6 +3,9 @@
     LogtoError
     ├── SettingsError                    a missing or bad setting, at start
     ├── FetchError                       one document could not be fetched; internal to keys
+    ├── GrantError                       a token for the API's own calls could not be had
+    │   ├── GrantRefusedError            the provider refuses it
+    │   └── GrantUnavailableError        the provider can't be reached, or asks for patience
     └── RefusalError                     a request is refused: code, reason, status, message
         ├── AuthorizationHeaderError     401, the header itself
         │   ├── AuthorizationMissingError
@@ -45,6 +48,9 @@ __all__ = [
     "ExpiredTokenError",
     "FetchError",
     "ForbiddenError",
+    "GrantError",
+    "GrantRefusedError",
+    "GrantUnavailableError",
     "IdTokenError",
     "ImmatureTokenError",
     "InactiveTokenError",
@@ -152,6 +158,38 @@ class FetchError(LogtoError):
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status: int | None = status
+
+
+class GrantError(LogtoError):
+    """A token for the API's own calls, or a user's profile, could not be had. See `fastapi_logto.client`."""
+
+
+class GrantRefusedError(GrantError):
+    """The provider refuses: wrong credentials, an unknown resource, an organization that the application is not in.
+
+    Attributes:
+        status: The HTTP status.
+        error: The OAuth error, such as `invalid_client` or `invalid_target` (RFC 6749 section 5.2).
+        description: Why, in the provider's words, cut.
+    """
+
+    def __init__(self, message: str, *, status: int, error: str, description: str) -> None:
+        super().__init__(message)
+        self.status: int = status
+        self.error: str = error
+        self.description: str = description
+
+
+class GrantUnavailableError(GrantError):
+    """The provider can't be reached, has a fault, or has had too many requests.
+
+    Attributes:
+        retry_after_seconds: Whole seconds after which a retry makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds: int = retry_after_seconds
 
 
 class RefusalError(LogtoError):
@@ -365,7 +403,7 @@ class InsufficientScopeError(ForbiddenError):
         self, message: str, *, scopes: Collection[str], missing: Collection[str], found: str | None = None
     ) -> None:
         super().__init__(message, claim="scope", expected=quote(" ".join(scopes)), found=found)
-        self.scopes = tuple(scopes)
+        self.scopes: tuple[str, ...] = tuple(scopes)
         self.missing: tuple[str, ...] = tuple(missing)
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import griffe
 
-MODULES = ("fastapi_logto", "fastapi_logto.errors", "fastapi_logto.introspection", "fastapi_logto.testing")
+MODULES = (
+    "fastapi_logto",
+    "fastapi_logto.client",
+    "fastapi_logto.errors",
+    "fastapi_logto.introspection",
+    "fastapi_logto.testing",
+)
 FILE = Path(__file__).with_name("public_api.txt")
 _SHOWN_DUNDERS = {"__init__", "__call__"}
 

@@ -71,6 +71,7 @@ TREE: Final = {
     "ProviderUnavailableError": (RefusalError, "provider_unavailable", "provider_unavailable", 503),
 }
 ABSTRACT: Final = {"LogtoError", "RefusalError", "AuthorizationHeaderError", "InvalidTokenError", "ForbiddenError"}
+ON_THEIR_OWN: Final = {"SettingsError", "FetchError", "GrantError", "GrantRefusedError", "GrantUnavailableError"}
 REFUSALS: Final = [error for name in TREE if issubclass(error := getattr(errors, name), RefusalError)]
 
 
@@ -83,12 +84,11 @@ def test_a_refusal_has_the_code_reason_and_status_that_clients_rely_on(name: str
 
 
 def test_the_table_above_has_every_error_of_the_module() -> None:
-    raised_on_their_own = {"SettingsError", "FetchError"}
     declared = {
         name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)
     }
 
-    assert declared == set(TREE) | ABSTRACT | raised_on_their_own
+    assert declared == set(TREE) | ABSTRACT | ON_THEIR_OWN
     assert declared <= set(errors.__all__)
 
 
@@ -100,7 +100,7 @@ def test_every_documented_code_and_reason_is_that_of_some_error() -> None:
 def test_the_module_s_drawing_of_the_tree_names_every_error_once() -> None:
     drawn = re.findall(r"\w+Error\b", (errors.__doc__ or "").partition("\n\n    ")[2].partition("\n\nWhat")[0])
 
-    assert sorted(drawn) == sorted({*TREE, *ABSTRACT, "SettingsError", "FetchError"})
+    assert sorted(drawn) == sorted({*TREE, *ABSTRACT, *ON_THEIR_OWN})
 
 
 def test_what_a_user_catches_is_a_logto_error() -> None:
