@@ -85,6 +85,9 @@ def provide_local_issuer(port: int) -> Generator[LocalIssuer]:
         os.environ["LOGTO_ENDPOINT"] = issuer.endpoint
         os.environ["LOGTO_AUDIENCE"] = AUDIENCE
         os.environ["LOGTO_SWAGGER_CLIENT_ID"] = SWAGGER_CLIENT_ID
+        machine = issuer.directory.machines[0]
+        os.environ["EXAMPLE_MACHINE_ID"] = machine.client_id
+        os.environ["EXAMPLE_MACHINE_SECRET"] = machine.client_secret
         yield issuer
 
 

@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from example_app import calls
 from example_app.routes import router
 from example_app.settings import ExampleSettings
 from fastapi_logto import auth
@@ -15,6 +16,8 @@ app = FastAPI(
 )
 auth.install(app)
 app.include_router(router)
+if settings.machine_id:
+    app.include_router(calls.build_router(settings))
 # Tokens come in a header and never in a cookie, so any origin may call: it can only use a token that it has.
 # A browser's code can read why it was refused only where WWW-Authenticate is exposed.
 app.add_middleware(

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 __all__ = ["ExampleSettings"]
 
 
-def _read_origins() -> tuple[str, ...]:
-    return tuple(os.environ.get("EXAMPLE_CORS_ORIGINS", "*").split(","))
+def _read_list(name: str, default: str) -> tuple[str, ...]:
+    return tuple(os.environ.get(name, default).split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,12 @@ class ExampleSettings:
 
     Attributes:
         cors_origins: Origins whose pages may call the API, from `EXAMPLE_CORS_ORIGINS`, with commas.
+        machine_id: Client id of a machine-to-machine application, from `EXAMPLE_MACHINE_ID`; empty for none.
+        machine_secret: Its secret, from `EXAMPLE_MACHINE_SECRET`.
+        opaque_clients: Applications whose opaque tokens are accepted, from `EXAMPLE_OPAQUE_CLIENTS`, with commas.
     """
 
-    cors_origins: tuple[str, ...] = field(default_factory=_read_origins)
+    cors_origins: tuple[str, ...] = field(default_factory=lambda: _read_list("EXAMPLE_CORS_ORIGINS", "*"))
+    machine_id: str = field(default_factory=lambda: os.environ.get("EXAMPLE_MACHINE_ID", ""))
+    machine_secret: str = field(default_factory=lambda: os.environ.get("EXAMPLE_MACHINE_SECRET", ""), repr=False)
+    opaque_clients: tuple[str, ...] = field(default_factory=lambda: _read_list("EXAMPLE_OPAQUE_CLIENTS", "local-spa"))

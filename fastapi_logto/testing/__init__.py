@@ -4,7 +4,7 @@ Real keys, real signatures and real endpoints; no password anywhere. Never put i
 others can reach it.
 """
 
-from fastapi_logto.testing.directory import Application, Directory, Machine, Resource, User
+from fastapi_logto.testing.directory import Application, Directory, LocalOrganization, Machine, Resource, User
 from fastapi_logto.testing.issuer import LocalIssuer
 
-__all__ = ["Application", "Directory", "LocalIssuer", "Machine", "Resource", "User"]
+__all__ = ["Application", "Directory", "LocalIssuer", "LocalOrganization", "Machine", "Resource", "User"]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import urlencode
 
@@ -99,6 +99,7 @@ class AuthorizationRequest:
         nonce: To repeat in the ID token.
         login_hint: The username to start with.
         is_offline_allowed: Whether `offline_access` may be granted.
+        directory: What is known.
     """
 
     address: ReturnAddress
@@ -108,6 +109,7 @@ class AuthorizationRequest:
     nonce: str | None
     login_hint: str | None
     is_offline_allowed: bool
+    directory: Directory = field(repr=False)
 
     @classmethod
     def parse(cls, parameters: Parameters, *, address: ReturnAddress, directory: Directory) -> Self:
@@ -139,6 +141,7 @@ class AuthorizationRequest:
             nonce=parameters.find("nonce"),
             login_hint=parameters.find("login_hint"),
             is_offline_allowed="consent" in prompts,
+            directory=directory,
         )
 
     @property
@@ -148,7 +151,7 @@ class AuthorizationRequest:
 
     def list_held(self, user: User) -> frozenset[str]:
         """Give the API scopes asked for that a user holds of the resources asked for."""
-        held = {scope for resource in self.resources for scope in user.scopes.get(resource, ())}
+        held = {scope for resource in self.resources for scope in self.directory.list_held(user, resource)}
         return frozenset(held.intersection(self.api_scopes))
 
     def build_grant(self, user: User, *, ticked: Collection[str]) -> Grant:
@@ -171,7 +174,9 @@ class AuthorizationRequest:
             client_id=self.address.client.client_id,
             identity_scopes=identity_scopes,
             resource_scopes={
-                resource: tuple(s for s in self.api_scopes if s in granted and s in user.scopes.get(resource, ()))
+                resource: tuple(
+                    s for s in self.api_scopes if s in granted and s in self.directory.list_held(user, resource)
+                )
                 for resource in self.resources
             },
             nonce=self.nonce,

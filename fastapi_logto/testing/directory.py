@@ -11,9 +11,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
-__all__ = ["EXAMPLE_AUDIENCE", "Application", "Directory", "Machine", "Resource", "User"]
+__all__ = [
+    "EXAMPLE_AUDIENCE",
+    "ORGANIZATIONS",
+    "Application",
+    "Directory",
+    "LocalOrganization",
+    "Machine",
+    "Resource",
+    "User",
+]
 
 EXAMPLE_AUDIENCE: Final = "https://api.example.test"
+ORGANIZATIONS: Final = "urn:logto:resource:organizations"
+"""In the place of a resource indicator: the permissions of organizations, which are for no API."""
 
 # One pattern for the whole URI instead of a parser: parsers and browsers disagree over
 # backslashes, user names and white space, which is how a code ends up at a stranger's host.
@@ -123,6 +134,27 @@ class Application:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOrganization:
+    """An organization, and what its members hold in it by their organization roles.
+
+    Attributes:
+        id: The organization's id.
+        members: User id or machine's client id, to what they hold: resource indicator to scope names, and
+            under `ORGANIZATIONS` the organization's own permissions. A member without any role holds nothing.
+    """
+
+    id: str
+    members: Mapping[str, Mapping[str, Collection[str]]] = field(
+        default_factory=dict[str, Mapping[str, Collection[str]]]
+    )
+
+    def __post_init__(self) -> None:
+        """Keep a copy of the members that nobody can change."""
+        members = {member: _freeze_scopes(scopes) for member, scopes in self.members.items()}
+        object.__setattr__(self, "members", MappingProxyType(members))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
     """All that a local issuer knows.
 
@@ -134,20 +166,22 @@ class Directory:
         users: Users.
         machines: Machine-to-machine applications.
         applications: Single-page applications.
+        organizations: Organizations.
     """
 
     resources: Sequence[Resource] = ()
     users: Sequence[User] = ()
     machines: Sequence[Machine] = ()
     applications: Sequence[Application] = ()
+    organizations: Sequence[LocalOrganization] = ()
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself.
 
         Raises:
-            ValueError: An id is there twice, or a held scope belongs to no resource.
+            ValueError: An id is there twice, a held scope belongs to no resource, or a member is not known.
         """
-        for name in ("resources", "users", "machines", "applications"):
+        for name in ("resources", "users", "machines", "applications", "organizations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_unique("resource indicator", (resource.indicator for resource in self.resources))
         _check_unique("user id", (user.id for user in self.users))
@@ -155,6 +189,14 @@ class Directory:
         _check_unique("client id", (client.client_id for client in self.clients))
         for held in (*(user.scopes for user in self.users), *(machine.scopes for machine in self.machines)):
             self._check_held(held)
+        _check_unique("organization id", (organization.id for organization in self.organizations))
+        known = {*(user.id for user in self.users), *(machine.client_id for machine in self.machines)}
+        for organization in self.organizations:
+            for member, scopes in organization.members.items():
+                if member not in known:
+                    msg = f"members: expected a user or machine of this directory, found {member[:80]!r}"
+                    raise ValueError(msg)
+                self._check_held({name: names for name, names in scopes.items() if name != ORGANIZATIONS})
 
     @classmethod
     def example(cls, audience: str = EXAMPLE_AUDIENCE, *, redirect_uris: Collection[str] = ()) -> Self:
@@ -163,7 +205,9 @@ class Directory:
         One resource with `read:user` and `write:user`; the users alice (both), bob
         (`read:user`) and carol (neither); the application `local-spa`; the machines
         `local-machine` (both) and `local-machine-without-roles` (neither), whose secrets
-        are their client ids followed by `-secret`.
+        are their client ids followed by `-secret`. In the organization `acme` alice holds
+        `read:user`, `write:user` and the organization's `read:member`, and `local-machine`
+        the first and the last; bob is a member of `acme` and `globex` without any role.
 
         Args:
             audience: The resource indicator.
@@ -184,6 +228,17 @@ class Directory:
                 Machine(client_id=spare, client_secret=f"{spare}-secret"),
             ],
             applications=[Application(client_id="local-spa", redirect_uris=redirect_uris)],
+            organizations=[
+                LocalOrganization(
+                    id="acme",
+                    members={
+                        "alice0000001": {audience: [read, write], ORGANIZATIONS: ["read:member"]},
+                        "bob000000001": {},
+                        full: {audience: [read], ORGANIZATIONS: ["read:member"]},
+                    },
+                ),
+                LocalOrganization(id="globex", members={"bob000000001": {}}),
+            ],
         )
 
     @property
@@ -202,6 +257,19 @@ class Directory:
     def find_client(self, client_id: str) -> Application | Machine | None:
         """Give the application or machine of this client id."""
         return next((client for client in self.clients if client.client_id == client_id), None)
+
+    def find_organization(self, organization_id: str, *, member: str) -> LocalOrganization | None:
+        """Give the organization of this id, where somebody is a member of it."""
+        found = next((one for one in self.organizations if one.id == organization_id), None)
+        return found if found is not None and member in found.members else None
+
+    def list_held(self, user: User, resource: str) -> Sequence[str]:
+        """Give the scopes of a resource that a user's plain token carries: also those of all organization roles.
+
+        Logto does that, and an API of several tenants must not take such a token for one of a tenant.
+        """
+        roles = [one.members[user.id].get(resource, ()) for one in self.organizations if user.id in one.members]
+        return tuple(dict.fromkeys([*user.scopes.get(resource, ()), *(name for names in roles for name in names)]))
 
     def _check_held(self, scopes: Mapping[str, Collection[str]]) -> None:
         for indicator, names in scopes.items():

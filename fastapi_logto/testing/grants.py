@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fastapi_logto.testing.authorization import AuthorizationRequest, Grant
-from fastapi_logto.testing.directory import Application, Machine, User
+from fastapi_logto.testing.authorization import IDENTITY_SCOPES, AuthorizationRequest, Grant
+from fastapi_logto.testing.directory import ORGANIZATIONS, Application, LocalOrganization, Machine, User
 from fastapi_logto.testing.forms import Parameters
 from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
 from fastapi_logto.testing.refusals import RefusedError
@@ -21,6 +21,8 @@ REFRESH_SECONDS: Final = 14 * 24 * 3600
 # A lost answer may be fetched again for so long; later, a used token counts as stolen.
 REUSE_GRACE_SECONDS: Final = 3
 
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
+_ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
 _NO_GRANT: Final = "grant request is invalid"
 _NO_TARGET: Final = "resource indicator is missing, or unknown"
 
@@ -89,15 +91,17 @@ class TokenEndpoint:
         """
         grant_type = form.require("grant_type")
         resources = form.find_all("resource")
-        if grant_type not in {"authorization_code", "refresh_token", "client_credentials"}:
+        if grant_type not in {"authorization_code", "refresh_token", "client_credentials", TOKEN_EXCHANGE}:
             raise RefusedError("unsupported_grant_type", "unsupported grant_type requested")
-        if (grant_type == "client_credentials") != isinstance(client, Machine):
+        if (grant_type in {"client_credentials", TOKEN_EXCHANGE}) != isinstance(client, Machine):
             raise RefusedError("invalid_request", "requested grant type is not allowed for this client")
         if len(resources) > 1:
             description = "only a single resource indicator value is supported for this grant type"
             raise RefusedError("invalid_target", description)
         resource = resources[0] if resources else None
         if isinstance(client, Machine):
+            if grant_type == TOKEN_EXCHANGE:
+                return self._answer_exchange(form, machine=client, resource=resource)
             return self._answer_machine(form, machine=client, resource=resource)
         if grant_type == "authorization_code":
             return self._answer_code(form, client=client, resource=resource)
@@ -142,22 +146,116 @@ class TokenEndpoint:
         }
 
     def _answer_machine(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
-        if form.find("organization_id") is not None:
+        organization_id = form.find("organization_id") or ""
+        organization = self._mint.directory.find_organization(organization_id, member=machine.client_id)
+        if organization_id and organization is None:
             raise RefusedError("access_denied", "app has not associated with the organization", status=403)
-        if resource is None:
+        if not resource and not organization:
             raise RefusedError("invalid_target", "both `resource` and `organization_id` are not provided")
-        if self._mint.directory.find_resource(resource) is None:
-            raise RefusedError("invalid_target", _NO_TARGET)
+        self._check_target(resource, is_in_organization=bool(organization))
         asked = dict.fromkeys((form.find("scope") or "").split())
-        held = machine.scopes.get(resource, ())
+        scopes = organization.members[machine.client_id] if organization else machine.scopes
+        held = scopes.get(resource or ORGANIZATIONS, ())
         scope = " ".join(name for name in asked if name in held) or None
-        token = self._mint.machine_token(client_id=machine.client_id, scope=scope, audience=resource)
+        token = self._mint_for(
+            machine.client_id, client_id=machine.client_id, scope=scope, resource=resource, organization=organization
+        )
         answer: dict[str, JsonValue] = {
             "access_token": token,
             "expires_in": LIFETIME_SECONDS,
             "token_type": "Bearer",
         }
         return answer if scope is None else answer | {"scope": scope}
+
+    def _answer_exchange(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
+        subject, kind = form.require("subject_token"), form.require("subject_token_type")
+        user = self._find_subject(subject) if kind == _ACCESS_TOKEN else None
+        actor = form.find("actor_token")
+        acting = None if actor is None else self._mint.read_access_token(actor)
+        if user is None or (actor is not None and acting is None):
+            raise RefusedError("invalid_grant", _NO_GRANT)
+        organization_id = form.find("organization_id") or None
+        organization = self._find_membership(user, organization_id)
+        self._check_target(resource, is_in_organization=organization is not None)
+        asked = tuple((form.find("scope") or "").split())
+        if resource is None and organization is None:
+            scope = " ".join(name for name in asked if name in IDENTITY_SCOPES)
+            token = self._mint.opaque_token(subject=user.id, client_id=machine.client_id, scope=scope)
+        else:
+            scope = self._grant_scopes(user, asked, resource=resource, organization=organization)
+            claims: Mapping[str, JsonValue] = {} if acting is None else {"act": {"sub": acting["sub"]}}
+            token = self._mint_for(
+                user.id,
+                client_id=machine.client_id,
+                scope=scope,
+                resource=resource,
+                organization=organization,
+                claims=claims,
+            )
+        return {"access_token": token, "expires_in": LIFETIME_SECONDS, "scope": scope, "token_type": "Bearer"}
+
+    def _find_subject(self, token: str) -> User | None:
+        claims = self._mint.read_access_token(token)
+        opaque = self._mint.find_opaque_token(token)
+        # A machine's token has no user for its subject.
+        subject = opaque.subject if opaque is not None else None if claims is None else claims.get("sub")
+        return next((user for user in self._mint.directory.users if user.id == subject), None)
+
+    def _find_membership(self, user: User, organization_id: str | None) -> LocalOrganization | None:
+        if organization_id is None:
+            return None
+        organization = self._mint.directory.find_organization(organization_id, member=user.id)
+        if organization is None:
+            raise RefusedError("access_denied", "user is not a member of the organization", status=403)
+        return organization
+
+    def _check_target(self, resource: str | None, *, is_in_organization: bool) -> None:
+        is_known = not resource or self._mint.directory.find_resource(resource) is not None
+        if not is_known and not (is_in_organization and resource == ORGANIZATIONS):
+            raise RefusedError("invalid_target", _NO_TARGET)
+
+    def _grant_scopes(
+        self,
+        user: User,
+        asked: Collection[str],
+        *,
+        resource: str | None,
+        organization: LocalOrganization | None,
+    ) -> str:
+        if organization is not None:
+            held = organization.members[user.id].get(resource or ORGANIZATIONS, ())
+        else:
+            held = self._mint.directory.list_held(user, resource or "")
+        return " ".join(name for name in asked if name in held)
+
+    def _mint_for(
+        self,
+        subject: str,
+        *,
+        client_id: str,
+        scope: str | None,
+        resource: str | None,
+        organization: LocalOrganization | None,
+        claims: Mapping[str, JsonValue] | None = None,
+    ) -> str:
+        """Give a token for a resource, for its part of an organization, or for an organization alone."""
+        if organization and (not resource or resource == ORGANIZATIONS):
+            return self._mint.organization_token(
+                organization.id,
+                subject=subject,
+                client_id=client_id,
+                scope=scope,
+                by_resource=resource == ORGANIZATIONS,
+                claims=claims,
+            )
+        return self._mint.access_token(
+            subject=subject,
+            client_id=client_id,
+            scope=scope,
+            audience=resource,
+            organization_id=organization.id if organization else None,
+            claims=claims,
+        )
 
     def _answer_code(self, form: Parameters, *, client: Application, resource: str | None) -> Mapping[str, JsonValue]:
         code, redirect_uri = form.require("code"), form.require("redirect_uri")
@@ -190,14 +288,34 @@ class TokenEndpoint:
             if entry.reusable_until is not None and now >= entry.reusable_until:
                 self._revoke(entry.grant)
                 raise RefusedError("invalid_grant", _NO_GRANT)
-            only = None if scope is None else _check_subset(scope, grant=entry.grant)
-            if form.find("organization_id") is not None:
-                raise RefusedError("access_denied", "user is not a member of the organization", status=403)
-            target = _choose_resource(entry.grant, resource)
+            organization = self._find_membership(entry.grant.user, form.find("organization_id") or None)
+            if organization is not None:
+                self._check_target(resource, is_in_organization=True)
+                only, target = None, resource
+            else:
+                only = None if scope is None else _check_subset(scope, grant=entry.grant)
+                target = _choose_resource(entry.grant, resource)
             if entry.reusable_until is None:
                 self._refresh_tokens[token] = replace(entry, reusable_until=now + REUSE_GRACE_SECONDS)
             refresh_token = self._issue_refresh_token(entry.grant)
-        return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=only)
+        if organization is None:
+            return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=only)
+        held = organization.members[entry.grant.user.id].get(resource or ORGANIZATIONS, ())
+        granted = " ".join(name for name in held if scope is None or name in scope.split())
+        token = self._mint_for(
+            entry.grant.user.id,
+            client_id=client.client_id,
+            scope=granted,
+            resource=resource,
+            organization=organization,
+        )
+        answer: dict[str, JsonValue] = {
+            "access_token": token,
+            "expires_in": LIFETIME_SECONDS,
+            "scope": granted,
+            "token_type": "Bearer",
+        }
+        return answer if refresh_token is None else answer | {"refresh_token": refresh_token}
 
     def _issue_refresh_token(self, grant: Grant) -> str | None:
         if "offline_access" not in grant.identity_scopes:

@@ -23,7 +23,12 @@ def build_metadata(*, issuer: str, base_url: str, algorithms: Collection[str]) -
         "claims_parameter_supported": False,
         "claims_supported": ["sub", "name", "username", "iss"],
         "code_challenge_methods_supported": ["S256"],
-        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "grant_types_supported": [
+            "authorization_code",
+            "refresh_token",
+            "client_credentials",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ],
         "issuer": issuer,
         "jwks_uri": f"{base_url}/oidc/jwks",
         "authorization_response_iss_parameter_supported": True,

@@ -3,9 +3,10 @@
 import json
 import secrets
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import EllipsisType
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from fastapi_logto.testing.directory import Directory
 from fastapi_logto.testing.opaque import RANDOM_BYTES, OpaqueToken, OpaqueTokens
@@ -311,6 +312,15 @@ class TokenMint:
             expires_at=int(self.now()) + lifetime_seconds,
         )
         return self._opaque.issue(entry)
+
+    def read_access_token(self, token: str) -> dict[str, JsonValue] | None:
+        """Give the claims of an access token of this issuer that is good now, whoever it is for; else `None`."""
+        if token.count(".") != 2 or not any(key.has_signed(token) for key in self._keys):
+            return None
+        header, claims = (json.loads(urlsafe_b64decode(part + "==")) for part in token.split(".")[:2])
+        if header.get("typ") != "at+jwt" or claims.get("iss") != self.issuer or self.now() >= claims.get("exp", 0):
+            return None
+        return cast("dict[str, JsonValue]", claims)
 
     def find_opaque_token(self, token: str) -> OpaqueToken | None:
         """Give what an opaque token was issued for, unless it is unknown or expired."""

@@ -1,7 +1,7 @@
 """The keys of a local issuer: made, published and signed with as Logto does it."""
 
 import json
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self, TypeAlias
@@ -63,3 +63,12 @@ class SigningKey:
         """Give a compact JWS of a header and a payload that are encoded already."""
         signature = JWSRegistry.algorithms[self.algorithm].sign(signing_input.encode("ascii"), self._key)
         return f"{signing_input}.{encode_segment(signature)}"
+
+    def has_signed(self, token: str) -> bool:
+        """Say whether a compact JWS has this key's signature."""
+        signing_input, _, text = token.rpartition(".")
+        try:
+            signature = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            return JWSRegistry.algorithms[self.algorithm].verify(signing_input.encode(), signature, self._key)
+        except ValueError:
+            return False

@@ -38,6 +38,9 @@ def example() -> Iterator[Example]:
         # The default scheme reads these once in a process, at the start of the application.
         patch.setenv("LOGTO_ENDPOINT", issuer.endpoint)
         patch.setenv("LOGTO_AUDIENCE", "https://api.example.test")
+        # And the example these, while it is imported.
+        patch.setenv("EXAMPLE_MACHINE_ID", "local-machine")
+        patch.setenv("EXAMPLE_MACHINE_SECRET", "local-machine-secret")
         config = uvicorn.Config("example_app.main:app", host="127.0.0.1", port=port, log_level="warning")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
@@ -45,7 +48,7 @@ def example() -> Iterator[Example]:
         while not server.started:
             assert thread.is_alive(), "the example application did not start"
             thread.join(timeout=0.05)
-        for name in ("LOGTO_ENDPOINT", "LOGTO_AUDIENCE"):
+        for name in ("LOGTO_ENDPOINT", "LOGTO_AUDIENCE", "EXAMPLE_MACHINE_ID", "EXAMPLE_MACHINE_SECRET"):
             os.environ.pop(name)
         yield Example(f"http://127.0.0.1:{port}", issuer)
         server.should_exit = True

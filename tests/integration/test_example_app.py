@@ -93,6 +93,26 @@ def test_who_may_call_is_a_matter_of_the_route(example: Example) -> None:
     assert call(example, "/user/info", billing).json()["detail"]["reason"] == "audience"
 
 
+def test_the_api_calls_on_as_itself_and_on_behalf_of_its_caller(example: Example) -> None:
+    bob = next(user for user in example.issuer.directory.users if user.username == "bob")
+    user = example.issuer.access_token(subject=bob.id)
+
+    assert call(example, "/calls/machine", user).json() == {"scopes": ["read:user"]}
+    assert call(example, "/calls/on-behalf", user).json() == {"scopes": ["read:user"]}
+    stranger = example.issuer.access_token(subject="nobody")
+    assert call(example, "/calls/on-behalf", stranger).status_code == 502
+    assert call(example, "/calls/on-behalf", example.issuer.machine_token()).status_code == 403
+
+
+def test_an_opaque_token_opens_the_profile_alone(example: Example) -> None:
+    opaque = example.issuer.opaque_token(subject="me")
+
+    assert call(example, "/profile", opaque).json() == "me"
+    assert call(example, "/profile", example.issuer.access_token(subject="me", scope="openid")).json() == "me"
+    assert call(example, "/profile", example.issuer.opaque_token(scope="profile")).status_code == 403
+    assert call(example, "/account/claims", opaque).json()["detail"]["reason"] == "opaque_token"
+
+
 def test_the_websocket_echoes_for_a_good_token_and_is_denied_with_the_body_of_a_refusal(example: Example) -> None:
     url = example.url.replace("http", "ws") + "/echo"
     headers = {"Authorization": f"Bearer {example.issuer.access_token(subject='me', scope='read:user')}"}

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from fastapi_logto import LogtoAuth, LogtoSettings
+from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import (
     AudienceError,
     ExpiredTokenError,
+    GrantRefusedError,
     IdTokenError,
     InactiveTokenError,
     InvalidTokenError,
@@ -96,6 +98,31 @@ async def test_an_opaque_token_is_accepted_by_introspection_and_a_refresh_token_
     # Active too, as far as the server is concerned, but of no type.
     with pytest.raises(InactiveTokenError):
         await build(SPA_ID).verify(answer["refresh_token"])
+
+
+async def test_the_client_gets_machine_tokens_that_the_api_admits(provider: Provider) -> None:
+    client = LogtoClient(endpoint=provider.endpoint, client_id=MACHINE_ID, client_secret=MACHINE_SECRET)
+
+    issued = await client.get_token(API, scopes=["read:user", "delete:all"])
+
+    # Logto leaves a scope that it does not grant out; so does the server that it is built on.
+    assert issued.scopes == {"read:user"}
+    assert (await build_auth(provider).verify(issued.token)).client_id == MACHINE_ID
+    assert await client.get_token(API, scopes=["read:user", "delete:all"]) is issued
+    with pytest.raises(GrantRefusedError) as refused:
+        await client.get_token(f"{API}/")
+    assert refused.value.error == "invalid_target"
+    wrong = LogtoClient(endpoint=provider.endpoint, client_id=MACHINE_ID, client_secret="wrong")
+    with pytest.raises(GrantRefusedError) as refused:
+        await wrong.get_token(API)
+    assert (refused.value.status, refused.value.error) == (401, "invalid_client")
+
+
+async def test_the_client_gets_the_profile_of_a_user(provider: Provider) -> None:
+    answer = await asyncio.to_thread(provider.user_answer, login="alice", scope="openid profile")
+    client = LogtoClient(endpoint=provider.endpoint, client_id=MACHINE_ID, client_secret=MACHINE_SECRET)
+
+    assert (await client.get_userinfo(answer["access_token"]))["sub"] == "alice"
 
 
 async def test_a_token_that_lives_a_second_is_refused_afterwards(provider: Provider) -> None:

@@ -1,6 +1,9 @@
 """An issuer plugged into `LogtoAuth` without a network, and what tests of the FastAPI side share."""
 
+import base64
+import hashlib
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from starlette.testclient import TestClient
@@ -28,3 +31,24 @@ def detail(client: TestClient, path: str, headers: dict[str, str] | None = None)
     answer = client.get(path, headers=headers or {})
     body = answer.json()["detail"]
     return answer.status_code, body["code"], body["reason"]
+
+
+def sign_in(issuer: LocalIssuer, *, user: str = "alice", scope: str = "openid offline_access") -> dict[str, Any]:
+    """Walk through the authorization code flow and give the token endpoint's answer."""
+    http = TestClient(issuer.app, base_url=issuer.endpoint, follow_redirects=False)
+    verifier = "v" * 43
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    asked = {
+        "response_type": "code",
+        "client_id": "local-spa",
+        "redirect_uri": "http://127.0.0.1:8000/docs/oauth2-redirect",
+        "scope": scope,
+        "prompt": "consent",
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+    allowed = http.post("/oidc/auth", data={**asked, "action": "allow", "user": user})
+    (code,) = parse_qs(urlsplit(allowed.headers["location"]).query)["code"]
+    form = {"grant_type": "authorization_code", "client_id": "local-spa", "code": code, "code_verifier": verifier}
+    answer: dict[str, Any] = http.post("/oidc/token", data=form | {"redirect_uri": asked["redirect_uri"]}).json()
+    return answer

@@ -1,12 +1,9 @@
 """Opaque tokens: accepted by choice, when the provider says that they are good."""
 
 import asyncio
-import base64
-import hashlib
 import logging
 from collections.abc import Callable
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -18,7 +15,7 @@ from fastapi_logto.errors import ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import INTROSPECTION
-from tests.unit.apps import API, bearer, detail
+from tests.unit.apps import API, bearer, detail, sign_in
 
 SECRET = "local-machine-secret"
 OPAQUE = "o" * 43
@@ -397,24 +394,3 @@ class TestLocalIssuer:
         answer = self.ask(LocalIssuer(), token, secret=secret)
 
         assert (answer.status_code, answer.json()) == (INTROSPECTION[captured].status, INTROSPECTION[captured].body)
-
-
-def sign_in(issuer: LocalIssuer) -> dict[str, Any]:
-    """Walk through the authorization code flow with `offline_access`, and give the token endpoint's answer."""
-    http = TestClient(issuer.app, base_url=issuer.endpoint, follow_redirects=False)
-    verifier = "v" * 43
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    asked = {
-        "response_type": "code",
-        "client_id": SPA,
-        "redirect_uri": "http://127.0.0.1:8000/docs/oauth2-redirect",
-        "scope": "openid offline_access",
-        "prompt": "consent",
-        "code_challenge": challenge,
-        "code_challenge_method": "S256",
-    }
-    allowed = http.post("/oidc/auth", data={**asked, "action": "allow", "user": "alice"})
-    (code,) = parse_qs(urlsplit(allowed.headers["location"]).query)["code"]
-    form = {"grant_type": "authorization_code", "client_id": SPA, "code": code, "code_verifier": verifier}
-    answer: dict[str, Any] = http.post("/oidc/token", data=form | {"redirect_uri": asked["redirect_uri"]}).json()
-    return answer
