@@ -125,6 +125,22 @@ async def test_the_client_gets_the_profile_of_a_user(provider: Provider) -> None
     assert (await client.get_userinfo(answer["access_token"]))["sub"] == "alice"
 
 
+async def test_the_client_exchanges_a_users_token_and_no_other_one(provider: Provider) -> None:
+    client = LogtoClient(endpoint=provider.endpoint, client_id=MACHINE_ID, client_secret=MACHINE_SECRET)
+    subject = await asyncio.to_thread(provider.user_token, login="bob")
+
+    issued = await client.exchange(subject, RSA_API, scopes=["read:user", "write:user"])
+
+    claims = await build_auth(provider, RSA_API).verify(issued.token)
+    assert (claims.user_id, claims.client_id, claims.is_machine) == ("bob", MACHINE_ID, False)
+    assert claims.scopes == issued.scopes == {"read:user"}
+    machine = await client.get_token(API)
+    for bad in (machine.token, f"{subject[:-8]}AAAAAAAA", "garbage"):
+        with pytest.raises(GrantRefusedError) as refused:
+            await client.exchange(bad, RSA_API)
+        assert refused.value.error == "invalid_grant"
+
+
 async def test_a_token_that_lives_a_second_is_refused_afterwards(provider: Provider) -> None:
     auth = build_auth(provider, SHORTLIVED_API)
     token = await asyncio.to_thread(provider.machine_token, resource=SHORTLIVED_API)

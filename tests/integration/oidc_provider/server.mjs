@@ -14,9 +14,13 @@ import { createServer } from 'node:http';
 // oidc-provider warns, at import already, that Node 20 is old, and later that its store is in memory, as a test wants it.
 console.warn = () => {};
 const { Provider, errors } = await import('oidc-provider');
+// oidc-provider brings it.
+const { calculateJwkThumbprint, createLocalJWKSet, jwtVerify } = await import('jose');
 
 const PREFIX = '/oidc';
 const HOUR = 3600;
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 const SCOPES = ['read:user', 'write:user'];
 
 const RESOURCES = {
@@ -82,7 +86,7 @@ function configuration() {
       {
         client_id: 'machine',
         client_secret: 'machine-secret',
-        grant_types: ['client_credentials'],
+        grant_types: ['client_credentials', EXCHANGE],
         redirect_uris: [],
         response_types: [],
       },
@@ -136,6 +140,35 @@ function configuration() {
       ctx.body = out;
     },
   };
+}
+
+// oidc-provider has no token exchange (RFC 8693). Logto registers one of its own, and so does this.
+function registerExchange(provider, keys) {
+  const publish = async ({ kty, crv, x, y, n, e }) => {
+    const key = { kty, crv, x, y, n, e };
+    return { ...key, kid: await calculateJwkThumbprint(key) };
+  };
+  const keySet = Promise.all(keys.map(publish)).then((published) => createLocalJWKSet({ keys: published }));
+  const parameters = ['subject_token', 'subject_token_type', 'resource', 'scope'];
+
+  provider.registerGrantType(EXCHANGE, async (ctx) => {
+    const { subject_token: subject, subject_token_type: type, resource, scope } = ctx.oidc.params;
+    if (!subject || type !== ACCESS_TOKEN) throw new errors.InvalidGrant('subject token');
+    const { payload } = await jwtVerify(subject, await keySet, { issuer: provider.issuer, typ: 'at+jwt' }).catch((error) => {
+      throw new errors.InvalidGrant('subject token', error.message);
+    });
+    // A machine has no account, and its token is no subject token.
+    if (!findAccount(ctx, payload.sub)) throw new errors.InvalidGrant('subject token');
+    const target = new provider.ResourceServer(resource, getResourceServerInfo(ctx, resource));
+    const held = (scope ?? '').split(' ').filter((name) => ACCOUNTS[payload.sub].includes(name)).join(' ');
+    const token = new provider.AccessToken({
+      accountId: payload.sub, client: ctx.oidc.client, gty: 'token_exchange', scope: held || undefined,
+    });
+    token.resourceServer = target;
+    ctx.oidc.entity('AccessToken', token);
+    const value = await token.save();
+    ctx.body = { access_token: value, expires_in: token.expiration, token_type: token.tokenType, scope: held };
+  }, parameters);
 }
 
 async function grantAll(provider, { params }, login) {
@@ -193,7 +226,9 @@ const server = createServer();
 server.listen(Number(process.argv[2] ?? process.env.PORT ?? 0), '127.0.0.1', () => {
   // The issuer holds the port, so the provider can be made only now.
   const issuer = `http://127.0.0.1:${server.address().port}${PREFIX}`;
-  const provider = new Provider(issuer, configuration());
+  const settings = configuration();
+  const provider = new Provider(issuer, settings);
+  registerExchange(provider, settings.jwks.keys);
   provider.on('server_error', (ctx, error) => console.error(error));
   const handle = provider.callback();
   server.on('request', (req, res) => {
