@@ -14,9 +14,9 @@ from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.keys import ProviderHealth, combine_health
 from fastapi_logto.openapi import describe_needs, describe_scopes, install_swagger
+from fastapi_logto.provider import OpaqueTokensSetup, Provider
 from fastapi_logto.resource_auth import ResourceAuth
 from fastapi_logto.routes import check_routes, list_needs
-from fastapi_logto.schemes import OpaqueTokensSetup, Provider
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from typing_extensions import override
 from fastapi_logto.checks import Caller
 from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.organizations import Organization
+from fastapi_logto.provider import Provider
 from fastapi_logto.requirements import Requirement
-from fastapi_logto.schemes import OrganizationScheme, Provider, TokenScheme
+from fastapi_logto.schemes import OrganizationScheme, TokenScheme
 from fastapi_logto.settings import check_audiences
 from fastapi_logto.tokens import AudiencePolicy
 

@@ -4,11 +4,7 @@ No `from __future__ import annotations` here: FastAPI reads the annotations of `
 no module to resolve their texts in when the dependency is an object.
 """
 
-import asyncio
-import ssl
-from collections.abc import Sequence
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias
+from typing import Any, Final, Generic
 
 from fastapi.openapi.models import HTTPBearer
 from fastapi.openapi.models import SecurityBase as SchemeModel
@@ -21,134 +17,14 @@ from fastapi_logto.answers import build_answer
 from fastapi_logto.bearer import parse_authorization
 from fastapi_logto.checks import check_has_organization, check_scopes
 from fastapi_logto.claims import ClaimsT
-from fastapi_logto.clock import Clock
 from fastapi_logto.errors import RefusalError, SettingsError
-from fastapi_logto.metadata import MetadataSource, build_metadata_source
 from fastapi_logto.openapi import UNSET_DESCRIPTION, build_scheme
-from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.tenants import TenantsVerifier
-from fastapi_logto.tokens import AudiencePolicy, OpaqueTokens, TokenVerifier, build_key_source
-from fastapi_logto.transport import Transport
+from fastapi_logto.provider import Provider, Verifier
+from fastapi_logto.tokens import AudiencePolicy
 
-if TYPE_CHECKING:
-    import httpx
-
-__all__ = ["OpaqueTokensSetup", "OrganizationScheme", "Provider", "TokenScheme"]
+__all__ = ["OrganizationScheme", "TokenScheme"]
 
 _SCOPE_KEY: Final = "fastapi_logto"
-
-
-class OpaqueTokensSetup(Protocol):
-    """What makes opaque tokens known: `introspection.Introspection`, seen from here."""
-
-    def build(self, *, metadata: MetadataSource, transport: Transport, clock: Clock) -> OpaqueTokens:
-        """Give what knows opaque tokens."""
-        ...
-
-
-class Provider(Generic[ClaimsT]):
-    """The settings of a scheme and what verifies its tokens: built at the first use, shared by all nodes.
-
-    Attributes:
-        scheme_names: Names in OpenAPI of the nodes.
-        clock: The clocks.
-    """
-
-    def __init__(
-        self,
-        settings: Sequence[LogtoSettings],
-        *,
-        claims_model: type[ClaimsT],
-        clock: Clock,
-        http_transport: "httpx.AsyncBaseTransport | None",
-        ssl_context: ssl.SSLContext | None,
-        opaque: OpaqueTokensSetup | None = None,
-    ) -> None:
-        """Remember what to build with. Does no I/O.
-
-        Args:
-            settings: The settings of each tenant; none to read the environment at the first use.
-            claims_model: The class of the claims.
-            clock: The clocks.
-            http_transport: What sends requests instead of the network.
-            ssl_context: For a private certificate authority.
-            opaque: What makes opaque tokens known; they are refused without.
-
-        Raises:
-            SettingsError: Two tenants have an issuer in common, or opaque tokens are to be accepted of several.
-        """
-        self.scheme_names: set[str] = set()
-        self.clock: Clock = clock
-        self._claims_model = claims_model
-        self._http_transport = http_transport
-        self._ssl_context = ssl_context
-        self._opaque = opaque
-        self._lock = Lock()
-        self._built: tuple[tuple[LogtoSettings, ...], Verifier[ClaimsT]] | None = None
-        if settings:
-            self._built = tuple(settings), self._build(settings)
-
-    @property
-    def tenants(self) -> tuple[LogtoSettings, ...]:
-        """The settings of each tenant; read from the environment now if they were not needed before.
-
-        Raises:
-            SettingsError: The environment lacks one, or has a bad one.
-        """
-        return self._load()[0]
-
-    @property
-    def known_tenants(self) -> tuple[LogtoSettings, ...]:
-        """The settings that are known already; none before the environment was read."""
-        return self._built[0] if self._built else ()
-
-    def load(self) -> "Verifier[ClaimsT]":
-        """Give what verifies the tokens.
-
-        Raises:
-            SettingsError: The environment lacks a setting, or has a bad one.
-        """
-        return self._load()[1]
-
-    async def load_beside(self) -> "Verifier[ClaimsT]":
-        """Give the same without blocking the loop: the environment may mean a `.env` file."""
-        return self._built[1] if self._built else await asyncio.to_thread(self.load)
-
-    def _load(self) -> "tuple[tuple[LogtoSettings, ...], Verifier[ClaimsT]]":
-        with self._lock:
-            if self._built is None:
-                settings = (LogtoSettings.from_environment(env_file=".env"),)
-                self._built = settings, self._build(settings)
-            return self._built
-
-    def _build(self, tenants: Sequence[LogtoSettings]) -> "Verifier[ClaimsT]":
-        if len(tenants) == 1:
-            return self._build_one(tenants[0])
-        if self._opaque is not None:
-            raise SettingsError(
-                "expected one tenant where opaque tokens are accepted: they name no issuer to choose by"
-            )
-        return TenantsVerifier([(settings, self._build_one(settings)) for settings in tenants])
-
-    def _build_one(self, settings: LogtoSettings) -> TokenVerifier[ClaimsT]:
-        transport = Transport(
-            timeout_seconds=settings.fetch_timeout_seconds,
-            http_transport=self._http_transport,
-            ssl_context=self._ssl_context,
-        )
-        metadata = build_metadata_source(settings, transport=transport, clock=self.clock)
-        opaque = self._opaque
-        return TokenVerifier(
-            settings=settings,
-            keys=build_key_source(settings, metadata=metadata, transport=transport, clock=self.clock),
-            clock=self.clock,
-            claims_model=self._claims_model,
-            opaque=None if opaque is None else opaque.build(metadata=metadata, transport=transport, clock=self.clock),
-        )
-
-
-Verifier: TypeAlias = TokenVerifier[ClaimsT] | TenantsVerifier[ClaimsT]
-"""What verifies: for one tenant, or for several."""
 
 
 class TokenScheme(SecurityBase, Generic[ClaimsT]):
