@@ -13,9 +13,10 @@ from fastapi_logto.errors import (
 __all__ = ["build_challenge", "parse_authorization"]
 
 # What nearly every request has: one space, and the scheme as everybody writes it.
-_USUAL: Final = re.compile(r"Bearer ([A-Za-z0-9\-._~+/]+=*)\Z", re.ASCII)
+_USUAL: Final = re.compile(r"Bearer ([A-Za-z0-9\-._~+/]++=*+)\Z", re.ASCII)
 # RFC 9110 section 11.2. `\Z`, because `$` would let a line feed at the end through.
-_TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)
+# Possessive, because a text that does not fit would be tried again from each of its characters.
+_TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]++=*+\Z", re.ASCII)
 _LONGEST_READ: Final = 128 * 1024
 # RFC 6750 section 3: what a quoted value may hold; no quote, no backslash, nothing outside ASCII.
 _SAYABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")

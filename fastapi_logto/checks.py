@@ -268,8 +268,10 @@ def check_predicate(claims: ClaimsT, predicate: Callable[[ClaimsT], bool], *, wh
     try:
         verdict: object = predicate(claims)
     except Exception as error:  # noqa: BLE001 - whatever a token's data brings it to
-        verdict = type(error).__name__
+        verdict = error
     if verdict is not True:
+        # Its type alone: the value may be a claim, and a claim is personal data.
+        found = "False" if verdict is False else type(verdict).__name__
         raise ClaimsNotAllowedError(
-            f"The claims of the token do not allow this: {what}", expected=quote(what), found=quote(verdict)
+            f"The claims of the token do not allow this: {what}", expected=quote(what), found=found
         )

@@ -4,7 +4,7 @@
 declares `claims: TokenClaims` would otherwise have FastAPI build them from the request's body.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, ClassVar, Final, NoReturn, Self, TypeAlias, cast
@@ -59,6 +59,15 @@ NumericDate: TypeAlias = StrictInt | StrictFloat
 
 class _FrozenDict(dict[str, Any]):
     """A JSON object that can't be changed, so that one request can't change what the next one sees."""
+
+    def __new__(cls, members: Mapping[str, Any] | None = None) -> Self:
+        # Filled here, because `__init__` may be called again.
+        made = super().__new__(cls)
+        dict[str, Any].update(made, members or {})
+        return made
+
+    def __init__(self, members: Mapping[str, Any] | None = None) -> None:
+        """Do nothing: it was filled when it was made."""
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("the claims of a verified token can't be changed")
@@ -298,7 +307,7 @@ def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
     """
     if type(claims) is not TokenClaims or claims.act is not None:
         return {_KEY: key, _WHOLE: claims}
-    packed = {**vars(claims), _KEY: key, _NAMES: " ".join(claims.__pydantic_fields_set__)}
+    packed = {**vars(claims), _KEY: key, _NAMES: " ".join(claims.__pydantic_fields_set__ & vars(claims).keys())}
     if claims.__pydantic_extra__:
         packed[_EXTRA] = claims.__pydantic_extra__
     return packed
@@ -327,8 +336,10 @@ def unpack_claims(packed: PackedClaims, *, model: type[ClaimsT]) -> ClaimsT:
     del values[_KEY]
     claims = object.__new__(model)
     _set(claims, "__dict__", values)
-    _set(claims, "__pydantic_fields_set__", _split_names(values.pop(_NAMES)))
-    _set(claims, "__pydantic_extra__", values.pop(_EXTRA, _NO_EXTRA))
+    names = _split_names(values.pop(_NAMES))
+    extra: dict[str, Any] = values.pop(_EXTRA, _NO_EXTRA)
+    _set(claims, "__pydantic_fields_set__", names | extra.keys() if extra else names)
+    _set(claims, "__pydantic_extra__", extra)
     _set(claims, "__pydantic_private__", None)
     return claims
 

@@ -1,5 +1,7 @@
 """The API as a client: tokens for its own calls to other APIs, and for those it makes on behalf of its callers."""
 
+import json
+import math
 import re
 import ssl
 from collections.abc import AsyncGenerator, Collection, Generator
@@ -21,7 +23,7 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.flights import Flights
 from fastapi_logto.metadata import ProviderMetadata, build_metadata_source
-from fastapi_logto.oauth import send_form
+from fastapi_logto.oauth import read_retry_after, send_form
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.transport import Answer, Transport
@@ -38,10 +40,13 @@ _TOKEN_TYPES: Final[dict[SubjectTokenType, str]] = {
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)
 _MARGIN_SECONDS: Final = 60.0
+# An API that refuses every token must not cost a request for a new one each time.
+_REPLACE_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 24 * 3600.0
-_LONGEST_WAIT_SECONDS: Final = 3600
 _CACHE_SIZE: Final = 10_000
 _TOO_MANY: Final = 429
+_GONE: Final = frozenset({404, 410})
+_ERROR: Final = re.compile(r"[a-z_]{1,80}\Z", re.ASCII)
 _UNAUTHORIZED: Final = 401
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]
@@ -63,10 +68,11 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A token, and until when it is given out, in monotonic seconds."""
+    """A token; until when it is given out, and from when on another one is asked for where an API refuses it."""
 
     issued: IssuedToken
     until: float
+    until_replaced: float
 
 
 class LogtoClient:
@@ -126,7 +132,7 @@ class LogtoClient:
         self._discovery: Flights[None, ProviderMetadata] = Flights()
         self._flights: Flights[bytes, _Kept] = Flights()
         self._cache: TokenCache[_Kept] = TokenCache(size=_CACHE_SIZE)
-        self._silent_until = 0.0
+        self._silent_until: dict[str, float] = {}
 
     def __repr__(self) -> str:
         """Show the id alone."""
@@ -200,15 +206,18 @@ class LogtoClient:
 
         Raises:
             GrantRefusedError: A token is expired, used up or not the user's; the resource or organization is refused.
+            ValueError: A token is empty.
             GrantUnavailableError: As `get_token`.
 
         References:
             RFC 8693 section 2.
         """
         fields = _build_fields(_EXCHANGE, resource, scopes, organization_id)
-        fields += (("subject_token", subject_token), ("subject_token_type", _TOKEN_TYPES[subject_token_type]))
+        fields += (("subject_token", _check("subject_token", subject_token)),)
+        fields += (("subject_token_type", _TOKEN_TYPES[subject_token_type]),)
         if actor_token is not None:
-            fields += (("actor_token", actor_token), ("actor_token_type", _TOKEN_TYPES["access_token"]))
+            fields += (("actor_token", _check("actor_token", actor_token)),)
+            fields += (("actor_token_type", _TOKEN_TYPES["access_token"]),)
         return await self._get(fields)
 
     async def get_userinfo(self, token: str) -> JsonObject:
@@ -230,7 +239,7 @@ class LogtoClient:
         if not _TOKEN68.match(token):
             raise GrantRefusedError("userinfo: no bearer token", status=401, error="invalid_token", description="")
         url = await self._find_url("userinfo_endpoint")
-        return self._read(await self._send(url, token=token), url=url)
+        return self._read(await self._send(url, token=token), url=url, secrets=[token])
 
     def auth(self, resource: str, *, scopes: Collection[str] = (), organization_id: str | None = None) -> "MachineAuth":
         """Give what signs the requests of an `httpx.AsyncClient`: `httpx.AsyncClient(auth=client.auth(...))`.
@@ -246,16 +255,18 @@ class LogtoClient:
 
     async def _get(self, fields: Fields, *, instead_of: IssuedToken | None = None) -> IssuedToken:
         # Subject tokens are among the fields: what stands for them in memory is a digest.
-        key = build_digest(repr(sorted(fields)).encode("utf-8", "surrogatepass"))
+        key = build_digest(json.dumps(sorted(fields)).encode("ascii"))
         kept = self._cache.find(key)
-        if kept is None or kept.issued is instead_of or self._monotonic() >= kept.until:
+        is_refused = kept is not None and kept.issued is instead_of and self._monotonic() >= kept.until_replaced
+        if kept is None or is_refused or self._monotonic() >= kept.until:
             kept = await self._flights.join_or_lead(key, partial(self._request, fields))
             self._cache.keep(key, kept)
         return kept.issued
 
     async def _request(self, fields: Fields) -> _Kept:
         url = await self._find_url("token_endpoint")
-        answer = self._read(await self._send(url, fields=fields), url=url)
+        secrets = [value for name, value in fields if name in {"subject_token", "actor_token"}]
+        answer = self._read(await self._send(url, fields=fields), url=url, secrets=secrets)
         token, token_type, scope = answer.get("access_token"), answer.get("token_type"), answer.get("scope", "")
         lifetime = answer.get("expires_in")
         if not isinstance(token, str) or not _TOKEN68.match(token) or not isinstance(scope, str):
@@ -263,10 +274,10 @@ class LogtoClient:
         if not isinstance(token_type, str) or token_type.lower() != "bearer":
             raise GrantUnavailableError(f"{url}: a token of another type than Bearer")
         issued = IssuedToken(token=token, scopes=frozenset(filter(None, scope.split(" "))))
-        return _Kept(issued, until=self._monotonic() + _find_use_seconds(lifetime))
+        now = self._monotonic()
+        return _Kept(issued, until=now + _find_use_seconds(lifetime), until_replaced=now + _REPLACE_SECONDS)
 
     async def _find_url(self, name: Literal["token_endpoint", "userinfo_endpoint"]) -> str:
-        self._check_patience()
         try:
             metadata = await self._discovery.join_or_lead(None, self._metadata.find)
         except FetchError as error:
@@ -274,6 +285,9 @@ class LogtoClient:
         url = metadata.token_endpoint if name == "token_endpoint" else metadata.userinfo_endpoint
         if url is None:
             raise GrantUnavailableError(f"the discovery document names no {name} at its own origin")
+        left = self._silent_until.get(url, 0.0) - self._monotonic()
+        if left > 0:
+            raise GrantUnavailableError(f"{url}: too many requests before", retry_after_seconds=math.ceil(left))
         return url
 
     async def _send(self, url: str, *, fields: Fields = (), token: str | None = None) -> Answer:
@@ -286,27 +300,29 @@ class LogtoClient:
         except FetchError as error:
             raise GrantUnavailableError(str(error)) from None
 
-    def _check_patience(self) -> None:
-        left = self._silent_until - self._monotonic()
-        if left > 0:
-            raise GrantUnavailableError("the provider has had too many requests", retry_after_seconds=int(left) + 1)
-
-    def _read(self, answer: Answer, *, url: str) -> JsonObject:
+    def _read(self, answer: Answer, *, url: str, secrets: Collection[str]) -> JsonObject:
         if answer.status == 200:
             return answer.document
+        if answer.status in _GONE:
+            # The endpoint has moved: the next call looks where to.
+            self._metadata.forget()
         if answer.status == _TOO_MANY:
-            seconds = _read_seconds(answer.retry_after)
-            self._silent_until = self._monotonic() + seconds
+            seconds = read_retry_after(answer.retry_after)
+            until = self._monotonic() + seconds
+            self._silent_until[url] = max(until, self._silent_until.get(url, 0.0))
             raise GrantUnavailableError(f"{url}: too many requests", retry_after_seconds=seconds)
         error = answer.document.get("error")
         if not 400 <= answer.status < 500 or not isinstance(error, str):
             raise GrantUnavailableError(f"{url}: status {answer.status}, and no OAuth error")
-        description = quote(answer.document.get("error_description"))
+        description = str(answer.document.get("error_description", ""))
+        for secret in (self._client_secret, *secrets):
+            # What the provider repeats of a request is not for our logs.
+            description = description.replace(secret, "***")
         raise GrantRefusedError(
-            f"{url}: {quote(error)}, {description}; {_ADVICE.get(error, 'see the error and its description')}",
+            f"{url}: {quote(error)}, {quote(description)}; {_ADVICE.get(error, 'see the error and its description')}",
             status=answer.status,
-            error=error,
-            description=description,
+            error=error if _ERROR.match(error) else quote(error),
+            description=quote(description),
         )
 
 
@@ -348,10 +364,12 @@ class MachineAuth(httpx.Auth):
         issued = await self._get_token()
         request.headers["Authorization"] = f"Bearer {issued.token}"
         response = yield request
-        if response.status_code == _UNAUTHORIZED:
-            issued = await self._get_token(instead_of=issued)
-            request.headers["Authorization"] = f"Bearer {issued.token}"
-            yield request
+        # A body that is a stream is used up by now.
+        if response.status_code == _UNAUTHORIZED and isinstance(request.stream, httpx.ByteStream):
+            another = await self._get_token(instead_of=issued)
+            if another is not issued:
+                request.headers["Authorization"] = f"Bearer {another.token}"
+                yield request
 
     @override
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -364,12 +382,17 @@ def _build_fields(
 ) -> Fields:
     names = [scopes] if isinstance(scopes, str) else sorted(set(scopes))
     fields = {"grant_type": grant_type, "resource": resource, "organization_id": organization_id}
-    fields["scope"] = " ".join(names) or None
-    for name in ("resource", "organization_id"):
-        if fields[name] == "":
-            # Logto takes an empty one for none, and issues another kind of token.
-            raise ValueError(f"expected a value for {name}, found an empty text")
-    return tuple((name, value) for name, value in fields.items() if value is not None)
+    checked = [(name, _check(name, value)) for name, value in fields.items() if value is not None]
+    scope = " ".join(str.__str__(name) for name in names)
+    return (*checked, ("scope", scope)) if scope else tuple(checked)
+
+
+def _check(name: str, value: str) -> str:
+    """Give a value that is sent, as a plain text: one that shows itself as another would be kept as that one."""
+    if not value:
+        # Logto takes an empty one for none, and issues another kind of token.
+        raise ValueError(f"expected a value for {name}, found an empty text")
+    return str.__str__(value)
 
 
 def _find_use_seconds(lifetime: object) -> float:
@@ -378,9 +401,3 @@ def _find_use_seconds(lifetime: object) -> float:
         return 0.0
     seconds = float(min(lifetime, _LONGEST_SECONDS))
     return seconds - min(_MARGIN_SECONDS, seconds / 10)
-
-
-def _read_seconds(retry_after: str | None) -> int:
-    """Give the seconds of `Retry-After` (RFC 9110 section 10.2.3), between one and an hour; a date counts as one."""
-    text = (retry_after or "").strip()
-    return min(max(int(text), 1), _LONGEST_WAIT_SECONDS) if text.isascii() and text.isdigit() and len(text) < 9 else 1

@@ -1,6 +1,7 @@
 """Opaque tokens, accepted by choice: the tenant is asked about each of them (RFC 7662)."""
 
 import logging
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +20,7 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.flights import Flights
 from fastapi_logto.metadata import MetadataSource, ProviderMetadata
-from fastapi_logto.oauth import send_form
+from fastapi_logto.oauth import read_retry_after, send_form
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.transport import Transport
 
@@ -29,6 +30,8 @@ _logger = logging.getLogger("fastapi_logto")
 
 _MAX_CACHE_SECONDS: Final = 300
 _CACHE_SIZE: Final = 10_000
+_GONE: Final = frozenset({404, 410})
+_TOO_MANY: Final = 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +93,11 @@ class Introspection:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What the provider said of a token: its claims, or that it is not active; and until when that is believed."""
+    """What the provider said of a token: its claims, or why it is refused; and until when that is believed."""
 
     claims: JsonObject | None
     until: float
+    client_id: str | None = None
 
 
 class Introspector:
@@ -118,6 +122,7 @@ class Introspector:
         self._active: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE)
         self._inactive: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE)
         self._places = BoundedSemaphore(config.max_waiting)
+        self._silent_until = 0.0
 
     async def introspect(self, token: str, digest: bytes) -> JsonObject:
         """Give the claims of a token that the provider says is active.
@@ -142,12 +147,19 @@ class Introspector:
         answer = self._active.find(digest) or self._inactive.find(digest)
         if answer is None or self._monotonic() >= answer.until:
             answer = await self._flights.join_or_lead(digest, partial(self._ask, token))
-            (self._inactive if answer.claims is None else self._active).keep(digest, answer)
+            now, before = self._active, self._inactive
+            if answer.claims is None:
+                now, before = before, now
+            before.drop(digest)
+            now.keep(digest, answer)
         if answer.claims is None:
-            raise InactiveTokenError
+            raise InactiveTokenError if answer.client_id is None else _build_client_error(answer.client_id)
         return answer.claims
 
     async def _ask(self, token: str) -> _Answer:
+        left = self._silent_until - self._monotonic()
+        if left > 0:
+            raise ProviderUnavailableError(retry_after_seconds=math.ceil(left), found="too many requests before")
         if not self._places.acquire(blocking=False):
             raise ProviderUnavailableError(
                 "More tokens wait to be asked about than this API has room for; try again later", found="no place left"
@@ -159,7 +171,7 @@ class Introspector:
             raise ProviderUnavailableError(found="the provider can't be asked") from None
         finally:
             self._places.release()
-        return _Answer(self._read(document), until=self._monotonic() + self._config.cache_seconds)
+        return self._read(document, until=self._monotonic() + self._config.cache_seconds)
 
     async def _fetch(self, token: str) -> JsonObject:
         metadata = await self._discovery.join_or_lead(None, self._metadata.find)
@@ -173,6 +185,12 @@ class Introspector:
             client_id=self._config.client_id,
             client_secret=self._config.client_secret,
         )
+        if answer.status in _GONE:
+            # The endpoint has moved: the next question looks where to.
+            self._metadata.forget()
+        if answer.status == _TOO_MANY:
+            until = self._monotonic() + read_retry_after(answer.retry_after)
+            self._silent_until = max(until, self._silent_until)
         if answer.status != 200:
             raise FetchError(
                 f"{url}: status {answer.status} instead of 200, {quote(answer.document.get('error'))}; check client_id "
@@ -181,19 +199,23 @@ class Introspector:
             )
         return answer.document
 
-    def _read(self, document: JsonObject) -> JsonObject | None:
+    def _read(self, document: JsonObject, *, until: float) -> _Answer:
         token_type = document.get("token_type")
         # Logto calls a refresh token active too, and gives it no type.
         if document.get("active") is not True or not isinstance(token_type, str) or token_type.lower() != "bearer":
-            return None
+            return _Answer(None, until)
         client_id = document.get("client_id")
         if client_id not in self._config.allowed_clients:
-            raise AudienceError(
-                "The opaque token was issued to an application whose tokens this API does not accept; ask for its "
-                "resource when requesting the token",
-                claim="client_id",
-                expected="an allowed client",
-                found=quote(client_id),
-            )
+            return _Answer(None, until, client_id=quote(client_id))
         claims = {name: value for name, value in document.items() if name not in {"active", "token_type"}}
-        return {"aud": [], **claims}
+        return _Answer({"aud": [], **claims}, until)
+
+
+def _build_client_error(client_id: str) -> AudienceError:
+    return AudienceError(
+        "The opaque token was issued to an application whose tokens this API does not accept; ask for its "
+        "resource when requesting the token",
+        claim="client_id",
+        expected="an allowed client",
+        found=client_id,
+    )

@@ -135,23 +135,20 @@ UnverifiedIssuer = NewType("UnverifiedIssuer", str)
 """What a payload says of its issuer before any signature was checked: good for choosing among tenants, no more."""
 
 
-def parse_unverified_issuer(token: str) -> UnverifiedIssuer:
+def parse_unverified_issuer(unverified: UnverifiedJws) -> UnverifiedIssuer:
     """Give the issuer that a token names, of which nothing is known to be true.
 
     Args:
-        token: The token text; its size was checked.
+        unverified: The token's parts.
 
     Returns:
         The issuer; empty where the token names none, or none that is a text.
 
     Raises:
-        MalformedTokenError: It has not three parts, or a payload that is no strict JSON object.
+        MalformedTokenError: The payload is no strict JSON object.
     """
-    segments = token.split(".", 5)
-    if len(segments) != 3:
-        raise _build_shape_error(token, len(segments))
     try:
-        issuer = parse_object(_decode(segments[1], "payload")).get("iss")
+        issuer = parse_object(unverified.payload).get("iss")
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"payload: {error}") from None
     return UnverifiedIssuer(issuer if isinstance(issuer, str) else "")

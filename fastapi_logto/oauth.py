@@ -8,9 +8,10 @@ from authlib.oauth2.auth import ClientAuth
 
 from fastapi_logto.transport import Answer, Transport
 
-__all__ = ["send_form"]
+__all__ = ["read_retry_after", "send_form"]
 
 _FORM = "application/x-www-form-urlencoded"
+_LONGEST_WAIT_SECONDS = 3600
 
 
 async def send_form(
@@ -38,3 +39,16 @@ async def send_form(
     auth: Any = ClientAuth(quote_plus(client_id), quote_plus(client_secret))
     prepared: tuple[str, dict[str, str], str] = auth.prepare("POST", url, {"Content-Type": _FORM}, urlencode(fields))
     return await transport.send("POST", prepared[0], headers=prepared[1], body=prepared[2])
+
+
+def read_retry_after(value: str | None) -> int:
+    """Give the seconds of a `Retry-After`, between one and an hour; a date counts as one.
+
+    Args:
+        value: The header, as it came; `None` without one.
+
+    References:
+        RFC 9110 section 10.2.3.
+    """
+    text = (value or "").strip()
+    return min(max(int(text), 1), _LONGEST_WAIT_SECONDS) if text.isascii() and text.isdigit() and len(text) < 9 else 1

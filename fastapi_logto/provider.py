@@ -36,7 +36,7 @@ class Provider(Generic[ClaimsT]):
     """The settings of a scheme and what verifies its tokens: built at the first use, shared by all nodes.
 
     Attributes:
-        scheme_names: Names in OpenAPI of the nodes.
+        scheme_names: Names in OpenAPI of the nodes, and their audiences; `None` for those of the settings.
         clock: The clocks.
     """
 
@@ -63,7 +63,7 @@ class Provider(Generic[ClaimsT]):
         Raises:
             SettingsError: Two tenants have an issuer in common, or opaque tokens are to be accepted of several.
         """
-        self.scheme_names: set[str] = set()
+        self.scheme_names: dict[str, frozenset[str] | None] = {}
         self.clock: Clock = clock
         self._claims_model = claims_model
         self._http_transport = http_transport

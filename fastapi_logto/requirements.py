@@ -114,12 +114,21 @@ class Requirement(Generic[ClaimsT]):
             claims,
             self.description,
         )
-        if self._state == _NOTHING:
+        if self._state[:-1] == _NOTHING:
             raise ValueError(
                 "expected something to ask for, such as a scope, found nothing; Depends(auth) admits every caller "
                 "with a good token"
             )
+        if description is not None and claims is None:
+            raise ValueError("expected claims=, the function that the description is of, found none")
         self._hash = hash((id(scheme), self._state))
+
+    @override
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse a change of what was made: FastAPI has it in tables by what it asked for then."""
+        if hasattr(self, "_hash"):
+            raise AttributeError("a Requirement can't be changed; make another one")
+        super().__setattr__(name, value)
 
     def __init_subclass__(cls) -> NoReturn:
         """Refuse a subclass: one that asks more would still equal one that does not."""
@@ -154,7 +163,7 @@ class Requirement(Generic[ClaimsT]):
         # The token first: whoever has none for any organization is told so, whatever the request names.
         check_has_organization(claims)
         if organization.source != "token":
-            check_organization(claims, found if organization.source == "dependency" else organization.find(conn))
+            check_organization(claims, _read(found) if organization.source == "dependency" else organization.find(conn))
 
     def _check(self, claims: ClaimsT) -> None:
         if self.scopes:
@@ -226,8 +235,14 @@ class Requirement(Generic[ClaimsT]):
         return f"Requirement({', '.join(f'{name}={value!r}' for name, value in asked.items())})"
 
 
+def _read(found: object) -> str | None:
+    # Only a text names an organization, and no object of the application's own says what it is equal to.
+    return str.__str__(found) if isinstance(found, str) else None
+
+
 _NO_TEXTS: frozenset[str] = frozenset()
-_NOTHING: tuple[object, ...] = (_NO_TEXTS, _NO_TEXTS, None, None, _NO_TEXTS, None, None, "")
+# What describes a check is none.
+_NOTHING: tuple[object, ...] = (_NO_TEXTS, _NO_TEXTS, None, None, _NO_TEXTS, None, None)
 
 
 def _check_texts(values: Collection[str] | None, what: str) -> tuple[str, ...]:
@@ -253,9 +268,13 @@ def _check_caller(caller: Caller | None) -> Caller | None:
 
 
 def _check_predicate(predicate: Callable[[ClaimsT], bool] | None) -> Callable[[ClaimsT], bool] | None:
-    if predicate is not None and (iscoroutinefunction(predicate) or not callable(predicate)):
+    if predicate is not None and (_is_coroutine(predicate) or not callable(predicate)):
         raise ValueError(f"expected a function of the claims that gives a bool, and no coroutine, found {predicate!r}")
     return predicate
+
+
+def _is_coroutine(function: object) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 def _describe_function(function: Callable[..., Any] | None) -> str:

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from fastapi_logto.checks import Caller
 from fastapi_logto.claims import ClaimsT, TokenClaims
+from fastapi_logto.errors import SettingsError
 from fastapi_logto.organizations import Organization
 from fastapi_logto.provider import Provider
 from fastapi_logto.requirements import Requirement
@@ -80,7 +81,8 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         self._optional = OptionalLogtoAuth(self)
         policy = AudiencePolicy(audiences, accepts_organizations=True)
         self._in_organization = OrganizationScheme(provider, policy, scheme_name=scheme_name)
-        provider.scheme_names.add(scheme_name)
+        if provider.scheme_names.setdefault(scheme_name, audiences) != audiences:
+            raise SettingsError(f"scheme_name: expected another name than {scheme_name}, which is another scheme's")
 
     async def verify(self, token: Annotated[str, _VERIFY_IS_CALLED]) -> ClaimsT:
         """Give the claims of an access token that did not come in a request's header.
@@ -156,8 +158,10 @@ class ResourceAuth(TokenScheme[ClaimsT]):
 
     def _seconds_left(self, claims: TokenClaims) -> float:
         # `exp` may be an integer that no float can hold.
+        # The leeway that a request has, or a connection would end that was just admitted.
+        leeway = max((settings.leeway_seconds for settings in self._provider.known_tenants), default=0.0)
         now = self._provider.clock.now()
-        return max(0.0, float(min(claims.exp, now + _LONGEST_CONNECTION_SECONDS)) - now)
+        return max(0.0, float(min(claims.exp, now + _LONGEST_CONNECTION_SECONDS)) + leeway - now)
 
     @property
     def optional(self) -> "OptionalLogtoAuth[ClaimsT]":
@@ -175,7 +179,9 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         """
         return (self, self._optional, self._in_organization)
 
-    def for_audience(self, *audiences: str, scheme_name: str | None = None) -> "ResourceAuth[ClaimsT]":
+    def for_audience(
+        self, *audiences: Annotated[str, _REQUIREMENT_IS_CALLED], scheme_name: str | None = None
+    ) -> "ResourceAuth[ClaimsT]":
         """Give a scheme for other API resources of the same tenant, with keys and remembered tokens in common.
 
         A token for one of them is refused by this scheme, and the reverse.
@@ -188,7 +194,8 @@ class ResourceAuth(TokenScheme[ClaimsT]):
             The scheme.
 
         Raises:
-            SettingsError: No audience, an empty one, or that of organization tokens.
+            SettingsError: No audience, an empty one, or that of organization tokens; or the name is another
+                scheme's already.
         """
         checked = check_audiences(audiences)
         name = scheme_name or f"{self.scheme_name}-{re.sub('[^A-Za-z0-9._-]+', '-', checked[0])}"

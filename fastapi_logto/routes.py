@@ -1,22 +1,27 @@
 """What the routes of an application ask for, read from what FastAPI made of their dependencies."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, cast, get_args
 
 from fastapi import FastAPI, routing
 from fastapi.dependencies.models import Dependant
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Host, Mount
 
 from fastapi_logto.claims import TokenClaims
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.organizations import Organization
 from fastapi_logto.requirements import Requirement
+from fastapi_logto.resource_auth import OptionalLogtoAuth
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme
 
 __all__ = ["ProtectedRoute", "check_routes", "iter_routes", "list_needs"]
 
 PickedT = TypeVar("PickedT")
+
+_CONVERTOR: Final = re.compile(r":\w+\}")
+_MOST_MIDDLEWARE: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +43,8 @@ class ProtectedRoute:
     unguarded: tuple[str, ...]
 
 
-def iter_routes(app: FastAPI, *, prefix: str = "") -> Iterator[ProtectedRoute]:
-    """Give the routes of an application and of those mounted in it, protected or not.
+def iter_routes(app: object, *, prefix: str = "") -> Iterator[ProtectedRoute]:
+    """Give the routes of an application and of those mounted in it, protected or not, below middleware too.
 
     Args:
         app: The application.
@@ -47,7 +52,7 @@ def iter_routes(app: FastAPI, *, prefix: str = "") -> Iterator[ProtectedRoute]:
     """
     # Newer versions of FastAPI include routers late: these routes are known only to this function.
     iter_contexts: Any = getattr(routing, "iter_route_contexts", iter)
-    for route in iter_contexts(app.routes):
+    for route in iter_contexts(_find_routes(app)):
         original = getattr(route, "original_route", route)
         dependant = getattr(route, "dependant", None)
         if isinstance(dependant, Dependant):
@@ -56,11 +61,22 @@ def iter_routes(app: FastAPI, *, prefix: str = "") -> Iterator[ProtectedRoute]:
                 path=f"{prefix}{getattr(route, 'path_format', route.path)}",
                 methods=frozenset(getattr(route, "methods", None) or ()),
                 requirements=_pick(calls, Requirement),
-                schemes=_pick(calls, TokenScheme),
+                schemes=_pick(map(_unwrap, calls), TokenScheme),
                 unguarded=tuple(_iter_unguarded(dependant)),
             )
-        elif isinstance(original, Mount) and isinstance(original.app, FastAPI):
-            yield from iter_routes(original.app, prefix=f"{prefix}{original.path}")
+        elif isinstance(original, Mount | Host):
+            path = getattr(route, "path", None) or ""
+            yield from iter_routes(original.app, prefix=prefix + _CONVERTOR.sub("}", path))
+
+
+def _find_routes(app: object) -> Sequence[BaseRoute]:
+    """Give the routes of an application that middleware may be around; none of what is no such application."""
+    for _ in range(_MOST_MIDDLEWARE):
+        routes = getattr(app, "routes", None)
+        if isinstance(routes, Sequence):
+            return cast("Sequence[BaseRoute]", routes)
+        app = getattr(app, "app", None)
+    return ()
 
 
 def check_routes(app: FastAPI) -> None:
@@ -93,7 +109,12 @@ def list_needs(app: FastAPI) -> dict[tuple[str, str], list[str]]:
     }
 
 
-def _pick(calls: Sequence[object], kind: type[PickedT]) -> tuple[PickedT, ...]:
+def _unwrap(call: Any) -> object:  # noqa: ANN401 - whatever FastAPI calls
+    # `auth.optional` asks `auth`.
+    return call.auth if issubclass(type(call), OptionalLogtoAuth) else call
+
+
+def _pick(calls: Iterable[object], kind: type[PickedT]) -> tuple[PickedT, ...]:
     return tuple(call for call in calls if isinstance(call, kind))
 
 

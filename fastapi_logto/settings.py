@@ -96,7 +96,7 @@ _Url: TypeAlias = Annotated[str, AfterValidator(_check_url)]
 _Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)]
 
 
-def check_audiences(audiences: Collection[str]) -> tuple[str, ...]:
+def check_audiences(audiences: Collection[object]) -> tuple[str, ...]:
     """Give resource indicators that may be accepted for a whole application.
 
     Args:
@@ -108,10 +108,14 @@ def check_audiences(audiences: Collection[str]) -> tuple[str, ...]:
     Raises:
         SettingsError: There is none, an empty one, or that of organization tokens.
     """
+    values = tuple(audiences)
+    texts = tuple(value for value in values if isinstance(value, str))
+    if len(texts) != len(values):
+        raise SettingsError(f"audience: expected texts, each an argument of its own; found {quote(values)}")
     try:
-        return _refuse_organizations(_has_entries(tuple(audiences)))
+        return _refuse_organizations(_has_entries(texts))
     except ValueError as error:
-        raise SettingsError(f"audience: {error}; found {quote(tuple(audiences))}") from None
+        raise SettingsError(f"audience: {error}; found {quote(values)}") from None
 
 
 class SettingsArguments(TypedDict, total=False):

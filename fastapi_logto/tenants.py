@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import Final, Generic
 
 from fastapi_logto.claims import ClaimsT
-from fastapi_logto.errors import IssuerError, OpaqueTokenError, SettingsError, quote
-from fastapi_logto.jws import UnverifiedIssuer, check_size, is_opaque, parse_unverified_issuer
+from fastapi_logto.errors import IssuerError, ProviderUnavailableError, SettingsError, quote
+from fastapi_logto.jws import UnverifiedIssuer, check_size, parse_unverified, parse_unverified_issuer
 from fastapi_logto.keys import KeySource
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.tokens import AS_SET, AudiencePolicy, TokenVerifier
+from fastapi_logto.tokens import AS_SET, AudiencePolicy, TokenVerifier, build_header_digest
 
 __all__ = ["TenantsVerifier"]
 
-# Reading 2 KiB of JSON strictly takes some tens of microseconds, and Logto's tokens have some 700 characters.
-_LONG_TOKEN: Final = 2048
+# Reading 1 KiB of JSON strictly takes some tens of microseconds, and Logto's payloads have some 400 bytes.
+_LONG_PAYLOAD: Final = 1024
 
 
 class TenantsVerifier(Generic[ClaimsT]):
@@ -37,9 +38,12 @@ class TenantsVerifier(Generic[ClaimsT]):
                 if issuer in by_issuer:
                     raise SettingsError(f"expected tenants of different issuers, found {issuer} twice")
                 by_issuer[issuer] = verifier
-        self._max_token_bytes = max(settings.max_token_bytes for settings, _ in tenants)
-        # Not the loop's own threads, which the application uses too.
+        self._limit = max((settings for settings, _ in tenants), key=lambda settings: settings.max_token_bytes)
+        self._algorithms = {algorithm for settings, _ in tenants for algorithm in settings.algorithms}
+        self._token_types = {kind.lower() for settings, _ in tenants for kind in settings.token_types}
+        # Not the loop's own threads, which the application uses too, and with bounded waiting.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastapi_logto_tenants")
+        self._places = BoundedSemaphore(max(settings.max_waiting_verifications for settings, _ in tenants))
         self._by_issuer: Mapping[str, TokenVerifier[ClaimsT]] = by_issuer
 
     @property
@@ -49,7 +53,7 @@ class TenantsVerifier(Generic[ClaimsT]):
 
     def build_digest(self, values: Sequence[bytes]) -> bytes:
         """Give what stands for a request's token in every memory; see `TokenVerifier.build_digest`."""
-        return max((verifier.build_digest(values) for verifier in self._verifiers), key=len)
+        return build_header_digest(values, max_token_bytes=self._limit.max_token_bytes)
 
     def recall(self, digest: bytes, policy: AudiencePolicy = AS_SET) -> ClaimsT | None:
         """Give the claims of a token that one of the tenants verified before; see `TokenVerifier.recall`."""
@@ -91,9 +95,18 @@ class TenantsVerifier(Generic[ClaimsT]):
         return await verifier.verify(token, policy)
 
     async def _find_issuer(self, token: str) -> UnverifiedIssuer:
-        if is_opaque(token):
-            raise OpaqueTokenError
-        check_size(token, max_bytes=self._max_token_bytes)
-        if len(token) <= _LONG_TOKEN:
-            return parse_unverified_issuer(token)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, parse_unverified_issuer, token)
+        check_size(token, max_bytes=self._limit.max_token_bytes)
+        unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
+        if len(unverified.payload) <= _LONG_PAYLOAD:
+            return parse_unverified_issuer(unverified)
+        if not self._places.acquire(blocking=False):
+            raise ProviderUnavailableError(
+                "More tokens wait to be checked than this API has room for; try again later", found="no place left"
+            )
+        work = self._executor.submit(parse_unverified_issuer, unverified)
+        work.add_done_callback(lambda _: self._places.release())
+        try:
+            return await asyncio.wrap_future(work)
+        finally:
+            # Its error knows this frame.
+            del work

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -230,10 +231,83 @@ async def test_too_many_requests_are_followed_by_silence(bench: Bench) -> None:
     bench.time += 19
     error = await bench.failed()
     assert isinstance(error, GrantUnavailableError)
-    assert error.retry_after_seconds == 2
+    assert error.retry_after_seconds == 1
     assert len(bench.provider.asked) == 1
     bench.time += 1
     assert (await bench.client.get_token(API)).token
+
+
+async def test_the_longest_silence_counts_and_is_that_of_one_endpoint(bench: Bench) -> None:
+    bench.provider.gate = asyncio.Event()
+    waits = iter(["3600", "1"])
+    bench.provider.answer = lambda _: httpx.Response(429, headers={"Retry-After": next(waits)})
+    callers = [asyncio.create_task(bench.client.get_token(API, scopes=[name])) for name in "ab"]
+    await asyncio.sleep(0.05)
+    bench.provider.gate.set()
+    await asyncio.wait(callers)
+    bench.provider.answer = None
+
+    assert all(isinstance(caller.exception(), GrantUnavailableError) for caller in callers)
+    bench.time += 2
+    assert isinstance(await bench.failed(), GrantUnavailableError)
+    assert (await bench.client.get_userinfo(bench.issuer.opaque_token()))["sub"]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench, status: int) -> None:
+    bench.provider.answer = lambda _: httpx.Response(status)
+    assert isinstance(await bench.failed(), GrantUnavailableError)
+    bench.provider.answer = None
+
+    assert (await bench.client.get_token(API)).token
+    assert bench.provider.discoveries == 2
+
+
+class Masked(str):
+    """A text that does not show itself."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Resource(StrEnum):
+    """Resources of an application."""
+
+    API = "https://api.example.com"
+
+
+async def test_texts_that_show_themselves_as_others_are_told_apart(bench: Bench) -> None:
+    bench.say_token()
+    first = await bench.client.exchange(Masked("alice"), API)
+
+    assert await bench.client.exchange(Masked("bob"), API) is not first
+    assert await bench.client.exchange("alice", API) is first
+    await bench.client.get_token(Resource.API, scopes=[Resource.API])
+    assert bench.provider.forms[-1]["resource"] == bench.provider.forms[-1]["scope"] == "https://api.example.com"
+
+
+async def test_an_empty_token_is_not_exchanged(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="subject_token"):
+        await bench.client.exchange("", API)
+    with pytest.raises(ValueError, match="actor_token"):
+        # It would be an impersonation that nobody answers for.
+        await bench.client.exchange("subject", API, actor_token="")
+    assert bench.provider.asked == []
+
+
+async def test_what_the_provider_repeats_of_a_request_is_not_told_on(bench: Bench) -> None:
+    bench.provider.say(
+        {"error": "no\nsuch " + "x" * 5000, "error_description": f"{SECRET} and SUBJECT and ACTOR"}, status=400
+    )
+
+    with pytest.raises(GrantRefusedError) as caught:
+        await bench.client.exchange("SUBJECT", API, actor_token="ACTOR")
+
+    said = f"{caught.value} {caught.value.error} {caught.value.description}"
+    assert not [secret for secret in (SECRET, "SUBJECT", "ACTOR", "\n") if secret in said]
+    assert len(said) < 600
 
 
 @pytest.mark.parametrize(
@@ -368,17 +442,36 @@ async def test_requests_of_ones_own_httpx_client_are_signed(bench: Bench) -> Non
 
 async def test_a_token_that_the_api_refuses_is_replaced_once(bench: Bench) -> None:
     first = (await bench.client.get_token(API)).token
+    bench.time += 10
     api = Api(first)
     async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API)) as http:
         assert (await http.get("https://api.example.com")).status_code == 200
         second = (await bench.client.get_token(API)).token
-        api.refused.add(second)
         assert api.seen == [first, second]
 
+        # A token that is new is not replaced: an API that refuses each would cost a request for one each time.
+        api.refused.add(second)
+        assert (await http.get("https://api.example.com")).status_code == 401
+        bench.time += 10
         bench.say_token(access_token="third")
         api.refused.add("third")
         assert (await http.get("https://api.example.com")).status_code == 401
-    assert api.seen == [first, second, second, "third"]
+    assert api.seen == [first, second, second, second, "third"]
+
+
+async def test_a_body_that_is_used_up_is_not_sent_again(bench: Bench) -> None:
+    first = (await bench.client.get_token(API)).token
+    bench.time += 60
+    api = Api(first)
+
+    async def chunks() -> AsyncGenerator[bytes]:
+        yield b"once"
+
+    async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API)) as http:
+        answer = await http.post("https://api.example.com", content=chunks())
+
+    assert answer.status_code == 401
+    assert api.seen == [first]
 
 
 def test_a_synchronous_client_is_told_that_it_cannot(bench: Bench) -> None:

@@ -139,6 +139,56 @@ async def test_a_revoked_token_is_refused_when_the_answer_is_too_old(bench: Benc
     assert await bench.refused(token) == (401, "inactive")
 
 
+async def test_a_refusal_is_remembered_as_an_acceptance_is(bench: Bench) -> None:
+    token = bench.issuer.opaque_token()
+    await bench.auth.verify(token)
+    bench.time += 30
+    bench.provider.say({"active": False})
+    for _ in range(3):
+        assert await bench.refused(token) == (401, "inactive")
+    assert len(bench.provider.asked) == 2
+
+    bench.provider.say(bench.claims(client_id="other-app"))
+    for _ in range(3):
+        assert await bench.refused(OPAQUE) == (401, "audience")
+    assert len(bench.provider.asked) == 3
+    bench.time += 30
+    bench.provider.say(bench.claims())
+    for _ in range(3):
+        assert (await bench.auth.verify(OPAQUE)).sub == "alice"
+    assert len(bench.provider.asked) == 4
+
+
+async def test_a_provider_that_asks_for_patience_gets_it(bench: Bench) -> None:
+    bench.provider.answer = lambda: httpx.Response(429, headers={"Retry-After": "20"})
+    assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+    bench.provider.answer = None
+
+    with pytest.raises(ProviderUnavailableError) as caught:
+        await bench.auth.verify(OPAQUE)
+    assert caught.value.retry_after_seconds == 20
+    assert len(bench.provider.asked) == 1
+    bench.time += 20
+    assert await bench.refused(OPAQUE) == (401, "inactive")
+
+
+async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench) -> None:
+    fetched: list[str] = []
+    inner = bench.provider.inner.handle_async_request
+
+    async def count(request: httpx.Request) -> httpx.Response:
+        fetched.append(request.url.path)
+        return await inner(request)
+
+    bench.provider.inner.handle_async_request = count  # type: ignore[method-assign]
+    bench.provider.answer = lambda: httpx.Response(404)
+    assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+    bench.provider.answer = None
+
+    assert await bench.refused(OPAQUE) == (401, "inactive")
+    assert len([path for path in fetched if path.endswith("openid-configuration")]) == 2
+
+
 async def test_a_made_up_token_is_asked_about_once(bench: Bench) -> None:
     for _ in range(3):
         assert await bench.refused(OPAQUE) == (401, "inactive")

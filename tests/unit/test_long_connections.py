@@ -109,6 +109,14 @@ def test_a_websocket_that_is_closed_already_is_not_closed_again() -> None:
     assert ended == ["closed"]
 
 
+async def test_the_leeway_of_a_request_is_that_of_its_connection() -> None:
+    issuer = LocalIssuer(now=lambda: NOW)
+    auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=60)
+
+    # Past its `exp` by less than clocks may differ: admitted, and not ended at once.
+    assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]
+
+
 class Source:
     """A stream that never ends by itself, and knows when it was made to."""
 

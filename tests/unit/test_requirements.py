@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
+from unittest.mock import ANY
+from uuid import UUID
 
 import pytest
 from fastapi import Depends, FastAPI, Security
@@ -49,6 +51,13 @@ def is_somebody(claims: TokenClaims) -> bool:
 
 async def always(claims: TokenClaims) -> bool:
     return claims.sub != ""
+
+
+class AsyncCheck:
+    """A callable whose call is a coroutine."""
+
+    async def __call__(self, claims: TokenClaims) -> bool:
+        return claims.sub != ""
 
 
 DIFFERENT: list[Requirement] = [
@@ -119,6 +128,9 @@ def test_requirements_that_ask_for_the_same_are_equal_however_they_are_written()
         {"scopes": ["a"], "clients": []},
         {"caller": "admin"},
         {"claims": always},
+        {"claims": AsyncCheck()},
+        {"description": "a plan"},
+        {"scopes": ["a"], "description": "a plan"},
         {"claims": "admin"},
         {"scopes": "a b"},
     ],
@@ -261,6 +273,74 @@ def test_a_dependency_that_finds_no_organization_refuses_and_is_not_asked_for_a_
     # Nobody learns by a 422 what the dependency reads before the token is known to be good.
     assert codes(requirement, issuer.forged_token(), "/?number=x") == (401, "invalid_token")
     assert asked == ["1"]
+
+
+class Liar(str):
+    """Equal to everything, as it says itself."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = str.__hash__
+
+
+class Nameless:
+    """Equal to everything too, and not to be shown."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        raise RuntimeError("detached")
+
+
+@pytest.mark.parametrize("found", [Liar("B"), Nameless(), ANY, b"A", ["A"], True, UUID(int=1), ""], ids=type)
+def test_only_a_text_names_an_organization(found: object) -> None:
+    requirement = logto.require_organization(organization=Organization.from_dependency(lambda: found))
+
+    assert codes(requirement, issuer.organization_token("A")) == (403, "organization_mismatch")
+
+
+def test_a_text_of_the_applications_own_class_is_the_text_that_it_holds() -> None:
+    requirement = logto.require_organization(organization=Organization.from_dependency(lambda: Liar("A")))
+
+    assert codes(requirement, issuer.organization_token("A")) is None
+
+
+def test_what_a_predicate_gives_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def read_email(claims: Any) -> Any:
+        return claims.email
+
+    def give_something(_claims: Any) -> Any:
+        return Nameless()
+
+    with caplog.at_level("DEBUG"):
+        for check in (read_email, give_something):
+            requirement = logto.require_claims(check, description="a plan")
+            token = issuer.access_token(claims={"email": "alice@secret.example"})
+            assert codes(requirement, token) == (403, "claims_not_allowed")
+    assert "found str" in caplog.text
+    assert "found Nameless" in caplog.text
+    assert "alice@secret" not in caplog.text
+
+
+def test_a_requirement_stays_as_it_was_made() -> None:
+    requirement = logto.require_scopes("admin")
+
+    with pytest.raises(AttributeError, match="can't be changed"):
+        requirement.scopes = ("read:user",)
+    assert requirement.scopes == ("admin",)
 
 
 def test_a_user_without_a_client_id_can_not_be_told_from_a_machine() -> None:

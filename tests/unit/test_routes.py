@@ -1,21 +1,30 @@
 """What is refused at the start of an application, and what its OpenAPI document says of its requirements."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Host, Mount
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims
 from fastapi_logto.routes import check_routes, iter_routes
 from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import build_auth
+from tests.unit.apps import bearer, build_auth
+
+ISSUERS: dict[LogtoAuth, LocalIssuer] = {}
 
 
 @pytest.fixture
 def logto() -> LogtoAuth:
-    return build_auth(LocalIssuer())
+    issuer = LocalIssuer()
+    auth = build_auth(issuer)
+    ISSUERS[auth] = issuer
+    return auth
 
 
 def build_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter:
@@ -42,6 +51,53 @@ def test_a_plain_scheme_above_an_organization_is_refused_at_start(logto: LogtoAu
         TestClient(app),
     ):
         pass
+
+
+WRAPPERS: dict[str, Callable[[FastAPI], Any]] = {
+    "middleware around": lambda app: [Mount("/v1", GZipMiddleware(app))],
+    "middleware of the mount": lambda app: [Mount("/v1", app, middleware=[Middleware(GZipMiddleware)])],
+    "an application between": lambda app: [Mount("/v1", Starlette(routes=[Mount("/v2", app)]))],
+    "a host": lambda app: [Host("api.example.com", app)],
+    "a router": lambda app: [Mount("/v1", app.router)],
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: str) -> None:
+    inner = FastAPI()
+    inner.include_router(build_router(logto, logto))
+    app = FastAPI()
+    app.router.routes.extend(WRAPPERS[name](inner))
+
+    with pytest.raises(SettingsError, match="asks for an organization"):
+        check_routes(app)
+
+
+def test_optional_above_an_organization_is_refused_like_the_scheme_that_it_asks(logto: LogtoAuth) -> None:
+    app = FastAPI(dependencies=[Depends(logto.optional)])
+    app.include_router(build_router(logto))
+
+    with pytest.raises(SettingsError, match="asks for an organization"):
+        check_routes(app)
+
+
+def test_the_organization_may_be_in_the_path_of_a_mount(logto: LogtoAuth) -> None:
+    inner, app, router = FastAPI(), FastAPI(), APIRouter()
+
+    @inner.get("/members", dependencies=[Depends(logto.require_organization())])
+    async def read() -> bool:
+        return True
+
+    app.mount("/of/{organization_id:str}", inner)
+    router.mount("/sub", inner)
+    app.include_router(router, prefix="/in/{organization_id}")
+    check_routes(app)
+
+    client = TestClient(app)
+    issuer = ISSUERS[logto]
+    for path in ("/of/A/members", "/in/A/sub/members"):
+        assert client.get(path, headers=bearer(issuer.organization_token("A"))).status_code == 200
+        assert client.get(path, headers=bearer(issuer.organization_token("B"))).status_code == 403
 
 
 def test_organizations_all_the_way_up_are_fine(logto: LogtoAuth) -> None:
@@ -161,3 +217,20 @@ def test_an_audience_that_would_admit_organization_tokens_everywhere_is_refused(
         logto.for_audience(*audiences)
     with pytest.raises(SettingsError, match="expected"):
         LogtoAuth(endpoint="https://a.logto.app", audience=audiences)
+
+
+@pytest.mark.parametrize("audiences", [(["a"],), (None,), (1,)])
+def test_an_audience_that_is_no_text_is_refused(logto: LogtoAuth, audiences: tuple[Any, ...]) -> None:
+    with pytest.raises(SettingsError, match="texts"):
+        logto.for_audience(*audiences)
+
+
+def test_two_schemes_do_not_share_a_name(logto: LogtoAuth) -> None:
+    first = logto.for_audience("https://a/b")
+
+    assert logto.for_audience("https://a/b").scheme_name == first.scheme_name
+    with pytest.raises(SettingsError, match="another name"):
+        logto.for_audience("https://a-b")
+    assert logto.for_audience("https://a-b", scheme_name="Other").scheme_name == "Other"
+    with pytest.raises(SettingsError, match="another name"):
+        logto.for_audience("https://c", scheme_name="Logto")

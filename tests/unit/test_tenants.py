@@ -1,5 +1,6 @@
 """Several tenants behind one scheme, and one tenant under several names."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -87,7 +88,7 @@ MALFORMED: dict[str, tuple[Callable[[LocalIssuer], str], str]] = {
     "no JSON": (lambda a: a.sign(b"no json"), "malformed"),
     "two issuers": (lambda a: a.sign(f'{{"iss":"{A}/oidc","iss":"{B}/oidc"}}'.encode()), "malformed"),
     "two parts": (lambda _a: "a.b", "malformed"),
-    "bad base64": (lambda _a: "a.!.c", "malformed"),
+    "bad base64": (lambda a: a.access_token().replace(".", ".!", 1), "malformed"),
     "opaque": (lambda a: a.opaque_token(), "opaque_token"),
     "too long": (lambda a: a.access_token(claims={"x": "x" * 20_000}), "too_large"),
 }
@@ -105,6 +106,22 @@ async def test_a_long_token_is_read_beside_the_loop(bench: Bench) -> None:
     token = bench.a.access_token(subject="long", claims={"roles": ["r" * 100] * 30})
 
     assert (await bench.auth.verify(token)).sub == "long"
+
+
+async def test_more_long_tokens_than_there_is_room_for_are_503(bench: Bench) -> None:
+    settings = [LogtoSettings(endpoint=endpoint, audience=API, max_waiting_verifications=2) for endpoint in (A, B)]
+    auth = LogtoAuth(settings=settings, http_transport=bench.network)
+    tokens = [bench.a.access_token(claims={"iss": "https://c", "x": "x" * 3000}) for _ in range(10)]
+
+    answers = await asyncio.gather(*map(auth.verify, tokens), return_exceptions=True)
+
+    assert {type(answer).__name__ for answer in answers} == {"IssuerError", "ProviderUnavailableError"}
+    assert (await auth.verify(bench.a.access_token(subject="long", claims={"x": "x" * 3000}))).sub == "long"
+
+
+async def test_a_bad_header_is_refused_before_the_payload_is_read(bench: Bench) -> None:
+    assert await bench.refused(bench.a.sign(b"no json", header={"alg": "HS256"})) == "algorithm"
+    assert await bench.refused(bench.a.id_token()) == "id_token"
 
 
 async def test_a_tenant_that_is_away_takes_no_other_one_along(bench: Bench) -> None:

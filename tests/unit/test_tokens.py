@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import pytest
 from pydantic import BaseModel
@@ -603,6 +603,28 @@ async def test_a_refused_token_leaves_nothing_for_the_garbage_collector(name: st
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+async def test_claims_of_odd_names_come_out_as_they_went_in(bench: Bench[TokenClaims]) -> None:
+    odd: dict[str, JsonValue] = {"nbf x": 1, "": 2, " key": "k", " names": "n", " extra": {"a": 1}, " claims": "c"}
+    token = bench.issuer.access_token(claims=odd)
+
+    first, again = await bench.verifier.verify(token), await bench.verifier.verify(token)
+
+    assert again.model_extra == first.model_extra == odd
+    assert again.model_fields_set == first.model_fields_set
+    assert set(odd) <= again.model_fields_set
+    assert "nbf" not in again.model_fields_set
+
+
+async def test_further_claims_can_not_be_filled_a_second_time(bench: Bench[TokenClaims]) -> None:
+    token = bench.issuer.access_token(claims={"tenant": "acme"})
+    first = await bench.verifier.verify(token)
+    assert first.model_extra is not None
+    extra: Any = first.model_extra
+    extra.__init__({"tenant": "changed"})
+
+    assert (await bench.verifier.verify(token)).model_extra == {"tenant": "acme"}
 
 
 def test_what_is_kept_of_a_token_is_nothing_that_the_garbage_collector_walks_through() -> None:
