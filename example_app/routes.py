@@ -1,8 +1,11 @@
 """The routes: one of each kind of protection."""
 
+import asyncio
+from collections.abc import AsyncGenerator
 from typing import Annotated, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, WebSocket
+from fastapi import APIRouter, Depends, Query, WebSocket
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from fastapi_logto import (
@@ -28,6 +31,11 @@ billing = auth.for_audience("https://billing.example.test", scheme_name="Billing
 router = APIRouter()
 # Protected as a whole: a route that is added to it later can't be forgotten.
 account = APIRouter(prefix="/account", tags=["account"], dependencies=[Depends(auth)])
+
+
+def is_pro(claims: TokenClaims) -> bool:
+    """A token with the plan `pro`."""
+    return getattr(claims, "plan", None) == "pro"
 
 
 class UserInfo(BaseModel):
@@ -162,6 +170,36 @@ async def synchronise(claims: Annotated[TokenClaims, Depends(require_machine("wr
 async def read_inbox(claims: Annotated[TokenClaims, Depends(auth.require_no_actor("read:user"))]) -> list[str]:
     """Read the caller's own letters. Nobody may on their behalf."""
     return [f"Welcome, {claims.user_id}"]
+
+
+@router.get("/support/notes", tags=["user"])
+async def read_notes(claims: Annotated[TokenClaims, Depends(auth.require_actor())]) -> list[str]:
+    """Read what support wrote down about a user. Only for somebody who acts on the user's behalf."""
+    return [f"{claims.act.sub if claims.act else ''} looks after {claims.user_id}"]
+
+
+@router.get("/beta", tags=["user"])
+async def try_beta(claims: Annotated[TokenClaims, Depends(auth.require_client("local-spa", "beta-app"))]) -> str:
+    """Try what is new. Only from some applications."""
+    return f"Welcome to the beta from {claims.client_id}"
+
+
+@router.get("/pro", tags=["user"])
+async def use_pro(claims: Annotated[TokenClaims, Depends(auth.require_claims(is_pro))]) -> str:
+    """Use what costs money. Needs the plan `pro`, which the tenant's script puts into the token."""
+    return f"Thank you, {claims.user_id}"
+
+
+@router.get("/ticks", tags=["user"])
+async def read_ticks(claims: CanRead, count: Annotated[int, Query(ge=1, le=1000)] = 3) -> StreamingResponse:
+    """Stream a tick each tenth of a second; the stream ends with the token. Needs `read:user`."""
+    return StreamingResponse(auth.until_expiry(_tick(count), claims), media_type="text/plain")
+
+
+async def _tick(count: int) -> AsyncGenerator[str]:
+    for number in range(count):
+        yield f"tick {number}\n"
+        await asyncio.sleep(0.1)
 
 
 @router.get("/invoices", tags=["billing"])

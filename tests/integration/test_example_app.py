@@ -93,6 +93,32 @@ def test_who_may_call_is_a_matter_of_the_route(example: Example) -> None:
     assert call(example, "/user/info", billing).json()["detail"]["reason"] == "audience"
 
 
+def test_support_the_beta_and_the_plan_are_each_for_their_own(example: Example) -> None:
+    mint = example.issuer
+    user = mint.access_token(subject="me", client_id="another-app")
+
+    acting = call(example, "/support/notes", mint.access_token(subject="me", actor="ada"))
+    assert acting.json() == ["ada looks after me"]
+    assert call(example, "/support/notes", user).json()["detail"]["code"] == "actor_required"
+    assert call(example, "/beta", mint.access_token()).json() == "Welcome to the beta from local-spa"
+    assert call(example, "/beta", user).json()["detail"]["code"] == "client_not_allowed"
+    assert call(example, "/pro", mint.access_token(subject="me", claims={"plan": "pro"})).json() == "Thank you, me"
+    refused = call(example, "/pro", user).json()["detail"]
+    assert (refused["code"], refused["message"].rpartition(": ")[2]) == (
+        "claims_not_allowed",
+        "A token with the plan `pro`.",
+    )
+
+
+def test_a_stream_ends_with_its_token_or_before(example: Example) -> None:
+    reader = example.issuer.access_token(scope="read:user")
+
+    assert call(example, "/ticks", reader).text.splitlines() == ["tick 0", "tick 1", "tick 2"]
+    ending = example.issuer.access_token(scope="read:user", lifetime_seconds=-9)
+    cut = call(example, "/ticks?count=1000", ending).text.splitlines()
+    assert 1 <= len(cut) < 100
+
+
 def test_the_api_calls_on_as_itself_and_on_behalf_of_its_caller(example: Example) -> None:
     bob = next(user for user in example.issuer.directory.users if user.username == "bob")
     user = example.issuer.access_token(subject=bob.id)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket, routing
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -95,7 +95,11 @@ def test_the_organization_may_be_in_the_path_of_a_mount(logto: LogtoAuth) -> Non
 
     client = TestClient(app)
     issuer = ISSUERS[logto]
-    for path in ("/of/A/members", "/in/A/sub/members"):
+    paths = ["/of/A/members"]
+    if hasattr(routing, "iter_route_contexts"):
+        # Older versions of FastAPI leave out what is mounted in a router that is included.
+        paths.append("/in/A/sub/members")
+    for path in paths:
         assert client.get(path, headers=bearer(issuer.organization_token("A"))).status_code == 200
         assert client.get(path, headers=bearer(issuer.organization_token("B"))).status_code == 403
 
