@@ -1,6 +1,7 @@
 """What is refused at the start of an application, and what its OpenAPI document says of its requirements."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -9,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Host, Mount
+from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims
@@ -167,6 +169,7 @@ def test_the_routes_are_read_with_what_they_are_mounted_under(logto: LogtoAuth) 
     inner.include_router(build_router(logto), prefix="/v2")
     app.mount("/in/{tenant}", inner)
     app.mount("/other", Starlette())
+    app.mount("/files", StaticFiles(directory=Path(__file__).parent))
 
     @app.get("/open/{path:path}")
     async def unprotected(path: str) -> str:
