@@ -315,7 +315,8 @@ def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
 
 def find_key(packed: PackedClaims) -> str:
     """Give what names the key that vouched for packed claims."""
-    return str(packed[_KEY])
+    key: str = packed[_KEY]
+    return key
 
 
 def unpack_claims(packed: PackedClaims, *, model: type[ClaimsT]) -> ClaimsT:

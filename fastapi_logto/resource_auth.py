@@ -79,8 +79,7 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         own = AudiencePolicy(audiences, accepts_opaque=audiences is None)
         super().__init__(provider, own, scheme_name=scheme_name)
         self._optional = OptionalLogtoAuth(self)
-        policy = AudiencePolicy(audiences, accepts_organizations=True)
-        self._in_organization = OrganizationScheme(provider, policy, scheme_name=scheme_name)
+        self._in_organization = OrganizationScheme(provider, audiences, scheme_name=scheme_name)
         if provider.scheme_names.setdefault(scheme_name, audiences) != audiences:
             raise SettingsError(f"scheme_name: expected another name than {scheme_name}, which is another scheme's")
 

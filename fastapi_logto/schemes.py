@@ -58,31 +58,29 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
                 WebSocket of a server that can't deny otherwise, a `WebSocketException`.
         """
         try:
-            claims = await self._authenticate(conn)
+            verifier = self._verifier
+            if verifier is None:
+                # Whoever brings no token is told so, even where settings are missing.
+                parse_authorization(conn.headers.getlist("authorization"))
+                verifier = self._verifier = await self._provider.load_beside()
+            digest = verifier.build_digest([value for name, value in conn.scope["headers"] if name == b"authorization"])
+            # FastAPI calls the scheme once for each distinct set of scopes: the claims are remembered. The
+            # digest stands for the token, because others read the scope of a request too.
+            memory: dict[TokenScheme[Any], tuple[bytes, ClaimsT]] = conn.scope.setdefault(_SCOPE_KEY, {})
+            known = memory.get(self)
+            if digest and known is not None and known[0] == digest:
+                claims = known[1]
+            else:
+                claims = verifier.recall(digest, self._policy) or await verifier.verify(
+                    parse_authorization(conn.headers.getlist("authorization")), self._policy
+                )
+                memory[self] = (digest, claims)
+            if self._policy.accepts_organizations:
+                check_has_organization(claims)
             if security_scopes.scopes:
                 check_scopes(claims, security_scopes.scopes)
         except RefusalError as error:
             raise build_answer(error, conn=conn) from error
-        return claims
-
-    async def _authenticate(self, conn: HTTPConnection) -> ClaimsT:
-        verifier = self._verifier
-        if verifier is None:
-            # Whoever brings no token is told so, even where settings are missing.
-            parse_authorization(conn.headers.getlist("authorization"))
-            verifier = self._verifier = await self._provider.load_beside()
-        digest = verifier.build_digest([value for name, value in conn.scope["headers"] if name == b"authorization"])
-        # FastAPI calls the scheme once for each distinct set of scopes: the claims are remembered. The
-        # digest stands for the token, because others read the scope of a request too.
-        memory: dict[TokenScheme[Any], tuple[bytes, ClaimsT]] = conn.scope.setdefault(_SCOPE_KEY, {})
-        known = memory.get(self)
-        if digest and known is not None and known[0] == digest:
-            return known[1]
-        claims = verifier.recall(digest, self._policy)
-        if claims is None:
-            token = parse_authorization(conn.headers.getlist("authorization"))
-            claims = await verifier.verify(token, self._policy)
-        memory[self] = (digest, claims)
         return claims
 
     @property
@@ -101,8 +99,13 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
 class OrganizationScheme(TokenScheme[ClaimsT]):
     """The node of requirements that ask for an organization: the only one that admits organization tokens."""
 
-    @override
-    async def _authenticate(self, conn: HTTPConnection) -> ClaimsT:
-        claims = await super()._authenticate(conn)
-        check_has_organization(claims)
-        return claims
+    def __init__(self, provider: Provider[ClaimsT], audiences: frozenset[str] | None, *, scheme_name: str) -> None:
+        """Put the parts together. Reads no settings.
+
+        Args:
+            provider: What verifies.
+            audiences: The resource indicators whose tokens are admitted too; `None` for those of the settings.
+            scheme_name: Name in OpenAPI.
+        """
+        policy = AudiencePolicy(audiences, accepts_organizations=True)
+        super().__init__(provider, policy, scheme_name=scheme_name)

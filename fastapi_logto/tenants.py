@@ -11,7 +11,7 @@ from fastapi_logto.errors import IssuerError, ProviderUnavailableError, Settings
 from fastapi_logto.jws import UnverifiedIssuer, check_size, parse_unverified, parse_unverified_issuer
 from fastapi_logto.keys import KeySource
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.tokens import AS_SET, AudiencePolicy, TokenVerifier, build_header_digest
+from fastapi_logto.tokens import AS_SET, AudiencePolicy, TokenVerifier
 
 __all__ = ["TenantsVerifier"]
 
@@ -38,7 +38,9 @@ class TenantsVerifier(Generic[ClaimsT]):
                 if issuer in by_issuer:
                     raise SettingsError(f"expected tenants of different issuers, found {issuer} twice")
                 by_issuer[issuer] = verifier
-        self._limit = max((settings for settings, _ in tenants), key=lambda settings: settings.max_token_bytes)
+        # Whoever takes the longest tokens knows every header that another one may have taken.
+        limit, self._longest = max(tenants, key=lambda tenant: tenant[0].max_token_bytes)
+        self._max_token_bytes = limit.max_token_bytes
         self._algorithms = {algorithm for settings, _ in tenants for algorithm in settings.algorithms}
         self._token_types = {kind.lower() for settings, _ in tenants for kind in settings.token_types}
         # Not the loop's own threads, which the application uses too, and with bounded waiting.
@@ -53,7 +55,7 @@ class TenantsVerifier(Generic[ClaimsT]):
 
     def build_digest(self, values: Sequence[bytes]) -> bytes:
         """Give what stands for a request's token in every memory; see `TokenVerifier.build_digest`."""
-        return build_header_digest(values, max_token_bytes=self._limit.max_token_bytes)
+        return self._longest.build_digest(values)
 
     def recall(self, digest: bytes, policy: AudiencePolicy = AS_SET) -> ClaimsT | None:
         """Give the claims of a token that one of the tenants verified before; see `TokenVerifier.recall`."""
@@ -95,7 +97,7 @@ class TenantsVerifier(Generic[ClaimsT]):
         return await verifier.verify(token, policy)
 
     async def _find_issuer(self, token: str) -> UnverifiedIssuer:
-        check_size(token, max_bytes=self._limit.max_token_bytes)
+        check_size(token, max_bytes=self._max_token_bytes)
         unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
         if len(unverified.payload) <= _LONG_PAYLOAD:
             return parse_unverified_issuer(unverified)

@@ -29,7 +29,7 @@ from fastapi_logto.signatures import SignatureWorkers
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.transport import Transport
 
-__all__ = ["AS_SET", "AudiencePolicy", "OpaqueTokens", "TokenVerifier", "build_header_digest", "build_key_source"]
+__all__ = ["AS_SET", "AudiencePolicy", "OpaqueTokens", "TokenVerifier", "build_key_source"]
 
 _USUAL_START: Final = b"Bearer "
 
@@ -94,6 +94,7 @@ class TokenVerifier(Generic[ClaimsT]):
         self._algorithms = settings.algorithms
         self._token_types = tuple(token_type.lower() for token_type in settings.token_types)
         self._max_token_bytes = settings.max_token_bytes
+        self._max_header_bytes = len(_USUAL_START) + settings.max_token_bytes
         self._required_claims = settings.required_claims
         self._issuers = settings.accepted_issuers
         self._audiences = frozenset(settings.audience)
@@ -119,7 +120,9 @@ class TokenVerifier(Generic[ClaimsT]):
             32 bytes; none at all where there is not exactly one header, or one too long to have been verified:
             nothing is remembered by that.
         """
-        return build_header_digest(values, max_token_bytes=self._max_token_bytes)
+        if len(values) != 1 or len(values[0]) > self._max_header_bytes:
+            return b""
+        return build_digest(values[0])
 
     async def verify(self, token: str, policy: AudiencePolicy = AS_SET) -> ClaimsT:
         """Give the claims of a token.
@@ -208,18 +211,6 @@ class TokenVerifier(Generic[ClaimsT]):
             now=self._now(),
             leeway_seconds=self._leeway_seconds,
         )
-
-
-def build_header_digest(values: Sequence[bytes], *, max_token_bytes: int) -> bytes:
-    """Give what stands for a request's token in every memory; see `TokenVerifier.build_digest`.
-
-    Args:
-        values: Every `Authorization` header of the request, as it came.
-        max_token_bytes: Longest token to accept.
-    """
-    if len(values) != 1 or len(values[0]) > len(_USUAL_START) + max_token_bytes:
-        return b""
-    return build_digest(values[0])
 
 
 def build_key_source(
