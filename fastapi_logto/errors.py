@@ -308,14 +308,19 @@ class IdTokenError(InvalidTokenError):
     default_message: ClassVar[str] = "This looks like an ID token; send the access token instead"
 
 
+_OPAQUE: Final = (
+    "This is an opaque token, which Logto issues when no resource is asked for; ask for {} when requesting the token"
+)
+
+
 class OpaqueTokenError(InvalidTokenError):
     """The token is opaque: Logto issues such when no resource was asked for."""
 
     reason: ClassVar[Reason] = "opaque_token"
-    default_message: ClassVar[str] = (
-        "This is an opaque token, which Logto issues when no resource is asked for; "
-        "ask for the resource of this API when requesting the token"
-    )
+    default_message: ClassVar[str] = _OPAQUE.format("the resource of this API")
+
+    def __init__(self, *, resources: Collection[str] = ()) -> None:
+        super().__init__(_OPAQUE.format(f"resource={' or '.join(sorted(resources))}") if resources else None)
 
 
 class InactiveTokenError(InvalidTokenError):

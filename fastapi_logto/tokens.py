@@ -194,10 +194,7 @@ class TokenVerifier(Generic[ClaimsT]):
         try:
             unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
         except OpaqueTokenError:
-            raise OpaqueTokenError(
-                "This is an opaque token, which Logto issues when no resource is asked for; "
-                f"ask for resource={' or '.join(sorted(policy.audiences or self._audiences))} when requesting the token"
-            ) from None
+            raise OpaqueTokenError(resources=policy.audiences or self._audiences) from None
         keys = await self.keys.find(kid=unverified.kid, alg=unverified.alg)
         read = partial(parse_claims, model=self._claims_model, required=self._required_claims)
         return await self._workers.verify(unverified, keys, read=read)
