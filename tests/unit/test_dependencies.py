@@ -18,9 +18,10 @@ from fastapi_logto.errors import (
     ExpiredTokenError,
     ProviderUnavailableError,
 )
-from fastapi_logto.jws import UnverifiedJws, parse_unverified
+from fastapi_logto.jws import UnverifiedJws, parse_unverified, verify_signature
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer, build_auth, detail
+from tests.unit.fakes import hold
 
 
 class Counting(httpx.AsyncBaseTransport):
@@ -689,18 +690,21 @@ async def test_two_hundred_first_requests_fetch_once(issuer: LocalIssuer) -> Non
 
 
 @pytest.mark.usefixtures("openssl")
-async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer: LocalIssuer) -> None:
+@pytest.mark.usefixtures("openssl")
+async def test_more_waiting_verifications_than_there_is_room_for_are_503(
+    issuer: LocalIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logto = build_auth(issuer, verification_threads=1, max_waiting_verifications=2)
     await logto.verify(issuer.access_token())
     tokens = [issuer.access_token() for _ in range(12)]
+    gate = hold(monkeypatch, "fastapi_logto.signatures", verify_signature)
 
-    outcomes = await asyncio.gather(*(logto.verify(token) for token in tokens), return_exceptions=True)
+    callers = [asyncio.create_task(logto.verify(token)) for token in tokens]
+    await asyncio.wait(callers[2:])
+    gate.set()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
 
-    refused = [outcome for outcome in outcomes if isinstance(outcome, ProviderUnavailableError)]
-    admitted = [outcome for outcome in outcomes if isinstance(outcome, TokenClaims)]
-    assert len(refused) + len(admitted) == 12
-    assert len(admitted) >= 2
-    assert refused
+    assert [type(outcome) for outcome in outcomes] == [TokenClaims] * 2 + [ProviderUnavailableError] * 10
     assert (await logto.verify(tokens[0])).scopes == frozenset({"read:user", "write:user"})
 
 

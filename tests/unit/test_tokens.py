@@ -31,6 +31,7 @@ from fastapi_logto.errors import (
     TokenTypeError,
     UnknownKeyError,
 )
+from fastapi_logto.jws import verify_signature
 from fastapi_logto.key_set import PublicKey
 from fastapi_logto.keys import KeySource
 from fastapi_logto.metadata import MetadataSource, build_metadata_source
@@ -53,7 +54,7 @@ from tests.captured import (
     RotationStage,
     serve_captured,
 )
-from tests.unit.fakes import ENDPOINT, FakeClock, FakeProvider, finish_fetches, watch_key
+from tests.unit.fakes import ENDPOINT, FakeClock, FakeProvider, finish_fetches, hold, watch_key
 
 ClaimsT = TypeVar("ClaimsT", bound=TokenClaims)
 
@@ -554,12 +555,16 @@ async def test_a_setting_admits_what_is_refused_without_it(row: Setting) -> None
 
 
 @pytest.mark.usefixtures("openssl")
-async def test_more_signatures_than_the_setting_allows_to_wait_are_503() -> None:
+async def test_more_signatures_than_the_setting_allows_to_wait_are_503(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = local_bench(TokenClaims, verification_threads=1, max_waiting_verifications=1)
     tokens = [bench.issuer.access_token() for _ in range(3)]
     await bench.keys.warm()
+    gate = hold(monkeypatch, "fastapi_logto.signatures", verify_signature)
 
-    outcomes = await asyncio.gather(*(bench.verifier.verify(token) for token in tokens), return_exceptions=True)
+    callers = [asyncio.create_task(bench.verifier.verify(token)) for token in tokens]
+    await asyncio.wait(callers[1:])
+    gate.set()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [TokenClaims, ProviderUnavailableError, ProviderUnavailableError]
     assert [type(await bench.verifier.verify(token)) for token in tokens] == [TokenClaims] * 3
