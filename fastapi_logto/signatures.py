@@ -1,15 +1,13 @@
 """Where signatures are checked and payloads read: beside the event loop when that takes long, with bounded waiting."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from threading import BoundedSemaphore
 from typing import Final, TypeVar
 
-from fastapi_logto.errors import ProviderUnavailableError, SignatureError
+from fastapi_logto.errors import SignatureError
 from fastapi_logto.jws import UnverifiedJws, verify_signature
 from fastapi_logto.key_set import PublicKey
+from fastapi_logto.workers import BoundedWorkers
 
 __all__ = ["SignatureWorkers"]
 
@@ -20,11 +18,7 @@ _LARGE_PAYLOAD: Final = 2048
 
 
 class SignatureWorkers:
-    """Checks signatures, the slow ones in threads of its own.
-
-    The threads are not the loop's default ones: these are shared with the application, and a flood
-    of forged tokens would keep its files and its name lookups waiting.
-    """
+    """Checks signatures, the slow ones in threads of its own."""
 
     def __init__(self, *, threads: int, max_waiting: int) -> None:
         """Remember the bounds. Threads start with the first slow signature.
@@ -33,9 +27,7 @@ class SignatureWorkers:
             threads: How many signatures are checked at a time.
             max_waiting: How many may wait or run before more are refused.
         """
-        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="fastapi_logto")
-        # A semaphore and no counter: loops of several threads may share these workers.
-        self._places = BoundedSemaphore(max_waiting)
+        self._workers = BoundedWorkers(threads=threads, max_waiting=max_waiting, name="fastapi_logto")
 
     async def verify(
         self, unverified: UnverifiedJws, keys: Sequence[PublicKey], *, read: Callable[[bytes], ResultT]
@@ -56,18 +48,7 @@ class SignatureWorkers:
         """
         if len(unverified.payload) <= _LARGE_PAYLOAD and not any(key.is_slow for key in keys):
             return _verify_and_read(unverified, keys, read)
-        if not self._places.acquire(blocking=False):
-            raise ProviderUnavailableError(
-                "More tokens wait to be checked than this API has room for; try again later", found="no place left"
-            )
-        return await asyncio.wrap_future(self._submit(partial(_verify_and_read, unverified, keys, read)))
-
-    def _submit(self, work: Callable[[], ResultT]) -> "Future[ResultT]":
-        # Not held by a frame that waits for it: its error would know that frame, and the two would hold each other.
-        future = self._executor.submit(work)
-        # When the work has ended: a caller that goes away before leaves its place taken until then.
-        future.add_done_callback(lambda _: self._places.release())
-        return future
+        return await self._workers.run(partial(_verify_and_read, unverified, keys, read))
 
 
 def _verify_and_read(

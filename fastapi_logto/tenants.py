@@ -1,17 +1,16 @@
 """Several tenants behind one scheme: each with keys of its own, chosen by the issuer that a token names."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
+from functools import partial
 from typing import Final, Generic
 
 from fastapi_logto.claims import ClaimsT
-from fastapi_logto.errors import IssuerError, ProviderUnavailableError, SettingsError, quote
+from fastapi_logto.errors import IssuerError, SettingsError, quote
 from fastapi_logto.jws import UnverifiedIssuer, check_size, parse_unverified, parse_unverified_issuer
 from fastapi_logto.keys import KeySource
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.tokens import AS_SET, AudiencePolicy, TokenVerifier
+from fastapi_logto.workers import BoundedWorkers
 
 __all__ = ["TenantsVerifier"]
 
@@ -43,9 +42,8 @@ class TenantsVerifier(Generic[ClaimsT]):
         self._max_token_bytes = limit.max_token_bytes
         self._algorithms = {algorithm for settings, _ in tenants for algorithm in settings.algorithms}
         self._token_types = {kind.lower() for settings, _ in tenants for kind in settings.token_types}
-        # Not the loop's own threads, which the application uses too, and with bounded waiting.
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastapi_logto_tenants")
-        self._places = BoundedSemaphore(max(settings.max_waiting_verifications for settings, _ in tenants))
+        max_waiting = max(settings.max_waiting_verifications for settings, _ in tenants)
+        self._workers = BoundedWorkers(threads=1, max_waiting=max_waiting, name="fastapi_logto_tenants")
         self._by_issuer: Mapping[str, TokenVerifier[ClaimsT]] = by_issuer
 
     @property
@@ -101,14 +99,4 @@ class TenantsVerifier(Generic[ClaimsT]):
         unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
         if len(unverified.payload) <= _LONG_PAYLOAD:
             return parse_unverified_issuer(unverified)
-        if not self._places.acquire(blocking=False):
-            raise ProviderUnavailableError(
-                "More tokens wait to be checked than this API has room for; try again later", found="no place left"
-            )
-        work = self._executor.submit(parse_unverified_issuer, unverified)
-        work.add_done_callback(lambda _: self._places.release())
-        try:
-            return await asyncio.wrap_future(work)
-        finally:
-            # Its error knows this frame.
-            del work
+        return await self._workers.run(partial(parse_unverified_issuer, unverified))
