@@ -17,7 +17,7 @@ from fastapi_logto.key_set import PublicKey
 from fastapi_logto.transport import Transport
 from tests.captured import DISCOVERY_PATH, JWKS_PATH, NOW
 
-__all__ = ["ENDPOINT", "ISSUER", "FakeClock", "FakeProvider", "finish_fetches", "hold", "watch_key"]
+__all__ = ["ENDPOINT", "ISSUER", "FakeClock", "FakeProvider", "finish_fetches", "hold", "wait_until", "watch_key"]
 
 ENDPOINT: Final = "https://tenant.logto.app"
 ISSUER: Final = f"{ENDPOINT}/oidc"
@@ -150,3 +150,10 @@ def hold(monkeypatch: pytest.MonkeyPatch, module: str, function: Callable[..., A
 
     monkeypatch.setattr(f"{module}.{function.__name__}", wait)
     return gate
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something holds; it must within half a minute."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - whatever a double counts
+            await asyncio.sleep(0.001)

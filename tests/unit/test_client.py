@@ -17,6 +17,7 @@ from fastapi_logto.client import IssuedToken, LogtoClient
 from fastapi_logto.errors import GrantError, GrantRefusedError, GrantUnavailableError
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API
+from tests.unit.fakes import wait_until
 
 SECRET: Final = "local-machine-secret"
 CAPTURED: Final = Path(__file__).parents[1] / "data/captured/token-endpoint-errors.json"
@@ -121,7 +122,7 @@ async def test_a_scope_that_was_not_granted_is_absent_and_no_error(bench: Bench)
 async def test_many_callers_ask_once(bench: Bench) -> None:
     bench.provider.gate = asyncio.Event()
     callers = [asyncio.create_task(bench.client.get_token(API)) for _ in range(50)]
-    await asyncio.sleep(0.05)
+    await wait_until(lambda: len(bench.provider.asked) == 1)
     bench.provider.gate.set()
 
     assert len({id(issued) for issued in await asyncio.gather(*callers)}) == 1
@@ -242,7 +243,7 @@ async def test_the_longest_silence_counts_and_is_that_of_one_endpoint(bench: Ben
     waits = iter(["3600", "1"])
     bench.provider.answer = lambda _: httpx.Response(429, headers={"Retry-After": next(waits)})
     callers = [asyncio.create_task(bench.client.get_token(API, scopes=[name])) for name in "ab"]
-    await asyncio.sleep(0.05)
+    await wait_until(lambda: len(bench.provider.asked) == 2)
     bench.provider.gate.set()
     await asyncio.wait(callers)
     bench.provider.answer = None

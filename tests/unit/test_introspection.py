@@ -16,6 +16,7 @@ from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import INTROSPECTION
 from tests.unit.apps import API, bearer, detail, sign_in
+from tests.unit.fakes import wait_until
 
 SECRET = "local-machine-secret"
 OPAQUE = "o" * 43
@@ -200,7 +201,7 @@ async def test_many_requests_with_one_new_token_ask_once(bench: Bench) -> None:
     bench.provider.gate = asyncio.Event()
     token = bench.issuer.opaque_token()
     callers = [asyncio.create_task(bench.auth.verify(token)) for _ in range(20)]
-    await asyncio.sleep(0.05)
+    await wait_until(lambda: len(bench.provider.asked) == 1)
     bench.provider.gate.set()
 
     assert len({claims.sub for claims in await asyncio.gather(*callers)}) == 1

@@ -104,7 +104,9 @@ def test_a_websocket_that_is_closed_already_is_not_closed_again() -> None:
 
     with build_client(auth, ended).websocket_connect("/closed", headers=bearer(token)) as websocket:
         assert websocket.receive() == {"type": "websocket.close", "code": 4001, "reason": ""}
-        time.sleep(0.5)
+        deadline = time.monotonic() + 30
+        while not ended and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     assert ended == ["closed"]
 
