@@ -179,11 +179,16 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
 
     def _install_openapi(self, app: FastAPI) -> None:
         build_schema = app.openapi
+        described: dict[str, Any] | None = None
 
         def openapi() -> dict[str, Any]:
+            nonlocal described
             schema = build_schema()
-            describe_scopes(schema, scheme_names=self._provider.scheme_names)
-            describe_needs(schema, list_needs(app))
+            # FastAPI keeps the document that it built: the routes are walked through once for each.
+            if schema is not described:
+                describe_scopes(schema, scheme_names=self._provider.scheme_names)
+                describe_needs(schema, list_needs(app))
+                described = schema
             return schema
 
         # FastAPI's documented way to extend it.

@@ -80,10 +80,7 @@ class Organization:
         """
         if self.source == "path":
             if self.name not in conn.path_params:
-                raise SettingsError(
-                    f"the route asks for the organization in its path, but has no parameter {{{self.name}}}; "
-                    "say where else: organization=Organization.from_path(...), from_header(...), from_dependency(...)"
-                )
+                raise SettingsError(f"the route {self.describe_absence()}")
             return str(conn.path_params[self.name])
         values = conn.headers.getlist(self.name)
         if len(values) > 1:
@@ -92,6 +89,13 @@ class Organization:
         if not values or not values[0]:
             raise OrganizationRequiredError(f"Name the organization in the header {self.name}", found="no header")
         return values[0]
+
+    def describe_absence(self) -> str:
+        """Give what is wrong with a route whose path lacks the parameter, and what to do."""
+        return (
+            f"asks for the organization in its path, but has no parameter {{{self.name}}}; "
+            "say where else: organization=Organization.from_path(...), from_header(...), from_dependency(...)"
+        )
 
     def describe(self) -> str:
         """Give the words for the documentation of a route."""

@@ -156,10 +156,10 @@ class ResourceAuth(TokenScheme[ClaimsT]):
                 await iterator.aclose()
 
     def _seconds_left(self, claims: TokenClaims) -> float:
-        # `exp` may be an integer that no float can hold.
         # The leeway that a request has, or a connection would end that was just admitted.
         leeway = max((settings.leeway_seconds for settings in self._provider.known_tenants), default=0.0)
         now = self._provider.clock.now()
+        # `exp` may be an integer that no float can hold.
         return max(0.0, float(min(claims.exp, now + _LONGEST_CONNECTION_SECONDS)) + leeway - now)
 
     @property

@@ -134,10 +134,7 @@ def _find_problems(route: ProtectedRoute) -> Iterator[str]:
     for requirement in route.requirements:
         place: Organization | None = requirement.organization
         if place is not None and place.source == "path" and f"{{{place.name}}}" not in route.path:
-            yield (
-                f"{route.path}: it asks for the organization in its path, but has no parameter {{{place.name}}}; "
-                "say where else: organization=Organization.from_path(...), from_header(...), from_dependency(...)"
-            )
+            yield f"{route.path}: it {place.describe_absence()}"
 
 
 def _iter_calls(dependant: Dependant) -> Iterator[object]:
