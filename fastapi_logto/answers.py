@@ -1,59 +1,102 @@
 """The one place where a refusal becomes an HTTP answer."""
 
 import logging
+from typing import Annotated
 
 from fastapi import HTTPException, WebSocketException, status
 from fastapi.requests import HTTPConnection
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from fastapi_logto.bearer import build_challenge
 from fastapi_logto.errors import (
     AuthorizationHeaderError,
     AuthorizationMissingError,
+    ErrorCode,
     ForbiddenError,
     ProviderUnavailableError,
+    Reason,
     RefusalError,
 )
 
-__all__ = ["build_answer"]
+__all__ = ["LogtoRefusal", "LogtoRefusalDetail", "build_answer", "build_body", "build_headers"]
 
 _logger = logging.getLogger("fastapi_logto")
 
 
-def build_answer(error: RefusalError, *, conn: HTTPConnection) -> HTTPException | WebSocketException:
+class LogtoRefusalDetail(TypedDict):
+    """Why a request was refused."""
+
+    code: Annotated[ErrorCode, Field(description="What a client switches on.")]
+    reason: Annotated[Reason, Field(description="The same, one word finer.")]
+    message: Annotated[str, Field(description="What to do, for the developer of the client.")]
+
+
+class LogtoRefusal(TypedDict):
+    """The body of a refused request."""
+
+    detail: LogtoRefusalDetail
+
+
+def build_answer(
+    error: RefusalError, *, conn: HTTPConnection, resource_metadata: str | None = None
+) -> HTTPException | WebSocketException:
     """Give the exception that FastAPI turns into the answer of a refused request, and log the refusal.
 
     Args:
         error: Why it is refused.
         conn: The request, or the WebSocket that was not accepted yet.
+        resource_metadata: URL of the metadata of the protected resource, where there is such a page.
 
     Returns:
         An `HTTPException` with the body `{"code", "reason", "message"}` and its headers. A WebSocket
-        gets the same as a denial response where the server can send one, else a close with 1008.
+        gets it as a denial response where the server can send one, else a close with 1008.
 
     References:
-        RFC 6750 section 3; RFC 9110 section 10.2.3; the ASGI extension `websocket.http.response`.
+        RFC 6750 section 3; RFC 9110 section 10.2.3; RFC 9728 section 5.1; the ASGI extension
+        `websocket.http.response`.
     """
     _logger.info("refused: %s", error)
     if conn.scope["type"] == "websocket" and "websocket.http.response" not in conn.scope.get("extensions", {}):
         return WebSocketException(code=status.WS_1008_POLICY_VIOLATION, reason=error.code)
     return HTTPException(
         status_code=error.status,
-        detail={"code": error.code, "reason": error.reason, "message": error.message},
-        headers=_build_headers(error),
+        detail=build_body(error)["detail"],
+        headers=build_headers(error, resource_metadata=resource_metadata),
     )
 
 
-def _build_headers(error: RefusalError) -> dict[str, str]:
+def build_body(error: RefusalError) -> LogtoRefusal:
+    """Give the body of the answer to a refused request, as the client gets it.
+
+    Args:
+        error: Why it is refused.
+    """
+    return {"detail": {"code": error.code, "reason": error.reason, "message": error.message}}
+
+
+def build_headers(error: RefusalError, *, resource_metadata: str | None = None) -> dict[str, str]:
+    """Give the headers of the answer to a refused request.
+
+    Args:
+        error: Why it is refused.
+        resource_metadata: URL of the metadata of the protected resource, where there is such a page.
+    """
     if isinstance(error, ProviderUnavailableError):
         return {"Retry-After": str(error.retry_after_seconds)}
-    return {"WWW-Authenticate": _build_challenge_for(error)}
+    return {"WWW-Authenticate": _build_challenge_for(error, resource_metadata=resource_metadata)}
 
 
-def _build_challenge_for(error: RefusalError) -> str:
+def _build_challenge_for(error: RefusalError, *, resource_metadata: str | None) -> str:
     if isinstance(error, AuthorizationMissingError):
-        return build_challenge()
+        return build_challenge(resource_metadata=resource_metadata)
     if isinstance(error, AuthorizationHeaderError):
-        return build_challenge(error="invalid_request", description=error.message)
-    if isinstance(error, ForbiddenError):
-        return build_challenge(error="insufficient_scope", description=error.message, scopes=error.scopes)
-    return build_challenge(error="invalid_token", description=error.message)
+        code = "invalid_request"
+    else:
+        code = "insufficient_scope" if isinstance(error, ForbiddenError) else "invalid_token"
+    return build_challenge(
+        error=code,
+        description=error.message,
+        scopes=error.scopes if isinstance(error, ForbiddenError) else (),
+        resource_metadata=resource_metadata,
+    )

@@ -68,6 +68,7 @@ def build_challenge(
     error: str | None = None,
     description: str | None = None,
     scopes: Collection[str] = (),
+    resource_metadata: str | None = None,
 ) -> str:
     """Give the value of `WWW-Authenticate` for a refused request.
 
@@ -79,12 +80,13 @@ def build_challenge(
             request had no credentials at all, which must not be told an error.
         description: Text for the developer.
         scopes: Scopes that the resource asks for.
+        resource_metadata: URL of the metadata of the protected resource.
 
     Returns:
         The header's value, ASCII.
 
     References:
-        RFC 6750 section 3; RFC 9110 section 11.6.1.
+        RFC 6750 section 3; RFC 9110 section 11.6.1; RFC 9728 section 5.1.
     """
     parameters: list[str] = []
     if error is not None:
@@ -93,4 +95,6 @@ def build_challenge(
         parameters.append(f'error_description="{description}"')
     if scopes and all(_SCOPE_TOKEN.match(scope) for scope in scopes):
         parameters.append(f'scope="{" ".join(scopes)}"')
+    if resource_metadata is not None and _SAYABLE.match(resource_metadata):
+        parameters.append(f'resource_metadata="{resource_metadata}"')
     return f"Bearer {', '.join(parameters)}" if parameters else "Bearer"

@@ -23,6 +23,9 @@ from fastapi_logto.errors import (
 
 __all__ = [
     "Caller",
+    "build_any_scope_error",
+    "build_predicate_error",
+    "build_scopes_error",
     "check_actor",
     "check_any_scope",
     "check_caller",
@@ -127,8 +130,7 @@ def check_scopes(claims: TokenClaims, required: Collection[str]) -> None:
     granted = claims.scopes
     if not granted.issuperset(required):
         missing = [scope for scope in required if scope not in granted]
-        text = "the scope" if len(missing) == 1 else "the scopes"
-        raise _build_scope_error(f"The token lacks {text} {', '.join(missing)}", claims, required, missing)
+        raise build_scopes_error(required, missing=missing, granted=claims.scope)
 
 
 def check_any_scope(claims: TokenClaims, accepted: Collection[str]) -> None:
@@ -142,17 +144,41 @@ def check_any_scope(claims: TokenClaims, accepted: Collection[str]) -> None:
         InsufficientScopeError: None of them is granted.
     """
     if claims.scopes.isdisjoint(accepted):
-        message = f"The token has none of the scopes {', '.join(accepted)}"
-        raise _build_scope_error(message, claims, accepted, accepted)
+        raise build_any_scope_error(accepted, granted=claims.scope)
+
+
+def build_scopes_error(
+    required: Collection[str], *, missing: Collection[str], granted: str | None
+) -> InsufficientScopeError:
+    """Give the refusal of a token that lacks scopes.
+
+    Args:
+        required: All that must be granted.
+        missing: Those that are not.
+        granted: The token's own claim.
+    """
+    text = "the scope" if len(missing) == 1 else "the scopes"
+    return _build_scope_error(f"The token lacks {text} {', '.join(missing)}", required, missing, granted)
+
+
+def build_any_scope_error(accepted: Collection[str], *, granted: str | None) -> InsufficientScopeError:
+    """Give the refusal of a token that has none of some scopes.
+
+    Args:
+        accepted: Those of which one must be granted.
+        granted: The token's own claim.
+    """
+    message = f"The token has none of the scopes {', '.join(accepted)}"
+    return _build_scope_error(message, accepted, accepted, granted)
 
 
 def _build_scope_error(
-    message: str, claims: TokenClaims, scopes: Collection[str], missing: Collection[str]
+    message: str, scopes: Collection[str], missing: Collection[str], granted: str | None
 ) -> InsufficientScopeError:
-    if not claims.scopes:
+    if not (granted or "").strip(" "):
         message += " and has no scope at all"
     message += "; give the user or machine a role with the permission in Logto, and have the client ask for the scope"
-    return InsufficientScopeError(message, scopes=scopes, missing=missing, found=quote(claims.scope))
+    return InsufficientScopeError(message, scopes=scopes, missing=missing, found=quote(granted))
 
 
 def check_has_organization(claims: TokenClaims) -> None:
@@ -271,7 +297,16 @@ def check_predicate(claims: ClaimsT, predicate: Callable[[ClaimsT], bool], *, wh
         verdict = error
     if verdict is not True:
         # Its type alone: the value may be a claim, and a claim is personal data.
-        found = "False" if verdict is False else type(verdict).__name__
-        raise ClaimsNotAllowedError(
-            f"The claims of the token do not allow this: {what}", expected=quote(what), found=found
-        )
+        raise build_predicate_error(what, found="False" if verdict is False else type(verdict).__name__)
+
+
+def build_predicate_error(what: str, *, found: str | None = None) -> ClaimsNotAllowedError:
+    """Give the refusal of claims that a function does not admit.
+
+    Args:
+        what: What it asks for.
+        found: What it gave instead of `True`, for the log.
+    """
+    return ClaimsNotAllowedError(
+        f"The claims of the token do not allow this: {what}", expected=quote(what), found=found
+    )

@@ -2,21 +2,23 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException, Request, status
+from fastapi.responses import JSONResponse
 from typing_extensions import Unpack
 
 from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.keys import ProviderHealth, combine_health
-from fastapi_logto.openapi import describe_needs, describe_scopes, install_swagger
+from fastapi_logto.openapi import IDENTITY_SCOPE, SwaggerOptions, describe
+from fastapi_logto.protected_resource import WELL_KNOWN, ResourceMetadata, build_resource_metadata
 from fastapi_logto.provider import OpaqueTokensSetup, Provider
 from fastapi_logto.resource_auth import ResourceAuth
-from fastapi_logto.routes import check_routes, list_needs
+from fastapi_logto.routes import check_routes, list_needs, list_notes, list_scopes
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
 
 if TYPE_CHECKING:
@@ -132,21 +134,37 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         """Give the state of the provider's keys, of several tenants the worst. Fetches nothing."""
         return combine_health([keys.health() for keys in self._provider.load().sources])
 
-    def install(self, app: FastAPI, *, lifespan: bool = True, swagger: bool = True) -> None:
-        """Set an application up: fail at start on bad settings, warm the keys, sign in from Swagger UI.
+    def install(
+        self,
+        app: FastAPI,
+        *,
+        lifespan: bool = True,
+        swagger: bool = True,
+        metadata: bool = True,
+        scopes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Set an application up: fail at start on bad settings, warm the keys, document and sign in, help clients.
 
-        Nothing of it is needed for routes to be protected.
+        Nothing of it is needed for routes to be protected. What is added to the application later is seen too.
 
         Args:
             app: The application.
             lifespan: Check the settings and fetch the keys at start. A provider that is away does
                 not keep the application from starting.
-            swagger: Sign in with PKCE on the docs page, and list the scopes of the application's routes.
+            swagger: Sign in with PKCE on the docs page, and have OpenAPI say what each operation asks for and
+                how it refuses.
+            metadata: Serve the metadata of the protected resource (RFC 9728) below
+                `/.well-known/oauth-protected-resource`; with `public_url` among the settings refusals name it.
+            scopes: What scopes mean, by name, for the docs page. The metadata lists those that no route asks
+                for too, because a handler does itself.
         """
+        self._provider.scope_descriptions.update(scopes or {})
         if lifespan:
-            self._install_lifespan(app, swagger=swagger)
+            self._install_lifespan(app)
         if swagger:
             self._install_openapi(app)
+        if metadata:
+            self._install_metadata(app)
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
@@ -163,38 +181,73 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
             for keys in sources:
                 await keys.close()
 
-    def _install_lifespan(self, app: FastAPI, *, swagger: bool) -> None:
+    def _install_lifespan(self, app: FastAPI) -> None:
         inner = app.router.lifespan_context
 
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncGenerator[Any]:
             check_routes(app)
             async with self.lifespan(), inner(app) as state:
-                if swagger:
-                    # Once more: only now is the environment known to have been read.
-                    install_swagger(app, client_id=self.settings.swagger_client_id)
                 yield state
 
         app.router.lifespan_context = lifespan
 
     def _install_openapi(self, app: FastAPI) -> None:
-        build_schema = app.openapi
+        build_document = app.openapi
         described: dict[str, Any] | None = None
 
         def openapi() -> dict[str, Any]:
             nonlocal described
-            schema = build_schema()
+            document = build_document()
             # FastAPI keeps the document that it built: the routes are walked through once for each.
-            if schema is not described:
-                describe_scopes(schema, scheme_names=self._provider.scheme_names)
-                describe_needs(schema, list_needs(app))
-                described = schema
-            return schema
+            if document is not described:
+                redirect_path = app.swagger_ui_oauth2_redirect_url if app.docs_url else None
+                describe(document, schemes=list_notes(app, redirect_path=redirect_path), operations=list_needs(app))
+                described = document
+            return document
 
         # FastAPI's documented way to extend it.
         app.openapi = openapi  # type: ignore[method-assign]
-        known = self._provider.known_tenants
-        install_swagger(app, client_id=known[0].swagger_client_id if known else None)
+        app.swagger_ui_init_oauth = SwaggerOptions(
+            app.swagger_ui_init_oauth or {}, find_client_id=self._find_swagger_client_id
+        )
+
+    def _find_swagger_client_id(self) -> str | None:
+        try:
+            return self.settings.swagger_client_id
+        except SettingsError:
+            return None
+
+    def _install_metadata(self, app: FastAPI) -> None:
+        self._provider.publishes_metadata = True
+        pages: Mapping[str, ResourceMetadata] | None = None
+
+        async def answer(request: Request) -> JSONResponse:
+            nonlocal pages
+            if pages is None:
+                await self._provider.load_beside()
+                # A walk through all routes, in a thread, and once: anybody may ask.
+                pages = await asyncio.to_thread(self._build_metadata, app)
+            path = request.path_params.get("path", "").strip("/")
+            page = pages.get(f"/{path}" if path else "")
+            if page is None:
+                raise HTTPException(status.HTTP_404_NOT_FOUND)
+            # Clients in browsers of any origin may read it; there is nothing secret in it.
+            return JSONResponse(page, headers={"Access-Control-Allow-Origin": "*"})
+
+        for path in (WELL_KNOWN, WELL_KNOWN + "/{path:path}"):
+            app.add_route(path, answer, include_in_schema=False)
+
+    def _build_metadata(self, app: FastAPI) -> Mapping[str, ResourceMetadata]:
+        pages: dict[str, ResourceMetadata] = {}
+        for path, resource in self._provider.resources.items():
+            scopes = list_scopes(app, resource=resource)
+            if resource in self.resources:
+                scopes |= self._provider.scope_descriptions.keys()
+            pages[path] = build_resource_metadata(
+                self._provider.tenants, resource=resource, scopes=scopes - {IDENTITY_SCOPE}
+            )
+        return pages
 
 
 auth: Final = LogtoAuth()

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
 
@@ -10,6 +10,7 @@ from fastapi_logto.claims import ClaimsT
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.metadata import MetadataSource, build_metadata_source
+from fastapi_logto.protected_resource import build_metadata_url, find_resource, map_resources
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.tenants import TenantsVerifier
 from fastapi_logto.tokens import OpaqueTokens, TokenVerifier, build_key_source
@@ -37,6 +38,9 @@ class Provider(Generic[ClaimsT]):
 
     Attributes:
         scheme_names: Names in OpenAPI of the nodes, and their audiences; `None` for those of the settings.
+        scope_descriptions: What scopes mean, by name, where the application says it.
+        publishes_metadata: Whether an application serves the metadata of its resources.
+        claims_model: The class of the claims.
         clock: The clocks.
     """
 
@@ -64,8 +68,10 @@ class Provider(Generic[ClaimsT]):
             SettingsError: Two tenants have an issuer in common, or opaque tokens are to be accepted of several.
         """
         self.scheme_names: dict[str, frozenset[str] | None] = {}
+        self.scope_descriptions: dict[str, str] = {}
+        self.publishes_metadata: bool = False
+        self.claims_model: type[ClaimsT] = claims_model
         self.clock: Clock = clock
-        self._claims_model = claims_model
         self._http_transport = http_transport
         self._ssl_context = ssl_context
         self._opaque = opaque
@@ -87,6 +93,38 @@ class Provider(Generic[ClaimsT]):
     def known_tenants(self) -> tuple[LogtoSettings, ...]:
         """The settings that are known already; none before the environment was read."""
         return self._built[0] if self._built else ()
+
+    @property
+    def accepts_opaque_tokens(self) -> bool:
+        """Whether opaque tokens can be made known."""
+        return self._opaque is not None
+
+    def find_metadata_url(self, audiences: frozenset[str] | None) -> str | None:
+        """Give the URL of the metadata of the resource that some audiences stand for, for a challenge.
+
+        Args:
+            audiences: The resource indicators; `None` for those of the settings.
+
+        Returns:
+            The URL, of settings alone; `None` where no application serves it or the settings don't say where.
+        """
+        tenants = self.known_tenants
+        if not self.publishes_metadata or not tenants or tenants[0].public_url is None:
+            return None
+        return build_metadata_url(
+            tenants[0].public_url, resource=find_resource(tenants[0], audiences), resources=self.resources
+        )
+
+    @property
+    def resources(self) -> Mapping[str, str]:
+        """The resources that have a page of metadata, by the path of each.
+
+        Raises:
+            SettingsError: The environment lacks a setting, or has a bad one.
+        """
+        own = [audience for settings in self.tenants for audience in settings.audience]
+        further = [audience for audiences in self.scheme_names.values() for audience in sorted(audiences or ())]
+        return map_resources([*own, *further])
 
     def load(self) -> Verifier[ClaimsT]:
         """Give what verifies the tokens.
@@ -128,6 +166,6 @@ class Provider(Generic[ClaimsT]):
             settings=settings,
             keys=build_key_source(settings, metadata=metadata, transport=transport, clock=self.clock),
             clock=self.clock,
-            claims_model=self._claims_model,
+            claims_model=self.claims_model,
             opaque=None if opaque is None else opaque.build(metadata=metadata, transport=transport, clock=self.clock),
         )

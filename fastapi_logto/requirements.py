@@ -15,6 +15,8 @@ from typing_extensions import TypeVar, override
 from fastapi_logto.answers import build_answer
 from fastapi_logto.checks import (
     Caller,
+    build_any_scope_error,
+    build_predicate_error,
     check_actor,
     check_any_scope,
     check_caller,
@@ -26,7 +28,17 @@ from fastapi_logto.checks import (
     check_scopes,
 )
 from fastapi_logto.claims import ClaimsT, TokenClaims
-from fastapi_logto.errors import RefusalError
+from fastapi_logto.errors import (
+    ActorNotAllowedError,
+    ActorRequiredError,
+    ClientNotAllowedError,
+    ForbiddenError,
+    MachineRequiredError,
+    OrganizationMismatchError,
+    OrganizationRequiredError,
+    RefusalError,
+    UserRequiredError,
+)
 from fastapi_logto.organizations import Organization
 
 __all__ = ["Requirement", "Scheme"]
@@ -37,8 +49,20 @@ ClaimsT_co = TypeVar("ClaimsT_co", bound=TokenClaims, covariant=True, default=To
 class Scheme(Protocol[ClaimsT_co]):
     """The security scheme that requirements ask for claims: `LogtoAuth`, seen from here."""
 
+    scheme_name: str
+
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT_co:
         """Give the claims of a request."""
+        ...
+
+    @property
+    def resource_metadata(self) -> str | None:
+        """URL of the resource's metadata, where there is such a page."""
+        ...
+
+    @property
+    def resources(self) -> frozenset[str]:
+        """The resource indicators whose tokens are admitted."""
         ...
 
 
@@ -154,7 +178,7 @@ class Requirement(Generic[ClaimsT]):
                 self._check_organization(claims, self.organization, conn=conn, found=organization_id)
             self._check(claims)
         except RefusalError as error:
-            raise build_answer(error, conn=conn) from error
+            raise build_answer(error, conn=conn, resource_metadata=self.scheme.resource_metadata) from error
         return claims
 
     def _check_organization(
@@ -214,6 +238,25 @@ class Requirement(Generic[ClaimsT]):
         if self.claims is not None:
             lines.append(self.description)
         return lines
+
+    def build_refusals(self) -> list[ForbiddenError]:
+        """Give the refusals of tokens that lack what is asked for beyond `scopes`, one of each kind, as examples."""
+        refusals: list[ForbiddenError] = []
+        if self.organization is not None:
+            refusals.append(OrganizationRequiredError())
+            if self.organization.source != "token":
+                refusals.append(OrganizationMismatchError())
+        if self.any_scope:
+            refusals.append(build_any_scope_error(self.any_scope, granted="another"))
+        if self.caller is not None:
+            refusals.append(UserRequiredError() if self.caller == "user" else MachineRequiredError())
+        if self.clients:
+            refusals.append(ClientNotAllowedError())
+        if self.actor is not None:
+            refusals.append(ActorNotAllowedError() if self.actor is False else ActorRequiredError())
+        if self.claims is not None:
+            refusals.append(build_predicate_error(self.description))
+        return refusals
 
     @override
     def __eq__(self, other: object) -> bool:

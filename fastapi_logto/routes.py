@@ -9,19 +9,22 @@ from fastapi import FastAPI, routing
 from fastapi.dependencies.models import Dependant
 from starlette.routing import BaseRoute, Host, Mount
 
+from fastapi_logto.checks import build_scopes_error
 from fastapi_logto.claims import TokenClaims
-from fastapi_logto.errors import SettingsError
+from fastapi_logto.errors import ForbiddenError, SettingsError
+from fastapi_logto.openapi import OperationNeeds, SchemeNotes
 from fastapi_logto.organizations import Organization
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme
 
-__all__ = ["ProtectedRoute", "check_routes", "iter_routes", "list_needs"]
+__all__ = ["ProtectedRoute", "SchemeNode", "check_routes", "iter_routes", "list_needs", "list_notes", "list_scopes"]
 
 PickedT = TypeVar("PickedT")
 
 _CONVERTOR: Final = re.compile(r":\w+\}")
 _MOST_MIDDLEWARE: Final = 20
+_MOST_ALTERNATIVES: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +35,40 @@ class ProtectedRoute:
         path: Its path, with what it is mounted or included under.
         methods: Its HTTP methods; none for a WebSocket.
         requirements: The requirements among its dependencies, and among theirs.
-        schemes: The schemes that these ask, or that the route asks itself.
+        nodes: Where these ask a scheme, or the route does itself.
         unguarded: Parameters of a claims type that FastAPI would read from the body.
     """
 
     path: str
     methods: frozenset[str]
     requirements: tuple[Requirement[Any], ...]
-    schemes: tuple[TokenScheme[Any], ...]
+    nodes: tuple["SchemeNode", ...]
     unguarded: tuple[str, ...]
+
+    @property
+    def schemes(self) -> tuple[TokenScheme[Any], ...]:
+        """The schemes that are asked, as often as they are."""
+        return tuple(node.scheme for node in self.nodes)
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether callers without a token are admitted too."""
+        return all(node.is_optional for node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemeNode:
+    """One place among the dependencies of a route where a scheme is asked.
+
+    Attributes:
+        scheme: The scheme.
+        scopes: The scopes that must be granted there, all of them.
+        is_optional: Whether callers without a token are admitted.
+    """
+
+    scheme: TokenScheme[Any]
+    scopes: tuple[str, ...]
+    is_optional: bool
 
 
 def iter_routes(app: object, *, prefix: str = "") -> Iterator[ProtectedRoute]:
@@ -56,12 +84,13 @@ def iter_routes(app: object, *, prefix: str = "") -> Iterator[ProtectedRoute]:
         original = getattr(route, "original_route", route)
         dependant = getattr(route, "dependant", None)
         if isinstance(dependant, Dependant):
-            calls = list(_iter_calls(dependant))
+            dependencies = list(_iter_dependencies(dependant))
+            calls = [dependency.call for dependency in dependencies]
             yield ProtectedRoute(
                 path=f"{prefix}{getattr(route, 'path_format', route.path)}",
                 methods=frozenset(getattr(route, "methods", None) or ()),
                 requirements=_pick(calls, Requirement),
-                schemes=_pick(map(_unwrap, calls), TokenScheme),
+                nodes=tuple(filter(None, map(_find_node, dependencies))),
                 unguarded=tuple(_iter_unguarded(dependant)),
             )
         elif isinstance(original, Mount | Host):
@@ -94,24 +123,81 @@ def check_routes(app: FastAPI) -> None:
         raise SettingsError("\n".join(dict.fromkeys(problems)))
 
 
-def list_needs(app: FastAPI) -> dict[tuple[str, str], list[str]]:
-    """Give what the routes ask for beyond scopes, by path and method in lower case, a line for each thing.
+def list_needs(app: FastAPI) -> dict[tuple[str, str], OperationNeeds]:
+    """Give what the protected operations of an application ask for, by path and method in lower case.
 
     Args:
         app: The application.
     """
     return {
-        (route.path, method.lower()): list(
-            dict.fromkeys(line for requirement in route.requirements for line in requirement.describe())
+        (route.path, method.lower()): OperationNeeds(
+            security=_build_security(route),
+            is_optional=route.is_optional,
+            lines=_unique(line for requirement in route.requirements for line in requirement.describe()),
+            refusals=_build_refusals(route),
         )
         for route in iter_routes(app)
+        if route.nodes
         for method in route.methods
     }
 
 
-def _unwrap(call: Any) -> object:  # noqa: ANN401 - whatever FastAPI calls
-    # `auth.optional` asks `auth`.
-    return call.auth if issubclass(type(call), OptionalLogtoAuth) else call
+def list_notes(app: FastAPI, *, redirect_path: str | None) -> list[SchemeNotes]:
+    """Give what is said of the schemes of an application, once for each name.
+
+    Args:
+        app: The application.
+        redirect_path: Where Swagger UI waits for the answer of a sign-in; `None` where there is no such page.
+    """
+    schemes: dict[str, TokenScheme[Any]] = {}
+    for scheme in (scheme for route in iter_routes(app) for scheme in route.schemes):
+        # Of the nodes of one name the plain one knows best.
+        if scheme.scheme_name not in schemes or not isinstance(scheme, OrganizationScheme):
+            schemes[scheme.scheme_name] = scheme
+    return [scheme.build_notes(redirect_path=redirect_path) for scheme in schemes.values()]
+
+
+def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
+    """Give the scopes that the routes of an application ask for in tokens for one resource.
+
+    Args:
+        app: The application.
+        resource: The resource indicator.
+    """
+    routes = list(iter_routes(app))
+    asked = [
+        *((node.scheme.resources, node.scopes) for route in routes for node in route.nodes),
+        *((one.scheme.resources, one.any_scope) for route in routes for one in route.requirements),
+    ]
+    return frozenset(scope for resources, scopes in asked if resource in resources for scope in scopes)
+
+
+def _build_security(route: ProtectedRoute) -> list[dict[str, list[str]]]:
+    """Give the schemes and scopes that a route asks for; several where one of them is enough."""
+    everything: dict[str, list[str]] = {}
+    for node in route.nodes:
+        everything[node.scheme.scheme_name] = _unique([*everything.get(node.scheme.scheme_name, ()), *node.scopes])
+    alternatives = [everything]
+    for requirement in route.requirements:
+        name, any_scope = requirement.scheme.scheme_name, requirement.any_scope
+        is_new = bool(any_scope) and set(everything[name]).isdisjoint(any_scope)
+        if is_new and len(alternatives) * len(any_scope) <= _MOST_ALTERNATIVES:
+            alternatives = [
+                {**entry, name: _unique([*entry[name], scope])} for entry in alternatives for scope in any_scope
+            ]
+    return alternatives
+
+
+def _build_refusals(route: ProtectedRoute) -> list[ForbiddenError]:
+    refusals = [refusal for requirement in route.requirements for refusal in requirement.build_refusals()]
+    scopes = _unique(scope for node in route.nodes for scope in node.scopes)
+    if scopes:
+        refusals.append(build_scopes_error(scopes, missing=scopes, granted="another"))
+    return refusals
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
 
 
 def _pick(calls: Iterable[object], kind: type[PickedT]) -> tuple[PickedT, ...]:
@@ -137,10 +223,21 @@ def _find_problems(route: ProtectedRoute) -> Iterator[str]:
             yield f"{route.path}: it {place.describe_absence()}"
 
 
-def _iter_calls(dependant: Dependant) -> Iterator[object]:
+def _iter_dependencies(dependant: Dependant) -> Iterator[Dependant]:
     for dependency in dependant.dependencies:
-        yield dependency.call
-        yield from _iter_calls(dependency)
+        yield dependency
+        yield from _iter_dependencies(dependency)
+
+
+def _find_node(dependency: Dependant) -> SchemeNode | None:
+    call: Any = dependency.call
+    scopes = tuple(_unique([*(dependency.parent_oauth_scopes or ()), *(dependency.own_oauth_scopes or ())]))
+    if issubclass(type(call), OptionalLogtoAuth):
+        # Where scopes are asked for, it admits nobody without a token.
+        return SchemeNode(scheme=call.auth, scopes=scopes, is_optional=not scopes)
+    if issubclass(type(call), TokenScheme):
+        return SchemeNode(scheme=call, scopes=scopes, is_optional=False)
+    return None
 
 
 def _iter_unguarded(dependant: Dependant) -> Iterator[str]:

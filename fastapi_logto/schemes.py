@@ -18,7 +18,8 @@ from fastapi_logto.bearer import parse_authorization
 from fastapi_logto.checks import check_has_organization, check_scopes
 from fastapi_logto.claims import ClaimsT
 from fastapi_logto.errors import RefusalError, SettingsError
-from fastapi_logto.openapi import UNSET_DESCRIPTION, build_scheme
+from fastapi_logto.openapi import UNSET_DESCRIPTION, SchemeNotes, build_scheme, build_sign_in_hint
+from fastapi_logto.protected_resource import find_resource
 from fastapi_logto.provider import Provider, Verifier
 from fastapi_logto.tokens import AudiencePolicy
 
@@ -80,8 +81,41 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             if security_scopes.scopes:
                 check_scopes(claims, security_scopes.scopes)
         except RefusalError as error:
-            raise build_answer(error, conn=conn) from error
+            raise build_answer(error, conn=conn, resource_metadata=self.resource_metadata) from error
         return claims
+
+    @property
+    def resources(self) -> frozenset[str]:
+        """The resource indicators whose tokens are admitted; none while there are no good settings."""
+        if self._policy.audiences is not None:
+            return self._policy.audiences
+        try:
+            return frozenset(audience for settings in self._provider.tenants for audience in settings.audience)
+        except SettingsError:
+            return frozenset()
+
+    @property
+    def resource_metadata(self) -> str | None:
+        """URL of the metadata of the resource that tokens are asked for here; `None` where there is no such page."""
+        return self._provider.find_metadata_url(self._policy.audiences)
+
+    def build_notes(self, *, redirect_path: str | None) -> SchemeNotes:
+        """Give what the documentation of an application says of this scheme.
+
+        Args:
+            redirect_path: Where Swagger UI waits for the answer of a sign-in; `None` where there is no such page.
+        """
+        try:
+            hint = build_sign_in_hint(self._provider.tenants[0], redirect_path=redirect_path)
+        except SettingsError:
+            hint = ""
+        return SchemeNotes(
+            name=self.scheme_name,
+            claims_model=self._provider.claims_model,
+            takes_opaque_tokens=self._policy.accepts_opaque and self._provider.accepts_opaque_tokens,
+            sign_in_hint=hint,
+            scope_descriptions=self._provider.scope_descriptions,
+        )
 
     @property
     @override
@@ -92,8 +126,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         except SettingsError:
             # What was found is for the log of whoever runs this, not for everybody who reads the docs page.
             return HTTPBearer(description=UNSET_DESCRIPTION, bearerFormat="JWT")
-        audiences = self._policy.audiences
-        return build_scheme(settings, resource=settings.audience[0] if audiences is None else min(audiences))
+        return build_scheme(settings, resource=find_resource(settings, self._policy.audiences))
 
 
 class OrganizationScheme(TokenScheme[ClaimsT]):

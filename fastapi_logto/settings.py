@@ -62,6 +62,10 @@ def _normalise_endpoint(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
 
 
+def _trim(url: str) -> str:
+    return url.rstrip("/")
+
+
 class _BrokenList(str):
     """A variable's text that begins like a JSON list and is none: surely not one entry of that name."""
 
@@ -140,6 +144,8 @@ class SettingsArguments(TypedDict, total=False):
     verification_threads: int
     max_waiting_verifications: int
     swagger_client_id: str | None
+    public_url: str | None
+    documentation_url: str | None
 
 
 class LogtoSettings(BaseModel):
@@ -160,7 +166,7 @@ class LogtoSettings(BaseModel):
     # First these two: whether the others may be plain http depends on them.
     allow_http: bool = Field(
         default=False,
-        description="Allow to fetch keys over plain http from another host than this one.",
+        description="Allow plain http for another host than this one: for fetching keys, and as `public_url`.",
         examples=["true"],
     )
     fetch_endpoint: _Endpoint | None = Field(
@@ -246,6 +252,16 @@ class LogtoSettings(BaseModel):
         description="Client id of the single-page application that Swagger UI signs in with.",
         examples=["an application's id"],
     )
+    public_url: Annotated[_Url, AfterValidator(_trim)] | None = Field(
+        default=None,
+        description="URL under which clients reach this API: refusals then say where its metadata is (RFC 9728).",
+        examples=["https://api.example.com"],
+    )
+    documentation_url: _Url | None = Field(
+        default=None,
+        description="Page for the developers of clients, named in the metadata.",
+        examples=["https://api.example.com/docs"],
+    )
 
     def __init__(self, **arguments: Unpack[SettingsArguments]) -> None:
         """Check the arguments. Reads no environment.
@@ -265,7 +281,7 @@ class LogtoSettings(BaseModel):
             raise ValueError("expected another value than a boolean")
         return value
 
-    @field_validator("fetch_endpoint", "endpoint", "allowed_jwks_origins")
+    @field_validator("fetch_endpoint", "endpoint", "allowed_jwks_origins", "public_url")
     @classmethod
     def _check_transport(
         cls, value: str | tuple[str, ...] | None, info: ValidationInfo
@@ -274,9 +290,10 @@ class LogtoSettings(BaseModel):
             return value  # It is only compared with, and never fetched from.
         urls = (value,) if isinstance(value, str) else value or ()
         if not info.data.get("allow_http") and not all(map(_is_fetchable, urls)):
+            danger = "send clients to another issuer" if info.field_name == "public_url" else "replace the keys"
             raise ValueError(
                 "expected https, or http on a loopback address only; plain http would let anyone on the way "
-                "replace the keys (LOGTO_ALLOW_HTTP=true allows it inside a closed network)"
+                f"{danger} (LOGTO_ALLOW_HTTP=true allows it inside a closed network)"
             )
         return value
 

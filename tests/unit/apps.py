@@ -14,10 +14,10 @@ from fastapi_logto.testing import LocalIssuer
 API = "https://api.example.test"
 
 
-def build_auth(issuer: LocalIssuer, **arguments: Any) -> LogtoAuth:
+def build_auth(issuer: LocalIssuer, *, audience: str = API, **arguments: Any) -> LogtoAuth:
     """Give a scheme for the issuer's tenant that reaches it in memory."""
     return LogtoAuth(
-        endpoint=issuer.endpoint, audience=API, http_transport=httpx.ASGITransport(app=issuer.app), **arguments
+        endpoint=issuer.endpoint, audience=audience, http_transport=httpx.ASGITransport(app=issuer.app), **arguments
     )
 
 

@@ -111,6 +111,11 @@ def test_any_headers_end_in_a_token68_or_a_refusal(values: list[str]) -> None:
             'Bearer error="insufficient_scope", scope="read:user write:user"',
         ),
         (build_challenge(scopes=("a",)), 'Bearer scope="a"'),
+        (build_challenge(resource_metadata="https://a.example/b"), 'Bearer resource_metadata="https://a.example/b"'),
+        (
+            build_challenge(error="invalid_token", resource_metadata="https://a.example/b"),
+            'Bearer error="invalid_token", resource_metadata="https://a.example/b"',
+        ),
         (build_challenge(description="!#[]~ 'x', y=z;"), "Bearer error_description=\"!#[]~ 'x', y=z;\""),
         (build_challenge(error="invalid_token", scopes=[]), 'Bearer error="invalid_token"'),
         (
@@ -142,6 +147,7 @@ def test_a_challenge_says_what_it_is_given(challenge: str, value: str) -> None:
 def test_a_text_that_a_challenge_has_no_characters_for_is_left_out_whole(text: str) -> None:
     assert build_challenge(error="invalid_token", description=text) == 'Bearer error="invalid_token"'
     assert build_challenge(error="insufficient_scope", scopes=["read", text]) == 'Bearer error="insufficient_scope"'
+    assert build_challenge(resource_metadata=f"https://a.example/{text}") == "Bearer"
 
 
 @pytest.mark.parametrize("scope", ["", "two words", " "])

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request, Security, WebSocket
+from fastapi.encoders import jsonable_encoder
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 import fastapi_logto
@@ -574,10 +575,12 @@ class TestInstall:
     def test_each_part_can_be_left_out(self, logto: LogtoAuth) -> None:
         app = build_app(logto)
         lifespan = app.router.lifespan_context
-        logto.install(app, lifespan=False, swagger=False)
+        logto.install(app, lifespan=False, swagger=False, metadata=False)
 
         assert app.router.lifespan_context is lifespan
         assert app.swagger_ui_init_oauth is None
+        assert "401" not in app.openapi()["paths"]["/claims"]["get"]["responses"]
+        assert TestClient(app).get("/.well-known/oauth-protected-resource").status_code == 404
 
     def test_the_lifespan_alone_leaves_the_docs_page_as_it_is(self, logto: LogtoAuth) -> None:
         app = build_app(logto)
@@ -591,24 +594,38 @@ class TestInstall:
         app = FastAPI(swagger_ui_init_oauth={"appName": "Mine"})
         build_auth(issuer, swagger_client_id="spa").install(app)
 
-        assert app.swagger_ui_init_oauth == {
+        assert jsonable_encoder(app.swagger_ui_init_oauth) == {
             "usePkceWithAuthorizationCodeGrant": True,
             "clientId": "spa",
             "appName": "Mine",
         }
 
-    def test_the_swagger_client_of_the_environment_is_known_after_the_start(
+    def test_the_application_has_the_last_word_on_the_swagger_client(self, issuer: LocalIssuer) -> None:
+        app = FastAPI(swagger_ui_init_oauth={"clientId": "mine", "usePkceWithAuthorizationCodeGrant": False})
+        build_auth(issuer, swagger_client_id="spa").install(app)
+
+        assert jsonable_encoder(app.swagger_ui_init_oauth) == {
+            "usePkceWithAuthorizationCodeGrant": False,
+            "clientId": "mine",
+        }
+
+    def test_the_swagger_client_of_the_environment_is_known_once_the_environment_is(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         logto = LogtoAuth(http_transport=httpx.MockTransport(lambda _: httpx.Response(500)))
         app = FastAPI()
-        logto.install(app)
+        logto.install(app, lifespan=False)
+        before = {"usePkceWithAuthorizationCodeGrant": True}
+        assert jsonable_encoder(app.swagger_ui_init_oauth) == before
         monkeypatch.setenv("LOGTO_ENDPOINT", "http://127.0.0.1:3001")
         monkeypatch.setenv("LOGTO_AUDIENCE", API)
         monkeypatch.setenv("LOGTO_SWAGGER_CLIENT_ID", "spa")
 
-        with TestClient(app):
-            assert app.swagger_ui_init_oauth == {"usePkceWithAuthorizationCodeGrant": True, "clientId": "spa"}
+        assert app.swagger_ui_init_oauth is not None
+        assert {**app.swagger_ui_init_oauth} == {**before, "clientId": "spa"}
+        assert list(app.swagger_ui_init_oauth) == ["usePkceWithAuthorizationCodeGrant", "clientId"]
+        page = TestClient(app).get("/docs").text
+        assert 'ui.initOAuth({"usePkceWithAuthorizationCodeGrant": true, "clientId": "spa"})' in page
 
 
 class TestDefault:
@@ -674,7 +691,7 @@ def test_two_schemes_of_one_application_show_under_their_own_names(issuer: Local
     schemes = schema["components"]["securitySchemes"]
     assert set(schemes) == {"Logto", "Other"}
     assert schema["paths"]["/other"]["get"]["security"] == [{"Other": ["other"]}]
-    assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"read:user", "write:user"}
+    assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"admin", "read:user", "write:user"}
     assert app.openapi() == schema
 
 

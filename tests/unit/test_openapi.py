@@ -1,86 +1,438 @@
-"""What OpenAPI says of a protected application."""
+"""What OpenAPI says of a protected application: schemes, scopes, what is asked for, and how it is refused."""
 
-from typing import Any
+import copy
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
-from fastapi.openapi.models import OAuth2
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Security, params
+from fastapi.openapi.models import OAuth2, OpenAPI
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel
+from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoSettings
-from fastapi_logto.openapi import build_scheme, describe_needs, describe_scopes
+from fastapi_logto import LogtoAuth, LogtoSettings, Organization, Requirement, TokenClaims
+from fastapi_logto.introspection import Introspection
+from fastapi_logto.openapi import build_scheme, describe
+from fastapi_logto.testing import LocalIssuer
+from tests.unit.apps import API, bearer, build_auth
+
+issuer = LocalIssuer()
 
 
-def test_the_scheme_signs_in_at_the_tenant_for_the_resource() -> None:
-    scheme = build_scheme(
-        LogtoSettings(endpoint="https://a.logto.app", audience=["https://api.example.com/v1", "b"]),
-        resource="https://api.example.com/v1",
+@pytest.fixture
+def logto() -> LogtoAuth:
+    return build_auth(issuer)
+
+
+def document(*routes: tuple[str, Any], auth: LogtoAuth, **install: Any) -> dict[str, Any]:
+    """Give the document of an application with a GET route for each path and its dependencies."""
+    app = FastAPI()
+    auth.install(app, **install)
+    add_routes(app, *routes)
+    return app.openapi()
+
+
+def add_routes(app: FastAPI | APIRouter, *routes: tuple[str, Any]) -> None:
+    for path, asked in routes:
+        several: tuple[object, ...] = tuple(asked) if isinstance(asked, Together) else (asked,)
+        dependencies = [mark(one) for one in several]
+        app.get(path, dependencies=dependencies)(read)
+
+
+class Together(tuple[object, ...]):
+    """Several dependencies of one route."""
+
+    __slots__ = ()
+
+
+def mark(dependency: Any) -> params.Depends:
+    return dependency if isinstance(dependency, params.Depends) else Depends(dependency)
+
+
+async def read() -> bool:
+    return True
+
+
+def operation(schema: dict[str, Any], path: str) -> dict[str, Any]:
+    found: dict[str, Any] = schema["paths"][path]["get"]
+    return found
+
+
+class TestScheme:
+    def test_it_signs_in_at_the_tenant_for_the_resource(self) -> None:
+        scheme = build_scheme(
+            LogtoSettings(endpoint="https://a.logto.app", audience=["https://api.example.com/v1", "b"]),
+            resource="https://api.example.com/v1",
+        )
+
+        assert type(scheme) is OAuth2
+        flow = scheme.flows.authorizationCode
+        assert flow is not None
+        url = urlsplit(flow.authorizationUrl)
+        assert f"{url.scheme}://{url.netloc}{url.path}" == "https://a.logto.app/oidc/auth"
+        assert parse_qs(url.query) == {"resource": ["https://api.example.com/v1"]}
+        assert flow.tokenUrl == "https://a.logto.app/oidc/token"
+        assert flow.scopes == {}
+
+    @pytest.mark.parametrize(
+        ("arguments", "options", "hint"),
+        [
+            ({}, {}, "register `<URL of this API>/docs/oauth2-redirect` as its redirect URI"),
+            ({}, {"swagger_ui_oauth2_redirect_url": "/back"}, "register `<URL of this API>/back` as its"),
+            (
+                {"public_url": "https://a.example/v1/"},
+                {},
+                "register `https://a.example/v1/docs/oauth2-redirect` as its",
+            ),
+            ({"swagger_client_id": "spa"}, {}, None),
+            ({}, {"docs_url": None}, None),
+            ({}, {"swagger_ui_oauth2_redirect_url": None}, None),
+        ],
     )
+    def test_the_description_says_what_to_set_until_it_is_set(
+        self, arguments: dict[str, Any], options: dict[str, Any], hint: str | None
+    ) -> None:
+        auth = build_auth(issuer, **arguments)
+        app = FastAPI(**options)
+        auth.install(app)
+        add_routes(app, ("/a", auth))
 
-    assert type(scheme) is OAuth2
-    flow = scheme.flows.authorizationCode
-    assert flow is not None
-    url = urlsplit(flow.authorizationUrl)
-    assert f"{url.scheme}://{url.netloc}{url.path}" == "https://a.logto.app/oidc/auth"
-    assert parse_qs(url.query) == {"resource": ["https://api.example.com/v1"]}
-    assert flow.tokenUrl == "https://a.logto.app/oidc/token"
-    assert flow.scopes == {}
+        description = app.openapi()["components"]["securitySchemes"]["Logto"]["description"]
 
+        assert ("LOGTO_SWAGGER_CLIENT_ID" in description) is (hint is not None)
+        assert (hint or "") in description
 
-def test_the_description_says_what_to_set_until_it_is_set() -> None:
-    without = build_scheme(LogtoSettings(endpoint="https://a.logto.app", audience="b"), resource="b").description
-    with_client = build_scheme(
-        LogtoSettings(endpoint="https://a.logto.app", audience="b", swagger_client_id="spa"), resource="b"
-    ).description
+    def test_openid_is_not_offered_because_its_tokens_are_opaque(self, logto: LogtoAuth) -> None:
+        scheme = document(("/a", logto.require_scopes("openid", "b")), auth=logto)["components"]["securitySchemes"]
 
-    assert without is not None
-    assert "LOGTO_SWAGGER_CLIENT_ID" in without
-    assert "/docs/oauth2-redirect" in without
-    assert with_client is not None
-    assert "LOGTO_SWAGGER_CLIENT_ID" not in with_client
+        assert set(scheme["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"b"}
+        assert "Do not add the scope `openid`" in scheme["Logto"]["description"]
 
+    def test_openid_is_offered_where_opaque_tokens_are_accepted(self) -> None:
+        opaque = Introspection(client_id="machine", client_secret="secret", allowed_clients=["spa"])
+        auth = build_auth(issuer, opaque=opaque)
+        billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
 
-def test_scopes_come_from_the_operations_of_the_scheme_alone() -> None:
-    schema: dict[str, Any] = {
-        "components": {"securitySchemes": {"Logto": {"flows": {"authorizationCode": {"scopes": {}}}}}},
-        "paths": {
-            "/a": {
-                "parameters": [{"security": [{"Logto": ["not an operation"]}]}],
-                "get": {"security": [{"Logto": ["write", "read"]}]},
-                "post": {"security": [{"Other": ["other"]}, {"Logto": ["admin"]}]},
-                "put": {},
-            }
-        },
-    }
+        schema = document(
+            ("/a", auth.require_scopes("openid")), ("/b", billing.require_scopes("openid", "b")), auth=auth
+        )
 
-    describe_scopes(schema, scheme_names={"Logto"})
-    describe_scopes(schema, scheme_names={"Logto"})
+        schemes = schema["components"]["securitySchemes"]
+        assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"openid"}
+        assert "openid" not in schemes["Logto"]["description"]
+        # Opaque tokens have no audience: they are for the API of the settings alone.
+        assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"b"}
 
-    flow = schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]
-    assert flow["scopes"] == {"admin": "", "read": "", "write": ""}
+    def test_it_lists_the_scopes_of_the_operations_of_this_very_application(self, logto: LogtoAuth) -> None:
+        document(("/other", logto.require_scopes("other")), auth=logto)
 
+        schema = document(
+            ("/a", logto.require_scopes("read", "write")),
+            ("/b", logto.require_any_scope("read", "admin")),
+            ("/c", Security(logto, scopes=["bare"])),
+            ("/d", logto.require_organization("read")),
+            ("/e", logto.require_scopes("read")),
+            auth=logto,
+            scopes={"write": "Change what is yours", "unheard-of": "Nobody asks for it"},
+        )
 
-def test_a_document_without_the_scheme_stays_as_it_is() -> None:
-    bare: dict[str, Any] = {"paths": {}}
-    bearer: dict[str, Any] = {"components": {"securitySchemes": {"Logto": {"type": "http"}}}}
-
-    describe_scopes(bare, scheme_names={"Logto"})
-    describe_scopes(bearer, scheme_names={"Logto"})
-
-    assert bare == {"paths": {}}
-    assert bearer == {"components": {"securitySchemes": {"Logto": {"type": "http"}}}}
-
-
-def test_needs_follow_the_description_once() -> None:
-    schema: dict[str, Any] = {
-        "paths": {
-            "/a": {"parameters": [], "get": {"description": "Reads."}, "post": {}, "put": {}},
-            "/b": {"get": {}},
+        assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
+            "admin": "GET /b",
+            "bare": "GET /c",
+            "read": "GET /a, GET /b, GET /d and 1 more",
+            "write": "Change what is yours",
         }
-    }
-    needs = {("/a", "get"): ["a user"], ("/a", "post"): ["a user", "an actor"], ("/a", "parameters"): ["nothing"]}
 
-    describe_needs(schema, needs)
-    describe_needs(schema, needs)
+    def test_routes_and_routers_that_come_after_the_installation_are_listed(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        logto.install(app)
+        router = APIRouter(prefix="/late")
+        add_routes(router, ("/a", logto.require_scopes("later")))
+        app.include_router(router)
+        add_routes(app, ("/b", logto.require_scopes("late")))
 
-    assert schema["paths"]["/a"]["get"]["description"] == "Reads.\n\nAsks for:\n\n- a user"
-    assert schema["paths"]["/a"]["post"]["description"] == "Asks for:\n\n- a user\n- an actor"
-    assert schema["paths"]["/a"]["put"] == schema["paths"]["/b"]["get"] == {}
+        schema = app.openapi()
+
+        assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
+            "late": "GET /b",
+            "later": "GET /late/a",
+        }
+        assert operation(schema, "/late/a")["security"] == [{"Logto": ["later"]}]
+
+    def test_without_settings_the_document_is_there_all_the_same(self) -> None:
+        auth = LogtoAuth()
+
+        schema = document(("/a", auth.require_scopes("a")), auth=auth)
+
+        scheme = schema["components"]["securitySchemes"]["Logto"]
+        assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+        assert "LOGTO_ENDPOINT" in scheme["description"]
+        assert operation(schema, "/a")["security"] == [{"Logto": ["a"]}]
+
+
+SECURITY: dict[str, tuple[Callable[[LogtoAuth], Any], list[dict[str, list[str]]]]] = {
+    "any token": (lambda auth: auth, [{"Logto": []}]),
+    "all scopes": (lambda auth: auth.require_scopes("a", "b"), [{"Logto": ["a", "b"]}]),
+    "one of some": (lambda auth: auth.require_any_scope("a", "b"), [{"Logto": ["a"]}, {"Logto": ["b"]}]),
+    "all and one of some": (
+        lambda auth: auth.require(scopes=["a"], any_scope=["b", "c"]),
+        [{"Logto": ["a", "b"]}, {"Logto": ["a", "c"]}],
+    ),
+    "one of some, of which one is asked for anyway": (
+        lambda auth: Together((auth.require_scopes("a"), auth.require_any_scope("a", "b"))),
+        [{"Logto": ["a"]}],
+    ),
+    "one of some, twice": (
+        lambda auth: Together((auth.require_any_scope("a", "b"), auth.require_any_scope("c", "d"))),
+        [{"Logto": ["a", "c"]}, {"Logto": ["a", "d"]}, {"Logto": ["b", "c"]}, {"Logto": ["b", "d"]}],
+    ),
+    "more alternatives than anybody would read": (
+        lambda auth: auth.require_any_scope(*(f"s{number}" for number in range(17))),
+        [{"Logto": []}],
+    ),
+    "optional": (lambda auth: auth.optional, [{}, {"Logto": []}]),
+    "optional, but for a scope": (lambda auth: Security(auth.optional, scopes=["a"]), [{"Logto": ["a"]}]),
+    "optional below a requirement": (
+        lambda auth: Together((auth.require_user("a"), auth.optional)),
+        [{"Logto": ["a"]}],
+    ),
+    "two audiences at once": (
+        lambda auth: Together(
+            (auth.require_scopes("a"), auth.for_audience("https://b", scheme_name="B").require_scopes("b"))
+        ),
+        [{"Logto": ["a"], "B": ["b"]}],
+    ),
+    "an organization": (
+        lambda auth: auth.require_organization("a", organization=Organization.from_token()),
+        [{"Logto": ["a"]}],
+    ),
+    "somebody else's scheme beside": (
+        lambda auth: Together((auth.require_scopes("a"), APIKeyHeader(name="x-key", scheme_name="Key"))),
+        [{"Logto": ["a"]}, {"Key": []}],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SECURITY)
+def test_an_operation_says_which_schemes_and_scopes_it_asks_for(logto: LogtoAuth, name: str) -> None:
+    build, security = SECURITY[name]
+
+    schema = document(("/a", build(logto)), auth=logto)
+
+    assert operation(schema, "/a")["security"] == security
+    OpenAPI.model_validate(schema)
+
+
+def is_pro(claims: TokenClaims) -> bool:
+    """The plan `pro`."""
+    return getattr(claims, "plan", None) == "pro"
+
+
+# What is asked for, and a token that is good but not enough.
+REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
+    "scopes": (lambda auth: auth.require_scopes("a", "b"), issuer.access_token(scope="another")),
+    "one scope": (lambda auth: auth.require_scopes("a"), issuer.access_token(scope="another")),
+    "bare scopes": (lambda auth: Security(auth, scopes=["a"]), issuer.access_token(scope="another")),
+    "any scope": (lambda auth: auth.require_any_scope("a", "b"), issuer.access_token(scope="another")),
+    "user": (lambda auth: auth.require_user(), issuer.machine_token()),
+    "machine": (lambda auth: auth.require_machine(), issuer.access_token()),
+    "client": (lambda auth: auth.require_client("spa"), issuer.access_token(client_id="other")),
+    "actor": (lambda auth: auth.require_actor(), issuer.access_token()),
+    "no actor": (lambda auth: auth.require_no_actor(), issuer.access_token(actor="support")),
+    "claims": (lambda auth: auth.require_claims(is_pro), issuer.access_token()),
+    "organization": (
+        lambda auth: auth.require_organization(organization=Organization.from_header("x-organization")),
+        issuer.access_token(),
+    ),
+    "another organization": (
+        lambda auth: auth.require_organization(organization=Organization.from_header("x-organization")),
+        issuer.organization_token("B"),
+    ),
+    "any organization": (
+        lambda auth: auth.require_organization(organization=Organization.from_token()),
+        issuer.access_token(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_the_example_of_a_403_is_the_answer_that_comes(logto: LogtoAuth, name: str) -> None:
+    build, token = REFUSALS[name]
+    app = FastAPI()
+    logto.install(app)
+    add_routes(app, ("/a", build(logto)))
+
+    response = operation(app.openapi(), "/a")["responses"]["403"]
+    answer = TestClient(app).get("/a", headers={**bearer(token), "x-organization": "A"})
+
+    assert answer.status_code == 403
+    body = answer.json()
+    example = response["content"]["application/json"]["examples"][body["detail"]["reason"]]
+    assert example["value"] == body
+    if len(response["content"]["application/json"]["examples"]) == 1:
+        assert response["headers"]["WWW-Authenticate"]["example"] == answer.headers["WWW-Authenticate"]
+
+
+class TestAnswers:
+    def test_every_protected_operation_has_them_and_no_other_one(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        logto.install(app)
+        add_routes(app, ("/a", logto), ("/b", logto.optional), ("/c", logto.require_scopes("c")))
+        app.get("/open")(read)
+
+        schema = app.openapi()
+
+        for path in ("/a", "/b", "/c"):
+            assert list(operation(schema, path)["responses"]) == ["200", "401", "403", "503"]
+        assert list(operation(schema, "/open")["responses"]) == ["200"]
+        assert "security" not in operation(schema, "/open")
+
+    def test_bodies_headers_and_examples_are_those_of_the_answers(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        logto.install(app)
+        add_routes(app, ("/a", logto), ("/b", logto.optional))
+        schema = app.openapi()
+        shared = schema["components"]["responses"]
+
+        assert operation(schema, "/a")["responses"]["401"] == {"$ref": "#/components/responses/LogtoUnauthorized"}
+        assert operation(schema, "/b")["responses"]["401"] == {"$ref": "#/components/responses/LogtoTokenRefused"}
+        assert operation(schema, "/a")["responses"]["503"] == {"$ref": "#/components/responses/LogtoUnavailable"}
+        missing, unavailable = shared["LogtoUnauthorized"], shared["LogtoUnavailable"]
+        answer = TestClient(app).get("/a")
+        content = missing["content"]["application/json"]
+        assert content["examples"]["header_missing"]["value"] == answer.json()
+        assert content["schema"] == {"$ref": "#/components/schemas/LogtoRefusal"}
+        assert set(missing["headers"]) == {"WWW-Authenticate"}
+        assert "header_missing" not in shared["LogtoTokenRefused"]["content"]["application/json"]["examples"]
+        assert set(unavailable["headers"]) == {"Retry-After"}
+        assert unavailable["content"]["application/json"]["examples"]["provider_unavailable"]["value"]["detail"][
+            "code"
+        ] == ("provider_unavailable")
+
+    def test_a_route_that_asks_for_no_more_than_a_token_has_no_example_of_a_403(self, logto: LogtoAuth) -> None:
+        response = operation(document(("/a", logto), auth=logto), "/a")["responses"]["403"]
+
+        assert "examples" not in response["content"]["application/json"]
+        assert "Today nothing more than a good token is asked for" in response["description"]
+
+    def test_what_the_application_says_itself_stays(self, logto: LogtoAuth) -> None:
+        class Mine(BaseModel):
+            code: str
+
+        app = FastAPI()
+        logto.install(app)
+        own: dict[int | str, dict[str, Any]] = {
+            401: {"model": Mine},
+            403: {"description": "Not yours."},
+            503: {"description": "Closed at night.", "headers": {"X-Mine": {"schema": {"type": "string"}}}},
+            "default": {"description": "Anything else."},
+        }
+        app.get("/a", dependencies=[Depends(logto.require_scopes("a"))], responses=own)(read)
+
+        responses = operation(app.openapi(), "/a")["responses"]
+
+        assert list(responses) == ["200", "401", "403", "503", "default"]
+        assert responses["401"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Mine"}
+        assert set(responses["401"]["headers"]) == {"WWW-Authenticate"}
+        assert responses["403"]["description"] == "Not yours."
+        assert set(responses["403"]["content"]["application/json"]["examples"]) == {"scope"}
+        assert set(responses["503"]["headers"]) == {"X-Mine"}
+        assert responses["503"]["content"]["application/json"]["schema"] == {
+            "$ref": "#/components/schemas/LogtoRefusal"
+        }
+
+    def test_the_components_are_there_once_and_typed(self, logto: LogtoAuth) -> None:
+        schemas = document(("/a", logto), auth=logto)["components"]["schemas"]
+
+        assert list(schemas) == sorted(schemas)
+        assert {"LogtoRefusal", "LogtoRefusalDetail", "TokenClaims", "Actor"} <= set(schemas)
+        detail = schemas["LogtoRefusalDetail"]
+        assert detail["required"] == ["code", "reason", "message"]
+        assert "insufficient_scope" in detail["properties"]["code"]["enum"]
+        assert "header_missing" in detail["properties"]["reason"]["enum"]
+        assert "$defs" not in json.dumps(schemas)
+
+    def test_the_components_show_the_claims_of_the_tenant(self) -> None:
+        class MyClaims(TokenClaims):
+            """Claims with a plan."""
+
+            plan: str
+
+        auth: LogtoAuth[MyClaims] = LogtoAuth(
+            endpoint="https://a.logto.app", audience=API, claims_model=MyClaims, scheme_name="Mine"
+        )
+        app = FastAPI()
+        auth.install(app)
+
+        @app.get("/a")
+        async def read_claims(claims: Annotated[MyClaims, Depends(auth)]) -> MyClaims:
+            return claims
+
+        add_routes(app, ("/b", auth))
+        schemas = app.openapi()["components"]["schemas"]
+
+        assert schemas["MyClaims"]["properties"]["plan"] == {"type": "string", "title": "Plan"}
+        assert "TokenClaims" not in schemas
+
+    def test_an_application_without_protection_has_none_of_it(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        logto.install(app)
+        app.get("/open")(read)
+
+        assert "components" not in app.openapi()
+
+
+class TestTwice:
+    def test_asking_twice_or_installing_twice_changes_nothing(self, logto: LogtoAuth) -> None:
+        routes = (
+            ("/a", logto.require(any_scope=["a", "b"], caller="user")),
+            ("/b", Together((logto.optional, APIKeyHeader(name="x-key", scheme_name="Key")))),
+        )
+        app = FastAPI()
+        logto.install(app)
+        add_routes(app, *routes)
+        once = copy.deepcopy(app.openapi())
+        assert app.openapi() == once
+
+        # Another scheme's installation describes the same document once more.
+        build_auth(issuer, scheme_name="Other").install(app)
+
+        assert app.openapi() == once
+
+    def test_two_documents_share_nothing(self, logto: LogtoAuth) -> None:
+        first = document(("/a", logto), auth=logto)
+        second = document(("/a", logto), auth=logto)
+
+        first["components"]["responses"]["LogtoUnavailable"]["description"] = "Edited."
+        first["components"]["schemas"]["LogtoRefusal"]["description"] = "Edited."
+
+        assert "Edited." not in json.dumps(second)
+        assert "Edited." not in json.dumps(document(("/a", logto), auth=logto))
+
+    def test_a_document_of_nothing_stays_as_it_is(self) -> None:
+        bare: dict[str, Any] = {"paths": {"/a": {"parameters": [], "get": {}}}}
+
+        describe(bare, schemes=[], operations={})
+
+        assert bare == {"paths": {"/a": {"parameters": [], "get": {}}}}
+
+
+def test_needs_follow_the_description_once(logto: LogtoAuth) -> None:
+    app = FastAPI()
+    logto.install(app)
+    dependencies = [Depends(logto.require(caller="user", actor=False)), Depends(logto.require_user())]
+    app.get("/a", dependencies=dependencies, description="Reads.")(read)
+    app.get("/b", dependencies=dependencies)(read)
+    app.get("/c", dependencies=[Depends(logto)])(read)
+
+    schema = app.openapi()
+    build_auth(issuer, scheme_name="Other").install(app)
+    app.openapi()
+
+    lines = "Asks for:\n\n- a user as the caller\n- nobody who acts on the user's behalf"
+    assert operation(schema, "/a")["description"] == f"Reads.\n\n{lines}"
+    assert operation(schema, "/b")["description"] == lines
+    assert "description" not in operation(schema, "/c")

@@ -393,10 +393,3 @@ def test_requirements_declare_no_parameters_that_would_answer_422_before_401() -
         operation = app.openapi()["paths"][path]["get"]
         assert "parameters" not in operation
         assert "requestBody" not in operation
-
-
-def test_all_scopes_are_shown_in_openapi_and_any_of_is_not_shown_as_all() -> None:
-    paths = app.openapi()["paths"]
-
-    assert paths["/all"]["get"]["security"] == [{"Logto": ["a", "b"]}]
-    assert paths["/any"]["get"]["security"] == [{"Logto": []}]

@@ -118,6 +118,21 @@ ACCEPTED = (
     Accepted(field="max_waiting_verifications", argument=1, text="1", value=1),
     Accepted(field="max_waiting_verifications", argument=100_000, text="100000", value=100_000),
     Accepted(field="swagger_client_id", argument="spa,1", text="spa,1", value="spa,1"),
+    Accepted(
+        field="public_url", argument="https://a.example/v1/", text="https://a.example/v1/", value="https://a.example/v1"
+    ),
+    Accepted(
+        field="public_url",
+        argument="http://127.0.0.1:8000",
+        text="http://127.0.0.1:8000",
+        value="http://127.0.0.1:8000",
+    ),
+    Accepted(
+        field="documentation_url",
+        argument="https://a.example/d/",
+        text="https://a.example/d/",
+        value="https://a.example/d/",
+    ),
 )
 
 
@@ -235,6 +250,28 @@ REFUSED = (
         expected="String should have at least 1 character",
         found="''",
     ),
+    Refused(
+        field="public_url",
+        argument="http://api.example.com",
+        text="http://api.example.com",
+        expected="expected https, or http on a loopback address only; plain http would let anyone on the way "
+        "send clients to another issuer (LOGTO_ALLOW_HTTP=true allows it inside a closed network)",
+        found="'http://api.example.com'",
+    ),
+    Refused(
+        field="public_url",
+        argument="https://api.example.com/?a=1",
+        text="https://api.example.com/?a=1",
+        expected="expected a URL without credentials, query, fragment or special characters",
+        found="a text of 28 characters, not shown because it may hold credentials",
+    ),
+    Refused(
+        field="documentation_url",
+        argument="docs",
+        text="docs",
+        expected="expected a URL that begins with https://",
+        found="'docs'",
+    ),
 )
 
 
@@ -294,6 +331,8 @@ def test_what_is_left_out_has_the_documented_default() -> None:
         "verification_threads": 4,
         "max_waiting_verifications": 400,
         "swagger_client_id": None,
+        "public_url": None,
+        "documentation_url": None,
     }
 
 

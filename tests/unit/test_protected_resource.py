@@ -1,0 +1,231 @@
+"""The metadata by which clients find out where to ask for tokens, and the challenges that name it."""
+
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Depends, FastAPI, WebSocket
+from starlette.testclient import TestClient
+
+from fastapi_logto import LogtoAuth, LogtoSettings, Organization, SettingsError
+from fastapi_logto.testing import LocalIssuer
+from tests.unit.apps import API, bearer, build_auth
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+issuer = LocalIssuer()
+
+
+def build_app(auth: LogtoAuth, **install: Any) -> FastAPI:
+    app = FastAPI()
+    auth.install(app, **install)
+
+    @app.get("/read", dependencies=[Depends(auth.require_scopes("read"))])
+    async def read() -> bool:
+        return True
+
+    @app.get("/organization", dependencies=[Depends(auth.require_organization("of", organization=BY_HEADER))])
+    async def read_of_organization() -> bool:
+        return True
+
+    return app
+
+
+BY_HEADER = Organization.from_header("x-organization")
+
+
+def ask(app: FastAPI, path: str = "", **headers: str) -> dict[str, Any]:
+    answer = TestClient(app).get(WELL_KNOWN + path, headers=headers)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def challenge(app: FastAPI, path: str = "/read", token: str | None = None, **headers: str) -> str:
+    answer = TestClient(app).get(path, headers={**({} if token is None else bearer(token)), **headers})
+    return answer.headers["WWW-Authenticate"]
+
+
+class TestDocument:
+    def test_it_says_where_to_ask_for_what(self) -> None:
+        auth = LogtoAuth(
+            endpoint="https://tenant.logto.app",
+            issuers=["https://auth.example.com/oidc"],
+            audience=API,
+            documentation_url="https://docs.example.com",
+        )
+        app = build_app(auth)
+
+        @app.websocket("/watch")
+        async def watch(websocket: WebSocket, _: Annotated[Any, Depends(auth.require_any_scope("a", "b"))]) -> None: ...
+
+        mounted = FastAPI()
+        mounted.get("/", dependencies=[Depends(auth.require_scopes("mounted", "openid"))])(read)
+        app.mount("/mounted", mounted)
+
+        assert ask(app) == {
+            "resource": API,
+            "authorization_servers": ["https://tenant.logto.app/oidc", "https://auth.example.com/oidc"],
+            "scopes_supported": ["a", "b", "mounted", "of", "read"],
+            "bearer_methods_supported": ["header"],
+            "resource_documentation": "https://docs.example.com",
+        }
+
+    def test_it_lists_the_scopes_that_a_handler_asks_for_itself(self) -> None:
+        app = build_app(build_auth(issuer), scopes={"write": "Change what is yours"})
+
+        assert ask(app)["scopes_supported"] == ["of", "read", "write"]
+
+    def test_nothing_of_it_comes_from_the_request(self) -> None:
+        app = build_app(build_auth(issuer, public_url="https://api.example.com"))
+        evil = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+
+        assert ask(app, **evil) == ask(app)
+        assert "evil" not in challenge(app, **evil)
+
+    def test_a_browser_of_any_origin_may_read_it(self) -> None:
+        answer = TestClient(build_app(build_auth(issuer))).get(WELL_KNOWN, headers={"Origin": "https://a.example"})
+
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert answer.headers["Content-Type"] == "application/json"
+
+    def test_it_needs_no_token_where_everything_else_does(self) -> None:
+        auth = build_auth(issuer)
+        app = FastAPI(dependencies=[Depends(auth)])
+        auth.install(app)
+
+        assert ask(app)["resource"] == API
+
+    def test_it_is_none_of_the_operations(self) -> None:
+        assert WELL_KNOWN not in build_app(build_auth(issuer)).openapi()["paths"]
+
+    def test_the_settings_of_the_environment_are_read_when_somebody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        app = build_app(LogtoAuth(), lifespan=False)
+        monkeypatch.setenv("LOGTO_ENDPOINT", "https://late.logto.app")
+        monkeypatch.setenv("LOGTO_AUDIENCE", API)
+        monkeypatch.setenv("LOGTO_DOCUMENTATION_URL", "https://docs.example.com/")
+
+        found = ask(app)
+
+        assert found["authorization_servers"] == ["https://late.logto.app/oidc"]
+        assert found["resource_documentation"] == "https://docs.example.com/"
+        assert ask(app) == found
+
+    def test_several_tenants_are_each_an_authorization_server_of_their_own_audience(self) -> None:
+        auth = LogtoAuth(
+            settings=[
+                LogtoSettings(endpoint="https://a.logto.app", audience=API),
+                LogtoSettings(endpoint="https://b.logto.app", audience=[API, "https://b.example.test/b"]),
+            ]
+        )
+        app = build_app(auth)
+
+        assert ask(app)["authorization_servers"] == ["https://a.logto.app/oidc", "https://b.logto.app/oidc"]
+        assert ask(app, "/b")["authorization_servers"] == ["https://b.logto.app/oidc"]
+
+
+async def read() -> bool:
+    return True
+
+
+class TestPath:
+    def test_the_path_of_the_resource_follows(self) -> None:
+        app = build_app(build_auth(issuer, audience="https://api.example.test/mcp/"))
+
+        assert ask(app, "/mcp") == ask(app, "/mcp/") == ask(app)
+        assert ask(app)["resource"] == "https://api.example.test/mcp/"
+        for other in ("/other", "/mcp/further", "/mcp2", "/%2e%2e/mcp"):
+            assert TestClient(app).get(WELL_KNOWN + other).status_code == 404
+
+    def test_each_resource_has_its_own_with_its_own_scopes(self) -> None:
+        auth = build_auth(issuer, public_url="https://api.example.test")
+        billing = auth.for_audience("https://api.example.test/billing", scheme_name="Billing")
+        app = build_app(auth)
+        app.get("/invoices", dependencies=[Depends(billing.require_scopes("bill"))])(read)
+
+        assert (ask(app)["resource"], ask(app)["scopes_supported"]) == (API, ["of", "read"])
+        found = ask(app, "/billing")
+        assert (found["resource"], found["scopes_supported"]) == ("https://api.example.test/billing", ["bill"])
+        assert challenge(app, "/invoices") == (
+            'Bearer resource_metadata="https://api.example.test/.well-known/oauth-protected-resource/billing"'
+        )
+
+    def test_where_two_resources_have_one_path_the_first_stands_there_and_the_other_is_not_named(self) -> None:
+        auth = build_auth(issuer, public_url="https://api.example.test")
+        billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
+        app = build_app(auth)
+        app.get("/invoices", dependencies=[Depends(billing)])(read)
+
+        assert ask(app)["resource"] == API
+        assert challenge(app, "/invoices") == "Bearer"
+
+    @pytest.mark.parametrize("audience", ["urn:example:api", "my api", "https://[bad", "https:///nowhere"])
+    def test_an_indicator_that_is_no_url_stands_at_the_root(self, audience: str) -> None:
+        app = build_app(build_auth(issuer, audience=audience, public_url="https://api.example.com/v1"))
+
+        assert ask(app)["resource"] == audience
+        assert challenge(app) == f'Bearer resource_metadata="https://api.example.com{WELL_KNOWN}"'
+
+
+class TestChallenge:
+    URL = f"https://api.example.com{WELL_KNOWN}"
+
+    @pytest.fixture
+    def app(self) -> FastAPI:
+        return build_app(build_auth(issuer, public_url="https://api.example.com/"))
+
+    def test_every_challenge_names_it(self, app: FastAPI) -> None:
+        other = {"x-organization": "B"}
+        assert challenge(app) == f'Bearer resource_metadata="{self.URL}"'
+        found = [
+            challenge(app, token="x"),
+            challenge(app, Authorization="Basic abc"),
+            challenge(app, token=issuer.forged_token()),
+            challenge(app, token=issuer.access_token(scope="")),
+            challenge(app, "/organization", token=issuer.access_token(scope="of")),
+            challenge(app, "/organization", token=issuer.organization_token("A", scope="of"), **other),
+        ]
+        assert [one.partition('", ')[0] for one in found] == [
+            'Bearer error="invalid_token',
+            'Bearer error="invalid_request',
+            'Bearer error="invalid_token',
+            'Bearer error="insufficient_scope',
+            'Bearer error="insufficient_scope',
+            'Bearer error="insufficient_scope',
+        ]
+        assert all(one.endswith(f', resource_metadata="{self.URL}"') for one in found)
+
+    def test_an_outage_has_no_challenge(self) -> None:
+        auth = LogtoAuth(endpoint="http://127.0.0.1:1", audience=API, public_url="https://api.example.com")
+        answer = TestClient(build_app(auth)).get("/read", headers=bearer(issuer.access_token(scope="read")))
+
+        assert answer.status_code == 503
+        assert "WWW-Authenticate" not in answer.headers
+
+    @pytest.mark.parametrize(
+        ("arguments", "install"),
+        [({}, {}), ({"public_url": "https://api.example.com"}, {"metadata": False})],
+        ids=["no public_url", "no page"],
+    )
+    def test_a_page_that_is_not_there_or_nobody_knows_where_is_not_named(
+        self, arguments: dict[str, Any], install: dict[str, Any]
+    ) -> None:
+        assert challenge(build_app(build_auth(issuer, **arguments), **install)) == "Bearer"
+
+    def test_before_the_settings_are_known_it_is_left_out(self) -> None:
+        app = build_app(LogtoAuth(), lifespan=False)
+
+        assert challenge(app) == "Bearer"
+        with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"):
+            TestClient(app).get(WELL_KNOWN)
+
+    def test_a_websocket_gets_the_same_challenge(self, app: FastAPI) -> None:
+        auth = build_auth(issuer, public_url="https://api.example.com")
+        auth.install(app)
+
+        @app.websocket("/watch")
+        async def watch(websocket: WebSocket, _: Annotated[Any, Depends(auth)]) -> None: ...
+
+        from starlette.testclient import WebSocketDenialResponse
+
+        with pytest.raises(WebSocketDenialResponse) as denied, TestClient(app).websocket_connect("/watch"):
+            pass
+        assert denied.value.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{self.URL}"'
