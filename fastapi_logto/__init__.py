@@ -17,6 +17,7 @@ from fastapi_logto.dependencies import (
 )
 from fastapi_logto.errors import LogtoError, RefusalError, SettingsError
 from fastapi_logto.keys import ProviderHealth
+from fastapi_logto.mounting import claims_of, mount_protected
 from fastapi_logto.organizations import Organization
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
@@ -38,6 +39,8 @@ __all__ = [
     "SettingsError",
     "TokenClaims",
     "auth",
+    "claims_of",
+    "mount_protected",
     "require",
     "require_any_scope",
     "require_machine",

@@ -109,6 +109,13 @@ class TestDocument:
         assert found["resource_documentation"] == "https://docs.example.com/"
         assert ask(app) == found
 
+    def test_routes_of_a_scheme_that_is_not_set_up_say_nothing(self) -> None:
+        app = build_app(build_auth(issuer))
+        other = LogtoAuth(scheme_name="Other")
+        app.get("/other", dependencies=[Depends(other.require_scopes("unknown"))])(read)
+
+        assert ask(app)["scopes_supported"] == ["of", "read"]
+
     def test_several_tenants_are_each_an_authorization_server_of_their_own_audience(self) -> None:
         auth = LogtoAuth(
             settings=[

@@ -1,0 +1,110 @@
+"""An ASGI application of any kind behind a requirement, where FastAPI's own `app.mount` leaves it open to everybody.
+
+No `from __future__ import annotations` here: FastAPI reads the annotations of the endpoints.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response, WebSocket
+from fastapi.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import override
+
+from fastapi_logto.claims import TokenClaims
+from fastapi_logto.resource_auth import OptionalLogtoAuth
+
+__all__ = ["claims_of", "mount_protected"]
+
+_CLAIMS_KEY: Final = "fastapi_logto.claims"
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, requires: Callable[..., Any]) -> None:
+    """Mount an ASGI application that only requests with a good token reach: an MCP server, static files, another API.
+
+    `app.mount` passes requests on before any dependency of the application is asked. This asks one, as a
+    route does: refusals, `dependency_overrides`, the start-up check and the metadata are the same. The mounted
+    application itself sees what it sees below `app.mount`; it finds the claims by `claims_of`. As there, nothing
+    runs its lifespan.
+
+    Args:
+        app: The application, or a router of it.
+        path: Where to mount, such as `/mcp`; it may have parameters, such as `{organization_id}`.
+        mounted: The ASGI application.
+        requires: A requirement, or `auth` itself.
+
+    Raises:
+        ValueError: The path does not begin with a slash, or has nothing behind it; or `auth.optional` is required.
+    """
+    prefix = path.rstrip("/")
+    if not prefix.startswith("/"):
+        raise ValueError(f"path: expected where to mount, such as /mcp, found {path!r}")
+    if isinstance(requires, OptionalLogtoAuth):
+        raise ValueError(  # noqa: TRY004 - a dependency of the right kind, and the wrong one
+            "requires: expected auth or a requirement, found auth.optional, which admits everybody"
+        )
+
+    async def forward(request: Request, claims: Annotated[TokenClaims, Depends(requires)]) -> Response:
+        return _Mounted(mounted, scope=_build_scope(request, claims))
+
+    async def forward_websocket(websocket: WebSocket, claims: Annotated[TokenClaims, Depends(requires)]) -> None:
+        await mounted(_build_scope(websocket, claims), websocket.receive, websocket.send)
+
+    for one in (prefix, prefix + "/{mounted_path:path}"):
+        app.add_api_route(one, forward, methods=_METHODS, include_in_schema=False, response_model=None)
+        app.add_api_websocket_route(one, forward_websocket)
+
+
+def claims_of(conn: HTTPConnection) -> TokenClaims:
+    """Give the claims of a request to an application that `mount_protected` mounted.
+
+    Args:
+        conn: The request or WebSocket, as the mounted application has it.
+
+    Returns:
+        The claims, of the model of the scheme that admitted it.
+
+    Raises:
+        LookupError: The request did not come through `mount_protected`.
+    """
+    try:
+        claims: TokenClaims = conn.scope[_CLAIMS_KEY]
+    except KeyError:
+        raise LookupError("expected a request that came through mount_protected, found another one") from None
+    return claims
+
+
+class _Mounted(Response):
+    """Has the mounted application answer, with the connection as the server gave it."""
+
+    def __init__(self, app: ASGIApp, *, scope: Scope) -> None:
+        super().__init__()
+        self._app = app
+        self._scope = scope
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(self._scope, receive, send)
+
+
+def _build_scope(conn: HTTPConnection, claims: TokenClaims) -> Scope:
+    """Give the scope as `starlette.routing.Mount` would: its `root_path` ends where the mounted application begins."""
+    scope = conn.scope
+    root_path: str = scope.get("root_path", "")
+    path: str = scope["path"]
+    if not path.startswith(root_path):
+        # A proxy took the prefix off, and the application was told of it: as the server would say it.
+        path = root_path + path
+    below: str | None = scope["path_params"].get("mounted_path")
+    if below is None:
+        # `/mcp` is the root of what is mounted there, without a redirect to `/mcp/`.
+        path, below = path + "/", ""
+    return {
+        **scope,
+        "path": path,
+        "app_root_path": scope.get("app_root_path", root_path),
+        "root_path": path[: len(path) - len(below)].removesuffix("/"),
+        "path_params": {name: value for name, value in scope["path_params"].items() if name != "mounted_path"},
+        _CLAIMS_KEY: claims,
+    }

@@ -1,0 +1,225 @@
+"""ASGI applications of any kind behind a requirement."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster
+from fastapi import APIRouter, Depends, FastAPI, Request
+from starlette.applications import Starlette
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocket
+
+from fastapi_logto import LogtoAuth, SettingsError, TokenClaims, claims_of, mount_protected
+from fastapi_logto.routes import check_routes, iter_routes
+from fastapi_logto.testing import LocalIssuer
+from tests.unit.apps import bearer, build_auth, detail
+
+issuer = LocalIssuer()
+SEEN = ("path", "root_path", "app_root_path", "path_params")
+
+
+@pytest.fixture
+def logto() -> LogtoAuth:
+    return build_auth(issuer, public_url="https://api.example.test")
+
+
+async def show(request: StarletteRequest) -> JSONResponse:
+    seen = {name: request.scope.get(name) for name in SEEN}
+    body = (await request.body()).decode()
+    urls = [str(request.url), str(request.base_url)]
+    return JSONResponse({**seen, "method": request.method, "urls": urls, "body": body})
+
+
+async def show_user(request: StarletteRequest) -> JSONResponse:
+    return JSONResponse(claims_of(request).user_id)
+
+
+async def stream(_: StarletteRequest) -> StreamingResponse:
+    return StreamingResponse(iter(["a", "b"]), status_code=202, headers={"X-Mine": "1"})
+
+
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        await websocket.send_text(f"{claims_of(websocket).user_id}: {text}")
+
+
+inner = Starlette(
+    routes=[
+        Route("/", show, methods=["GET", "POST"]),
+        Route("/user", show_user),
+        Route("/stream", stream),
+        WebSocketRoute("/echo", echo),
+        Route("/{rest:path}", show, methods=["GET", "POST", "DELETE"]),
+    ]
+)
+
+
+def build_app(logto: LogtoAuth, path: str = "/mcp", **options: Any) -> FastAPI:
+    app = FastAPI(**options)
+    logto.install(app)
+    mount_protected(app, path=path, mounted=inner, requires=logto.require_scopes("read:user"))
+    return app
+
+
+GOOD = bearer(issuer.access_token(subject="me", scope="read:user"))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp/user", "/mcp/deep/er/", "/mcp//user", "/mcp/%2e%2e/user"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    def test_nothing_below_is_reached_without_a_good_token(self, logto: LogtoAuth, method: str, path: str) -> None:
+        client = TestClient(build_app(logto))
+
+        anonymous = client.request(method, path)
+        assert anonymous.status_code == 401
+        assert anonymous.headers["WWW-Authenticate"] == (
+            'Bearer resource_metadata="https://api.example.test/.well-known/oauth-protected-resource"'
+        )
+        assert client.request(method, path, headers=bearer(issuer.forged_token())).status_code == 401
+        assert client.request(method, path, headers=bearer(issuer.access_token(scope="other"))).status_code == 403
+
+    def test_a_method_that_nobody_serves_reaches_nothing(self, logto: LogtoAuth) -> None:
+        client = TestClient(build_app(logto))
+
+        assert client.request("PROPFIND", "/mcp/user", headers=GOOD).status_code == 405
+
+    def test_a_websocket_is_denied_with_the_same_body(self, logto: LogtoAuth) -> None:
+        client = TestClient(build_app(logto))
+
+        with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/mcp/echo"):
+            pass
+        assert (denied.value.status_code, denied.value.json()["detail"]["code"]) == (
+            401,
+            "auth.authorization_header_missing",
+        )
+
+    def test_the_body_is_not_read_for_somebody_who_is_refused(self, logto: LogtoAuth) -> None:
+        client = TestClient(build_app(logto))
+
+        assert client.post("/mcp/user", content=b"{", headers={"Content-Type": "application/json"}).status_code == 401
+
+    def test_optional_sign_in_is_no_requirement(self, logto: LogtoAuth) -> None:
+        with pytest.raises(ValueError, match=r"requires: expected auth or a requirement, found auth\.optional"):
+            mount_protected(FastAPI(), path="/mcp", mounted=inner, requires=logto.optional)
+
+    @pytest.mark.parametrize("path", ["", "/", "mcp", "//"])
+    def test_a_path_that_is_none_is_refused(self, logto: LogtoAuth, path: str) -> None:
+        with pytest.raises(ValueError, match="path: expected where to mount, such as /mcp"):
+            mount_protected(FastAPI(), path=path, mounted=inner, requires=logto)
+
+
+class TestMounted:
+    @pytest.mark.parametrize(
+        "path", ["/mcp/", "/mcp/a", "/mcp/a/b/", "/mcp//a", "/mcp/a//", "/mcp/a%20b", "/mcp/%C3%A9", "/mcp/mcp"]
+    )
+    @pytest.mark.parametrize("root_path", ["", "/v1"])
+    def test_it_sees_what_it_sees_below_an_ordinary_mount(self, logto: LogtoAuth, path: str, root_path: str) -> None:
+        mounted = TestClient(FastAPI(routes=[Mount("/mcp", inner)]), root_path=root_path)
+        client = TestClient(build_app(logto), root_path=root_path)
+
+        answer = client.post(f"{root_path}{path}?q=1", headers=GOOD, content=b"body")
+
+        assert answer.status_code == 200
+        assert answer.json() == mounted.post(f"{root_path}{path}?q=1", content=b"body").json()
+        assert (answer.json()["method"], answer.json()["body"]) == ("POST", "body")
+
+    def test_the_path_itself_is_its_root_without_a_redirect(self, logto: LogtoAuth) -> None:
+        answer = TestClient(build_app(logto), follow_redirects=False).post("/mcp", headers=GOOD)
+
+        assert answer.status_code == 200
+        assert (answer.json()["path"], answer.json()["root_path"]) == ("/mcp/", "/mcp")
+
+    def test_it_is_found_behind_a_proxy_that_takes_the_prefix_off(self, logto: LogtoAuth) -> None:
+        client = TestClient(build_app(logto), root_path="/v1")
+
+        answer = client.get("/mcp/deep/er", headers=GOOD)
+
+        assert answer.json()["root_path"] == "/v1/mcp"
+        assert answer.json()["urls"] == ["http://testserver/v1/mcp/deep/er", "http://testserver/v1/"]
+
+    def test_it_has_the_claims(self, logto: LogtoAuth) -> None:
+        client = TestClient(build_app(logto))
+
+        assert client.get("/mcp/user", headers=GOOD).json() == "me"
+        with client.websocket_connect("/mcp/echo", headers=GOOD) as websocket:
+            websocket.send_text("hello")
+            assert websocket.receive_text() == "me: hello"
+
+    def test_its_answer_passes_as_it_is(self, logto: LogtoAuth) -> None:
+        answer = TestClient(build_app(logto)).get("/mcp/stream", headers=GOOD)
+
+        assert (answer.status_code, answer.text, answer.headers["X-Mine"]) == (202, "ab", "1")
+        assert "content-length" not in answer.headers
+
+    def test_static_files_can_be_protected(self, logto: LogtoAuth, loop_guard: BlockBuster) -> None:
+        loop_guard.deactivate()  # Starlette itself asks for the file's size on the loop
+        app = FastAPI()
+        files = StaticFiles(directory=Path(__file__).parent)
+        mount_protected(app, path="/files", mounted=files, requires=logto)
+        client = TestClient(app)
+
+        assert client.get(f"/files/{Path(__file__).name}").status_code == 401
+        found = client.get(f"/files/{Path(__file__).name}", headers=GOOD)
+        assert found.text.startswith('"""ASGI applications of any kind')
+        assert client.get("/files/../conftest.py", headers=GOOD).status_code == 404
+
+    def test_a_request_that_came_another_way_has_no_claims(self) -> None:
+        with pytest.raises(LookupError, match="came through mount_protected"):
+            TestClient(inner).get("/user")
+
+
+class TestAsRoutes:
+    def test_on_a_router_with_an_organization_in_its_path(self, logto: LogtoAuth) -> None:
+        app, router = FastAPI(), APIRouter(prefix="/of")
+        requires = logto.require_organization("read:user")
+        mount_protected(router, path="/{organization_id}/mcp", mounted=inner, requires=requires)
+        app.include_router(router, prefix="/v1")
+        check_routes(app)
+        client = TestClient(app)
+        token = issuer.organization_token("A", scope="read:user")
+
+        assert client.get("/v1/of/A/mcp/user", headers=bearer(token)).status_code == 200
+        assert detail(client, "/v1/of/B/mcp/user", bearer(token))[:2] == (403, "organization_mismatch")
+        seen = client.get("/v1/of/A/mcp/x", headers=bearer(token)).json()
+        assert (seen["root_path"], seen["path_params"]) == ("/v1/of/A/mcp", {"organization_id": "A", "rest": "x"})
+
+    def test_overrides_reach_it(self, logto: LogtoAuth) -> None:
+        app = build_app(logto)
+
+        async def stand_in() -> TokenClaims:
+            return await logto.verify(issuer.access_token(subject="other", scope="read:user"))
+
+        app.dependency_overrides[logto] = stand_in
+
+        assert TestClient(app).get("/mcp/user").json() == "other"
+
+    def test_the_start_up_check_the_list_of_routes_and_the_metadata_know_it(self, logto: LogtoAuth) -> None:
+        app = build_app(logto)
+        found = {route.path: route for route in iter_routes(app)}
+
+        assert {"/mcp", "/mcp/{mounted_path}"} <= set(found)
+        assert found["/mcp"].requirements == (logto.require_scopes("read:user"),)
+        metadata = TestClient(app).get("/.well-known/oauth-protected-resource").json()
+        assert metadata["scopes_supported"] == ["read:user"]
+        assert "/mcp" not in app.openapi()["paths"]
+
+        mount_protected(app, path="/bad", mounted=inner, requires=logto.require_organization())
+        with pytest.raises(SettingsError, match=r"/bad: .* no parameter \{organization_id\}"):
+            check_routes(app)
+
+    def test_dependencies_of_the_application_are_asked_too(self, logto: LogtoAuth) -> None:
+        asked: list[str] = []
+
+        async def note(request: Request) -> None:
+            asked.append(request.url.path)
+
+        app = build_app(logto, dependencies=[Depends(note)])
+
+        assert TestClient(app).get("/mcp/user", headers=GOOD).status_code == 200
+        assert asked == ["/mcp/user"]
