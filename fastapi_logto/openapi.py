@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IDENTITY_SCOPE",
+    "SIGN_IN_SCOPE",
     "UNSET_DESCRIPTION",
     "OperationNeeds",
     "SchemeNotes",
@@ -44,8 +45,12 @@ UNSET_DESCRIPTION: Final = (
 IDENTITY_SCOPE: Final = "openid"
 """With this scope, and without a resource in the token request, Logto issues an opaque token."""
 
+SIGN_IN_SCOPE: Final = "profile"
+"""Logto denies a sign-in that would grant nothing. With this scope alone the API's token has no permission."""
+
 _HTTP_METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _MOST_OPERATIONS_NAMED: Final = 3
+_NO_SCOPE: Final = ""
 _SCHEMAS: Final = "#/components/schemas/"
 _RESPONSES: Final = "#/components/responses/"
 
@@ -243,12 +248,17 @@ def _describe_scheme(document: JsonObject, notes: SchemeNotes) -> None:
     asking: dict[str, dict[str, None]] = {}
     for path, method, operation in _iter_operations(document):
         for entry in operation.get("security", []):
-            for scope in entry.get(notes.name, []):
-                asking.setdefault(scope, {})[f"{method.upper()} {path}"] = None
+            if notes.name in entry:
+                for scope in entry[notes.name] or [_NO_SCOPE]:
+                    asking.setdefault(scope, {})[f"{method.upper()} {path}"] = None
+    scopes = {scope: _describe_scope(list(names)) for scope, names in asking.items()}
+    if _NO_SCOPE in scopes:
+        # Also for these operations there must be something to ask for.
+        scopes.setdefault(SIGN_IN_SCOPE, f"No permission of this API, for {scopes.pop(_NO_SCOPE)}")
+    if not notes.takes_opaque_tokens:
+        scopes.pop(IDENTITY_SCOPE, None)
     scheme["flows"]["authorizationCode"]["scopes"] = {
-        scope: notes.scope_descriptions.get(scope) or _describe_scope(list(names))
-        for scope, names in sorted(asking.items())
-        if scope != IDENTITY_SCOPE or notes.takes_opaque_tokens
+        scope: notes.scope_descriptions.get(scope, scopes[scope]) for scope in sorted(scopes)
     }
     lines = [notes.sign_in_hint] if notes.sign_in_hint else []
     if not notes.takes_opaque_tokens:

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Host, Mount
 from fastapi_logto.checks import build_scopes_error
 from fastapi_logto.claims import TokenClaims
 from fastapi_logto.errors import ForbiddenError, SettingsError
-from fastapi_logto.openapi import OperationNeeds, SchemeNotes
+from fastapi_logto.openapi import SIGN_IN_SCOPE, OperationNeeds, SchemeNotes
 from fastapi_logto.organizations import Organization
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth
@@ -158,18 +158,20 @@ def list_notes(app: FastAPI, *, redirect_path: str | None) -> list[SchemeNotes]:
 
 
 def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
-    """Give the scopes that the routes of an application ask for in tokens for one resource.
+    """Give the scopes to ask for in a token for one resource, so that it opens the routes of an application.
 
     Args:
         app: The application.
         resource: The resource indicator.
     """
-    routes = list(iter_routes(app))
-    asked = [
-        *((node.scheme.resources, node.scopes) for route in routes for node in route.nodes),
-        *((one.scheme.resources, one.any_scope) for route in routes for one in route.requirements),
-    ]
-    return frozenset(scope for resources, scopes in asked if resource in resources for scope in scopes)
+    return frozenset(
+        scope
+        for route in iter_routes(app)
+        for entry in _build_security(route)
+        for node in route.nodes
+        if resource in node.scheme.resources
+        for scope in entry[node.scheme.scheme_name] or [SIGN_IN_SCOPE]
+    )
 
 
 def _build_security(route: ProtectedRoute) -> list[dict[str, list[str]]]:

@@ -126,6 +126,24 @@ class TestScheme:
         # Opaque tokens have no audience: they are for the API of the settings alone.
         assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"b"}
 
+    def test_where_no_scope_is_asked_for_there_is_something_to_sign_in_with(self, logto: LogtoAuth) -> None:
+        schema = document(
+            ("/a", logto), ("/b", logto.require_user()), ("/c", logto.require_any_scope("c", "d")), auth=logto
+        )
+
+        assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
+            "c": "GET /c",
+            "d": "GET /c",
+            "profile": "No permission of this API, for GET /a, GET /b",
+        }
+
+    def test_a_scope_that_is_asked_for_keeps_its_meaning(self, logto: LogtoAuth) -> None:
+        schema = document(("/a", logto), ("/b", logto.require_scopes("profile")), auth=logto)
+
+        assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
+            "profile": "GET /b"
+        }
+
     def test_it_lists_the_scopes_of_the_operations_of_this_very_application(self, logto: LogtoAuth) -> None:
         document(("/other", logto.require_scopes("other")), auth=logto)
 

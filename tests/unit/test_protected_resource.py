@@ -109,6 +109,14 @@ class TestDocument:
         assert found["resource_documentation"] == "https://docs.example.com/"
         assert ask(app) == found
 
+    def test_where_no_scope_is_asked_for_there_is_something_to_sign_in_with(self) -> None:
+        auth = build_auth(issuer)
+        app = FastAPI()
+        auth.install(app)
+        app.get("/a", dependencies=[Depends(auth)])(read)
+
+        assert ask(app)["scopes_supported"] == ["profile"]
+
     def test_routes_of_a_scheme_that_is_not_set_up_say_nothing(self) -> None:
         app = build_app(build_auth(issuer))
         other = LogtoAuth(scheme_name="Other")
