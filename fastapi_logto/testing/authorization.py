@@ -158,8 +158,8 @@ class AuthorizationRequest:
         """Give what a user grants: asked for, ticked and held, all three.
 
         Raises:
-            RefusedError: API scopes were asked for and nothing else, and none of them
-                is granted.
+            RefusedError: No scope at all is granted: none that was asked for is held, or none
+                was asked for.
         """
         granted = self.list_held(user).intersection(ticked)
         identity_scopes = tuple(
@@ -167,7 +167,7 @@ class AuthorizationRequest:
             for scope in self.scopes
             if scope in IDENTITY_SCOPES and (scope != "offline_access" or self.is_offline_allowed)
         )
-        if self.api_scopes and not granted and not identity_scopes:
+        if not granted and not identity_scopes:
             raise RefusedError("access_denied", "none of the requested scopes is granted")
         return Grant(
             user=user,

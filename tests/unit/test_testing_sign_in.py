@@ -189,8 +189,9 @@ def test_openid_signs_in_a_user_without_permissions_whose_api_token_has_an_empty
     assert decode(browser.issuer, answer["access_token"]).claims["scope"] == ""
 
 
-def test_without_any_scope_the_token_has_an_empty_one(browser: Browser) -> None:
-    assert browser.get_tokens(scope=None)["scope"] == ""
+@pytest.mark.parametrize("scope", [None, ""])
+def test_asking_for_no_scope_at_all_is_denied_to_everybody(browser: Browser, scope: str | None) -> None:
+    assert browser.sign_in(user="alice", scope=scope)["error"] == "access_denied"
 
 
 def test_scopes_count_for_the_resources_asked_for_only() -> None:
