@@ -1,16 +1,15 @@
 """The real parts that integration tests share."""
 
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-import uvicorn
 
 from fastapi_logto.testing import LocalIssuer
 from tests.integration.processes import find_free_port
 from tests.integration.provider import Provider, node_is_installed, run_provider
+from tests.integration.serving import serve
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +32,6 @@ class Example:
 @pytest.fixture(scope="session")
 def example() -> Iterator[Example]:
     """The example application under uvicorn, protected by a local issuer."""
-    port = find_free_port()
     with LocalIssuer().serve() as issuer, pytest.MonkeyPatch.context() as patch:
         # The default scheme reads these once in a process, at the start of the application.
         patch.setenv("LOGTO_ENDPOINT", issuer.endpoint)
@@ -41,16 +39,7 @@ def example() -> Iterator[Example]:
         # And the example these, while it is imported.
         patch.setenv("EXAMPLE_MACHINE_ID", "local-machine")
         patch.setenv("EXAMPLE_MACHINE_SECRET", "local-machine-secret")
-        config = uvicorn.Config("example_app.main:app", host="127.0.0.1", port=port, log_level="warning")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive(), "the example application did not start"
-            thread.join(timeout=0.05)
-        for name in ("LOGTO_ENDPOINT", "LOGTO_AUDIENCE", "EXAMPLE_MACHINE_ID", "EXAMPLE_MACHINE_SECRET"):
-            os.environ.pop(name)
-        yield Example(f"http://127.0.0.1:{port}", issuer)
-        server.should_exit = True
-        thread.join(timeout=10)
-        assert not thread.is_alive()
+        with serve("example_app.main:app", port=find_free_port()) as url:
+            for name in ("LOGTO_ENDPOINT", "LOGTO_AUDIENCE", "EXAMPLE_MACHINE_ID", "EXAMPLE_MACHINE_SECRET"):
+                os.environ.pop(name)
+            yield Example(url, issuer)
