@@ -14,17 +14,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
 PROVIDER := tests/integration/oidc_provider
+DOCS_ASSETS := tests/integration/docs_assets
 
-.PHONY: demo test lint types docs package lowest pythons bench all clean
+.PHONY: demo test screenshots lint types docs package lowest pythons bench all clean
 
 demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
 	@exec $(BIN)/python -m example_app.demo
 
-test: $(VENV)/test.stamp provider  ## every test; names what it had to skip
+test: $(VENV)/test.stamp provider docs-assets  ## every test; names what it had to skip
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+screenshots: $(VENV)/test.stamp provider docs-assets  ## the pictures of the documentation, made by the tests that use the pages
+	FASTAPI_LOGTO_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_pages.py -k "tutorial or example"
 
 lint: $(VENV)/lint.stamp  ## format, lint, layers
 	$(BIN)/ruff format --check
@@ -83,14 +87,18 @@ $(VENV)/test.stamp $(VENV)/lint.stamp $(VENV)/docs.stamp: $(VENV)/%.stamp: $(BIN
 	$(SYNC) --group $*
 	@touch $@
 
-# The real OpenID Connect server that integration tests run against. Without npm they are skipped, and say so.
-.PHONY: provider
+# The real OpenID Connect server that integration tests run against, and what the docs pages load from a CDN, for the
+# tests in a browser. Without npm these tests are skipped, and say so.
+.PHONY: provider docs-assets
 provider:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PROVIDER)/node_modules/stamp; fi
 
-$(PROVIDER)/node_modules/stamp: $(PROVIDER)/package-lock.json
-	npm ci --prefix $(PROVIDER) --no-audit --no-fund --loglevel=error
+docs-assets:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(DOCS_ASSETS)/node_modules/stamp; fi
+
+$(PROVIDER)/node_modules/stamp $(DOCS_ASSETS)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
+	npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-* dist site build .coverage .coverage.* $(PROVIDER)/node_modules
+	rm -rf $(VENV) .venv-* dist site build .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules

@@ -1,0 +1,288 @@
+"""FastAPI's docs pages as somebody with a browser meets them."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FloatRect,
+    Locator,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
+
+__all__ = [
+    "CDN_FILES",
+    "Answer",
+    "DocsPage",
+    "SignIn",
+    "Visit",
+    "assets_are_installed",
+    "chromium_is_installed",
+    "run_chromium",
+    "sign_in_at_local_issuer",
+    "sign_in_at_oidc_provider",
+    "take_picture",
+    "visit",
+]
+
+_ASSETS: Final = Path(__file__).parent / "docs_assets" / "node_modules"
+_CDN: Final = "https://cdn.jsdelivr.net/npm/"
+CDN_FILES: Final = {
+    f"{_CDN}swagger-ui-dist@5/swagger-ui-bundle.js": _ASSETS / "swagger-ui-dist/swagger-ui-bundle.js",
+    f"{_CDN}swagger-ui-dist@5/swagger-ui.css": _ASSETS / "swagger-ui-dist/swagger-ui.css",
+    f"{_CDN}redoc@2/bundles/redoc.standalone.js": _ASSETS / "redoc/bundles/redoc.standalone.js",
+}
+"""What FastAPI's pages load from a CDN, and where npm puts the same files."""
+
+_ARGUMENTS: Final = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # No other name has an address, so that nothing leaves this machine, whatever asks for it.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+_WAIT_MILLISECONDS: Final = 15_000
+_OUTSIDE: Final = re.compile(r"^https?://(?!127\.0\.0\.1[:/])")
+
+
+def chromium_is_installed() -> bool:
+    """Whether there is a `chromium` on the path."""
+    return shutil.which("chromium") is not None
+
+
+def assets_are_installed() -> bool:
+    """Whether `npm ci` was run in `docs_assets/`."""
+    return all(path.is_file() for path in CDN_FILES.values())
+
+
+@contextmanager
+def run_chromium() -> Generator[Browser]:
+    """Runs the system's Chromium, without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*_ARGUMENTS])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One person's visit: a browser profile of its own, and all that was asked for in it."""
+
+    context: BrowserContext
+    requests: list[Request]
+
+    def outside(self) -> set[str]:
+        """The URLs asked for which are not on this machine."""
+        return {request.url for request in self.requests if _OUTSIDE.match(request.url)}
+
+    def authorization_query(self) -> dict[str, list[str]]:
+        """The query of the one authorization request."""
+        (query,) = (
+            urlsplit(request.url).query
+            for request in self.requests
+            if (request.method, urlsplit(request.url).path) == ("GET", "/oidc/auth")
+        )
+        return parse_qs(query)
+
+    def open_docs(self, url: str) -> "DocsPage":
+        """Open Swagger UI at this URL."""
+        page = self._open(url)
+        expect(page.locator(".scheme-container").get_by_role("button", name="Authorize")).to_be_visible()
+        return DocsPage(page)
+
+    def open_redoc(self, url: str) -> Page:
+        """Open ReDoc at this URL."""
+        page = self._open(url)
+        expect(page.locator(".api-content h1")).to_be_visible()
+        return page
+
+    def _open(self, url: str) -> Page:
+        page = self.context.new_page()
+        # Only until the page is there: as long as requests are intercepted, Playwright itself answers the preflights
+        # of CORS, and these are the issuer's to answer.
+        page.route(_OUTSIDE, _answer_for_the_cdn)
+        page.goto(url, wait_until="load")
+        page.unroute(_OUTSIDE)
+        return page
+
+
+def _answer_for_the_cdn(route: Route) -> None:
+    path = CDN_FILES.get(route.request.url)
+    if path is None:
+        route.abort()
+    else:
+        route.fulfill(path=path)
+
+
+@contextmanager
+def visit(browser: Browser) -> Generator[Visit]:
+    """Begin a visit, with nothing remembered of others."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, device_scale_factor=1)
+    context.set_default_timeout(_WAIT_MILLISECONDS)
+    requests: list[Request] = []
+
+    def record(request: Request) -> None:
+        requests.append(request)
+
+    context.on("request", record)
+    try:
+        yield Visit(context, requests)
+    finally:
+        context.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a call as the page shows it."""
+
+    status: int
+    body: dict[str, object]
+
+    @property
+    def code(self) -> str:
+        """The code of a refusal."""
+        return cast("dict[str, str]", self.body["detail"])["code"]
+
+    @property
+    def reason(self) -> str:
+        """The reason of a refusal."""
+        return cast("dict[str, str]", self.body["detail"])["reason"]
+
+    @property
+    def message(self) -> str:
+        """The message of a refusal."""
+        return cast("dict[str, str]", self.body["detail"])["message"]
+
+
+@dataclass(frozen=True, slots=True)
+class DocsPage:
+    """Swagger UI, open."""
+
+    page: Page
+
+    @property
+    def dialog(self) -> Locator:
+        """The dialog behind the button Authorize."""
+        return self.page.locator(".modal-ux")
+
+    def open_dialog(self) -> None:
+        """Press Authorize on the page."""
+        self.page.locator(".scheme-container").get_by_role("button", name="Authorize").click()
+        expect(self.dialog).to_be_visible()
+
+    def close_dialog(self) -> None:
+        """Close the dialog, and with it what it holds."""
+        # Each scheme has such a button, and all do the same.
+        self.dialog.get_by_role("button", name="Close", exact=True).first.click()
+        expect(self.dialog).to_have_count(0)
+
+    def scheme(self, name: str = "Logto") -> Locator:
+        """The part of the dialog that is about one security scheme."""
+        heading = self.page.get_by_role("heading", name=f"{name} (OAuth2, authorizationCode with PKCE)")
+        return self.dialog.locator(".auth-container", has=heading)
+
+    def scopes(self, name: str = "Logto") -> list[str]:
+        """The scopes that the dialog offers."""
+        return self.scheme(name).locator(".scopes .name").all_inner_texts()
+
+    def tick(self, *scopes: str, scheme: str = "Logto") -> None:
+        """Tick scopes in the dialog."""
+        for scope in scopes:
+            # The box itself lies under what the style sheet draws in its place.
+            self.scheme(scheme).locator("label", has=self.page.get_by_text(scope, exact=True)).click()
+
+    def press_authorize(self, *, scheme: str = "Logto") -> Page:
+        """Press Authorize in the dialog; give the window that it opens."""
+        with self.page.expect_popup() as popup:
+            self.scheme(scheme).get_by_role("button", name="Apply given OAuth2 credentials").click()
+        return popup.value
+
+    def expect_error(self, text: str) -> None:
+        """Wait until the dialog shows an error with this text; nobody is signed in then."""
+        expect(self.scheme().locator(".errors")).to_contain_text(text)
+        expect(self.scheme().get_by_role("button", name="Apply given OAuth2 credentials")).to_be_visible()
+
+    def log_out(self) -> None:
+        """Forget the token."""
+        self.open_dialog()
+        self.scheme().get_by_role("button", name="Remove authorization").click()
+        expect(self.scheme().get_by_role("button", name="Apply given OAuth2 credentials")).to_be_visible()
+        self.close_dialog()
+
+    def operation(self, method: str, path: str) -> Locator:
+        """The block of an operation."""
+        return self.page.locator(f".opblock-{method.lower()}", has=self.page.locator(f'[data-path="{path}"]'))
+
+    def take_picture(self, path: Path, *, sections: int) -> None:
+        """Write the page, down to the end of its first sections, into a file."""
+        end = self.page.locator(".opblock-tag").nth(sections).bounding_box()
+        assert end is not None
+        clip: FloatRect = {"x": 0, "y": 0, "width": 1280, "height": end["y"]}
+        self.page.screenshot(path=path, clip=clip, full_page=True, animations="disabled")
+
+    def execute(self, method: str, path: str) -> Answer:
+        """Try an operation out with the values that the page proposes; give the answer that it shows."""
+        block = self.operation(method, path)
+        execute = block.get_by_role("button", name="Execute", exact=True)
+        if execute.is_visible():
+            # What is shown afterwards can't be the answer before.
+            block.get_by_role("button", name="Clear", exact=True).click()
+        else:
+            block.locator(".opblock-summary-control").click()
+            block.get_by_role("button", name="Try it out").click()
+        execute.click()
+        row = block.locator(".live-responses-table tr.response")
+        status = row.locator(".response-col_status").inner_text()
+        body = row.locator(".highlight-code code, .highlight-code pre").first.inner_text()
+        return Answer(int(status.split()[0]), json.loads(body))
+
+
+# The dialog in full and without the shade around it; and of an answer neither the token nor what each call changes.
+_PICTURE_STYLE: Final = """
+.backdrop-ux { background: white !important; }
+.modal-ux-content { max-height: none !important; }
+.curl-command, .copy-to-clipboard, .download-contents, .responses-inner > div > h4,
+.response-col_description > div:has(.headerline), .responses-table:not(.live-responses-table)
+{ display: none !important; }
+"""
+
+
+def take_picture(shown: Locator, path: Path) -> None:
+    """Write what is shown into a file, once it stands still."""
+    shown.screenshot(path=path, animations="disabled", caret="hide", style=_PICTURE_STYLE)
+
+
+SignIn = Callable[[Page, str], None]
+"""Signs a user in at a window with the issuer's page; the window is closed afterwards."""
+
+
+def sign_in_at_local_issuer(popup: Page, login: str) -> None:
+    """Pick a user, leave all that was asked for ticked, continue."""
+    popup.locator(f'input[name="user"][value="{login}"]').check()
+    with popup.expect_event("close"):
+        popup.get_by_role("button", name="Continue").click()
+
+
+def sign_in_at_oidc_provider(popup: Page, login: str) -> None:
+    """Type the user's name, sign in."""
+    popup.locator('input[name="login"]').fill(login)
+    with popup.expect_event("close"):
+        popup.get_by_role("button", name="Sign in").click()

@@ -1,0 +1,478 @@
+"""Signing in from the docs page: a real browser, Swagger UI and ReDoc as FastAPI serves them, and two issuers."""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI
+from playwright.sync_api import Browser, expect
+from pydantic import BaseModel
+
+from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto.testing import Directory, LocalIssuer
+from tests.integration.docs_pages import (
+    CDN_FILES,
+    DocsPage,
+    SignIn,
+    Visit,
+    assets_are_installed,
+    chromium_is_installed,
+    run_chromium,
+    sign_in_at_local_issuer,
+    sign_in_at_oidc_provider,
+    take_picture,
+    visit,
+)
+from tests.integration.processes import find_free_port, run_module
+from tests.integration.provider import API, RSA_API, SPA_ID, node_is_installed, run_provider
+from tests.integration.serving import build_stripping_proxy, serve
+
+ROOT = Path(__file__).parents[2]
+REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
+# `make screenshots` sets it: the pictures then go into the documentation.
+MAKES_PICTURES = os.environ.get("FASTAPI_LOGTO_SCREENSHOTS") == "1"
+
+
+@pytest.fixture(autouse=True)
+def loop_guard() -> None:
+    """Playwright waits in a loop of its own that runs in this very thread, so each test here blocks one."""
+
+
+# Of the module and not of the session: while Playwright runs, no test of another module can run a loop in this thread.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not chromium_is_installed():
+        pytest.skip("browser: Chromium is missing (apt-get install chromium)")
+    if not assets_are_installed():
+        pytest.skip("browser: what the docs pages load from a CDN is missing (make docs-assets, which needs npm)")
+    with run_chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[Visit]:
+    with visit(browser) as begun:
+        yield begun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """An issuer, and how a browser signs in there. The redirect URIs of its application are known beforehand."""
+
+    endpoint: str
+    client_id: str
+    sign_in: SignIn
+    alice: str
+    port: int
+    proxy_port: int
+    spare_port: int
+
+    def build_auth(self, *, audience: str = API) -> LogtoAuth:
+        return LogtoAuth(endpoint=self.endpoint, audience=audience, swagger_client_id=self.client_id)
+
+
+def build_directory(redirect_uris: list[str]) -> Directory:
+    """The users of the examples, of whom Alice may use another API too."""
+    example = Directory.example(API, redirect_uris=redirect_uris)
+    other = replace(example.resources[0], indicator=RSA_API)
+    alice = replace(example.users[0], scopes={API: ["read:user", "write:user"], RSA_API: ["read:user"]})
+    return replace(example, resources=[*example.resources, other], users=[alice, *example.users[1:]])
+
+
+@pytest.fixture(scope="module", params=["local issuer", "oidc-provider"])
+def issuer(request: pytest.FixtureRequest) -> Iterator[Issuer]:
+    ports = [find_free_port() for _ in range(3)]
+    port, proxy_port, spare_port = ports
+    redirect_uris = [
+        f"http://127.0.0.1:{port}/docs/oauth2-redirect",
+        f"http://127.0.0.1:{proxy_port}/v1/docs/oauth2-redirect",
+        f"http://127.0.0.1:{spare_port}/docs/oauth2-redirect",
+    ]
+    with ExitStack() as stack:
+        if request.param == "local issuer":
+            directory = build_directory(redirect_uris)
+            endpoint = stack.enter_context(LocalIssuer(directory=directory).serve()).endpoint
+            client_id, sign_in, alice = "local-spa", sign_in_at_local_issuer, directory.users[0].id
+        elif node_is_installed():
+            endpoint = stack.enter_context(run_provider(redirect_uris=redirect_uris)).endpoint
+            client_id, sign_in, alice = SPA_ID, sign_in_at_oidc_provider, "alice"
+        else:
+            pytest.skip("oidc-provider: node or its packages are missing")
+        yield Issuer(
+            endpoint=endpoint,
+            client_id=client_id,
+            sign_in=sign_in,
+            alice=alice,
+            port=port,
+            proxy_port=proxy_port,
+            spare_port=spare_port,
+        )
+
+
+class Nickname(BaseModel):
+    nickname: str = "Al"
+
+
+def add_routes(app: FastAPI, auth: LogtoAuth) -> None:
+    @app.get("/user/info", tags=["user"])
+    async def read_user(claims: Annotated[TokenClaims, Depends(auth.require_scopes("read:user"))]) -> dict[str, Any]:
+        return {"user_id": claims.user_id, "scopes": sorted(claims.scopes)}
+
+    @app.patch("/user/info", tags=["user"])
+    async def change_user(
+        patch: Nickname, claims: Annotated[TokenClaims, Depends(auth.require_scopes("write:user"))]
+    ) -> dict[str, Any]:
+        return {"user_id": claims.user_id, "nickname": patch.nickname}
+
+    reports = APIRouter(prefix="/reports", tags=["reports"], dependencies=[Depends(auth.require_scopes("read:report"))])
+
+    @reports.get("/latest")
+    async def read_report() -> str:
+        return "All is well"
+
+    app.include_router(reports)
+
+
+def build_app(auth: LogtoAuth) -> FastAPI:
+    app = FastAPI()
+    auth.install(app)
+    # After the installation: the page shows the scopes of whatever is there when it is asked for.
+    add_routes(app, auth)
+    return app
+
+
+@pytest.fixture(scope="module")
+def site(issuer: Issuer) -> Iterator[str]:
+    with serve(build_app(issuer.build_auth()), port=issuer.port) as url:
+        yield url
+
+
+def sign_in(docs: DocsPage, issuer: Issuer, login: str, *scopes: str, scheme: str = "Logto") -> None:
+    docs.open_dialog()
+    docs.tick(*scopes, scheme=scheme)
+    issuer.sign_in(docs.press_authorize(scheme=scheme), login)
+    expect(docs.scheme(scheme).get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+    docs.close_dialog()
+
+
+def test_the_dialog_offers_the_scopes_of_all_routes_and_knows_the_client(
+    visitor: Visit, site: str, issuer: Issuer
+) -> None:
+    docs = visitor.open_docs(f"{site}/docs")
+    docs.open_dialog()
+
+    assert docs.scopes() == ["read:report", "read:user", "write:user"]
+    expect(docs.scheme().get_by_label("client_id:")).to_have_value(issuer.client_id)
+    expect(docs.dialog.locator(".auth-container")).to_have_count(1)
+
+
+def test_alice_signs_in_calls_the_api_and_signs_out(visitor: Visit, site: str, issuer: Issuer) -> None:
+    docs = visitor.open_docs(f"{site}/docs")
+
+    sign_in(docs, issuer, "alice", "read:user")
+    signed_in = docs.execute("GET", "/user/info")
+    docs.log_out()
+    signed_out = docs.execute("GET", "/user/info")
+
+    assert (signed_in.status, signed_in.body) == (200, {"user_id": issuer.alice, "scopes": ["read:user"]})
+    assert (signed_out.status, signed_out.code) == (401, "auth.authorization_header_missing")
+
+
+def test_the_authorization_request_asks_for_the_api_with_pkce_and_not_for_openid(
+    visitor: Visit, site: str, issuer: Issuer
+) -> None:
+    docs = visitor.open_docs(f"{site}/docs")
+
+    sign_in(docs, issuer, "alice", "read:user", "write:user")
+
+    query = visitor.authorization_query()
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", query.pop("code_challenge")[0])
+    assert query.pop("state") != [""]
+    assert query == {
+        "resource": [API],
+        "response_type": ["code"],
+        "client_id": [issuer.client_id],
+        "redirect_uri": [f"{site}/docs/oauth2-redirect"],
+        "scope": ["read:user write:user"],
+        "code_challenge_method": ["S256"],
+    }
+
+
+def test_a_user_without_the_scope_is_shown_which_one_is_missing(visitor: Visit, site: str, issuer: Issuer) -> None:
+    docs = visitor.open_docs(f"{site}/docs")
+
+    sign_in(docs, issuer, "bob", "read:user", "write:user")
+    answer = docs.execute("PATCH", "/user/info")
+
+    assert (answer.status, answer.code) == (403, "insufficient_scope")
+    assert "write:user" in answer.message
+
+
+@pytest.mark.parametrize(("login", "scopes"), [("carol", ["read:user"]), ("alice", [])], ids=["not held", "no scope"])
+def test_a_sign_in_that_would_grant_nothing_is_denied_in_the_dialog(
+    visitor: Visit, site: str, issuer: Issuer, login: str, scopes: list[str]
+) -> None:
+    docs = visitor.open_docs(f"{site}/docs")
+    docs.open_dialog()
+    docs.tick(*scopes)
+
+    issuer.sign_in(docs.press_authorize(), login)
+
+    docs.expect_error("[access_denied]")
+
+
+def test_a_resource_that_the_issuer_does_not_know_is_told_in_the_dialog(visitor: Visit, issuer: Issuer) -> None:
+    with serve(build_app(issuer.build_auth(audience=f"{API}/")), port=issuer.spare_port) as url:
+        docs = visitor.open_docs(f"{url}/docs")
+        docs.open_dialog()
+        docs.tick("read:user")
+        docs.press_authorize()
+
+        docs.expect_error("[invalid_target]")
+
+
+def test_a_redirect_uri_that_is_not_registered_is_told_in_the_window(visitor: Visit, issuer: Issuer) -> None:
+    with serve(build_app(issuer.build_auth()), port=find_free_port()) as url:
+        docs = visitor.open_docs(f"{url}/docs")
+        docs.open_dialog()
+        docs.tick("read:user")
+
+        expect(docs.press_authorize().locator("body")).to_contain_text("redirect_uri")
+
+
+def test_openid_is_not_offered_though_a_route_asks_for_it(visitor: Visit, issuer: Issuer) -> None:
+    auth = issuer.build_auth()
+    app = build_app(auth)
+    app.get("/mistake", dependencies=[Depends(auth.require_scopes("openid"))])(lambda: True)
+
+    with serve(app, port=issuer.spare_port) as url:
+        docs = visitor.open_docs(f"{url}/docs")
+        docs.open_dialog()
+
+        assert docs.scopes() == ["read:report", "read:user", "write:user"]
+
+
+def test_a_user_without_any_permission_signs_in_where_that_is_enough_and_is_refused_elsewhere(
+    visitor: Visit, issuer: Issuer
+) -> None:
+    auth = issuer.build_auth()
+    app = build_app(auth)
+
+    @app.get("/account")
+    async def read_account(claims: Annotated[TokenClaims, Depends(auth)]) -> dict[str, Any]:
+        return {"user_id": claims.user_id, "scopes": sorted(claims.scopes)}
+
+    with serve(app, port=issuer.spare_port) as url:
+        docs = visitor.open_docs(f"{url}/docs")
+        sign_in(docs, issuer, "carol", "read:user", "profile")
+        account = docs.execute("GET", "/account")
+        refused = docs.execute("GET", "/user/info")
+
+    assert (account.status, account.body["scopes"]) == (200, [])
+    assert (refused.status, refused.code) == (403, "insufficient_scope")
+    assert "read:user" in refused.message
+
+
+def test_one_of_several_scopes_and_optional_sign_in_are_called_with_the_token_too(
+    visitor: Visit, issuer: Issuer
+) -> None:
+    auth = issuer.build_auth()
+    app = build_app(auth)
+
+    @app.get("/either")
+    async def read_either(
+        claims: Annotated[TokenClaims, Depends(auth.require_any_scope("read:user", "read:all"))],
+    ) -> dict[str, Any]:
+        return {"user_id": claims.user_id}
+
+    @app.get("/greeting")
+    async def greet(claims: Annotated[TokenClaims | None, Depends(auth.optional)]) -> dict[str, Any]:
+        return {"user_id": None if claims is None else claims.user_id}
+
+    with serve(app, port=issuer.spare_port) as url:
+        docs = visitor.open_docs(f"{url}/docs")
+        stranger = docs.execute("GET", "/greeting")
+        sign_in(docs, issuer, "alice", "read:user")
+        either = docs.execute("GET", "/either")
+        known = docs.execute("GET", "/greeting")
+
+    assert (stranger.status, stranger.body) == (200, {"user_id": None})
+    assert (either.status, either.body) == (200, {"user_id": issuer.alice})
+    assert (known.status, known.body) == (200, {"user_id": issuer.alice})
+
+
+def test_each_scheme_is_signed_in_to_by_itself_and_an_operation_gets_the_token_of_its_own(
+    visitor: Visit, issuer: Issuer
+) -> None:
+    auth = issuer.build_auth()
+    billing = auth.for_audience(RSA_API, scheme_name="Billing")
+    app = build_app(auth)
+
+    @app.get("/invoices")
+    async def list_invoices(
+        claims: Annotated[TokenClaims, Depends(billing.require_scopes("read:user"))],
+    ) -> dict[str, Any]:
+        return {"audiences": sorted(claims.audiences)}
+
+    with serve(app, port=issuer.spare_port) as url:
+        docs = visitor.open_docs(f"{url}/docs")
+        docs.open_dialog()
+        offered = docs.scopes(), docs.scopes("Billing")
+        docs.close_dialog()
+        sign_in(docs, issuer, "alice", "read:user", scheme="Billing")
+        without = docs.execute("GET", "/user/info")
+        invoices = docs.execute("GET", "/invoices")
+        sign_in(docs, issuer, "alice", "read:user")
+        user = docs.execute("GET", "/user/info")
+
+    assert offered == (["read:report", "read:user", "write:user"], ["read:user"])
+    assert (without.status, without.code) == (401, "auth.authorization_header_missing")
+    assert (invoices.status, invoices.body) == (200, {"audiences": [RSA_API]})
+    assert (user.status, user.body["user_id"]) == (200, issuer.alice)
+
+
+def test_behind_a_proxy_that_strips_the_root_path_alice_signs_in(visitor: Visit, issuer: Issuer) -> None:
+    app = build_app(issuer.build_auth())
+    with (
+        serve(app, port=find_free_port(), root_path="/v1") as hidden,
+        serve(build_stripping_proxy(hidden, prefix="/v1"), port=issuer.proxy_port) as url,
+    ):
+        docs = visitor.open_docs(f"{url}/v1/docs")
+        sign_in(docs, issuer, "alice", "read:user")
+        answer = docs.execute("GET", "/user/info")
+
+    assert visitor.authorization_query()["redirect_uri"] == [f"{url}/v1/docs/oauth2-redirect"]
+    assert (answer.status, answer.body["user_id"]) == (200, issuer.alice)
+
+
+def test_redoc_shows_the_scheme_with_its_scopes_and_those_that_an_operation_needs(visitor: Visit, site: str) -> None:
+    page = visitor.open_redoc(f"{site}/redoc")
+    operation = page.locator('[id="operation/read_user_user_info_get"]')
+
+    operation.get_by_text("Authorizations:").click()
+
+    for text in ("Logto (read:user)", "OAuth2: Logto", "Required scopes: read:user"):
+        expect(operation).to_contain_text(text)
+    for scope in ("read:report", "read:user", "write:user"):
+        expect(operation.get_by_role("listitem").filter(has_text=scope)).to_have_count(1)
+
+
+def test_the_pages_ask_for_nothing_outside_but_their_known_assets(visitor: Visit, site: str, issuer: Issuer) -> None:
+    docs = visitor.open_docs(f"{site}/docs")
+    sign_in(docs, issuer, "alice", "read:user")
+    docs.execute("GET", "/user/info")
+    visitor.open_redoc(f"{site}/redoc")
+
+    fonts = {url for url in visitor.outside() if url.startswith("https://fonts.googleapis.com/css?")}
+    assert set(CDN_FILES) <= visitor.outside()
+    assert visitor.outside() - fonts <= {*CDN_FILES, "https://fastapi.tiangolo.com/img/favicon.png", REDOC_LOGO}
+
+
+def read_example(page: str, *, heading: str) -> str:
+    """Give the code of a section of a page of the documentation."""
+    text = (ROOT / "docs" / page).read_text()
+    match = re.search(rf"^## {heading}\n.*?^```python.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert match is not None
+    return match[1]
+
+
+def test_without_a_cdn_alice_signs_in_and_nothing_outside_is_asked_for(visitor: Visit, issuer: Issuer) -> None:
+    auth = issuer.build_auth()
+    names: dict[str, Any] = {"auth": auth}
+    exec(read_example("how-to/docs-page.md", heading="Without a CDN"), names)  # noqa: S102 - our own documentation
+    add_routes(names["app"], auth)
+    with serve(names["app"], port=issuer.spare_port) as url:
+        docs = visitor.open_docs(f"{url}/docs")
+        sign_in(docs, issuer, "alice", "read:user")
+        answer = docs.execute("GET", "/user/info")
+        asked_for = visitor.outside()
+        visitor.open_redoc(f"{url}/redoc")
+
+    assert asked_for == set()
+    assert visitor.outside() == {REDOC_LOGO}
+    assert (answer.status, answer.body["user_id"]) == (200, issuer.alice)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures of the pages go. They are made in every run, and kept when they are asked for."""
+    return ROOT / "docs/images" if MAKES_PICTURES else tmp_path
+
+
+def choose_port(port: int) -> int:
+    """Give any free port; for a picture the one that the documentation names, if it is free."""
+    with socket.socket() as sock:
+        return port if MAKES_PICTURES and sock.connect_ex(("127.0.0.1", port)) else find_free_port()
+
+
+def test_the_tutorial_goes_as_it_says(browser: Browser, tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "main.py").write_text(read_example("tutorial/first-steps.md", heading="Write the application"))
+    port, issuer_port = str(choose_port(8000)), str(choose_port(3001))
+    environment = {
+        "LOGTO_ENDPOINT": f"http://127.0.0.1:{issuer_port}",
+        "LOGTO_AUDIENCE": API,
+        "LOGTO_SWAGGER_CLIENT_ID": "local-spa",
+    }
+    url = f"http://127.0.0.1:{port}/docs"
+    with (
+        run_module("fastapi_logto.testing", "--port", issuer_port, environment={}, cwd=tmp_path) as issuer,
+        run_module("uvicorn", "main:app", "--port", port, environment=environment, cwd=tmp_path) as api,
+    ):
+        issuer.wait_for_url(f"http://127.0.0.1:{issuer_port}")
+        api.wait_for_url(url)
+        with visit(browser) as alice:
+            docs = alice.open_docs(url)
+            docs.open_dialog()
+            docs.tick("read:user", "write:user")
+            take_picture(docs.dialog, pictures / "authorize.png")
+            sign_in_at_local_issuer(docs.press_authorize(), "alice")
+            docs.close_dialog()
+            signed_in = docs.execute("GET", "/user/info")
+            take_picture(docs.operation("GET", "/user/info"), pictures / "authorized-call.png")
+            docs.log_out()
+            signed_out = docs.execute("GET", "/user/info")
+        with visit(browser) as bob:
+            docs = bob.open_docs(url)
+            docs.open_dialog()
+            docs.tick("read:user", "write:user")
+            sign_in_at_local_issuer(docs.press_authorize(), "bob")
+            docs.close_dialog()
+            read, deleted = docs.execute("GET", "/user/info"), docs.execute("DELETE", "/user/info")
+        with visit(browser) as carol:
+            docs = carol.open_docs(url)
+            docs.open_dialog()
+            docs.tick("read:user", "write:user")
+            sign_in_at_local_issuer(docs.press_authorize(), "carol")
+            docs.expect_error("access_denied")
+
+    assert (signed_in.status, signed_in.body["user_id"]) == (200, "alice0000001")
+    assert signed_out.status == 401
+    assert (read.status, read.body["scopes"]) == (200, ["read:user"])
+    assert (deleted.status, "write:user" in deleted.message) == (403, True)
+
+
+def test_the_example_shows_its_routes_with_locks(visitor: Visit, pictures: Path) -> None:
+    ports = {"PORT": str(choose_port(8000)), "ISSUER_PORT": str(choose_port(3001))}
+    with run_module("example_app.demo", environment=ports, cwd=ROOT) as demo:
+        demo.wait_for_text("Ctrl-C")
+        docs = visitor.open_docs(f"http://127.0.0.1:{ports['PORT']}/docs")
+        docs.take_picture(pictures / "docs-page.png", sections=2)
+
+        expect(docs.operation("GET", "/user/info").get_by_label("authorization button unlocked")).to_be_visible()
+        expect(docs.operation("GET", "/health").get_by_label("authorization button unlocked")).to_have_count(0)
+        docs.open_dialog()
+        assert docs.scopes() == ["profile", "read:user", "write:user"]
+        assert docs.scopes("Billing") == ["profile"]
+        # The one scheme that takes opaque tokens, which Logto issues for this scope.
+        assert docs.scopes("Opaque") == ["openid"]
+        docs.tick("openid", scheme="Opaque")
+        sign_in_at_local_issuer(docs.press_authorize(scheme="Opaque"), "alice")
+        docs.close_dialog()
+        assert docs.execute("GET", "/profile").status == 200
+        assert demo.interrupt() == 0
