@@ -21,13 +21,13 @@ DOCS_ASSETS := tests/integration/docs_assets
 demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
 	@exec $(BIN)/python -m example_app.demo
 
-test: $(VENV)/test.stamp provider docs-assets  ## every test; names what it had to skip
+test: $(VENV)/integration.stamp provider docs-assets  ## every test; names what it had to skip
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-screenshots: $(VENV)/test.stamp provider docs-assets  ## the pictures of the documentation, made by the tests that use the pages
+screenshots: $(VENV)/integration.stamp provider docs-assets  ## the pictures of the documentation, made by the tests that use the pages
 	FASTAPI_LOGTO_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_pages.py -k "tutorial or example"
 
 lint: $(VENV)/lint.stamp  ## format, lint, layers
@@ -83,7 +83,7 @@ $(VENV)/demo.stamp: $(BIN)/uv pyproject.toml uv.lock
 	$(SYNC) --group demo
 	@touch $@
 
-$(VENV)/test.stamp $(VENV)/lint.stamp $(VENV)/docs.stamp: $(VENV)/%.stamp: $(BIN)/uv pyproject.toml uv.lock
+$(VENV)/test.stamp $(VENV)/integration.stamp $(VENV)/lint.stamp $(VENV)/docs.stamp: $(VENV)/%.stamp: $(BIN)/uv pyproject.toml uv.lock
 	$(SYNC) --group $*
 	@touch $@
 

@@ -56,22 +56,21 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
         app.add_api_websocket_route(one, forward_websocket)
 
 
-def claims_of(conn: HTTPConnection) -> TokenClaims:
+def claims_of(conn: HTTPConnection | None) -> TokenClaims:
     """Give the claims of a request to an application that `mount_protected` mounted.
 
     Args:
-        conn: The request or WebSocket, as the mounted application has it.
+        conn: The request or WebSocket, as the mounted application has it; `None` where it has none.
 
     Returns:
         The claims, of the model of the scheme that admitted it.
 
     Raises:
-        LookupError: The request did not come through `mount_protected`.
+        LookupError: There is no request, or it did not come through `mount_protected`.
     """
-    try:
-        claims: TokenClaims = conn.scope[_CLAIMS_KEY]
-    except KeyError:
-        raise LookupError("expected a request that came through mount_protected, found another one") from None
+    claims: TokenClaims | None = None if conn is None else conn.scope.get(_CLAIMS_KEY)
+    if claims is None:
+        raise LookupError("expected a request that came through mount_protected, found none or another one")
     return claims
 
 

@@ -172,6 +172,8 @@ class TestMounted:
     def test_a_request_that_came_another_way_has_no_claims(self) -> None:
         with pytest.raises(LookupError, match="came through mount_protected"):
             TestClient(inner).get("/user")
+        with pytest.raises(LookupError, match="came through mount_protected"):
+            claims_of(None)
 
 
 class TestAsRoutes:

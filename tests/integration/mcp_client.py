@@ -1,0 +1,88 @@
+"""The official MCP client, which is told the URL of a server and nothing else of where to sign in."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+from mcp.client import Client
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from pydantic import AnyUrl
+
+__all__ = ["SignIn", "connect"]
+
+REDIRECT_URI: Final = "http://127.0.0.1:8765/callback"
+
+
+@dataclass
+class Storage:
+    """What a client keeps: the application that was registered for it, and its tokens."""
+
+    client: OAuthClientInformationFull
+    tokens: OAuthToken | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self.tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull:
+        return self.client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        raise AssertionError(f"Logto registers no application by itself, and yet there is {client_info.client_id}")
+
+
+@dataclass
+class SignIn:
+    """The browser of a user of a local issuer, who grants whatever is asked for.
+
+    Attributes:
+        username: Who signs in.
+        asked: Each authorization request, as its parameters.
+    """
+
+    username: str
+    asked: list[dict[str, list[str]]] = field(default_factory=list[dict[str, list[str]]])
+    answer: dict[str, str] = field(default_factory=dict[str, str])
+
+    async def open(self, url: str) -> None:
+        asked = parse_qs(urlsplit(url).query)
+        self.asked.append(asked)
+        form = {**asked, "action": "allow", "user": self.username, "grant": asked["scope"][0].split()}
+        async with httpx2.AsyncClient(trust_env=False) as browser:
+            answered = await browser.post(url.partition("?")[0], data=form)
+        location = urlsplit(answered.headers["location"])
+        self.answer = {name: values[0] for name, values in parse_qs(location.query).items()}
+
+    async def wait(self) -> AuthorizationCodeResult:
+        return AuthorizationCodeResult(
+            code=self.answer.get("code", ""), state=self.answer.get("state"), iss=self.answer.get("iss")
+        )
+
+
+@asynccontextmanager
+async def connect(url: str, *, sign_in: SignIn, client_id: str = "local-spa") -> AsyncGenerator[Client]:
+    """Give a client of an MCP server, signed in as soon as the server asks for it."""
+    redirect_uris = [AnyUrl(REDIRECT_URI)]
+    provider = OAuthClientProvider(
+        server_url=url,
+        client_metadata=OAuthClientMetadata(redirect_uris=redirect_uris, token_endpoint_auth_method="none"),
+        storage=Storage(
+            OAuthClientInformationFull(
+                client_id=client_id, redirect_uris=redirect_uris, token_endpoint_auth_method="none"
+            )
+        ),
+        redirect_handler=sign_in.open,
+        callback_handler=sign_in.wait,
+    )
+    async with (
+        httpx2.AsyncClient(auth=provider, trust_env=False) as http,
+        Client(streamable_http_client(url, http_client=http)) as client,
+    ):
+        yield client

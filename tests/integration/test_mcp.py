@@ -1,0 +1,124 @@
+"""MCP servers behind a requirement: the official client finds its way with the URL alone."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from mcp_types import CallToolResult, TextContent
+
+from fastapi_logto.testing import Directory, LocalIssuer
+from tests.integration.mcp_client import SignIn, connect
+from tests.integration.processes import find_free_port, run_module
+
+ROOT = Path(__file__).parents[2]
+SERVERS = {"official SDK": "example_app.mcp_server", "FastMCP": "tests.integration.mcp_servers.fastmcp_server"}
+LIST_TOOLS = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+
+
+@pytest.fixture(autouse=True)
+def loop_guard() -> None:
+    """The client under test here is not ours, and reads files on its loop; the servers are other processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running MCP server and the issuer whose users it serves."""
+
+    base: str
+    issuer: LocalIssuer
+
+    @property
+    def url(self) -> str:
+        return f"{self.base}/mcp"
+
+    def ask(self, token: str | None = None, *, path: str = "/mcp") -> httpx.Response:
+        """Send a plain request, as no MCP client is needed to be refused."""
+        headers = {"Accept": "application/json, text/event-stream"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return httpx.post(self.base + path, json=LIST_TOOLS, headers=headers, trust_env=False)
+
+
+@contextmanager
+def run_server(module: str) -> Generator[Server]:
+    port = find_free_port()
+    base = f"http://127.0.0.1:{port}"
+    # The indicator is the URL that clients know, as MCP has it.
+    with LocalIssuer(directory=Directory.example(f"{base}/mcp")).serve() as issuer:
+        environment = {
+            "LOGTO_ENDPOINT": issuer.endpoint,
+            "LOGTO_AUDIENCE": f"{base}/mcp",
+            "LOGTO_PUBLIC_URL": base,
+        }
+        with run_module("uvicorn", f"{module}:app", "--port", str(port), environment=environment, cwd=ROOT) as api:
+            api.wait_for_url(f"{base}/openapi.json")
+            yield Server(base, issuer)
+            api.interrupt()
+            assert "Traceback" not in api.output
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with run_server(SERVERS[request.param]) as running:
+        yield running
+
+
+def texts(result: CallToolResult) -> list[str]:
+    return [content.text for content in result.content if isinstance(content, TextContent)]
+
+
+async def test_a_client_that_knows_nothing_but_the_url_signs_in_and_calls(server: Server) -> None:
+    alice = SignIn("alice")
+
+    async with connect(server.url, sign_in=alice) as client:
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+        greeting = await client.call_tool("say_hello", {})
+
+    assert {"say_hello"} <= tools
+    assert (greeting.is_error, texts(greeting)) == (False, ["Hello, alice0000001"])
+    (asked,) = alice.asked
+    scopes = asked["scope"][0].split()
+    assert (asked["resource"], asked["code_challenge_method"]) == ([server.url], ["S256"])
+    assert "read:user" in scopes
+    assert "openid" not in scopes
+
+
+def test_a_request_without_a_good_token_reaches_no_tool_and_is_told_where_to_ask(server: Server) -> None:
+    page = f"{server.base}/.well-known/oauth-protected-resource/mcp"
+    poor = server.issuer.access_token(audience=server.url, scope="other")
+
+    for path in ("/mcp", "/mcp/"):
+        anonymous, forged, foreign, powerless = (
+            server.ask(token, path=path)
+            for token in (None, server.issuer.forged_token(), server.issuer.access_token(audience="https://a"), poor)
+        )
+        assert [one.status_code for one in (anonymous, forged, foreign, powerless)] == [401, 401, 401, 403]
+        assert anonymous.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{page}"'
+        assert 'scope="read:user"' in powerless.headers["WWW-Authenticate"]
+        assert foreign.json()["detail"]["reason"] == "audience"
+
+
+def test_the_metadata_names_the_url_the_issuer_and_the_scopes(server: Server) -> None:
+    metadata = httpx.get(f"{server.base}/.well-known/oauth-protected-resource/mcp", trust_env=False).json()
+
+    assert metadata["resource"] == server.url
+    assert metadata["authorization_servers"] == [server.issuer.issuer]
+    assert "read:user" in metadata["scopes_supported"]
+
+
+@pytest.mark.parametrize("server", ["official SDK"], indirect=True)
+async def test_each_caller_has_notes_of_their_own_and_a_tool_may_ask_for_more(server: Server) -> None:
+    async with connect(server.url, sign_in=SignIn("alice")) as client:
+        added = await client.call_tool("add_note", {"text": "milk"})
+        mine = await client.call_tool("list_notes", {})
+    async with connect(server.url, sign_in=SignIn("bob")) as client:
+        refused = await client.call_tool("add_note", {"text": "beer"})
+        theirs = await client.call_tool("list_notes", {})
+
+    assert texts(added) == ["Noted for alice0000001"]
+    assert mine.structured_content == {"result": ["milk"]}
+    assert (refused.is_error, "lacks the scope write:user" in texts(refused)[0]) == (True, True)
+    assert theirs.structured_content == {"result": []}
