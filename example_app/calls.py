@@ -4,7 +4,7 @@ For these the example needs a machine-to-machine application: `EXAMPLE_MACHINE_I
 """
 
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel
@@ -12,10 +12,13 @@ from pydantic import BaseModel
 from example_app.settings import ExampleSettings
 from fastapi_logto import LogtoAuth, TokenClaims, auth, require_user
 from fastapi_logto.client import LogtoClient
-from fastapi_logto.errors import GrantRefusedError
+from fastapi_logto.errors import GrantError
 from fastapi_logto.introspection import Introspection
 
 __all__ = ["build_router"]
+
+
+_NO_TOKEN: dict[int | str, dict[str, Any]] = {502: {"description": "The tenant gives out no token for this call"}}
 
 
 class Granted(BaseModel):
@@ -47,19 +50,22 @@ def build_router(settings: ExampleSettings) -> APIRouter:
             endpoint=auth.settings.endpoint, client_id=settings.machine_id, client_secret=settings.machine_secret
         )
 
-    @router.get("/calls/machine")
+    @router.get("/calls/machine", responses=_NO_TOKEN)
     async def call_as_machine(_: Annotated[TokenClaims, Depends(auth)]) -> Granted:
         """Get a token for a call of the API's own. A scope that is not granted is absent, and no error."""
-        issued = await get_client().get_token(auth.settings.audience[0], scopes=["read:user", "delete:user"])
+        try:
+            issued = await get_client().get_token(auth.settings.audience[0], scopes=["read:user", "delete:user"])
+        except GrantError as error:
+            raise HTTPException(502, "The tenant gives out no token") from error
         return Granted(scopes=sorted(issued.scopes))
 
-    @router.get("/calls/on-behalf")
+    @router.get("/calls/on-behalf", responses=_NO_TOKEN)
     async def call_on_behalf(request: Request, _: Annotated[TokenClaims, Depends(require_user())]) -> Granted:
         """Exchange the caller's token for one that calls another API in their name."""
         token = request.headers["authorization"].split(" ")[-1]
         try:
             issued = await get_client().exchange(token, auth.settings.audience[0], scopes=["read:user"])
-        except GrantRefusedError as error:
+        except GrantError as error:
             raise HTTPException(502, "The tenant does not exchange this token") from error
         return Granted(scopes=sorted(issued.scopes))
 

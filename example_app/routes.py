@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, WebSocket
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from fastapi_logto import (
@@ -104,7 +104,7 @@ async def read_user(claims: CanRead) -> UserInfo:
     return UserInfo(user_id=claims.user_id, scopes=sorted(claims.scopes), nickname=_nicknames.get(claims.user_id))
 
 
-@router.patch("/user/info", tags=["user"])
+@router.patch("/user/info", tags=["user"], responses={400: {"description": "The body is no text in UTF-8"}})
 async def change_user(patch: UserPatch, claims: CanWrite) -> UserInfo:
     """Change the caller's nickname. Needs `write:user`."""
     _nicknames[claims.user_id] = patch.nickname
@@ -190,8 +190,8 @@ async def use_pro(claims: Annotated[TokenClaims, Depends(auth.require_claims(is_
     return f"Thank you, {claims.user_id}"
 
 
-@router.get("/ticks", tags=["user"])
-async def read_ticks(claims: CanRead, count: Annotated[int, Query(ge=1, le=1000)] = 3) -> StreamingResponse:
+@router.get("/ticks", tags=["user"], response_class=PlainTextResponse)
+async def read_ticks(claims: CanRead, count: Annotated[int, Query(ge=1, le=20)] = 3) -> StreamingResponse:
     """Stream a tick each tenth of a second; the stream ends with the token. Needs `read:user`."""
     return StreamingResponse(auth.until_expiry(_tick(count), claims), media_type="text/plain")
 
