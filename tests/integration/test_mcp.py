@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from tests.integration.processes import find_free_port, run_module
 
 ROOT = Path(__file__).parents[2]
 SERVERS = {"official SDK": "example_app.mcp_server", "FastMCP": "tests.integration.mcp_servers.fastmcp_server"}
-LIST_TOOLS = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+LIST_TOOLS: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
 
 
 @pytest.fixture(autouse=True)

@@ -56,7 +56,8 @@ def test_a_generated_client_compiles_and_its_answers_are_typed(package: Path) ->
 def test_a_generated_client_meets_the_refusals_as_values(
     example: Example, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
+    importlib.invalidate_caches()
     client: Any = importlib.import_module("generated_client")
     models: Any = importlib.import_module("generated_client.models")
     read_user: Any = importlib.import_module("generated_client.api.user.read_user_user_info_get")
