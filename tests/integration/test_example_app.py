@@ -181,7 +181,7 @@ def test_openapi_shows_the_scheme_and_the_scopes_of_each_route(example: Example)
     assert paths["/user/info"]["patch"]["security"] == [{"Logto": ["write:user"]}]
     assert "security" not in paths["/health"]["get"]
     flow = schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]
-    assert set(flow["scopes"]) == {"read:user", "write:user"}
+    assert set(flow["scopes"]) == {"profile", "read:user", "write:user"}
     assert flow["tokenUrl"] == f"{example.issuer.issuer}/token"
     assert "TokenClaims" in schema["components"]["schemas"]
     assert call(example, "/docs").status_code == 200

@@ -691,7 +691,8 @@ def test_two_schemes_of_one_application_show_under_their_own_names(issuer: Local
     schemes = schema["components"]["securitySchemes"]
     assert set(schemes) == {"Logto", "Other"}
     assert schema["paths"]["/other"]["get"]["security"] == [{"Other": ["other"]}]
-    assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"admin", "read:user", "write:user"}
+    scopes = schemes["Logto"]["flows"]["authorizationCode"]["scopes"]
+    assert set(scopes) == {"admin", "profile", "read:user", "write:user"}
     assert app.openapi() == schema
 
 
