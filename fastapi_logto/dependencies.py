@@ -220,14 +220,16 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
 
     def _install_metadata(self, app: FastAPI) -> None:
         self._provider.publishes_metadata = True
-        pages: Mapping[str, ResourceMetadata] | None = None
+        pages: Mapping[str, ResourceMetadata] = {}
+        tenants: Sequence[LogtoSettings] = ()
 
         async def answer(request: Request) -> JSONResponse:
-            nonlocal pages
-            if pages is None:
-                await self._provider.load_beside()
+            nonlocal pages, tenants
+            await self._provider.load_beside()
+            known = self._provider.known_tenants
+            if tenants is not known:
                 # A walk through all routes, in a thread, and once: anybody may ask.
-                pages = await asyncio.to_thread(self._build_metadata, app)
+                pages, tenants = await asyncio.to_thread(self._build_metadata, app), known
             path = request.path_params.get("path", "").strip("/")
             page = pages.get(f"/{path}" if path else "")
             if page is None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
 
@@ -33,6 +35,15 @@ class OpaqueTokensSetup(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parts(Generic[ClaimsT]):
+    """What belongs together, and is replaced together."""
+
+    tenants: tuple[LogtoSettings, ...]
+    verifier: Verifier[ClaimsT]
+    clock: Clock
+
+
 class Provider(Generic[ClaimsT]):
     """The settings of a scheme and what verifies its tokens: built at the first use, shared by all nodes.
 
@@ -40,8 +51,10 @@ class Provider(Generic[ClaimsT]):
         scheme_names: Names in OpenAPI of the nodes, and their audiences; `None` for those of the settings.
         scope_descriptions: What scopes mean, by name, where the application says it.
         publishes_metadata: Whether an application serves the metadata of its resources.
+        given: The settings that the application gave; none where the environment is to be read.
         claims_model: The class of the claims.
         clock: The clocks.
+        verifier: What verifies the tokens, once it is built.
     """
 
     def __init__(
@@ -70,15 +83,21 @@ class Provider(Generic[ClaimsT]):
         self.scheme_names: dict[str, frozenset[str] | None] = {}
         self.scope_descriptions: dict[str, str] = {}
         self.publishes_metadata: bool = False
+        self.given: tuple[LogtoSettings, ...] = tuple(settings)
         self.claims_model: type[ClaimsT] = claims_model
         self.clock: Clock = clock
+        self.verifier: Verifier[ClaimsT] | None = None
+        self._own_clock = clock
         self._http_transport = http_transport
         self._ssl_context = ssl_context
         self._opaque = opaque
         self._lock = Lock()
-        self._built: tuple[tuple[LogtoSettings, ...], Verifier[ClaimsT]] | None = None
+        self._own: _Parts[ClaimsT] | None = None
+        self._substitutes: list[_Parts[ClaimsT]] = []
+        self._built: _Parts[ClaimsT] | None = None
         if settings:
-            self._built = tuple(settings), self._build(settings)
+            self._own = self._build(settings, clock=clock, http_transport=http_transport)
+            self._choose()
 
     @property
     def tenants(self) -> tuple[LogtoSettings, ...]:
@@ -87,12 +106,12 @@ class Provider(Generic[ClaimsT]):
         Raises:
             SettingsError: The environment lacks one, or has a bad one.
         """
-        return self._load()[0]
+        return self._load().tenants
 
     @property
     def known_tenants(self) -> tuple[LogtoSettings, ...]:
         """The settings that are known already; none before the environment was read."""
-        return self._built[0] if self._built else ()
+        return self._built.tenants if self._built else ()
 
     @property
     def accepts_opaque_tokens(self) -> bool:
@@ -132,40 +151,78 @@ class Provider(Generic[ClaimsT]):
         Raises:
             SettingsError: The environment lacks a setting, or has a bad one.
         """
-        return self._load()[1]
+        return self._load().verifier
 
     async def load_beside(self) -> Verifier[ClaimsT]:
         """Give the same without blocking the loop: the environment may mean a `.env` file."""
-        return self._built[1] if self._built else await asyncio.to_thread(self.load)
+        return self._built.verifier if self._built else await asyncio.to_thread(self.load)
 
-    def _load(self) -> tuple[tuple[LogtoSettings, ...], Verifier[ClaimsT]]:
+    @contextmanager
+    def replaced(
+        self, settings: LogtoSettings, *, clock: Clock, http_transport: "httpx.AsyncBaseTransport"
+    ) -> Generator[None]:
+        """Verify by other settings for the length of a block, with keys and remembered tokens of their own; for tests.
+
+        Blocks may overlap and end in any order: the one that was begun last counts.
+
+        Args:
+            settings: The settings. The environment is not read.
+            clock: The clocks.
+            http_transport: What sends requests instead of the network.
+        """
+        parts = self._build([settings], clock=clock, http_transport=http_transport)
         with self._lock:
-            if self._built is None:
-                settings = (LogtoSettings.from_environment(env_file=".env"),)
-                self._built = settings, self._build(settings)
-            return self._built
+            self._substitutes.append(parts)
+            self._choose()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._substitutes.remove(parts)
+                self._choose()
 
-    def _build(self, tenants: Sequence[LogtoSettings]) -> Verifier[ClaimsT]:
+    def _load(self) -> _Parts[ClaimsT]:
+        with self._lock:
+            if self._built is not None:
+                return self._built
+            settings = (LogtoSettings.from_environment(env_file=".env"),)
+            self._own = self._build(settings, clock=self._own_clock, http_transport=self._http_transport)
+            self._choose()
+            return self._own
+
+    def _choose(self) -> None:
+        self._built = self._substitutes[-1] if self._substitutes else self._own
+        self.verifier = self._built.verifier if self._built else None
+        self.clock = self._built.clock if self._built else self._own_clock
+
+    def _build(
+        self, tenants: Sequence[LogtoSettings], *, clock: Clock, http_transport: "httpx.AsyncBaseTransport | None"
+    ) -> _Parts[ClaimsT]:
+        def build(settings: LogtoSettings) -> TokenVerifier[ClaimsT]:
+            return self._build_one(settings, clock=clock, http_transport=http_transport)
+
         if len(tenants) == 1:
-            return self._build_one(tenants[0])
+            return _Parts(tuple(tenants), build(tenants[0]), clock)
         if self._opaque is not None:
             raise SettingsError(
                 "expected one tenant where opaque tokens are accepted: they name no issuer to choose by"
             )
-        return TenantsVerifier([(settings, self._build_one(settings)) for settings in tenants])
+        return _Parts(tuple(tenants), TenantsVerifier([(settings, build(settings)) for settings in tenants]), clock)
 
-    def _build_one(self, settings: LogtoSettings) -> TokenVerifier[ClaimsT]:
+    def _build_one(
+        self, settings: LogtoSettings, *, clock: Clock, http_transport: "httpx.AsyncBaseTransport | None"
+    ) -> TokenVerifier[ClaimsT]:
         transport = Transport(
             timeout_seconds=settings.fetch_timeout_seconds,
-            http_transport=self._http_transport,
+            http_transport=http_transport,
             ssl_context=self._ssl_context,
         )
-        metadata = build_metadata_source(settings, transport=transport, clock=self.clock)
+        metadata = build_metadata_source(settings, transport=transport, clock=clock)
         opaque = self._opaque
         return TokenVerifier(
             settings=settings,
-            keys=build_key_source(settings, metadata=metadata, transport=transport, clock=self.clock),
-            clock=self.clock,
+            keys=build_key_source(settings, metadata=metadata, transport=transport, clock=clock),
+            clock=clock,
             claims_model=self.claims_model,
-            opaque=None if opaque is None else opaque.build(metadata=metadata, transport=transport, clock=self.clock),
+            opaque=None if opaque is None else opaque.build(metadata=metadata, transport=transport, clock=clock),
         )

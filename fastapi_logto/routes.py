@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from fastapi import FastAPI, routing
 from fastapi.dependencies.models import Dependant
-from starlette.routing import BaseRoute, Host, Mount
+from starlette.routing import Host, Mount, Route, WebSocketRoute
 
 from fastapi_logto.checks import build_scopes_error
 from fastapi_logto.claims import TokenClaims
@@ -18,7 +18,7 @@ from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme
 
-__all__ = ["ProtectedRoute", "SchemeNode", "check_routes", "iter_routes", "list_needs", "list_notes", "list_scopes"]
+__all__ = ["FoundRoute", "SchemeNode", "check_routes", "iter_routes", "list_needs", "list_notes", "list_scopes"]
 
 PickedT = TypeVar("PickedT")
 
@@ -28,12 +28,38 @@ _MOST_ALTERNATIVES: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProtectedRoute:
-    """One route, and what its dependencies ask for.
+class SchemeNode:
+    """One place among the dependencies of a route where a scheme is asked.
+
+    Attributes:
+        call: What FastAPI calls there: the scheme, or what makes its token optional.
+        scopes: The scopes that must be granted there, all of them.
+    """
+
+    call: TokenScheme[Any] | OptionalLogtoAuth[Any]
+    scopes: tuple[str, ...]
+
+    @property
+    def scheme(self) -> TokenScheme[Any]:
+        """The scheme."""
+        return self.call.auth if isinstance(self.call, OptionalLogtoAuth) else self.call
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether callers without a token are admitted; where scopes are asked for, nobody is without one."""
+        return isinstance(self.call, OptionalLogtoAuth) and not self.scopes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundRoute:
+    """One place where a request may end, of FastAPI's or not, and what its dependencies ask for.
 
     Attributes:
         path: Its path, with what it is mounted or included under.
-        methods: Its HTTP methods; none for a WebSocket.
+        methods: Its HTTP methods; none for a WebSocket or an application, or where all are let through.
+        kind: Whether it is a route, of HTTP or for a WebSocket, or an application that can't be seen into.
+        endpoint: What it calls.
+        owner: The application or router whose route it is.
         requirements: The requirements among its dependencies, and among theirs.
         nodes: Where these ask a scheme, or the route does itself.
         unguarded: Parameters of a claims type that FastAPI would read from the body.
@@ -41,9 +67,12 @@ class ProtectedRoute:
 
     path: str
     methods: frozenset[str]
-    requirements: tuple[Requirement[Any], ...]
-    nodes: tuple["SchemeNode", ...]
-    unguarded: tuple[str, ...]
+    kind: Literal["http", "websocket", "application"]
+    endpoint: object
+    owner: object
+    requirements: tuple[Requirement[Any], ...] = ()
+    nodes: tuple[SchemeNode, ...] = ()
+    unguarded: tuple[str, ...] = ()
 
     @property
     def schemes(self) -> tuple[TokenScheme[Any], ...]:
@@ -52,60 +81,86 @@ class ProtectedRoute:
 
     @property
     def is_optional(self) -> bool:
-        """Whether callers without a token are admitted too."""
-        return all(node.is_optional for node in self.nodes)
+        """Whether a scheme is asked, and callers without a token are admitted too."""
+        return bool(self.nodes) and all(node.is_optional for node in self.nodes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemeNode:
-    """One place among the dependencies of a route where a scheme is asked.
-
-    Attributes:
-        scheme: The scheme.
-        scopes: The scopes that must be granted there, all of them.
-        is_optional: Whether callers without a token are admitted.
-    """
-
-    scheme: TokenScheme[Any]
-    scopes: tuple[str, ...]
-    is_optional: bool
-
-
-def iter_routes(app: object, *, prefix: str = "") -> Iterator[ProtectedRoute]:
-    """Give the routes of an application and of those mounted in it, protected or not, below middleware too.
+def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
+    """Give every place of an application where a request may end, and of those mounted in it, below middleware too.
 
     Args:
         app: The application.
         prefix: What its paths begin with.
     """
+    owner = _find_owner(app)
+    if owner is None:
+        yield FoundRoute(path=prefix or "/", methods=frozenset(), kind="application", endpoint=app, owner=None)
+        return
     # Newer versions of FastAPI include routers late: these routes are known only to this function.
     iter_contexts: Any = getattr(routing, "iter_route_contexts", iter)
-    for route in iter_contexts(_find_routes(app)):
+    for route in iter_contexts(cast("Any", owner).routes):
         original = getattr(route, "original_route", route)
-        dependant = getattr(route, "dependant", None)
-        if isinstance(dependant, Dependant):
-            dependencies = list(_iter_dependencies(dependant))
-            calls = [dependency.call for dependency in dependencies]
-            yield ProtectedRoute(
-                path=f"{prefix}{getattr(route, 'path_format', route.path)}",
-                methods=frozenset(getattr(route, "methods", None) or ()),
-                requirements=_pick(calls, Requirement),
-                nodes=tuple(filter(None, map(_find_node, dependencies))),
-                unguarded=tuple(_iter_unguarded(dependant)),
-            )
-        elif isinstance(original, Mount | Host):
-            path = getattr(route, "path", None) or ""
+        path = getattr(route, "path", None) or ""
+        if isinstance(original, Mount | Host):
             yield from iter_routes(original.app, prefix=prefix + _CONVERTOR.sub("}", path))
+            continue
+        is_route = isinstance(original, Route | WebSocketRoute)
+        yield _build_route(
+            path=prefix + str(getattr(route, "path_format", None) or path),
+            methods=frozenset(getattr(route, "methods", None) or ()),
+            kind="websocket" if isinstance(original, WebSocketRoute) else "http" if is_route else "application",
+            endpoint=getattr(route, "endpoint", None),
+            owner=owner,
+            dependant=getattr(route, "dependant", None),
+        )
+    yield from _iter_frontends(owner, prefix=prefix)
 
 
-def _find_routes(app: object) -> Sequence[BaseRoute]:
-    """Give the routes of an application that middleware may be around; none of what is no such application."""
+def _iter_frontends(owner: object, *, prefix: str) -> Iterator[FoundRoute]:
+    """Give the files that newer versions of FastAPI serve where no route fits: they are in no list of routes."""
+    iter_late: Any = getattr(getattr(owner, "router", owner), "_iter_low_priority_routes", tuple)
+    for late in iter_late():
+        group = getattr(late, "original_route", late)
+        for files in getattr(group, "routes", ()):
+            yield _build_route(
+                path=prefix + str(getattr(late, "frontend_prefix", "")) + str(files.path),
+                methods=frozenset({"GET", "HEAD"}),
+                kind="http",
+                endpoint=files,
+                owner=owner,
+                dependant=late.dependant,
+            )
+
+
+def _build_route(
+    *,
+    path: str,
+    methods: frozenset[str],
+    kind: Literal["http", "websocket", "application"],
+    endpoint: object,
+    owner: object,
+    dependant: Dependant | None,
+) -> FoundRoute:
+    dependencies = list(_iter_dependencies(dependant)) if isinstance(dependant, Dependant) else []
+    return FoundRoute(
+        path=path,
+        methods=methods,
+        kind=kind,
+        endpoint=endpoint,
+        owner=owner,
+        requirements=_pick((one.call for one in dependencies), Requirement),
+        nodes=tuple(filter(None, map(_find_node, dependencies))),
+        unguarded=tuple(_iter_unguarded(dependant)) if isinstance(dependant, Dependant) else (),
+    )
+
+
+def _find_owner(app: object) -> object | None:
+    """Give the application that has the routes, with middleware around it or not; `None` of what has none."""
     for _ in range(_MOST_MIDDLEWARE):
-        routes = getattr(app, "routes", None)
-        if isinstance(routes, Sequence):
-            return cast("Sequence[BaseRoute]", routes)
+        if isinstance(getattr(app, "routes", None), Sequence):
+            return app
         app = getattr(app, "app", None)
-    return ()
+    return None
 
 
 def check_routes(app: FastAPI) -> None:
@@ -174,7 +229,7 @@ def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
     )
 
 
-def _build_security(route: ProtectedRoute) -> list[dict[str, list[str]]]:
+def _build_security(route: FoundRoute) -> list[dict[str, list[str]]]:
     """Give the schemes and scopes that a route asks for; several where one of them is enough."""
     everything: dict[str, list[str]] = {}
     for node in route.nodes:
@@ -190,7 +245,7 @@ def _build_security(route: ProtectedRoute) -> list[dict[str, list[str]]]:
     return alternatives
 
 
-def _build_refusals(route: ProtectedRoute) -> list[ForbiddenError]:
+def _build_refusals(route: FoundRoute) -> list[ForbiddenError]:
     refusals = [refusal for requirement in route.requirements for refusal in requirement.build_refusals()]
     scopes = _unique(scope for node in route.nodes for scope in node.scopes)
     if scopes:
@@ -206,7 +261,7 @@ def _pick(calls: Iterable[object], kind: type[PickedT]) -> tuple[PickedT, ...]:
     return tuple(call for call in calls if isinstance(call, kind))
 
 
-def _find_problems(route: ProtectedRoute) -> Iterator[str]:
+def _find_problems(route: FoundRoute) -> Iterator[str]:
     for name in route.unguarded:
         yield (
             f"{route.path}: its parameter {name} would come from the request's body; declare it with Depends(auth) or "
@@ -233,13 +288,10 @@ def _iter_dependencies(dependant: Dependant) -> Iterator[Dependant]:
 
 def _find_node(dependency: Dependant) -> SchemeNode | None:
     call: Any = dependency.call
-    scopes = tuple(_unique([*(dependency.parent_oauth_scopes or ()), *(dependency.own_oauth_scopes or ())]))
-    if issubclass(type(call), OptionalLogtoAuth):
-        # Where scopes are asked for, it admits nobody without a token.
-        return SchemeNode(scheme=call.auth, scopes=scopes, is_optional=not scopes)
-    if issubclass(type(call), TokenScheme):
-        return SchemeNode(scheme=call, scopes=scopes, is_optional=False)
-    return None
+    if not issubclass(type(call), TokenScheme | OptionalLogtoAuth):
+        return None
+    scopes = _unique([*(dependency.parent_oauth_scopes or ()), *(dependency.own_oauth_scopes or ())])
+    return SchemeNode(call=call, scopes=tuple(scopes))
 
 
 def _iter_unguarded(dependant: Dependant) -> Iterator[str]:

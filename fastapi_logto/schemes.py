@@ -20,10 +20,10 @@ from fastapi_logto.claims import ClaimsT
 from fastapi_logto.errors import RefusalError, SettingsError
 from fastapi_logto.openapi import UNSET_DESCRIPTION, SchemeNotes, build_scheme, build_sign_in_hint
 from fastapi_logto.protected_resource import find_resource
-from fastapi_logto.provider import Provider, Verifier
+from fastapi_logto.provider import Provider
 from fastapi_logto.tokens import AudiencePolicy
 
-__all__ = ["OrganizationScheme", "TokenScheme"]
+__all__ = ["OrganizationScheme", "TokenScheme", "find_provider"]
 
 _SCOPE_KEY: Final = "fastapi_logto"
 
@@ -42,7 +42,6 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         self.scheme_name: str = scheme_name
         self._provider = provider
         self._policy = policy
-        self._verifier: Verifier[ClaimsT] | None = None
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT:
         """Give the claims of the request's bearer token. FastAPI calls this.
@@ -59,11 +58,11 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
                 WebSocket of a server that can't deny otherwise, a `WebSocketException`.
         """
         try:
-            verifier = self._verifier
+            verifier = self._provider.verifier
             if verifier is None:
                 # Whoever brings no token is told so, even where settings are missing.
                 parse_authorization(conn.headers.getlist("authorization"))
-                verifier = self._verifier = await self._provider.load_beside()
+                verifier = await self._provider.load_beside()
             digest = verifier.build_digest([value for name, value in conn.scope["headers"] if name == b"authorization"])
             # FastAPI calls the scheme once for each distinct set of scopes: the claims are remembered. The
             # digest stands for the token, because others read the scope of a request too.
@@ -142,3 +141,8 @@ class OrganizationScheme(TokenScheme[ClaimsT]):
         """
         policy = AudiencePolicy(audiences, accepts_organizations=True)
         super().__init__(provider, policy, scheme_name=scheme_name)
+
+
+def find_provider(scheme: TokenScheme[ClaimsT]) -> Provider[ClaimsT]:
+    """Give what verifies for a scheme: for the test kit, which replaces its settings."""
+    return scheme._provider  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module

@@ -1,10 +1,33 @@
-"""A local issuer shaped like Logto, for development, demos and tests.
+"""What tests of a protected application need, and a local issuer shaped like Logto for development and demos.
 
 Real keys, real signatures and real endpoints; no password anywhere. Never put it where
 others can reach it.
 """
 
+from fastapi_logto.testing.bad_tokens import BAD_TOKENS, BadToken
+from fastapi_logto.testing.building import bearer, claims
+from fastapi_logto.testing.clocks import ManualClock
 from fastapi_logto.testing.directory import Application, Directory, LocalOrganization, Machine, Resource, User
 from fastapi_logto.testing.issuer import LocalIssuer
+from fastapi_logto.testing.overriding import Override, override
+from fastapi_logto.testing.protection import RouteInfo, assert_protected, routes
 
-__all__ = ["Application", "Directory", "LocalIssuer", "LocalOrganization", "Machine", "Resource", "User"]
+__all__ = [
+    "BAD_TOKENS",
+    "Application",
+    "BadToken",
+    "Directory",
+    "LocalIssuer",
+    "LocalOrganization",
+    "Machine",
+    "ManualClock",
+    "Override",
+    "Resource",
+    "RouteInfo",
+    "User",
+    "assert_protected",
+    "bearer",
+    "claims",
+    "override",
+    "routes",
+]

@@ -2,11 +2,18 @@
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import Self
+from contextlib import ExitStack, contextmanager
+from typing import Any, Self, overload
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
+from typing_extensions import Unpack
 
+from fastapi_logto.claims import ClaimsT, TokenClaims
+from fastapi_logto.clock import Clock
+from fastapi_logto.dependencies import LogtoAuth
+from fastapi_logto.resource_auth import ResourceAuth
+from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing.directory import Directory
 from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.server import build_app
@@ -21,13 +28,14 @@ class LocalIssuer(TokenMint):
     any of its users. Keys live as long as the object.
 
     ```python
-    with LocalIssuer().serve() as issuer:
-        auth = LogtoAuth(endpoint=issuer.endpoint, audience="https://api.example.test")
-        token = issuer.access_token(scope="read:user")
+    issuer = LocalIssuer()
+    with issuer.connect(auth):  # in memory; `issuer.serve()` is for a real socket
+        client.get("/user/info", headers=bearer(issuer.access_token(scope="read:user")))
     ```
 
     Attributes:
         app: The ASGI application with all endpoints.
+        clock: The clocks: of the tokens, and of every `LogtoAuth` that is connected.
     """
 
     app: Starlette
@@ -39,16 +47,107 @@ class LocalIssuer(TokenMint):
         endpoint: str = "http://127.0.0.1:3001",
         directory: Directory | None = None,
         now: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
         """Make an issuer with a new P-384 key; nothing is served yet.
 
         Args:
             endpoint: Where the issuer lives; the issuer is this and `/oidc`.
             directory: What is known; `Directory.example()` when left out.
-            now: The clock, in seconds since the epoch.
+            now: The clock, in seconds since the epoch; instead of `clock`.
+            clock: The clocks; a `ManualClock` where a test moves time.
+
+        Raises:
+            ValueError: Both `now` and `clock` are given.
         """
-        super().__init__(endpoint=endpoint, directory=directory, now=now)
-        self.app = build_app(self)
+        if clock is not None and now is not time.time:
+            raise ValueError("expected now or clock, found both")
+        super().__init__(endpoint=endpoint, directory=directory, now=now if clock is None else clock.now)
+        self.clock: Clock = Clock(now=self._tell_time) if clock is None else clock
+        self.app = build_app(self, is_away=self._is_away)
+        self._outages = 0
+
+    @overload
+    def auth(self, *, scheme_name: str = "Logto", **arguments: Unpack[SettingsArguments]) -> LogtoAuth[TokenClaims]: ...
+
+    @overload
+    def auth(
+        self, *, claims_model: type[ClaimsT], scheme_name: str = "Logto", **arguments: Unpack[SettingsArguments]
+    ) -> LogtoAuth[ClaimsT]: ...
+
+    def auth(
+        self,
+        *,
+        claims_model: type[Any] = TokenClaims,
+        scheme_name: str = "Logto",
+        **arguments: Unpack[SettingsArguments],
+    ) -> LogtoAuth[Any]:
+        """Give a scheme that reaches this issuer in memory, for an application that a test builds.
+
+        Args:
+            claims_model: A subclass of `TokenClaims` with custom claims.
+            scheme_name: Name in OpenAPI.
+            **arguments: The fields of `LogtoSettings`. The audience is that of the issuer's tokens when left out.
+        """
+        from fastapi_logto.testing.connecting import build_transport  # noqa: PLC0415 - only this needs httpx
+
+        arguments.setdefault("endpoint", self.endpoint)
+        arguments.setdefault("audience", self._audience(None))
+        # Plain http to another name than this host's goes nowhere in memory.
+        arguments.setdefault("allow_http", True)
+        made: LogtoAuth[Any] = LogtoAuth(
+            claims_model=claims_model,
+            scheme_name=scheme_name,
+            clock=self.clock,
+            http_transport=build_transport(self.app),
+            **arguments,
+        )
+        return made
+
+    @contextmanager
+    def connect(self, target: ResourceAuth[Any] | ASGIApp) -> Generator[Self]:
+        """Have an application's own `auth` accept this issuer's tokens for the length of a block, without a network.
+
+        The whole verification runs, with the application's own settings but for the tenant: its audience, which
+        is meanwhile that of tokens whose call names none, its algorithms, its claims model. It begins without any
+        key or remembered token and leaves none behind. Where the settings come from the environment, as those of
+        `fastapi_logto.auth` do, they are not read: the test must not depend on them.
+
+        Unlike an `override` this is for the whole process: all threads and tasks.
+
+        Args:
+            target: The scheme; or the application, for all the schemes that its routes ask. One of
+                `for_audience()` brings along the one that it was made from.
+
+        Raises:
+            ValueError: No route of the application asks a scheme.
+        """
+        from fastapi_logto.testing.connecting import find_providers, replace_provider  # noqa: PLC0415 - as above
+
+        before, audience = self.audience, self._audience(None)
+        with ExitStack() as stack:
+            stack.callback(setattr, self, "audience", before)
+            for provider in reversed(find_providers(target)):
+                settings = stack.enter_context(
+                    replace_provider(
+                        provider, endpoint=self.endpoint, audience=audience, clock=self.clock, app=self.app
+                    )
+                )
+                self.audience = settings.audience[0]
+            yield self
+
+    @contextmanager
+    def outage(self) -> Generator[None]:
+        """Answer 503 to everything for the length of a block, in memory and on a socket.
+
+        A `LogtoAuth` that holds keys goes on with them, as in production; one that holds none answers 503. After
+        a failed fetch it waits before it asks again, 1 to 30 s: move the clock on where the test is to see it recover.
+        """
+        self._outages += 1
+        try:
+            yield
+        finally:
+            self._outages -= 1
 
     @contextmanager
     def serve(self, *, host: str = "127.0.0.1", port: int = 0, allow_remote: bool = False) -> Generator[Self]:
@@ -78,3 +177,10 @@ class LocalIssuer(TokenMint):
                     yield self
             finally:
                 self.endpoint = before
+
+    def _tell_time(self) -> float:
+        # Looked up late: the clock may be replaced.
+        return self.now()
+
+    def _is_away(self) -> bool:
+        return self._outages > 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import EllipsisType
 from typing import Final, TypeVar, cast
 
+from fastapi_logto.testing.bad_tokens import BadToken, build_bad_token
 from fastapi_logto.testing.directory import Directory
 from fastapi_logto.testing.opaque import RANDOM_BYTES, OpaqueToken, OpaqueTokens
 from fastapi_logto.testing.signing import Algorithm, JsonValue, SigningKey
@@ -45,6 +46,7 @@ class TokenMint:
         endpoint: Where the issuer lives, without a trailing slash.
         directory: The users, clients and resources known.
         now: The clock, in seconds since the epoch.
+        audience: For which API tokens are where a call names none; the first resource of the directory when `None`.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class TokenMint:
         self.endpoint: str = endpoint.rstrip("/")
         self.directory: Directory = Directory.example() if directory is None else directory
         self.now: Callable[[], float] = now
+        self.audience: str | None = None
         self._keys: tuple[SigningKey, ...] = (SigningKey.generate("ES384"),)
         self._opaque = OpaqueTokens(lambda: self.now())  # noqa: PLW0108 - looked up late: the clock may be replaced
 
@@ -262,6 +265,27 @@ class TokenMint:
             claims=claims,
         )
 
+    def bad_token(
+        self,
+        kind: BadToken,
+        *,
+        scope: str | EllipsisType | None = ...,
+        audience: str | None = None,
+        organization_id: str | None = None,
+    ) -> str:
+        """Give a token that must be refused, for one reason alone.
+
+        `BAD_TOKENS` has every kind, with the `reason` of the answer that it gets.
+
+        Args:
+            kind: What is wrong with it.
+            scope: As for `access_token`.
+            audience: As for `access_token`.
+            organization_id: As for `access_token`.
+        """
+        good = self.access_token(scope=scope, audience=audience, organization_id=organization_id)
+        return build_bad_token(self, kind, good=good, key=self._keys[0])
+
     def id_token(
         self,
         *,
@@ -333,6 +357,8 @@ class TokenMint:
         return _first(self.directory.applications, "applications").client_id if client_id is None else client_id
 
     def _audience(self, audience: str | None) -> str:
+        if audience is None:
+            audience = self.audience
         return _first(self.directory.resources, "resources").indicator if audience is None else audience
 
     def _held(self, scopes: Mapping[str, Collection[str]]) -> str:

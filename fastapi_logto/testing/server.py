@@ -2,15 +2,17 @@
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi_logto.testing.authorization import AuthorizationRequest, ReturnAddress
 from fastapi_logto.testing.clients import authenticate_client
@@ -42,8 +44,13 @@ _PAGE_HEADERS: Final = {
 }
 
 
-def build_app(mint: TokenMint) -> Starlette:
-    """Give the ASGI application with all endpoints of an issuer."""
+def build_app(mint: TokenMint, *, is_away: Callable[[], bool] = lambda: False) -> Starlette:
+    """Give the ASGI application with all endpoints of an issuer.
+
+    Args:
+        mint: The keys, and what is known.
+        is_away: Says whether nothing is to be answered but that the service is unavailable.
+    """
     endpoints = _Endpoints(mint=mint, tokens=TokenEndpoint(mint))
     readable, callable_from_pages = ["GET", "OPTIONS"], ["GET", "POST", "OPTIONS"]
     app = Starlette(
@@ -57,11 +64,24 @@ def build_app(mint: TokenMint) -> Starlette:
             Route("/oidc/token/introspection", endpoints.introspect, methods=["POST"]),
             Route("/oidc/me", endpoints.show_profile, methods=callable_from_pages),
         ],
+        middleware=[Middleware(_Outage, is_away=is_away)],
         exception_handlers={RefusedError: _answer_refusal, HTTPException: _answer_unknown_route},
     )
     # A redirect would be built from the `Host` header, unchecked.
     app.router.redirect_slashes = False
     return app
+
+
+class _Outage:
+    """In front of all endpoints: the provider as it is on a bad day."""
+
+    def __init__(self, app: ASGIApp, *, is_away: Callable[[], bool]) -> None:
+        self._app = app
+        self._is_away = is_away
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = PlainTextResponse("Service Unavailable", status_code=503) if self._is_away() else self._app
+        await answer(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

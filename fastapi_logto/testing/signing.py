@@ -49,6 +49,10 @@ class SigningKey:
         head = {"kty": public.pop("kty"), "use": "sig", "kid": self.kid}
         return head | ({} if self.algorithm == "RS256" else {"alg": self.algorithm}) | public
 
+    def public_pem(self) -> bytes:
+        """Give the public half as PEM, the form in which servers hand it to their libraries."""
+        return self._key.as_pem(private=False)
+
     def sign(self, header: Mapping[str, JsonValue], payload: bytes) -> str:
         """Give a compact JWS with exactly this header and payload.
 

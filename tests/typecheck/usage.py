@@ -19,6 +19,8 @@ from fastapi_logto import (
     require_organization,
     require_scopes,
 )
+from fastapi_logto.errors import ProviderUnavailableError
+from fastapi_logto.testing import LocalIssuer, ManualClock, assert_protected, claims, override, routes
 
 
 class MyClaims(TokenClaims):
@@ -71,3 +73,29 @@ async def read_custom(claims: Annotated[MyClaims, Depends(custom.require_scopes(
 async def read_optional(claims: Annotated[TokenClaims | None, Depends(auth.optional)]) -> str:
     """Use claims that may be missing."""
     return "nobody" if claims is None else claims.user_id
+
+
+issuer = LocalIssuer(clock=ManualClock())
+assert_type(claims(scope="a"), TokenClaims)
+assert_type(claims(claims_model=MyClaims, extra={"roles": ["admin"]}), MyClaims)
+assert_type(issuer.auth(), LogtoAuth[TokenClaims])
+assert_type(issuer.auth(claims_model=MyClaims, audience="https://api.example.com"), LogtoAuth[MyClaims])
+
+
+def test_what_an_application_writes() -> None:
+    """Use the test kit."""
+    with override(app, plain, claims(scopes=["read:user"])), override(app, custom, claims(claims_model=MyClaims)):
+        pass
+    with override(app, plain, None), override(app, custom, ProviderUnavailableError()):
+        pass
+    with override(app, custom.for_audience("https://billing.example.com"), claims(claims_model=MyClaims)):
+        pass
+    # A subclass has all that the routes of `plain` know.
+    with override(app, plain, claims(claims_model=MyClaims)):
+        pass
+    with override(app, custom, claims()):  # type: ignore[misc] # pyright: ignore[reportArgumentType] - not MyClaims
+        pass
+    with issuer.connect(auth) as connected, issuer.connect(app), issuer.outage():
+        assert_type(connected, LocalIssuer)
+    assert_protected(app, except_=["/optional"])
+    assert_type(routes(app)[0].requirements[0].scopes, tuple[str, ...])

@@ -25,9 +25,10 @@ def test_every_exported_name_is_documented(module_name: str) -> None:
     assert undocumented == []
 
 
-def test_importing_the_package_loads_nothing_optional() -> None:
+@pytest.mark.parametrize("module_name", ["fastapi_logto", "fastapi_logto.testing"])
+def test_importing_the_package_loads_nothing_optional(module_name: str) -> None:
     code = (
-        "import sys, fastapi_logto; "
+        f"import sys, {module_name}; "
         "print([name for name in ('redis', 'typer', 'rich', 'awscrt', 'uvicorn', 'httpx', 'authlib.jose') "
         "if name in sys.modules])"
     )

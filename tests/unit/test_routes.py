@@ -177,7 +177,13 @@ def test_the_routes_are_read_with_what_they_are_mounted_under(logto: LogtoAuth) 
 
     found = {route.path: route for route in iter_routes(app)}
 
-    assert set(found) == {"/open/{path}", "/in/{tenant}/v2/of/{organization_id}/members"}
+    own = {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+    assert set(found) == {
+        *("/open/{path}", "/in/{tenant}/v2/of/{organization_id}/members", "/files"),
+        *own,
+        *(f"/in/{{tenant}}{path}" for path in own),
+    }
+    assert found["/files"].kind == "application"
     assert found["/open/{path}"].requirements == found["/open/{path}"].schemes == ()
     members = found["/in/{tenant}/v2/of/{organization_id}/members"]
     assert members.methods == {"GET"}

@@ -1,0 +1,156 @@
+"""Tokens that must be refused, each for one reason alone."""
+
+import hashlib
+import hmac
+import json
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from fastapi_logto.errors import Reason
+from fastapi_logto.testing.signing import JsonValue, SigningKey, encode_segment
+
+__all__ = ["BAD_TOKENS", "BadToken", "build_bad_token"]
+
+BadToken: TypeAlias = Literal[
+    "expired",
+    "not_yet_valid",
+    "issued_ahead",
+    "wrong_audience",
+    "slash_in_audience",
+    "wrong_issuer",
+    "forged",
+    "tampered",
+    "unknown_key",
+    "unsigned",
+    "hmac_with_public_key",
+    "wrong_type",
+    "without_type",
+    "without_subject",
+    "truncated",
+    "opaque",
+    "id_token",
+    "organization",
+]
+"""What is wrong with a token."""
+
+BAD_TOKENS: Final[Mapping[BadToken, Reason]] = MappingProxyType(
+    {
+        "expired": "expired",
+        "not_yet_valid": "not_yet_valid",
+        "issued_ahead": "not_yet_valid",
+        "wrong_audience": "audience",
+        "slash_in_audience": "audience",
+        "wrong_issuer": "issuer",
+        "forged": "signature",
+        "tampered": "signature",
+        "unknown_key": "unknown_key",
+        "unsigned": "algorithm",
+        "hmac_with_public_key": "algorithm",
+        "wrong_type": "type",
+        "without_type": "id_token",
+        "without_subject": "claims",
+        "truncated": "malformed",
+        "opaque": "opaque_token",
+        "id_token": "id_token",
+        "organization": "audience",
+    }
+)
+"""Every kind of bad token, and the `reason` of the 401 that `Depends(auth)` answers it with.
+
+```python
+@pytest.mark.parametrize("kind", BAD_TOKENS)
+def test_a_bad_token_is_refused(kind, logto_client, logto_issuer):
+    answer = logto_client.get("/user/info", headers=bearer(logto_issuer.bad_token(kind)))
+    assert answer.json()["detail"]["reason"] == BAD_TOKENS[kind]
+```
+"""
+
+_LONG_SECONDS: Final = 3600
+
+
+class Mint(Protocol):
+    """What bad tokens are made with: `TokenMint`, seen from here."""
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """The clock."""
+        ...
+
+    def sign(self, claims: Mapping[str, JsonValue] | bytes, *, header: Mapping[str, JsonValue] | None = None) -> str:
+        """Sign any claims at all."""
+        ...
+
+    def id_token(self) -> str:
+        """Give an ID token."""
+        ...
+
+    def opaque_token(self) -> str:
+        """Give an opaque token."""
+        ...
+
+    def organization_token(self, organization_id: str, *, scope: str | None) -> str:
+        """Give an organization token."""
+        ...
+
+
+def build_bad_token(mint: Mint, kind: BadToken, *, good: str, key: SigningKey) -> str:
+    """Give a bad token.
+
+    Args:
+        mint: Signs.
+        kind: What is wrong with it.
+        good: The good token to start from.
+        key: The key that signed it.
+
+    Raises:
+        ValueError: There is no such kind.
+    """
+    head, payload, signature = good.split(".")
+    claims: dict[str, Any] = _decode(payload)
+    now = int(mint.now())
+    build: Mapping[BadToken, Callable[[], str]] = {
+        "expired": lambda: mint.sign(claims | {"iat": now - 2 * _LONG_SECONDS, "exp": now - _LONG_SECONDS}),
+        "not_yet_valid": lambda: mint.sign(claims | {"nbf": now + _LONG_SECONDS, "exp": now + 2 * _LONG_SECONDS}),
+        "issued_ahead": lambda: mint.sign(claims | {"iat": now + _LONG_SECONDS, "exp": now + 2 * _LONG_SECONDS}),
+        "wrong_audience": lambda: mint.sign(claims | {"aud": "https://another-api.example.test"}),
+        "slash_in_audience": lambda: mint.sign(claims | {"aud": f"{claims['aud']}/"}),
+        "wrong_issuer": lambda: mint.sign(claims | {"iss": "https://another-tenant.example.test/oidc"}),
+        "forged": lambda: SigningKey.generate(key.algorithm).sign_input(f"{head}.{payload}"),
+        "tampered": lambda: f"{head}.{_encode(claims | {'sub': 'somebody-else'})}.{signature}",
+        "unknown_key": lambda: _sign_with_stranger(payload, key=key),
+        "unsigned": lambda: f"{_encode({'alg': 'none', 'typ': 'at+jwt'})}.{payload}.",
+        "hmac_with_public_key": lambda: _sign_by_hmac(payload, key=key),
+        "wrong_type": lambda: mint.sign(claims, header={"typ": "logout+jwt"}),
+        "without_type": lambda: mint.sign(claims, header={"typ": None}),
+        "without_subject": lambda: mint.sign({name: value for name, value in claims.items() if name != "sub"}),
+        "truncated": lambda: f"{head}.{payload}",
+        "opaque": mint.opaque_token,
+        "id_token": mint.id_token,
+        "organization": lambda: mint.organization_token("org", scope=claims.get("scope")),
+    }
+    if kind not in build:
+        msg = f"expected one of {', '.join(build)}, found {kind[:80]!r}"
+        raise ValueError(msg)
+    return build[kind]()
+
+
+def _sign_with_stranger(payload: str, *, key: SigningKey) -> str:
+    stranger = SigningKey.generate(key.algorithm)
+    return stranger.sign_input(f"{_encode({'alg': key.algorithm, 'typ': 'at+jwt', 'kid': stranger.kid})}.{payload}")
+
+
+def _sign_by_hmac(payload: str, *, key: SigningKey) -> str:
+    """Sign with the public key as a secret: a library takes that if it lets the token choose (RFC 8725 section 2.1)."""
+    signing_input = f"{_encode({'alg': 'HS256', 'typ': 'at+jwt', 'kid': key.kid})}.{payload}"
+    return f"{signing_input}.{encode_segment(hmac.digest(key.public_pem(), signing_input.encode(), hashlib.sha256))}"
+
+
+def _encode(members: Mapping[str, JsonValue]) -> str:
+    return encode_segment(json.dumps(members, separators=(",", ":")).encode())
+
+
+def _decode(segment: str) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    return decoded

@@ -1,0 +1,242 @@
+"""Which routes are open, and what each asks for."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
+from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto.testing import LocalIssuer, RouteInfo, assert_protected, routes
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def auth() -> LogtoAuth:
+    return LocalIssuer().auth()
+
+
+async def answer(_request: Request) -> Response:
+    return PlainTextResponse("")
+
+
+async def foreign(_scope: Scope, _receive: Receive, _send: Send) -> None: ...
+
+
+def give() -> bool:
+    return True
+
+
+def build_app(auth: LogtoAuth) -> FastAPI:
+    """Give an application with every kind of protected route, and no other one."""
+    app = FastAPI()
+    app.get("/plain", dependencies=[Depends(auth)])(give)
+    app.get("/scoped", dependencies=[Depends(auth.require_scopes("read:user"))])(give)
+    app.post("/security", dependencies=[Security(auth, scopes=["write:user"])])(give)
+    app.get("/both", dependencies=[Security(auth.optional, scopes=["read:user"])])(give)
+    app.get("/of/{organization_id}", dependencies=[Depends(auth.require_organization("read:member"))])(give)
+    router = APIRouter(prefix="/router", dependencies=[Depends(auth.require_any_scope("a", "b"))])
+    router.get("/inside")(give)
+    app.include_router(router, prefix="/v1")
+
+    @app.websocket("/echo")
+    async def echo(websocket: WebSocket, claims: Annotated[TokenClaims, Depends(auth)]) -> None: ...
+
+    def ask(claims: Annotated[TokenClaims, Depends(auth)]) -> str:
+        return claims.user_id
+
+    app.get("/deep", dependencies=[Depends(ask)])(give)
+    inner = FastAPI(dependencies=[Depends(auth)])
+    inner.get("/inner")(give)
+    app.mount("/mounted", GZipMiddleware(inner))
+    return app
+
+
+def failures(app: Any, *, except_: Any = ()) -> list[str]:
+    with pytest.raises(AssertionError) as caught:
+        assert_protected(app, except_=except_)
+    first, *lines, last = str(caught.value).splitlines()
+    assert first == "expected every route to ask for a token, found:"
+    assert last.startswith("Let them depend on auth")
+    return [line.strip() for line in lines]
+
+
+def test_an_application_whose_routes_all_ask_passes(auth: LogtoAuth) -> None:
+    assert_protected(build_app(auth))
+
+
+def add_open(app: FastAPI, _: LogtoAuth) -> None:
+    app.get("/open")(give)
+
+
+def add_optional(app: FastAPI, auth: LogtoAuth) -> None:
+    app.get("/open", dependencies=[Depends(auth.optional)])(give)
+
+
+def add_websocket(app: FastAPI, _: LogtoAuth) -> None:
+    @app.websocket("/open")
+    async def echo(websocket: WebSocket) -> None: ...
+
+
+def add_mounted(app: FastAPI, _: LogtoAuth) -> None:
+    inner = FastAPI()
+    inner.get("/open")(give)
+    app.mount("/v2", GZipMiddleware(inner))
+
+
+def add_route(*added: BaseRoute) -> Callable[[FastAPI, LogtoAuth], None]:
+    return lambda app, _: app.router.routes.extend(added)
+
+
+def add_host(app: FastAPI, _: LogtoAuth) -> None:
+    inner = FastAPI(openapi_url=None)
+    inner.get("/open")(give)
+    app.router.routes.append(Host("other.example.test", inner))
+
+
+def add_own_docs(app: FastAPI, _: LogtoAuth) -> None:
+    app.get("/docs/mine")(give)
+
+
+class Odd(BaseRoute):
+    """A kind of route that nobody knows."""
+
+    path = "/odd"
+
+
+@pytest.mark.parametrize(
+    ("add", "named"),
+    [
+        (add_open, ["GET /open: asks for nothing"]),
+        (add_optional, ["GET /open: sign-in is optional"]),
+        (add_websocket, ["WEBSOCKET /open: asks for nothing"]),
+        (add_mounted, ["GET /v2/open: asks for nothing"]),
+        (add_host, ["GET /open: asks for nothing"]),
+        (add_own_docs, ["GET /docs/mine: asks for nothing"]),
+        (add_route(Route("/open", answer)), ["GET,HEAD /open: asks for nothing"]),
+        (add_route(WebSocketRoute("/open", answer)), ["WEBSOCKET /open: asks for nothing"]),
+        (
+            add_route(Mount("/files", StaticFiles(directory=HERE))),
+            ["* /files: a mounted application, which can't be seen into"],
+        ),
+        (add_route(Mount("/other", foreign)), ["* /other: a mounted application, which can't be seen into"]),
+        (
+            add_route(Mount("/a/{b:path}", Starlette(routes=[Route("/c", GZipMiddleware(foreign))]))),
+            ["* /a/{b}/c: asks for nothing"],
+        ),
+        (
+            add_route(Mount("/router", Router([Route("/c", answer, methods=["PUT"])]))),
+            ["PUT /router/c: asks for nothing"],
+        ),
+        (add_route(Odd()), ["* /odd: a mounted application, which can't be seen into"]),
+    ],
+)
+def test_what_is_open_is_named(auth: LogtoAuth, add: Callable[[FastAPI, LogtoAuth], None], named: list[str]) -> None:
+    app = build_app(auth)
+    add(app, auth)
+
+    assert failures(app) == named
+    path = named[0].partition(":")[0].partition(" ")[2]
+    assert_protected(app, except_=[path])
+    assert failures(app, except_=["/nowhere", path]) == ["no such route: /nowhere"]
+
+
+def test_a_method_may_be_listed_by_itself() -> None:
+    app = FastAPI()
+    app.api_route("/open", methods=["GET", "POST"])(give)
+    app.router.routes.append(Route("/plain", answer))
+
+    assert_protected(app, except_=["GET /open", "POST /open", "GET /plain"])
+    assert failures(app, except_=["GET /open", "/plain"]) == ["POST /open: asks for nothing"]
+    assert failures(app, except_=["GET /open", "HEAD /plain", "PUT /open"]) == [
+        "POST /open: asks for nothing",
+        "GET /plain: asks for nothing",
+        "no such route: PUT /open",
+    ]
+
+
+def test_a_text_in_the_place_of_a_list_is_an_error() -> None:
+    with pytest.raises(TypeError, match="expected a list of paths"):
+        assert_protected(FastAPI(), except_="/health")
+
+
+def test_what_is_no_application_at_all_is_open() -> None:
+    assert failures(foreign) == ["* /: a mounted application, which can't be seen into"]
+
+
+def test_the_files_of_a_frontend_are_named(auth: LogtoAuth, tmp_path: Path) -> None:
+    app: Any = build_app(auth)
+    if not hasattr(app, "frontend"):
+        assert_protected(app)
+        return  # Older versions of FastAPI have none.
+    closed: Any = APIRouter(dependencies=[Depends(auth)])
+    closed.frontend("/closed", directory=tmp_path)
+    app.include_router(closed, prefix="/in")
+    assert_protected(app)
+
+    app.frontend("/pages", directory=tmp_path)
+    assert failures(app) == ["GET,HEAD /pages: asks for nothing"]
+    assert_protected(app, except_=["/pages"])
+    assert "/in/closed" in {route.path for route in routes(app)}
+
+
+def test_fastapis_own_pages_need_not_be_listed() -> None:
+    app = FastAPI(docs_url="/d", redoc_url="/r", openapi_url="/o.json", swagger_ui_oauth2_redirect_url="/d/back")
+    app.mount("/v1", FastAPI())
+
+    assert_protected(app)
+    assert {str(route) for route in routes(app) if route.is_own_page} == {
+        "GET,HEAD /d",
+        "GET,HEAD /r",
+        "GET,HEAD /o.json",
+        "GET,HEAD /d/back",
+        "GET,HEAD /v1/docs",
+        "GET,HEAD /v1/redoc",
+        "GET,HEAD /v1/openapi.json",
+        "GET,HEAD /v1/docs/oauth2-redirect",
+    }
+
+
+def test_the_routes_are_told_with_what_they_ask_for(auth: LogtoAuth) -> None:
+    app = build_app(auth)
+    add_optional(app, auth)
+    add_websocket(app, auth)
+    app.mount("/files", StaticFiles(directory=HERE))
+
+    found = {str(route): route for route in routes(app) if not route.is_own_page}
+
+    assert [name for name, route in found.items() if not route.is_protected] == [
+        "GET /open",
+        "WEBSOCKET /open",
+        "* /files",
+    ]
+    assert found["GET /open"].is_optional
+    assert found["GET /open"].schemes == (auth.optional,)
+    assert found["* /files"].is_foreign
+    assert found["WEBSOCKET /echo"].is_websocket
+    _, _, in_organization = auth.schemes
+    assert found["GET /of/{organization_id}"] == RouteInfo(
+        path="/of/{organization_id}",
+        methods=frozenset({"GET"}),
+        is_websocket=False,
+        is_foreign=False,
+        is_own_page=False,
+        requirements=(auth.require_organization("read:member"),),
+        scopes=frozenset({"read:member"}),
+        schemes=(in_organization,),
+        is_protected=True,
+        is_optional=False,
+    )
+    assert found["POST /security"].scopes == {"write:user"}
+    assert found["GET /both"].scopes == {"read:user"}
+    assert found["GET /v1/router/inside"].requirements == (auth.require_any_scope("a", "b"),)
+    assert found["GET /deep"].schemes == found["GET /mounted/inner"].schemes == (auth,)
