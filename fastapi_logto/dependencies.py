@@ -42,7 +42,7 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
     `Depends(auth)` gives the claims of any good token; `Depends(auth.require_scopes("read:user"))`
     asks for scopes too, and its other `require…` methods for more. FastAPI's own
     `Security(auth, scopes=[...])` is enforced as well, but an override of `auth` in
-    `app.dependency_overrides` switches that one off.
+    `app.dependency_overrides` switches that one off; `fastapi_logto.testing.override` does not.
 
     Making one does no I/O and needs no running loop. Without settings or arguments it reads the
     environment at its first use, so that importing an application never fails for want of it.

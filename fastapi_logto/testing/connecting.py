@@ -1,6 +1,6 @@
 """An issuer behind a `LogtoAuth` without a network. Imported late, because it needs httpx."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,13 +49,13 @@ def find_providers(target: ResourceAuth[Any] | ASGIApp) -> tuple[Provider[Any], 
 
 @contextmanager
 def replace_provider(
-    provider: Provider[Any], *, endpoint: str, audience: str, clock: Clock, app: ASGIApp
+    provider: Provider[Any], changes: Mapping[str, Any], *, audience: str, clock: Clock, app: ASGIApp
 ) -> Generator[LogtoSettings]:
     """Have a provider's tokens verified with an issuer's keys, for the length of a block.
 
     Args:
         provider: The provider.
-        endpoint: The issuer's endpoint.
+        changes: What is other than in the application's own settings: the tenant.
         audience: For which API, where the provider's own settings come from the environment.
         clock: The clocks.
         app: The issuer's application.
@@ -67,7 +67,6 @@ def replace_provider(
     arguments: dict[str, Any] = {"audience": audience}
     if provider.given:
         arguments = provider.given[0].model_dump(exclude_unset=True)
-    arguments |= {"endpoint": endpoint, "allow_http": True, "fetch_endpoint": None, "issuers": ()}
-    settings = LogtoSettings(**arguments)
+    settings = LogtoSettings(**{**arguments, **changes})
     with provider.replaced(settings, clock=clock, http_transport=build_transport(app)):
         yield settings

@@ -105,7 +105,7 @@ class LocalIssuer(TokenMint):
         return made
 
     @contextmanager
-    def connect(self, target: ResourceAuth[Any] | ASGIApp) -> Generator[Self]:
+    def connect(self, target: ResourceAuth[Any] | ASGIApp, **arguments: Unpack[SettingsArguments]) -> Generator[Self]:
         """Have an application's own `auth` accept this issuer's tokens for the length of a block, without a network.
 
         The whole verification runs, with the application's own settings but for the tenant: its audience, which
@@ -118,19 +118,26 @@ class LocalIssuer(TokenMint):
         Args:
             target: The scheme; or the application, for all the schemes that its routes ask. One of
                 `for_audience()` brings along the one that it was made from.
+            **arguments: Fields of `LogtoSettings` to set for the block, such as `leeway_seconds` or `audience`.
 
         Raises:
             ValueError: No route of the application asks a scheme.
         """
         from fastapi_logto.testing.connecting import find_providers, replace_provider  # noqa: PLC0415 - as above
 
+        usual: SettingsArguments = {
+            "endpoint": self.endpoint,
+            "fetch_endpoint": None,
+            "issuers": (),
+            "allow_http": True,
+        }
         before, audience = self.audience, self._audience(None)
         with ExitStack() as stack:
             stack.callback(setattr, self, "audience", before)
             for provider in reversed(find_providers(target)):
                 settings = stack.enter_context(
                     replace_provider(
-                        provider, endpoint=self.endpoint, audience=audience, clock=self.clock, app=self.app
+                        provider, {**usual, **arguments}, audience=audience, clock=self.clock, app=self.app
                     )
                 )
                 self.audience = settings.audience[0]

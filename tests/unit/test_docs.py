@@ -2,17 +2,20 @@
 
 import importlib
 import re
+import sys
 import tomllib
 from pathlib import Path
+from subprocess import run
 
 import pytest
 
-from fastapi_logto import LogtoSettings, errors
+from fastapi_logto import LogtoSettings, errors, testing
 from fastapi_logto.errors import RefusalError
 from tests.docs import README, ROOT, build_settings_table
 
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON = re.compile(r"^```python.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
 SYMBOL = re.compile(r"`(fastapi_logto(?:\.\w+)+)(?:\(\))?`")
 
 
@@ -27,9 +30,53 @@ def test_there_are_examples() -> None:
     assert {"README.md", "docs/tutorial/first-steps.md", "docs/how-to/local-issuer.md"} <= set(
         map(page_name, WITH_EXAMPLES)
     )
+    assert [page.stem for page in WITH_TESTS] == ["test-a-handler", "test-end-to-end", "test-permissions"]
 
 
-@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=page_name)
+# Whose examples are files that pytest runs.
+WITH_TESTS = [page for page in WITH_EXAMPLES if '```python title="test_' in page.read_text()]
+
+
+@pytest.mark.parametrize("page", WITH_TESTS, ids=page_name)
+def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
+    files = dict(FILE.findall(page.read_text()))
+    assert len(files) == len(PYTHON.findall(page.read_text()))
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:asyncio", "--rootdir", str(tmp_path)]
+    done = run([*command, "--strict-markers"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_an_application_of_twenty_lines_is_tested_in_ten() -> None:
+    files = dict(FILE.findall((ROOT / "docs/how-to/test-a-handler.md").read_text()))
+
+    def count(name: str) -> int:
+        return len([line for line in files[name].splitlines() if line.strip()])
+
+    assert count("main.py") <= 20
+    assert count("test_main.py") <= 10
+    assert files["main.py"].count("@app.") == files["main.py"].count("Depends(") == 3
+    assert files["conftest.py"].endswith("\n\n@pytest.fixture\ndef logto_app():\n    return app\n")
+
+
+def test_the_reference_has_every_name_of_the_test_kit() -> None:
+    text = (ROOT / "docs/reference/testing.md").read_text()
+
+    names = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    assert {name.rpartition(".")[2] for name in names if name.startswith("fastapi_logto.testing.")} == set(
+        testing.__all__
+    )
+    assert {name.rpartition(".")[2] for name in names if name.startswith("pytest_")} == set(
+        importlib.import_module("pytest_fastapi_logto").__all__
+    )
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_EXAMPLES if page not in WITH_TESTS], ids=page_name)
 def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "example"}

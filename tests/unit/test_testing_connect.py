@@ -205,6 +205,16 @@ async def test_blocks_may_end_in_another_order(issuer: LocalIssuer, auth: LogtoA
     assert auth.settings.endpoint == "https://tenant.example.test"
 
 
+async def test_further_settings_are_for_the_block(issuer: LocalIssuer, auth: LogtoAuth) -> None:
+    with issuer.connect(auth, audience=[BILLING, API], token_types=["absent"]):
+        assert (auth.settings.audience, auth.settings.leeway_seconds) == ((BILLING, API), 0)
+        assert (await auth.verify(issuer.bad_token("without_type"))).audiences == {BILLING}
+    assert auth.settings.audience == (OWN,)
+    with pytest.raises(fastapi_logto.SettingsError, match="no such setting"), issuer.connect(auth, leeway=3):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the mistake
+        pass
+    assert (auth.settings.audience, issuer.audience) == ((OWN,), None)
+
+
 def test_an_exception_ends_a_block(issuer: LocalIssuer, auth: LogtoAuth) -> None:
     with pytest.raises(KeyError), issuer.connect(auth):
         raise KeyError
