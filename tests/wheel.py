@@ -4,28 +4,26 @@ import asyncio
 import importlib.metadata
 import importlib.resources
 import sys
+from pathlib import Path
 
 import httpx
 
 import fastapi_logto
 from fastapi_logto.testing import LocalIssuer
 
-API = "https://api.example.test"
-
 
 async def verify_one() -> str:
     """Verify a token of a local issuer."""
     issuer = LocalIssuer()
-    auth = fastapi_logto.LogtoAuth(
-        endpoint=issuer.endpoint, audience=API, http_transport=httpx.ASGITransport(app=issuer.app)
-    )
-    claims = await auth.verify(issuer.access_token(subject="from the wheel", scope="read:user"))
+    claims = await issuer.auth().verify(issuer.access_token(subject="from the wheel", scope="read:user"))
     assert claims.scopes == {"read:user"}
     return claims.user_id
 
 
 assert "site-packages" in str(fastapi_logto.__file__), fastapi_logto.__file__
 assert importlib.resources.files("fastapi_logto").joinpath("py.typed").is_file()
+assert "pytest_fastapi_logto" in {plugin.value for plugin in importlib.metadata.entry_points(group="pytest11")}
+assert Path(fastapi_logto.__file__).parents[1].joinpath("pytest_fastapi_logto/py.typed").is_file()
 unwanted = {"redis", "typer", "rich", "awscrt", "pytest"} & set(sys.modules)
 assert not unwanted, unwanted
 assert asyncio.run(verify_one()) == "from the wheel"

@@ -92,7 +92,7 @@ class LocalIssuer(TokenMint):
         from fastapi_logto.testing.connecting import build_transport  # noqa: PLC0415 - only this needs httpx
 
         arguments.setdefault("endpoint", self.endpoint)
-        arguments.setdefault("audience", self._audience(None))
+        arguments.setdefault("audience", self.audience)
         # Plain http to another name than this host's goes nowhere in memory.
         arguments.setdefault("allow_http", True)
         made: LogtoAuth[Any] = LogtoAuth(
@@ -131,16 +131,17 @@ class LocalIssuer(TokenMint):
             "issuers": (),
             "allow_http": True,
         }
-        before, audience = self.audience, self._audience(None)
+        audience = self.audience
         with ExitStack() as stack:
-            stack.callback(setattr, self, "audience", before)
             for provider in reversed(find_providers(target)):
                 settings = stack.enter_context(
                     replace_provider(
                         provider, {**usual, **arguments}, audience=audience, clock=self.clock, app=self.app
                     )
                 )
-                self.audience = settings.audience[0]
+                self._audiences.append(settings.audience[0])
+                # Whichever of several equal ones goes: blocks may end in any order.
+                stack.callback(self._audiences.remove, settings.audience[0])
             yield self
 
     @contextmanager

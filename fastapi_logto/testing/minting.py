@@ -46,7 +46,6 @@ class TokenMint:
         endpoint: Where the issuer lives, without a trailing slash.
         directory: The users, clients and resources known.
         now: The clock, in seconds since the epoch.
-        audience: For which API tokens are where a call names none; the first resource of the directory when `None`.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class TokenMint:
         self.endpoint: str = endpoint.rstrip("/")
         self.directory: Directory = Directory.example() if directory is None else directory
         self.now: Callable[[], float] = now
-        self.audience: str | None = None
+        self._audiences: list[str] = []
         self._keys: tuple[SigningKey, ...] = (SigningKey.generate("ES384"),)
         self._opaque = OpaqueTokens(lambda: self.now())  # noqa: PLW0108 - looked up late: the clock may be replaced
 
@@ -74,6 +73,15 @@ class TokenMint:
     def issuer(self) -> str:
         """The issuer identifier, the `iss` of every token."""
         return f"{self.endpoint}/oidc"
+
+    @property
+    def audience(self) -> str:
+        """For which API tokens are where a call names none: the first resource, or that of what is connected.
+
+        Raises:
+            ValueError: The directory has no resource.
+        """
+        return self._audiences[-1] if self._audiences else _first(self.directory.resources, "resources").indicator
 
     @property
     def algorithms(self) -> Collection[Algorithm]:
@@ -357,9 +365,7 @@ class TokenMint:
         return _first(self.directory.applications, "applications").client_id if client_id is None else client_id
 
     def _audience(self, audience: str | None) -> str:
-        if audience is None:
-            audience = self.audience
-        return _first(self.directory.resources, "resources").indicator if audience is None else audience
+        return self.audience if audience is None else audience
 
     def _held(self, scopes: Mapping[str, Collection[str]]) -> str:
-        return " ".join(scopes.get(self._audience(None), ()))
+        return " ".join(scopes.get(self.audience, ()))

@@ -61,8 +61,10 @@ def override(
     it that ask this `auth` are reached. For those of `auth.for_audience(...)`, pass that one.
 
     Requests of other threads and tasks, begun outside of the block, are verified as ever: tests may run at the
-    same time. So are requests over a socket, to a server in a thread of its own. Blocks may be nested, the inner
-    one counts, and may end in any order. `app.dependency_overrides` is afterwards what it was before.
+    same time. So are requests over a socket, to a server in a thread of its own, and those of a thread that is
+    started inside of the block without its context, which `asyncio.to_thread` hands over and `threading.Thread`
+    does not. Blocks may be nested, the inner one counts, and may end in any order. `app.dependency_overrides` is
+    afterwards what it was before.
 
     Args:
         app: The application.

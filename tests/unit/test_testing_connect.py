@@ -113,7 +113,7 @@ def test_an_application_verifies_tokens_of_the_issuer_that_it_is_connected_to(
         assert read(client, issuer.machine_token(scope="read:user")) == 200
         assert read(client, issuer.forged_token(scope="read:user")) == 401
     assert auth.settings.endpoint == "https://tenant.example.test"
-    assert issuer.audience is None
+    assert issuer.audience == API
 
 
 @pytest.mark.parametrize("kind", ["scheme", "another audience", "application"])
@@ -205,6 +205,19 @@ async def test_blocks_may_end_in_another_order(issuer: LocalIssuer, auth: LogtoA
     assert auth.settings.endpoint == "https://tenant.example.test"
 
 
+def test_the_audience_of_tokens_is_that_of_what_is_connected_last(issuer: LocalIssuer, auth: LogtoAuth) -> None:
+    other = LogtoAuth(endpoint="https://other.example.test", audience=BILLING)
+    one, another = ExitStack(), ExitStack()
+    one.enter_context(issuer.connect(auth))
+    another.enter_context(issuer.connect(other))
+
+    assert issuer.audience == BILLING
+    one.close()
+    assert issuer.audience == BILLING
+    another.close()
+    assert issuer.audience == API
+
+
 async def test_further_settings_are_for_the_block(issuer: LocalIssuer, auth: LogtoAuth) -> None:
     with issuer.connect(auth, audience=[BILLING, API], token_types=["absent"]):
         assert (auth.settings.audience, auth.settings.leeway_seconds) == ((BILLING, API), 0)
@@ -212,13 +225,13 @@ async def test_further_settings_are_for_the_block(issuer: LocalIssuer, auth: Log
     assert auth.settings.audience == (OWN,)
     with pytest.raises(fastapi_logto.SettingsError, match="no such setting"), issuer.connect(auth, leeway=3):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the mistake
         pass
-    assert (auth.settings.audience, issuer.audience) == ((OWN,), None)
+    assert (auth.settings.audience, issuer.audience) == ((OWN,), API)
 
 
 def test_an_exception_ends_a_block(issuer: LocalIssuer, auth: LogtoAuth) -> None:
     with pytest.raises(KeyError), issuer.connect(auth):
         raise KeyError
-    assert (auth.settings.audience, issuer.audience) == ((OWN,), None)
+    assert (auth.settings.audience, issuer.audience) == ((OWN,), API)
 
 
 async def test_an_auth_of_several_tenants_knows_the_issuer_alone(issuer: LocalIssuer) -> None:

@@ -450,6 +450,30 @@ def test_a_second_loop_sees_the_block_around_it(app: FastAPI, logto: LogtoAuth) 
         assert TestClient(app).get("/plain").json() == "someone"
 
 
+def test_a_client_that_was_started_before_sees_the_block(app: FastAPI, logto: LogtoAuth) -> None:
+    with TestClient(app) as client:
+        assert status(client, "/plain") == 401
+        with override(app, logto, claims(subject="someone", scope="read:user")):
+            assert (client.get("/threaded").json(), echo(client)) == ("someone", "someone")
+        assert status(client, "/plain") == 401
+
+
+async def test_a_thread_that_gets_the_context_takes_part(app: FastAPI, logto: LogtoAuth) -> None:
+    seen: list[int] = []
+    with override(app, logto, claims()):
+        seen.append(await asyncio.to_thread(status, TestClient(app), "/plain"))
+        thread = threading.Thread(target=lambda: seen.append(status(TestClient(app), "/plain")))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+    assert seen == [200, 401]
+
+
+def test_middleware_may_be_around_the_whole_application(app: FastAPI, logto: LogtoAuth) -> None:
+    outer = GZipMiddleware(app)
+    with override(outer, logto, claims()):
+        assert status(TestClient(outer), "/plain") == 200
+
+
 def test_a_loop_that_was_there_before_sees_the_block(app: FastAPI, logto: LogtoAuth) -> None:
     # A runner of tests keeps one task, whose context is as old as the first asynchronous fixture.
     async def serve(asked: asyncio.Queue[str], answers: asyncio.Queue[httpx.Response]) -> None:
