@@ -155,8 +155,11 @@ def test_the_default_auth_needs_no_environment_while_it_is_connected(
     with issuer.connect(fastapi_logto.auth):
         assert read(client, issuer.access_token()) == 200
         assert fastapi_logto.auth.settings.audience == (API,)
-    with pytest.raises(fastapi_logto.SettingsError):
-        _ = fastapi_logto.auth.settings
+    another = LogtoAuth()
+    with issuer.connect(another):
+        assert another.settings.endpoint == issuer.endpoint
+    with pytest.raises(fastapi_logto.SettingsError, match="LOGTO_ENDPOINT"):
+        _ = another.settings
 
 
 async def test_the_environment_is_read_again_afterwards(issuer: LocalIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
