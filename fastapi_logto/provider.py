@@ -111,7 +111,8 @@ class Provider(Generic[ClaimsT]):
     @property
     def known_tenants(self) -> tuple[LogtoSettings, ...]:
         """The settings that are known already; none before the environment was read."""
-        return self._built.tenants if self._built else ()
+        built = self._built
+        return built.tenants if built else ()
 
     @property
     def accepts_opaque_tokens(self) -> bool:
@@ -155,7 +156,8 @@ class Provider(Generic[ClaimsT]):
 
     async def load_beside(self) -> Verifier[ClaimsT]:
         """Give the same without blocking the loop: the environment may mean a `.env` file."""
-        return self._built.verifier if self._built else await asyncio.to_thread(self.load)
+        verifier = self.verifier
+        return await asyncio.to_thread(self.load) if verifier is None else verifier
 
     @contextmanager
     def replaced(

@@ -76,7 +76,7 @@ def override(
         A context manager, to be used once.
 
     Raises:
-        TypeError: The claims are of another class than those of `auth`.
+        TypeError: The claims are of another class than those of `auth`, or none at all.
         ValueError: No route of the application asks this `auth`.
     """
     return override_schemes(app, cast("tuple[Node, ...]", auth.schemes), claims)
@@ -97,6 +97,10 @@ def override_schemes(
         ValueError: No route of the application asks one of the nodes.
     """
     nodes = tuple(schemes)
+    value = cast("object", given)
+    if not (value is None or isinstance(value, TokenClaims | RefusalError)):
+        msg = f"expected what claims(...) gives, None, or an error to refuse with, found {type(value).__name__}"
+        raise TypeError(msg)
     for node in nodes:
         model = find_provider(node.auth if isinstance(node, OptionalLogtoAuth) else node).claims_model
         if isinstance(given, TokenClaims) and not isinstance(given, model):

@@ -537,6 +537,23 @@ def test_claims_of_the_class_of_the_auth_are_expected(app: FastAPI) -> None:
         assert [client.get("/roles").json() for _ in range(2)] == [["admin", "mine"]] * 2
 
 
+@pytest.mark.parametrize("given", [claims, ExpiredTokenError, {"sub": "someone"}])
+def test_what_is_no_caller_is_an_error(app: FastAPI, logto: LogtoAuth, given: Any) -> None:
+    with pytest.raises(TypeError, match="expected what claims"):
+        override(app, logto, given)
+
+
+def test_applications_that_share_an_auth_are_overridden_each_by_itself(app: FastAPI, logto: LogtoAuth) -> None:
+    other = FastAPI()
+    other.include_router(build_router(logto))
+    client, second = TestClient(app), TestClient(other)
+
+    with override(app, logto, claims(subject="one")):
+        assert status(second, "/plain") == 401
+        with override(other, logto, claims(subject="other")):
+            assert (client.get("/plain").json(), second.get("/plain").json()) == ("one", "other")
+
+
 def test_claims_have_good_defaults() -> None:
     made = claims()
 
