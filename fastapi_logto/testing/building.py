@@ -9,6 +9,7 @@ from fastapi_logto.claims import ClaimsT, TokenClaims, build_claims
 from fastapi_logto.errors import ClaimError
 from fastapi_logto.strict_json import JsonValue
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE
+from fastapi_logto.testing.minting import LIFETIME_SECONDS
 from fastapi_logto.testing.opaque import RANDOM_BYTES
 
 __all__ = ["bearer", "claims"]
@@ -31,7 +32,7 @@ def claims(
     audience: str | Collection[str] = EXAMPLE_AUDIENCE,
     issuer: str = "http://127.0.0.1:3001/oidc",
     issued_at: float | None = None,
-    expires_at: float | None = None,
+    lifetime_seconds: float = LIFETIME_SECONDS,
     extra: Mapping[str, Any] | None = None,
 ) -> TokenClaims: ...
 
@@ -50,7 +51,7 @@ def claims(
     audience: str | Collection[str] = EXAMPLE_AUDIENCE,
     issuer: str = "http://127.0.0.1:3001/oidc",
     issued_at: float | None = None,
-    expires_at: float | None = None,
+    lifetime_seconds: float = LIFETIME_SECONDS,
     extra: Mapping[str, Any] | None = None,
 ) -> ClaimsT: ...
 
@@ -68,7 +69,7 @@ def claims(
     audience: str | Collection[str] = EXAMPLE_AUDIENCE,
     issuer: str = "http://127.0.0.1:3001/oidc",
     issued_at: float | None = None,
-    expires_at: float | None = None,
+    lifetime_seconds: float = LIFETIME_SECONDS,
     extra: Mapping[str, Any] | None = None,
 ) -> Any:
     """Give the claims of a user's access token, or of a machine's, as a handler would get them.
@@ -88,7 +89,7 @@ def claims(
         audience: For which API the token is; `urn:logto:organization:<id>` for an organization token.
         issuer: The issuer.
         issued_at: Seconds since the epoch; now when left out.
-        expires_at: Seconds since the epoch; an hour after `issued_at` when left out. An override does not look at it.
+        lifetime_seconds: From `issued_at` to `exp`; may be negative. An override does not look at it.
         extra: Custom claims, and claims to replace; one of `None` is left out.
 
     Returns:
@@ -106,7 +107,7 @@ def claims(
         "iss": issuer,
         "sub": _USER if subject is None else subject,
         "aud": audience if isinstance(audience, str) else list(audience),
-        "exp": began + 3600 if expires_at is None else expires_at,
+        "exp": began + lifetime_seconds,
         "iat": began,
         "jti": secrets.token_urlsafe(RANDOM_BYTES),
         "client_id": _APPLICATION if client_id is None else client_id,

@@ -3,6 +3,8 @@
 Two things say for which requests: the context of the running code, which FastAPI's and httpx's in-memory
 clients carry along to the application; and, where a block was begun outside of any event loop, the thread:
 whatever loop runs there runs inside of the block, also one that a fixture started before.
+
+Both are about the running code, and so they are of this module and of no application's.
 """
 
 import asyncio

@@ -579,7 +579,7 @@ def test_every_part_of_claims_can_be_chosen() -> None:
         audience=["x", "y"],
         issuer="https://i/oidc",
         issued_at=10,
-        expires_at=20,
+        lifetime_seconds=10,
         extra={"plan": "pro", "jti": None},
     )
 
