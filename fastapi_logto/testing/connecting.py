@@ -9,10 +9,10 @@ from starlette.types import ASGIApp
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.provider import Provider
-from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
+from fastapi_logto.resource_auth import ResourceAuth
 from fastapi_logto.schemes import find_provider
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.testing.overriding import find_schemes
+from fastapi_logto.testing.overriding import find_scheme, find_schemes
 
 __all__ = ["build_transport", "find_providers", "replace_provider"]
 
@@ -40,8 +40,7 @@ def find_providers(target: ResourceAuth[Any] | ASGIApp) -> tuple[Provider[Any], 
     """
     if isinstance(target, ResourceAuth):
         return (find_provider(target),)
-    nodes = (node.auth if isinstance(node, OptionalLogtoAuth) else node for node in find_schemes(target))
-    found = tuple(dict.fromkeys(find_provider(node) for node in nodes))
+    found = tuple(dict.fromkeys(find_provider(find_scheme(node)) for node in find_schemes(target)))
     if not found:
         raise ValueError("expected a LogtoAuth, or an application of which some route asks one, found neither")
     return found

@@ -29,7 +29,7 @@ from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
 from fastapi_logto.routes import iter_routes
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
 
-__all__ = ["Node", "Override", "find_schemes", "override", "override_schemes"]
+__all__ = ["Node", "Override", "find_scheme", "find_schemes", "override", "override_schemes"]
 
 Node: TypeAlias = TokenScheme[Any] | OptionalLogtoAuth[Any]
 Table: TypeAlias = MutableMapping[Callable[..., Any], Callable[..., Any]]
@@ -104,7 +104,7 @@ def override_schemes(
         msg = f"expected what claims(...) gives, None, or an error to refuse with, found {type(value).__name__}"
         raise TypeError(msg)
     for node in nodes:
-        model = find_provider(node.auth if isinstance(node, OptionalLogtoAuth) else node).claims_model
+        model = find_provider(find_scheme(node)).claims_model
         if isinstance(given, TokenClaims) and not isinstance(given, model):
             msg = f"expected claims of {model.__name__}, found {type(given).__name__}; pass claims_model= to claims()"
             raise TypeError(msg)
@@ -118,6 +118,15 @@ def find_schemes(app: ASGIApp) -> tuple[Node, ...]:
         app: The application.
     """
     return tuple(dict.fromkeys(node.call for route in iter_routes(app) for node in route.nodes))
+
+
+def find_scheme(node: Node) -> TokenScheme[Any]:
+    """Give the scheme of a node: where its token is optional, that which reads one.
+
+    Args:
+        node: The node.
+    """
+    return node.auth if isinstance(node, OptionalLogtoAuth) else node
 
 
 class _Block(AbstractContextManager[None]):
@@ -189,7 +198,7 @@ class _Entry:
         try:
             return self._admit(block.given, security_scopes.scopes)
         except RefusalError as error:
-            raise build_answer(error, conn=conn) from error
+            raise build_answer(error, conn=conn, resource_metadata=find_scheme(self._node).resource_metadata) from error
 
     def release(self) -> None:
         """Put back what stood here, unless a block is left or somebody else put something here."""

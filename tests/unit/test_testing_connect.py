@@ -270,6 +270,23 @@ def test_the_start_of_an_application_fetches_the_keys_of_the_issuer(issuer: Loca
     assert not auth.health().is_ready
 
 
+def test_metadata_and_challenges_are_those_of_the_issuer_meanwhile(issuer: LocalIssuer) -> None:
+    page = "/.well-known/oauth-protected-resource"
+    auth = LogtoAuth(endpoint="https://tenant.example.test", audience=OWN, public_url=OWN)
+    app = build_app(auth)
+    auth.install(app, lifespan=False)
+    client = TestClient(app)
+
+    def find_servers() -> object:
+        return client.get(page).json()["authorization_servers"]
+
+    assert find_servers() == ["https://tenant.example.test/oidc"]
+    with issuer.connect(auth):
+        assert find_servers() == [issuer.issuer]
+        assert f'resource_metadata="{OWN}{page}"' in client.get("/read").headers["WWW-Authenticate"]
+    assert find_servers() == ["https://tenant.example.test/oidc"]
+
+
 def test_time_is_that_of_the_clock_for_both(
     issuer: LocalIssuer, clock: ManualClock, auth: LogtoAuth, client: TestClient
 ) -> None:

@@ -19,10 +19,10 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto import LogtoAuth, TokenClaims, claims_of, mount_protected
 from fastapi_logto.errors import ExpiredTokenError, ProviderUnavailableError
 from fastapi_logto.testing import LocalIssuer, bearer, claims, override
 from tests.unit.apps import detail
@@ -621,3 +621,32 @@ def test_what_can_not_be_meant_is_an_error(arguments: dict[str, Any], message: s
 def test_a_mistyped_argument_is_an_error() -> None:
     with pytest.raises(TypeError, match="organisation_id"):
         claims(organisation_id="A")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue] - the mistake
+
+
+def test_what_is_mounted_behind_a_requirement_is_reached(logto: LogtoAuth) -> None:
+    async def show(request: Request) -> Response:
+        return Response(claims_of(request).user_id)
+
+    app = FastAPI()
+    mounted = Starlette(routes=[Route("/user", show)])
+    mount_protected(app, path="/inner", mounted=mounted, requires=logto.require_scopes("read:user"))
+    client = TestClient(app)
+
+    with override(app, logto, claims(subject="carol", scope="read:user")):
+        assert client.get("/inner/user").text == "carol"
+    with override(app, logto, claims(scope="other")):
+        assert status(client, "/inner/user") == 403
+    assert status(client, "/inner/user") == 401
+
+
+def test_a_refusal_names_the_metadata_as_without_an_override() -> None:
+    logto = issuer.auth(public_url="https://api.example.test")
+    app = FastAPI()
+    app.include_router(build_router(logto))
+    logto.install(app, lifespan=False)
+    client = TestClient(app)
+
+    with override(app, logto, None):
+        overridden = client.get("/plain")
+    assert "resource_metadata=" in overridden.headers["WWW-Authenticate"]
+    assert overridden.headers["WWW-Authenticate"] == client.get("/plain").headers["WWW-Authenticate"]

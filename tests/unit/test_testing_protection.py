@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRo
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto import LogtoAuth, TokenClaims, mount_protected
 from fastapi_logto.testing import LocalIssuer, RouteInfo, assert_protected, routes
 
 HERE = Path(__file__).parent
@@ -72,6 +72,32 @@ def failures(app: Any, *, except_: Any = ()) -> list[str]:
 
 def test_an_application_whose_routes_all_ask_passes(auth: LogtoAuth) -> None:
     assert_protected(build_app(auth))
+
+
+def test_what_is_mounted_behind_a_requirement_is_protected(auth: LogtoAuth) -> None:
+    app = FastAPI()
+    mount_protected(app, path="/files", mounted=StaticFiles(directory=HERE), requires=auth.require_scopes("files"))
+
+    assert_protected(app)
+
+    found = {str(route): route for route in routes(app) if not route.is_own_page}
+    assert set(found) == {
+        "DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT /files",
+        "DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT /files/{mounted_path}",
+        "WEBSOCKET /files",
+        "WEBSOCKET /files/{mounted_path}",
+    }
+    assert {route.scopes for route in found.values()} == {frozenset({"files"})}
+
+
+def test_what_tells_of_the_api_is_open_because_it_has_to_be(auth: LogtoAuth) -> None:
+    app = build_app(auth)
+    auth.install(app)
+
+    assert_protected(app)
+
+    own = {route.path for route in routes(app) if route.is_own_page and not route.is_protected}
+    assert "/.well-known/oauth-protected-resource" in own
 
 
 def add_open(app: FastAPI, _: LogtoAuth) -> None:
