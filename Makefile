@@ -16,7 +16,7 @@ SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra te
 PROVIDER := tests/integration/oidc_provider
 DOCS_ASSETS := tests/integration/docs_assets
 
-.PHONY: demo test screenshots lint types docs package lowest pythons bench all clean
+.PHONY: demo test screenshots lint types docs recordings package lowest pythons bench all clean
 
 demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
 	@exec $(BIN)/python -m example_app.demo
@@ -42,18 +42,21 @@ types: $(VENV)/lint.stamp  ## mypy and pyright, both strict
 docs: $(VENV)/docs.stamp  ## the documentation, strictly
 	$(BIN)/mkdocs build --strict --quiet
 
+recordings: $(VENV)/test.stamp  ## the pictures of the command line in the documentation, from real runs
+	$(BIN)/python -m tests.recordings
+
 package: $(VENV)/lint.stamp  ## build, install the wheel alone, use it, and check that its public types are complete
 	rm -rf dist build/wheel
 	$(BIN)/uv build --quiet
 	$(BIN)/uv venv --quiet build/wheel
-	$(BIN)/uv pip install --quiet --python build/wheel/bin/python "$$(ls dist/*.whl)[testing]"
+	$(BIN)/uv pip install --quiet --python build/wheel/bin/python "$$(ls dist/*.whl)[testing,cli]"
 	cd build && wheel/bin/python -P ../tests/wheel.py
 	cd build && PATH="$$PWD/wheel/bin:$$PATH" ../$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto
 
 lowest: $(VENV)/test.stamp  ## the unit tests with the oldest dependencies that we say we support
 	$(BIN)/uv venv --quiet --clear .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-		--editable ".[testing]" --group lowest
+		--editable ".[testing,cli]" --group lowest
 	.venv-lowest/bin/python -m pytest -q tests/unit
 
 pythons: $(VENV)/test.stamp  ## the unit tests with the newer Pythons that we support

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fastapi_logto.aws_lc import AwsLcKey
 
-__all__ = ["KeySet", "PublicKey", "parse_key_set"]
+__all__ = ["KeySet", "PublicKey", "UnusableKeyError", "parse_key", "parse_key_set"]
 
 _logger = logging.getLogger("fastapi_logto")
 
@@ -124,13 +124,32 @@ def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySe
     # Logto publishes three at most. Importing thousands would be work that a stranger chose for us.
     for position, entry in enumerate(entries[:MAX_KEYS]):
         try:
-            keys.append(_parse_key(entry, algorithms=algorithms))
-        except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: KeyError, TypeError, binascii.Error and more
-            detail = str(error) if type(error) is ValueError else type(error).__name__
-            _logger.debug("key set: skipped key %d: %s", position, detail)
+            keys.append(parse_key(entry, algorithms=algorithms))
+        except UnusableKeyError as error:
+            _logger.debug("key set: skipped key %d: %s", position, error)
     if not keys:
         raise FetchError(f"key set: none of its {len(entries)} keys is usable with {', '.join(algorithms)}")
     return KeySet(keys)
+
+
+class UnusableKeyError(ValueError):
+    """An entry of a key set is no key that may verify a token. The message says why, and quotes nothing of it."""
+
+
+def parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
+    """Give the key of one entry of a JWK set.
+
+    Args:
+        entry: The entry.
+        algorithms: Algorithms that we accept.
+
+    Raises:
+        UnusableKeyError: It is none that may be used.
+    """
+    try:
+        return _parse_key(entry, algorithms=algorithms)
+    except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: KeyError, TypeError, binascii.Error and more
+        raise UnusableKeyError(str(error) if type(error) is ValueError else type(error).__name__) from None
 
 
 def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:

@@ -8,9 +8,17 @@ from urllib.parse import urlsplit
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import FetchError, quote
 from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.transport import Transport
 
-__all__ = ["MetadataSource", "ProviderMetadata", "build_metadata_source"]
+__all__ = [
+    "MetadataSource",
+    "ProviderMetadata",
+    "build_discovery_url",
+    "build_metadata_source",
+    "check_issuer",
+    "parse_metadata",
+]
 
 MAX_AGE_SECONDS: Final = 24 * 3600.0
 
@@ -56,9 +64,9 @@ class MetadataSource:
             transport: What fetches.
             monotonic: The clock for the document's age, in seconds.
         """
-        self._url = f"{fetch_base}/oidc/.well-known/openid-configuration"
+        self._url = build_discovery_url(fetch_base)
         self._issuers = issuers
-        self._origins = {_origin(fetch_base), *map(_origin, allowed_jwks_origins)}
+        self._allowed_jwks_origins = allowed_jwks_origins
         self._transport = transport
         self._monotonic = monotonic
         self._held: ProviderMetadata | None = None
@@ -87,33 +95,71 @@ class MetadataSource:
 
     async def _fetch(self) -> ProviderMetadata:
         document = await self._transport.fetch_json(self._url)
-        issuer, jwks_uri = document.get("issuer"), document.get("jwks_uri")
-        if not isinstance(issuer, str) or issuer not in self._issuers:
-            raise FetchError(
-                f"{self._url}: expected the issuer {' or '.join(sorted(self._issuers))}, found {quote(issuer)}; "
-                "correct LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to where "
-                "the issuer is reached from here"
-            )
-        if not isinstance(jwks_uri, str) or not jwks_uri.isprintable() or _origin(jwks_uri) not in self._origins:
-            raise FetchError(
-                f"{self._url}: expected a jwks_uri at {' or '.join(sorted(self._origins))}, found {quote(jwks_uri)}; "
-                "behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto, or list the origin in "
-                "LOGTO_ALLOWED_JWKS_ORIGINS"
-            )
-        own = _origin(self._url)
-
-        def find(name: str) -> str | None:
-            # A secret is sent there: never to a host that only the document names.
-            value = document.get(name)
-            return value if isinstance(value, str) and value.isprintable() and _origin(value) == own else None
-
-        return ProviderMetadata(
-            issuer=issuer,
-            jwks_uri=jwks_uri,
-            introspection_endpoint=find("introspection_endpoint"),
-            token_endpoint=find("token_endpoint"),
-            userinfo_endpoint=find("userinfo_endpoint"),
+        return parse_metadata(
+            document, url=self._url, issuers=self._issuers, allowed_jwks_origins=self._allowed_jwks_origins
         )
+
+
+def parse_metadata(
+    document: JsonObject, *, url: str, issuers: Collection[str], allowed_jwks_origins: Collection[str]
+) -> ProviderMetadata:
+    """Give what we need of a discovery document.
+
+    Args:
+        document: The document.
+        url: Where it came from.
+        issuers: Issuers that it may name.
+        allowed_jwks_origins: Origins besides that of `url` where the key set may be.
+
+    Raises:
+        FetchError: It is not this provider's, or its key set lies elsewhere.
+
+    References:
+        OpenID Connect Discovery 1.0 section 4.3.
+    """
+    issuer = check_issuer(document, url=url, issuers=issuers)
+    jwks_uri, own = document.get("jwks_uri"), _origin(url)
+    origins = {own, *map(_origin, allowed_jwks_origins)}
+    if not isinstance(jwks_uri, str) or not jwks_uri.isprintable() or _origin(jwks_uri) not in origins:
+        raise FetchError(
+            f"{url}: expected a jwks_uri at {' or '.join(sorted(origins))}, found {quote(jwks_uri)}; "
+            "behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto, or list the origin in "
+            "LOGTO_ALLOWED_JWKS_ORIGINS"
+        )
+
+    def find(name: str) -> str | None:
+        # A secret is sent there: never to a host that only the document names.
+        value = document.get(name)
+        return value if isinstance(value, str) and value.isprintable() and _origin(value) == own else None
+
+    return ProviderMetadata(
+        issuer=issuer,
+        jwks_uri=jwks_uri,
+        introspection_endpoint=find("introspection_endpoint"),
+        token_endpoint=find("token_endpoint"),
+        userinfo_endpoint=find("userinfo_endpoint"),
+    )
+
+
+def check_issuer(document: JsonObject, *, url: str, issuers: Collection[str]) -> str:
+    """Give the issuer that a discovery document names, once it is known to be one of those accepted.
+
+    Args:
+        document: The document.
+        url: Where it came from.
+        issuers: Issuers that it may name.
+
+    Raises:
+        FetchError: It names another one.
+    """
+    issuer = document.get("issuer")
+    if not isinstance(issuer, str) or issuer not in issuers:
+        raise FetchError(
+            f"{url}: expected the issuer {' or '.join(sorted(issuers))}, found {quote(issuer)}; "
+            "correct LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to where "
+            "the issuer is reached from here"
+        )
+    return issuer
 
 
 def build_metadata_source(settings: LogtoSettings, *, transport: Transport, clock: Clock) -> MetadataSource:
@@ -131,6 +177,15 @@ def build_metadata_source(settings: LogtoSettings, *, transport: Transport, cloc
         transport=transport,
         monotonic=clock.monotonic,
     )
+
+
+def build_discovery_url(fetch_base: str) -> str:
+    """Give the URL of the discovery document of a tenant.
+
+    Args:
+        fetch_base: URL of the tenant, without a slash at its end.
+    """
+    return f"{fetch_base}/oidc/.well-known/openid-configuration"
 
 
 def _origin(url: str) -> str:

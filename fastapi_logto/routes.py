@@ -25,6 +25,7 @@ PickedT = TypeVar("PickedT")
 _CONVERTOR: Final = re.compile(r":\w+\}")
 _MOST_MIDDLEWARE: Final = 20
 _MOST_ALTERNATIVES: Final = 16
+_OWN_MODULES: Final = frozenset({"fastapi.applications", "fastapi_logto.dependencies"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +81,24 @@ class FoundRoute:
         return tuple(node.scheme for node in self.nodes)
 
     @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes that must all be granted, by requirements or by FastAPI's own `Security(auth, scopes=[...])`."""
+        return tuple(_unique(scope for node in self.nodes for scope in node.scopes))
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether nobody gets in without a good token."""
+        return any(not node.is_optional for node in self.nodes)
+
+    @property
     def is_optional(self) -> bool:
         """Whether a scheme is asked, and callers without a token are admitted too."""
-        return bool(self.nodes) and all(node.is_optional for node in self.nodes)
+        return bool(self.nodes) and not self.is_protected
+
+    @property
+    def is_own_page(self) -> bool:
+        """Whether it is open because it tells of the API: FastAPI's docs pages, and the metadata of the resource."""
+        return getattr(self.endpoint, "__module__", "") in _OWN_MODULES
 
 
 def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
@@ -247,9 +263,8 @@ def _build_security(route: FoundRoute) -> list[dict[str, list[str]]]:
 
 def _build_refusals(route: FoundRoute) -> list[ForbiddenError]:
     refusals = [refusal for requirement in route.requirements for refusal in requirement.build_refusals()]
-    scopes = _unique(scope for node in route.nodes for scope in node.scopes)
-    if scopes:
-        refusals.append(build_scopes_error(scopes, missing=scopes, granted="another"))
+    if route.scopes:
+        refusals.append(build_scopes_error(route.scopes, missing=route.scopes, granted="another"))
     return refusals
 
 

@@ -21,6 +21,7 @@ from fastapi_logto.errors import RefusalError, SettingsError
 from fastapi_logto.openapi import UNSET_DESCRIPTION, SchemeNotes, build_scheme, build_sign_in_hint
 from fastapi_logto.protected_resource import find_resource
 from fastapi_logto.provider import Provider
+from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.tokens import AudiencePolicy
 
 __all__ = ["OrganizationScheme", "TokenScheme", "find_provider"]
@@ -42,6 +43,24 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         self.scheme_name: str = scheme_name
         self._provider = provider
         self._policy = policy
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        """The resource indicators whose tokens are admitted, as the policy or else the settings have them.
+
+        Raises:
+            SettingsError: The environment lacks a setting, or has a bad one.
+        """
+        return self._policy.audiences or frozenset(self.tenants[0].audience)
+
+    @property
+    def tenants(self) -> tuple[LogtoSettings, ...]:
+        """The settings of each tenant; read from the environment now if they were not needed before.
+
+        Raises:
+            SettingsError: The environment lacks a setting, or has a bad one.
+        """
+        return self._provider.tenants
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT:
         """Give the claims of the request's bearer token. FastAPI calls this.

@@ -27,7 +27,7 @@ from typing_extensions import Unpack
 
 from fastapi_logto.errors import SettingsError, quote
 
-__all__ = ["Algorithm", "LogtoSettings", "SettingsArguments", "TokenType", "check_audiences"]
+__all__ = ["Algorithm", "LogtoSettings", "SettingsArguments", "TokenType", "check_audiences", "read_variables"]
 
 Algorithm: TypeAlias = Literal[
     "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"
@@ -313,24 +313,10 @@ class LogtoSettings(BaseModel):
         Raises:
             SettingsError: A variable is missing or bad.
         """
-        file: dict[str, str | None] = {}
-        if env_file is not None:
-            from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is asked for
-
-            try:
-                file = dotenv_values(env_file, interpolate=False)
-            except UnicodeDecodeError:
-                raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
-            except OSError as error:
-                raise SettingsError(
-                    f"{env_file}: expected a file that can be read, found {type(error).__name__}"
-                ) from None
-        arguments: dict[str, object] = {}
-        for name, field in cls.model_fields.items():
-            variable = _PREFIX + name.upper()
-            text = os.environ.get(variable, "").strip() or (file.get(variable) or "").strip()
-            if text:
-                arguments[name] = _split(text) if get_origin(field.annotation) is tuple else text
+        arguments = {
+            name: _split(text) if get_origin(cls.model_fields[name].annotation) is tuple else text
+            for name, (text, _) in read_variables(env_file=env_file).items()
+        }
         return cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
 
     @property
@@ -347,6 +333,36 @@ class LogtoSettings(BaseModel):
     def fetch_base(self) -> str:
         """The URL that discovery is fetched below."""
         return self.fetch_endpoint or self.endpoint
+
+
+def read_variables(*, env_file: str | Path | None) -> dict[str, tuple[str, str]]:
+    """Give the settings that the environment has, not checked: by field the text, and where it was found.
+
+    Args:
+        env_file: A `.env` file to read too, where it exists; the environment goes before it.
+
+    Raises:
+        SettingsError: The file can't be read.
+    """
+    file: dict[str, str | None] = {}
+    if env_file is not None:
+        from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is asked for
+
+        try:
+            file = dotenv_values(env_file, interpolate=False)
+        except UnicodeDecodeError:
+            raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
+        except OSError as error:
+            raise SettingsError(f"{env_file}: expected a file that can be read, found {type(error).__name__}") from None
+    found: dict[str, tuple[str, str]] = {}
+    for name in LogtoSettings.model_fields:
+        variable = _PREFIX + name.upper()
+        for values, source in ((os.environ, "environment"), (file, str(env_file))):
+            text = (values.get(variable) or "").strip()
+            if text:
+                found[name] = (text, source)
+                break
+    return found
 
 
 def _is_fetchable(url: str) -> bool:

@@ -1,12 +1,17 @@
 """What every test gets: one async backend, a guard against blocking the loop, and no silent skip."""
 
+import io
 import os
-from collections.abc import Generator
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from fastapi_logto.aws_lc import load_aws_lc
+from fastapi_logto.cli import main
 
 NO_SKIPS = os.environ.get("FASTAPI_LOGTO_NO_SKIPS") == "1"
 
@@ -28,6 +33,37 @@ def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("LOGTO_"):
             monkeypatch.delenv(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a command ended with, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+RunCli = Callable[..., Ended]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> RunCli:
+    """Run the command line in this process and in an empty directory: `cli("doctor", "--json", stdin=token)`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+    def run(*arguments: str, stdin: str = "", **environment: str) -> Ended:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            code = main(arguments)
+        printed = capsys.readouterr()
+        return Ended(code, printed.out, printed.err)
+
+    return run
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from starlette.types import ASGIApp
 
@@ -10,9 +10,6 @@ from fastapi_logto.requirements import Requirement
 from fastapi_logto.routes import FoundRoute, iter_routes
 
 __all__ = ["RouteInfo", "assert_protected", "routes"]
-
-# Whose endpoints are open because they have to be: FastAPI's docs pages, and the metadata that `install` serves.
-_OWN_MODULES: Final = frozenset({"fastapi.applications", "fastapi_logto.dependencies"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +126,10 @@ def _describe(route: FoundRoute) -> RouteInfo:
         methods=route.methods,
         is_websocket=route.kind == "websocket",
         is_foreign=route.kind == "application",
-        is_own_page=getattr(route.endpoint, "__module__", "") in _OWN_MODULES,
+        is_own_page=route.is_own_page,
         requirements=tuple(dict.fromkeys(route.requirements)),
-        scopes=frozenset(scope for node in route.nodes for scope in node.scopes),
+        scopes=frozenset(route.scopes),
         schemes=tuple(dict.fromkeys(node.call for node in route.nodes)),
-        is_protected=any(not node.is_optional for node in route.nodes),
+        is_protected=route.is_protected,
         is_optional=route.is_optional,
     )

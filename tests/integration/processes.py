@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import httpx
 
-__all__ = ["Process", "find_free_port", "run_module"]
+__all__ = ["Process", "find_free_port", "run_command", "run_module"]
 
 _START_SECONDS = 60.0
 
@@ -87,6 +87,33 @@ class Process:
             if self._popen.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the program did not get ready:\n{self.output}")
             tick.wait(0.05)
+
+
+def run_command(
+    *arguments: str,
+    stdin: str = "",
+    environment: Mapping[str, str] | None = None,
+    cwd: "os.PathLike[str] | None" = None,
+) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m fastapi_logto` to its end, with warnings as errors; give what it printed.
+
+    Args:
+        *arguments: Its command line.
+        stdin: Its standard input.
+        environment: Variables on top of this process's own, without its `LOGTO_…` ones.
+        cwd: Where it runs.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("LOGTO_")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "fastapi_logto", *arguments],
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        env={**own, "PYTHONIOENCODING": "utf-8", **(environment or {})},
+        cwd=cwd,
+        timeout=_START_SECONDS,
+        check=False,
+    )
 
 
 @contextmanager

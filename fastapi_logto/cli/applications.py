@@ -1,0 +1,63 @@
+"""An application named on the command line as `module:app`."""
+
+import contextlib
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from fastapi_logto.cli.results import CommandError
+
+__all__ = ["load_application"]
+
+
+def load_application(target: str) -> object:
+    """Give the application that a text names. Imports its module, from the current directory first.
+
+    Args:
+        target: `module:name`, or `module:name()` for a function that makes it; the name `app` when left out.
+
+    Raises:
+        CommandError: There is no such module or name, or importing it fails.
+    """
+    module_name, _, name = target.partition(":")
+    name = name or "app"
+    attribute = name.removesuffix("()")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
+        raise CommandError(f"expected module:app, such as example_app.main:app, found {target!r}")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    # What an application prints while it is imported must not get into a document on stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            value: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                value = getattr(value, part)
+            if name.endswith("()"):
+                value = value()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever somebody's application does
+            raise _explain(error, module_name=module_name, name=attribute) from None
+    found: object = value
+    return found
+
+
+def _explain(error: BaseException, *, module_name: str, name: str) -> CommandError:
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
+        return CommandError(
+            f"expected a module {module_name}, found none in {Path.cwd()} or where packages are installed; run the "
+            "command where your application is started"
+        )
+    last = traceback.format_exception_only(error)[-1].strip()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and "importlib" not in frame.filename
+    ]
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}:{error.lineno}"
+    elif frames:
+        place = f"{frames[-1].filename}:{frames[-1].lineno}"
+    else:
+        return CommandError(f"expected {name} in the module {module_name}; {last}")
+    return CommandError(f"{module_name} can't be imported: {last} ({place})")

@@ -1,0 +1,184 @@
+"""The commands and their options; each does nothing but ask for a result and have it shown."""
+
+import io
+import logging
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from fastapi_logto.cli.applications import load_application
+from fastapi_logto.cli.doctor import diagnose
+from fastapi_logto.cli.inspection import inspect_token
+from fastapi_logto.cli.rendering import (
+    build_console,
+    render_diagnosis,
+    render_inspection,
+    render_markdown,
+    render_routes,
+)
+from fastapi_logto.cli.results import CommandError, ExitCode, show, to_json
+from fastapi_logto.cli.route_table import list_routes
+from fastapi_logto.cli.token_input import prompt_token, read_token
+from fastapi_logto.errors import SettingsError
+from fastapi_logto.settings import LogtoSettings
+
+__all__ = ["app", "run"]
+
+app: Final = typer.Typer(
+    name="fastapi-logto",
+    help="Why is my token refused? What do my routes ask for? And what must Logto know of them?",
+    epilog="Exit codes: 0 fine, 1 a check failed, 2 a wrong usage or setting. Tokens come from standard input or a "
+    "prompt, and are never sent anywhere but where --help says so.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json: Final = typer.Option("--json", help="Print JSON instead of tables.")
+EnvFile: Final = typer.Option("--env-file", help="A file of variables, read beside the environment.")
+Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, such as example_app.main:app.")
+
+
+class Format(StrEnum):
+    """How routes are printed."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: The arguments; those of the process when left out.
+
+    Returns:
+        The exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a letter shows another one, instead of a traceback.
+            stream.reconfigure(errors="replace")
+    # What the package logs of a fetch that failed is in the result, and would be on the terminal twice.
+    logging.getLogger("fastapi_logto").addHandler(logging.NullHandler())
+    code: int = ExitCode.FINE
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="fastapi-logto")
+    except (CommandError, SettingsError) as error:
+        build_console(is_error=True).print(f"fastapi-logto: {show_lines(str(error))}", soft_wrap=True)
+        code = ExitCode.USAGE
+    except SystemExit as ended:
+        # Typer ends every command so.
+        code = ended.code if isinstance(ended.code, int) else ExitCode.FINE
+    return code
+
+
+def show_lines(text: str) -> str:
+    """Give a text of several lines as a terminal may have it."""
+    return "\n".join(map(show, text.splitlines()))
+
+
+def _print(value: Any, *, is_json: bool, rendered: Any) -> None:  # noqa: ANN401 - any result, and what shows it
+    if is_json:
+        typer.echo(to_json(value))
+    else:
+        build_console().print(rendered)
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[str], None]]:
+    """Say on a terminal what takes its time; on standard error, so that the output stays what it is."""
+    if not sys.stderr.isatty():
+        yield _say_nothing
+        return
+    with build_console(is_error=True).status("Reading the settings") as status:
+        yield status.update
+
+
+def _say_nothing(_text: str) -> None:
+    """Do nothing: nobody watches."""
+
+
+@app.command()
+def doctor(
+    *,
+    token: Annotated[bool, typer.Option("--token", help="Ask for a token, and check it too.")] = False,
+    token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Read that token from standard input.")] = False,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope that the route asks for; several times.")] = None,
+    docs_url: Annotated[
+        str, typer.Option(help="URL of your docs page, whose sign-in is tried.")
+    ] = "http://127.0.0.1:8000/docs",
+    env_file: Annotated[Path, EnvFile] = Path(".env"),
+    is_json: Annotated[bool, Json] = False,
+) -> None:
+    """Check settings, tenant and token: what is wrong, and what to do.
+
+    Checks in order: the settings and where each was found; name, TLS, discovery document, issuer, keys and clock of
+    the tenant; the sign-in of Swagger UI; and a token, through every check of a request. The token is checked on this
+    machine and sent nowhere.
+    """
+    found = read_token() if token_stdin else prompt_token() if token else None
+    with _progress() as progress:
+        diagnosis = diagnose(env_file=env_file, docs_url=docs_url, token=found, scopes=scope or (), progress=progress)
+    console = build_console()
+    _print(diagnosis, is_json=is_json, rendered=render_diagnosis(diagnosis, console=console))
+    raise typer.Exit(diagnosis.exit_code)
+
+
+@app.command()
+def inspect(
+    *,
+    verify: Annotated[bool, typer.Option("--verify", help="Fetch the tenant's keys and check it too.")] = False,
+    env_file: Annotated[Path, EnvFile] = Path(".env"),
+    is_json: Annotated[bool, Json] = False,
+) -> None:
+    """Show what a token says, and what it would open.
+
+    Its kind, whom it speaks for, its times in words, and what it would be admitted to. The token comes from standard
+    input or a prompt. Nothing of it is checked unless you ask for it: anybody can write a token that says anything.
+    It is sent nowhere, and its signature is not shown.
+    """
+    settings = None
+    try:
+        settings = LogtoSettings.from_environment(env_file=env_file)
+    except SettingsError:
+        if verify:
+            raise
+    token = prompt_token()
+    with _progress():
+        inspection = inspect_token(token, settings=settings, is_to_be_verified=verify)
+    _print(inspection, is_json=is_json, rendered=render_inspection(inspection, console=build_console()))
+    is_failed = inspection.kind == "unreadable" or (verify and not inspection.is_verified)
+    raise typer.Exit(ExitCode.FAILED if is_failed else ExitCode.FINE)
+
+
+@app.command()
+def routes(
+    target: Annotated[str, Target],
+    *,
+    fail_unprotected: Annotated[
+        bool, typer.Option("--fail-unprotected", help="End with 1 where a route needs no token, for CI.")
+    ] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="A path that may be unprotected, such as /health; several times.")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
+    is_json: Annotated[bool, Json] = False,
+) -> None:
+    """List an application's routes with what they ask for.
+
+    Those that need no token are marked. Imports the application, from the current directory, and starts nothing.
+    """
+    table = list_routes(load_application(target), allowed=allow or (), fails_unprotected=fail_unprotected)
+    if form is Format.MARKDOWN and not is_json:
+        typer.echo(render_markdown(table))
+    else:
+        rendered = render_routes(table, console=build_console())
+        _print(table, is_json=is_json or form is Format.JSON, rendered=rendered)
+    raise typer.Exit(table.exit_code)

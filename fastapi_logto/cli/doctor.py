@@ -1,0 +1,75 @@
+"""What `doctor` finds: settings, tenant, Swagger UI and, where there is one, a token; and what to do first."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from fastapi_logto.cli.environment import check_audience, list_settings
+from fastapi_logto.cli.network import Network
+from fastapi_logto.cli.results import Check, Diagnosis, ExitCode, Section
+from fastapi_logto.cli.swagger import check_swagger
+from fastapi_logto.cli.tenant import check_tenant
+from fastapi_logto.cli.walk import walk_token
+from fastapi_logto.errors import SettingsError
+from fastapi_logto.settings import LogtoSettings
+
+__all__ = ["diagnose"]
+
+
+def diagnose(
+    *,
+    env_file: Path | None,
+    docs_url: str,
+    token: str | None = None,
+    scopes: Collection[str] = (),
+    progress: Callable[[str], None],
+) -> Diagnosis:
+    """Look at everything, in the order in which one thing needs another.
+
+    Args:
+        env_file: A `.env` file to read beside the environment.
+        docs_url: URL of the docs page.
+        token: A token to look at. It is sent nowhere.
+        scopes: Scopes that a route asks for.
+        progress: Is told what is looked at now.
+    """
+    try:
+        settings = LogtoSettings.from_environment(env_file=env_file)
+    except SettingsError as error:
+        return _refuse(error)
+    network = Network(timeout_seconds=settings.fetch_timeout_seconds)
+    sections = [Section(title="Settings", checks=check_audience(settings))]
+    progress(f"Asking {settings.fetch_base}")
+    tenant = check_tenant(settings, network)
+    sections.append(tenant.section)
+    if tenant.has_keys:
+        progress("Trying the sign-in of Swagger UI")
+        sections.append(check_swagger(settings, network, docs_url=docs_url.rstrip("/")))
+    if token is not None:
+        progress("Walking with the token, on this machine")
+        verdict = asyncio.run(walk_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
+        sections.append(verdict.section)
+    failed = next((check for section in sections for check in section.checks if check.status == "failed"), None)
+    return Diagnosis(
+        settings=list_settings(settings, env_file=env_file),
+        sections=tuple(sections),
+        exit_code=ExitCode.FINE if failed is None else ExitCode.FAILED,
+        next_step="" if failed is None else failed.advice,
+    )
+
+
+def _refuse(error: SettingsError) -> Diagnosis:
+    checks = [_split(line) for line in str(error).splitlines()]
+    return Diagnosis(
+        sections=(Section(title="Settings", checks=tuple(checks)),),
+        exit_code=ExitCode.USAGE,
+        next_step=checks[0].advice,
+    )
+
+
+def _split(line: str) -> Check:
+    # The package's own message: variable, expected, found, example.
+    name, _, rest = line.partition(": ")
+    name = name.partition(" ")[0]
+    found, example, text = rest.partition("; for example ")
+    return Check(name=name, status="failed", found=found, advice=f"Set it: {text}" if example else found)

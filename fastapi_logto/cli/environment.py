@@ -1,0 +1,74 @@
+"""The settings that the environment has, and where each of them was found."""
+
+from pathlib import Path
+from typing import cast
+
+from fastapi_logto.cli.results import Check, FoundSetting
+from fastapi_logto.errors import quote
+from fastapi_logto.settings import LogtoSettings, read_variables
+
+__all__ = ["check_audience", "list_settings"]
+
+
+def list_settings(settings: LogtoSettings, *, env_file: Path | None) -> tuple[FoundSetting, ...]:
+    """Give every setting with its value in use and its source.
+
+    Args:
+        settings: The settings that were read.
+        env_file: The file that was read too.
+    """
+    found = read_variables(env_file=env_file)
+    return tuple(
+        FoundSetting(
+            variable=f"LOGTO_{name.upper()}",
+            value=_describe(getattr(settings, name)),
+            source=found[name][1] if name in found else "default",
+        )
+        for name in LogtoSettings.model_fields
+    )
+
+
+def _describe(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, cast("tuple[object, ...]", value)))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def check_audience(settings: LogtoSettings) -> tuple[Check, ...]:
+    """Look at the form of each audience: what Logto can't issue tokens for, and what is rarely meant.
+
+    Args:
+        settings: The settings.
+    """
+    return tuple(_check_one(audience, settings) for audience in settings.audience)
+
+
+def _check_one(audience: str, settings: LogtoSettings) -> Check:
+    scheme, colon, rest = audience.partition(":")
+    if not (
+        colon and rest and scheme.isascii() and scheme.replace("+", "").replace("-", "").replace(".", "").isalnum()
+    ):
+        return Check(
+            name="Audience",
+            status="failed",
+            found=quote(audience),
+            advice="Logto issues tokens for absolute URIs alone: name the API resource https://… or urn:… in the "
+            "console, and set LOGTO_AUDIENCE to the same text.",
+        )
+    if "#" in audience:
+        return Check(
+            name="Audience",
+            status="failed",
+            found=quote(audience),
+            advice="Logto issues no tokens for an identifier with a fragment (#): make an API resource without.",
+        )
+    advice = ""
+    if audience.endswith(".logto.app/api"):
+        advice = "This is Logto's Management API. Make an API resource for your own API, and set LOGTO_AUDIENCE to it."
+    elif audience.rstrip("/") in {settings.endpoint, settings.issuer}:
+        advice = "This is the tenant itself. Set LOGTO_AUDIENCE to the identifier of the API resource."
+    elif audience.endswith("/"):
+        advice = "It ends in a slash: fine only if the API identifier in the console does too, to the letter."
+    return Check(name="Audience", status="warning" if advice else "ok", found=audience, advice=advice)

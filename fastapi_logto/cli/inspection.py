@@ -1,0 +1,192 @@
+"""What a token says of itself, and what that would open: read without believing a word, unless it was verified."""
+
+import asyncio
+import json
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from fastapi_logto.claims import ORGANIZATION_AUDIENCE, ORGANIZATIONS_AUDIENCE
+from fastapi_logto.cli.results import Section
+from fastapi_logto.cli.times import describe_time
+from fastapi_logto.cli.walk import walk_token
+from fastapi_logto.clock import Clock
+from fastapi_logto.errors import quote
+from fastapi_logto.jws import is_opaque
+from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
+
+__all__ = ["Inspection", "TokenKind", "inspect_token"]
+
+TokenKind: TypeAlias = Literal[
+    "opaque token",
+    "ID token",
+    "logout token",
+    "access token for a global API resource",
+    "access token for an API resource within an organization",
+    "organization token",
+    "organization token by urn:logto:resource:organizations",
+    "access token for Logto's Management API",
+    "unreadable",
+]
+"""What kind of token it is, of the kinds that Logto issues."""
+
+_TIMES: Final = ("iat", "nbf", "exp")
+_LARGEST: Final = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What a token says. **Nothing of it is known to be true** unless `is_verified`.
+
+    Attributes:
+        is_verified: Whether its signature and claims were checked, and held.
+        kind: What kind of token it is.
+        subject: Whom it speaks for, in words; empty where it does not say.
+        header: Its header.
+        claims: Its claims.
+        times: Its times in words.
+        admission: What it would be admitted to, and where not.
+        problem: Why it can't be read; empty where it can.
+        verification: The checks, where it was to be verified.
+    """
+
+    is_verified: bool
+    kind: TokenKind
+    subject: str
+    header: JsonObject
+    claims: JsonObject
+    times: Mapping[str, str]
+    admission: tuple[str, ...]
+    problem: str
+    verification: Section | None
+
+
+def inspect_token(
+    token: str, *, settings: LogtoSettings | None, is_to_be_verified: bool = False, clock: Clock | None = None
+) -> Inspection:
+    """Read a token.
+
+    Args:
+        token: The token.
+        settings: What this API accepts; `None` where that is not known.
+        is_to_be_verified: Whether to fetch the keys and check it; needs the settings.
+        clock: The clocks.
+    """
+    clock = clock or Clock()
+    header, claims, problem = _read(token)
+    kind: TokenKind = (
+        _find_kind(header, claims) if not problem else "opaque token" if is_opaque(token) else "unreadable"
+    )
+    verdict = None
+    if is_to_be_verified and settings is not None:
+        verdict = asyncio.run(walk_token(token, settings=settings, has_keys=True, clock=clock))
+    return Inspection(
+        is_verified=verdict is not None and verdict.is_verified and verdict.is_admitted,
+        kind=kind,
+        subject=_describe_subject(claims),
+        header=header,
+        claims=claims,
+        times={
+            name: describe_time(value, now=clock.now())
+            for name, value in claims.items()
+            if name in _TIMES and isinstance(value, int | float) and not isinstance(value, bool)
+        },
+        admission=tuple(_list_admission(kind, claims, settings)),
+        problem="" if kind == "opaque token" else problem,
+        verification=None if verdict is None else verdict.section,
+    )
+
+
+def _read(token: str) -> tuple[JsonObject, JsonObject, str]:
+    """Give header and claims, or why they can't be read. The signature is never even decoded."""
+    if len(token) > _LARGEST:
+        return {}, {}, f"{len(token)} characters, more than any token has"
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}, {}, f"{len(parts)} parts, where a JWT has three"
+    try:
+        return _decode(parts[0]), _decode(parts[1]), ""
+    except (StrictJsonError, ValueError) as error:
+        return {}, {}, f"its header or payload is no JSON object in base64url: {type(error).__name__}"
+
+
+def _decode(part: str) -> JsonObject:
+    return parse_object(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def _find_kind(header: JsonObject, claims: JsonObject) -> TokenKind:
+    typ = str(header.get("typ", "")).lower().removeprefix("application/")
+    audience = claims.get("aud")
+    if typ == "logout+jwt":
+        return "logout token"
+    if "typ" not in header and "scope" not in claims and "client_id" not in claims:
+        return "ID token"
+    if isinstance(audience, str):
+        if audience == ORGANIZATIONS_AUDIENCE:
+            return "organization token by urn:logto:resource:organizations"
+        if audience.startswith(ORGANIZATION_AUDIENCE):
+            return "organization token"
+        if audience.endswith(".logto.app/api"):
+            return "access token for Logto's Management API"
+    if claims.get("organization_id"):
+        return "access token for an API resource within an organization"
+    return "access token for a global API resource"
+
+
+def _describe_subject(claims: JsonObject) -> str:
+    subject, client, actor = claims.get("sub"), claims.get("client_id"), claims.get("act")
+    if not isinstance(subject, str):
+        return ""
+    if subject == client:
+        return f"the machine-to-machine application {quote(subject)}, for itself"
+    text = f"the user {quote(subject)}"
+    if isinstance(client, str):
+        text += f", by the application {quote(client)}"
+    if isinstance(actor, dict):
+        text += f", with {quote(actor.get('sub'))} acting for them"
+    return text
+
+
+def _list_admission(kind: TokenKind, claims: JsonObject, settings: LogtoSettings | None) -> list[str]:
+    if kind == "unreadable":
+        return ["Nothing: it is no token that Logto issues."]
+    if kind == "opaque token":
+        return [
+            "No API by itself: Logto issues such where the client asked for no resource.",
+            "An API that accepts opaque tokens by introspection, LogtoAuth(opaque=Introspection(...)).",
+        ]
+    if kind in {"ID token", "logout token"}:
+        return [
+            f"No API: {'an ID token tells the client who signed in' if kind == 'ID token' else 'it ends a session'}."
+        ]
+    scopes = str(claims.get("scope") or "").split(" ")
+    asked = ", ".join(json.dumps(scope) for scope in scopes if scope)
+    lines: list[str] = []
+    if kind.startswith("organization token"):
+        organization = claims.get("organization_id") or str(claims.get("aud")).removeprefix(ORGANIZATION_AUDIENCE)
+        lines.append(
+            f"Routes about the organization {quote(organization)}: Depends(auth.require_organization({asked}))."
+        )
+        lines.append("No other route: it is for no API resource.")
+    else:
+        lines.append(_describe_audience(claims.get("aud"), settings))
+        if kind == "access token for an API resource within an organization":
+            organization = quote(claims.get("organization_id"))
+            lines.append(f"There also routes about the organization {organization}: require_organization({asked}).")
+    if asked and not kind.startswith("organization token"):
+        lines.append(f"Routes that ask for scopes of {asked}: Depends(auth.require_scopes(...)).")
+    elif not asked:
+        lines.append("It has no scope, so no route that asks for one.")
+    return lines
+
+
+def _describe_audience(audience: JsonValue, settings: LogtoSettings | None) -> str:
+    audiences = audience if isinstance(audience, list) else [audience]
+    text = f"Routes with Depends(auth) of an API whose audience is {' or '.join(map(quote, audiences))}"
+    if settings is None:
+        return f"{text}; whether that is yours nobody can say without LOGTO_AUDIENCE."
+    if set(settings.audience).isdisjoint(one for one in audiences if isinstance(one, str)):
+        return f"{text}. Not yours: LOGTO_AUDIENCE is {', '.join(settings.audience)}."
+    return f"{text}, which is yours."

@@ -1,0 +1,213 @@
+"""How results are shown: the only module that knows of colours, marks and widths."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from fastapi_logto.cli.inspection import Inspection
+from fastapi_logto.cli.results import Check, Diagnosis, Status, show
+from fastapi_logto.cli.route_table import Protection, RouteTable
+from fastapi_logto.strict_json import JsonObject, JsonValue
+
+__all__ = ["build_console", "render_diagnosis", "render_inspection", "render_markdown", "render_routes"]
+
+_MARKS: Final[dict[Status, tuple[str, str, str]]] = {
+    "ok": ("✓", "+", "green"),
+    "failed": ("✗", "x", "bold red"),
+    "warning": ("!", "!", "yellow"),
+    "skipped": ("–", "-", "dim"),  # noqa: RUF001 - the mark itself
+}
+_TOKEN: Final[dict[Protection, tuple[str, Status]]] = {
+    "required": ("required", "ok"),
+    "optional": ("optional", "warning"),
+    "none": ("NOT PROTECTED", "failed"),
+    "documentation": ("docs page", "skipped"),
+    "allowed": ("allowed without", "skipped"),
+}
+
+
+def build_console(*, is_error: bool = False) -> Console:
+    """Give what prints: without colours where they are not wanted, and never reading markup out of a text.
+
+    Args:
+        is_error: Whether it prints to standard error.
+    """
+    stream = sys.stderr if is_error else sys.stdout
+    return Console(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+
+def _mark(status: Status, *, console: Console) -> Text:
+    sign, plain, style = _MARKS[status]
+    return Text(sign if console.encoding.startswith("utf") else plain, style=style)
+
+
+def render_diagnosis(diagnosis: Diagnosis, *, console: Console) -> RenderableType:
+    """Give what `doctor` shows: a table for each part, and the next step.
+
+    Args:
+        diagnosis: The result.
+        console: What it is shown on.
+    """
+    parts: list[RenderableType] = []
+    for section in diagnosis.sections:
+        extra = _render_settings(diagnosis) if section.title == "Settings" else ()
+        rows = [*extra, *section.checks]
+        parts.append(_render_section(section.title, rows, console=console, told=diagnosis.next_step))
+    if diagnosis.next_step:
+        step = Text(show(diagnosis.next_step))
+        parts.append(Panel(step, title="Next step", title_align="left", border_style="yellow"))
+    else:
+        has_warnings = any(check.status == "warning" for section in diagnosis.sections for check in section.checks)
+        text = "Nothing fails; see the warnings." if has_warnings else "All is well."
+        parts.append(Text(text, style="bold yellow" if has_warnings else "bold green"))
+    return Group(*parts)
+
+
+def _render_settings(diagnosis: Diagnosis) -> Iterator[Check]:
+    found = [setting for setting in diagnosis.settings if setting.source != "default"]
+    for setting in found:
+        text = f"{setting.value} (from {'the environment' if setting.source == 'environment' else setting.source})"
+        yield Check(name=setting.variable, status="ok", found=text)
+    rest = len(diagnosis.settings) - len(found)
+    if rest:
+        yield Check(name=f"{rest} others", status="ok", found="default; --json lists them")
+
+
+def _render_section(title: str, checks: Iterable[Check], *, console: Console, told: str = "") -> Group:
+    """Give one part. The first advice is told below all parts, and so not here once more."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(width=1, no_wrap=True)
+    table.add_column(no_wrap=True, min_width=12)
+    table.add_column(overflow="fold")
+    for check in _join_skipped(checks):
+        found = Text(show(check.found), style="dim" if check.status == "skipped" else "")
+        if check.advice and check.advice != told:
+            found.append(f"\n{show(check.advice)}", style=_MARKS[check.status][2].removeprefix("bold "))
+        table.add_row(_mark(check.status, console=console), Text(show(check.name)), found)
+    return Group(Text(title, style="bold"), Padding(table, (0, 0, 1, 2)))
+
+
+def _join_skipped(checks: Iterable[Check]) -> Iterator[Check]:
+    """Give the checks, those at the end that were not come to as one."""
+    rows = list(checks)
+    names: list[str] = []
+    while rows and rows[-1].status == "skipped" and not rows[-1].found:
+        names.insert(0, rows.pop().name)
+    yield from rows
+    if names:
+        yield Check(name="Not reached", status="skipped", found=", ".join(names))
+
+
+def render_inspection(inspection: Inspection, *, console: Console) -> RenderableType:
+    """Give what `inspect` shows.
+
+    Args:
+        inspection: The result.
+        console: What it is shown on.
+    """
+    parts: list[RenderableType] = [_render_verdict(inspection)]
+    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    facts.add_column(no_wrap=True, min_width=14)
+    facts.add_column(overflow="fold")
+    facts.add_row("Kind", Text(inspection.kind, style="bold"))
+    if inspection.problem:
+        facts.add_row("Problem", Text(show(inspection.problem), style="red"))
+    if inspection.subject:
+        facts.add_row("Speaks for", Text(show(inspection.subject)))
+    facts.add_row("Admitted to", Text("\n".join(map(show, inspection.admission))))
+    parts.append(Padding(facts, (0, 0, 1, 0)))
+    for title, members in (("Header", inspection.header), ("Claims", inspection.claims)):
+        if members:
+            words: Mapping[str, str] = inspection.times if title == "Claims" else {}
+            parts.append(Text(title, style="bold"))
+            parts.append(Padding(_render_members(members, words), (0, 0, 1, 2)))
+    if inspection.verification is not None:
+        section = inspection.verification
+        parts.append(_render_section(section.title, section.checks, console=console))
+    return Group(*parts)
+
+
+def _render_verdict(inspection: Inspection) -> Panel:
+    if inspection.is_verified:
+        text = "VERIFIED: signature, issuer, audience and times hold for this API."
+        return Panel(Text(text, style="bold green"), border_style="green")
+    if inspection.verification is not None:
+        text = "NOT VERIFIED: a check failed, see Token below. Believe nothing of what this token says."
+    else:
+        text = "NOT VERIFIED: anybody can write such a token. Believe nothing of it, or check it with --verify."
+    return Panel(Text(text, style="bold red"), border_style="red")
+
+
+def _render_members(members: JsonObject, words: Mapping[str, str]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, min_width=12)
+    table.add_column(overflow="fold")
+    for name, value in members.items():
+        text = Text(_describe_value(value))
+        if name in words:
+            text.append(f"  {words[name]}", style="cyan")
+        table.add_row(Text(show(name)), text)
+    return table
+
+
+def _describe_value(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return show(value) or '""'
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_describe_value, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{show(name)}: {_describe_value(member)}" for name, member in value.items()) + "}"
+    return {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)
+
+
+def render_routes(table: RouteTable, *, console: Console) -> RenderableType:
+    """Give what `routes` shows.
+
+    Args:
+        table: The result.
+        console: What it is shown on.
+    """
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    grid.add_column(width=1, no_wrap=True)
+    for title in ("Method", "Path", "Token", "Asks for"):
+        grid.add_column(title, overflow="fold")
+    for route in table.routes:
+        word, status = _TOKEN[route.token]
+        grid.add_row(
+            _mark(status, console=console),
+            Text(", ".join(route.methods)),
+            Text(show(route.path)),
+            Text(word, style=_MARKS[status][2]),
+            Text(show("; ".join(_list_needs(route.scopes, route.needs)).replace("`", ""))),
+        )
+    parts: list[RenderableType] = [grid, Text()]
+    parts.extend(Text(f"Problem: {show(problem)}", style="bold red") for problem in table.problems)
+    count = f"{table.unprotected} of {len(table.routes)} routes not protected."
+    parts.append(Text(count, style="bold red" if table.unprotected else "bold green"))
+    return Group(*parts)
+
+
+def render_markdown(table: RouteTable) -> str:
+    """Give the routes as a table of Markdown.
+
+    Args:
+        table: The result.
+    """
+    lines = ["| Method | Path | Token | Asks for |", "|---|---|---|---|"]
+    for route in table.routes:
+        needs = "; ".join(_list_needs(route.scopes, route.needs)).replace("|", "\\|")
+        word = _TOKEN[route.token][0]
+        shown = f"**{word}**" if route.token == "none" else word  # noqa: S105 - whether a token is needed
+        lines.append(f"| {', '.join(route.methods)} | `{route.path}` | {shown} | {show(needs)} |")
+    return "\n".join(lines)
+
+
+def _list_needs(scopes: tuple[str, ...], needs: tuple[str, ...]) -> list[str]:
+    text = ", ".join(f"`{scope}`" for scope in scopes)
+    return [*([f"{'scope' if len(scopes) == 1 else 'scopes'} {text}"] if scopes else []), *needs]

@@ -1,0 +1,111 @@
+"""Every route of an application, with what it asks for."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from fastapi import FastAPI
+
+from fastapi_logto.cli.results import CommandError, ExitCode
+from fastapi_logto.errors import SettingsError
+from fastapi_logto.routes import FoundRoute, check_routes, iter_routes
+
+__all__ = ["Protection", "RouteRow", "RouteTable", "list_routes"]
+
+Protection: TypeAlias = Literal["required", "optional", "none", "documentation", "allowed"]
+"""Whether a token is needed: `documentation` are pages that tell of the API, `allowed` what the command may admit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRow:
+    """One route.
+
+    Attributes:
+        path: Its path.
+        methods: Its methods; `WEBSOCKET` or `MOUNT` for what has none, `*` where all are let through.
+        token: Whether a token is needed.
+        scopes: Scopes that must all be granted.
+        needs: What it asks for beyond them, in words.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    token: Protection
+    scopes: tuple[str, ...]
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTable:
+    """The routes of an application.
+
+    Attributes:
+        routes: Each, in the application's order.
+        unprotected: How many admit requests without a token, and were not allowed to.
+        problems: What can't be meant, as the application's start would say it.
+        exit_code: What the command ends with.
+    """
+
+    routes: tuple[RouteRow, ...]
+    unprotected: int
+    problems: tuple[str, ...]
+    exit_code: int
+
+
+def list_routes(app: object, *, allowed: Collection[str] = (), fails_unprotected: bool = False) -> RouteTable:
+    """Give the routes.
+
+    Args:
+        app: The application.
+        allowed: Paths that may be unprotected.
+        fails_unprotected: Whether an unprotected route is a failure.
+
+    Raises:
+        CommandError: It has no routes, or one that is allowed does not exist.
+    """
+    found = list(iter_routes(app))
+    if not found or found[0].endpoint is app:
+        raise CommandError(f"expected a FastAPI application with routes, found {type(app).__name__}")
+    rows = tuple(_describe(route, allowed) for route in found)
+    unknown = set(allowed) - {row.path for row in rows}
+    if unknown:
+        # A path that was renamed would else be allowed for ever, and the new one nowhere.
+        raise CommandError(f"--allow: expected paths of routes, found {', '.join(sorted(unknown))}")
+    problems = _find_problems(app)
+    unprotected = sum(row.token == "none" for row in rows)  # noqa: S105 - whether a token is needed
+    is_failed = bool(problems) or (fails_unprotected and unprotected > 0)
+    return RouteTable(
+        routes=rows,
+        unprotected=unprotected,
+        problems=problems,
+        exit_code=ExitCode.FAILED if is_failed else ExitCode.FINE,
+    )
+
+
+def _describe(route: FoundRoute, allowed: Collection[str]) -> RouteRow:
+    kinds = {"websocket": ("WEBSOCKET",), "application": ("MOUNT",), "http": ("*",)}
+    return RouteRow(
+        path=route.path,
+        methods=tuple(sorted(route.methods)) or kinds[route.kind],
+        token=_describe_token(route, allowed),
+        scopes=route.scopes,
+        needs=tuple(dict.fromkeys(line for requirement in route.requirements for line in requirement.describe())),
+    )
+
+
+def _describe_token(route: FoundRoute, allowed: Collection[str]) -> Protection:
+    if route.nodes:
+        return "optional" if route.is_optional else "required"
+    if route.is_own_page:
+        return "documentation"
+    return "allowed" if route.path in allowed else "none"
+
+
+def _find_problems(app: object) -> tuple[str, ...]:
+    if not isinstance(app, FastAPI):
+        return ()
+    try:
+        check_routes(app)
+    except SettingsError as error:
+        return tuple(str(error).splitlines())
+    return ()

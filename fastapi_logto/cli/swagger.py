@@ -1,0 +1,101 @@
+"""Whether Swagger UI can sign in: its application's redirect URI, and whether its page may call the token endpoint."""
+
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi_logto.cli.network import Network, UnreachableError
+from fastapi_logto.cli.results import Check, Section
+from fastapi_logto.errors import quote
+from fastapi_logto.settings import LogtoSettings
+
+__all__ = ["check_swagger"]
+
+_CLIENT_ERROR: Final = 400
+_CHALLENGE: Final = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+"""Of RFC 7636's own example: nobody ever comes back with the verifier."""
+
+
+def check_swagger(settings: LogtoSettings, network: Network, *, docs_url: str) -> Section:
+    """Look at the application that Swagger UI signs in with, as its page would. Nobody is signed in.
+
+    Args:
+        settings: The settings, with the application's id where it is set.
+        network: What sends.
+        docs_url: URL of the docs page, without a slash at its end.
+    """
+    return Section(title="Swagger UI", checks=tuple(_check(settings, network, docs_url)))
+
+
+def _check(settings: LogtoSettings, network: Network, docs_url: str) -> Iterator[Check]:
+    client_id = settings.swagger_client_id
+    if client_id is None:
+        yield Check(name="Application", status="skipped", found="LOGTO_SWAGGER_CLIENT_ID is not set")
+        return
+    redirect_uri = f"{docs_url}/oauth2-redirect"
+    try:
+        yield _check_redirect(settings, network, client_id, redirect_uri)
+        yield _check_origin(settings, network, client_id, redirect_uri)
+    except UnreachableError as error:
+        yield Check(name="Sign-in", status="failed", found=str(error), advice="Mend what is marked under Tenant.")
+
+
+def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, redirect_uri: str) -> Check:
+    query = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": redirect_uri,
+        "resource": settings.audience[0],
+        "code_challenge": _CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    reply = network.send("GET", f"{settings.fetch_base}/oidc/auth", query=query)
+    if reply.status >= _CLIENT_ERROR:
+        return Check(
+            name="Redirect URI",
+            status="failed",
+            found=f"{redirect_uri}: status {reply.status}",
+            advice=f"In the console, Applications, choose the single-page application {client_id} (or correct "
+            f"LOGTO_SWAGGER_CLIENT_ID), and add exactly {redirect_uri} to its redirect URIs. "
+            "Where your docs page is elsewhere, say so: --docs-url.",
+        )
+    error = parse_qs(urlsplit(reply.headers.get("location", "")).query).get("error", [""])[0]
+    if error == "invalid_target":
+        return Check(
+            name="Redirect URI",
+            status="failed",
+            found=f"{redirect_uri} is registered, but the tenant has no API resource {settings.audience[0]}",
+            advice="In the console, API resources, compare the API identifier with LOGTO_AUDIENCE, to the letter.",
+        )
+    if error:
+        return Check(
+            name="Redirect URI",
+            status="failed",
+            found=f"{redirect_uri} is registered, but Logto answers {quote(error)}",
+            advice="See that the application in the console is a single-page application.",
+        )
+    return Check(name="Redirect URI", status="ok", found=redirect_uri)
+
+
+def _check_origin(settings: LogtoSettings, network: Network, client_id: str, redirect_uri: str) -> Check:
+    parts = urlsplit(redirect_uri)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    # A code that never was: the answer is an error in any case, but only an origin that may read it is told so.
+    # The preflight says yes to everybody.
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": client_id,
+        "code": "none",
+        "redirect_uri": redirect_uri,
+        "code_verifier": "v" * 43,
+    }
+    reply = network.send("POST", f"{settings.fetch_base}/oidc/token", headers={"Origin": origin}, form=form)
+    if reply.headers.get("access-control-allow-origin") in {"*", origin}:
+        return Check(name="CORS", status="ok", found=f"{origin} may call the token endpoint")
+    return Check(
+        name="CORS",
+        status="failed",
+        found=f"{origin} may not call the token endpoint",
+        advice=f"In the console, Applications, {client_id}: add a redirect URI of this origin, or the origin itself "
+        "to CORS allowed origins.",
+    )

@@ -1,0 +1,234 @@
+"""The tenant, seen from this machine: reached, who it says that it is, its keys and its clock."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi_logto.aws_lc import load_aws_lc
+from fastapi_logto.cli.network import Network, Reply, UnreachableError, find_proxy
+from fastapi_logto.cli.results import Check, Section
+from fastapi_logto.cli.times import describe_span
+from fastapi_logto.errors import FetchError, quote
+from fastapi_logto.key_set import MAX_KEYS, PublicKey, UnusableKeyError, parse_key
+from fastapi_logto.metadata import build_discovery_url, check_issuer, parse_metadata
+from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
+
+__all__ = ["TenantReport", "check_tenant"]
+
+_OK: Final = 200
+_DAY: Final = 24 * 3600
+_WARN_DAYS: Final = 14
+_NAMES: Final = ("DNS", "TLS", "Discovery", "Clock", "Issuer", "Key set URL", "Key set")
+_ADVICE: Final[Mapping[str, str]] = {
+    "dns": "Correct the host in LOGTO_ENDPOINT (or LOGTO_FETCH_ENDPOINT), or this machine's DNS.",
+    "tls": "Correct the certificate, or let this machine trust its authority: SSL_CERT_FILE for this command, "
+    "ssl_context= for LogtoAuth.",
+    "connection": "Start Logto or correct LOGTO_ENDPOINT; inside a container network set LOGTO_FETCH_ENDPOINT to "
+    "where Logto is reached from here. A proxy is set by HTTPS_PROXY and NO_PROXY.",
+    "http": "Something else than Logto answers there: correct LOGTO_ENDPOINT.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantReport:
+    """What was found of the tenant.
+
+    Attributes:
+        section: The checks.
+        has_keys: Whether there are keys that tokens can be checked with.
+    """
+
+    section: Section
+    has_keys: bool
+
+
+class _Failed(Exception):  # noqa: N818 - no error of the package: it carries a row and never leaves this module
+    def __init__(self, check: Check) -> None:
+        super().__init__(check.name)
+        self.check: Check = check
+
+
+def check_tenant(settings: LogtoSettings, network: Network) -> TenantReport:
+    """Look at the tenant, each step after the one before.
+
+    Args:
+        settings: The settings.
+        network: What sends.
+    """
+    checks: list[Check] = []
+    keys: list[PublicKey] = []
+    try:
+        _walk(settings, network, checks, keys)
+    except _Failed as failed:
+        checks.append(failed.check)
+    done = {check.name for check in checks}
+    rows = [*checks, *(Check(name=name, status="skipped") for name in _NAMES if name not in done)]
+    if keys:
+        rows.append(_describe_backend(keys))
+    return TenantReport(section=Section(title="Tenant", checks=tuple(rows)), has_keys=bool(keys))
+
+
+def _walk(settings: LogtoSettings, network: Network, checks: list[Check], keys: list[PublicKey]) -> None:
+    url = build_discovery_url(settings.fetch_base)
+    checks.append(_resolve(url, network))
+    reply = _fetch("Discovery", url, network)
+    checks.append(_check_tls(reply, url))
+    document = _read("Discovery", reply, url)
+    checks.append(Check(name="Discovery", status="ok", found=url))
+    checks.append(_check_clock(reply, settings))
+    try:
+        issuer = check_issuer(document, url=url, issuers=settings.accepted_issuers)
+    except FetchError as error:
+        raise _refuse("Issuer", error, url) from None
+    checks.append(Check(name="Issuer", status="ok", found=issuer))
+    try:
+        metadata = parse_metadata(
+            document,
+            url=url,
+            issuers=settings.accepted_issuers,
+            allowed_jwks_origins=settings.allowed_jwks_origins,
+        )
+    except FetchError as error:
+        raise _refuse("Key set URL", error, url) from None
+    checks.append(Check(name="Key set URL", status="ok", found=metadata.jwks_uri))
+    reply = _fetch("Key set", metadata.jwks_uri, network)
+    entries = _read("Key set", reply, metadata.jwks_uri).get("keys")
+    if not isinstance(entries, list):
+        raise _Failed(Check(name="Key set", status="failed", found="no list named keys", advice=_ADVICE["http"]))
+    checks.extend(_check_keys(entries[:MAX_KEYS], settings, keys))
+
+
+def _resolve(url: str, network: Network) -> Check:
+    host = urlsplit(url).hostname or ""
+    try:
+        return Check(name="DNS", status="skipped", found=f"{ip_address(host)} is an address")
+    except ValueError:
+        pass
+    proxy = find_proxy(url)
+    if proxy is not None:
+        # Its name is resolved by the proxy, and its credentials are nobody's business.
+        return Check(name="DNS", status="skipped", found=f"asked by the proxy {urlsplit(proxy).hostname}")
+    try:
+        addresses = network.resolve(host)
+    except UnreachableError as error:
+        raise _Failed(Check(name="DNS", status="failed", found=str(error), advice=_ADVICE["dns"])) from None
+    return Check(name="DNS", status="ok", found=f"{host}: {', '.join(addresses[:4])}")
+
+
+def _fetch(name: str, url: str, network: Network) -> Reply:
+    try:
+        return network.send("GET", url, headers={"Accept": "application/json"})
+    except UnreachableError as error:
+        name = "TLS" if error.layer == "tls" else name
+        raise _Failed(Check(name=name, status="failed", found=f"{url}: {error}", advice=_ADVICE[error.layer])) from None
+
+
+def _read(name: str, reply: Reply, url: str) -> JsonObject:
+    if reply.status != _OK:
+        found = f"{url}: status {reply.status} instead of 200"
+        raise _Failed(Check(name=name, status="failed", found=found, advice=_ADVICE["http"]))
+    try:
+        return parse_object(reply.body)
+    except StrictJsonError as error:
+        raise _Failed(Check(name=name, status="failed", found=f"{url}: {error}", advice=_ADVICE["http"])) from None
+
+
+def _refuse(name: str, error: FetchError, url: str) -> _Failed:
+    # The package's own message: expected and found, then what to do.
+    found, _, advice = str(error).removeprefix(f"{url}: ").partition("; ")
+    return _Failed(Check(name=name, status="failed", found=found, advice=f"{advice[:1].upper()}{advice[1:]}."))
+
+
+def _check_tls(reply: Reply, url: str) -> Check:
+    if reply.tls is None:
+        host = urlsplit(url).hostname or ""
+        if host in {"localhost", "127.0.0.1", "::1"} or host.endswith(".localhost"):
+            return Check(name="TLS", status="skipped", found="plain http, on this machine alone")
+        return Check(
+            name="TLS",
+            status="warning",
+            found="plain http, by LOGTO_ALLOW_HTTP",
+            advice="Whoever is on the way can replace the keys: allow it inside a closed network only.",
+        )
+    days = math.floor((reply.tls.expires_at - reply.received_at) / _DAY)
+    found = f"{reply.tls.version}, certificate for {days} more days"
+    if days < _WARN_DAYS:
+        return Check(name="TLS", status="warning", found=found, advice="Renew the certificate.")
+    return Check(name="TLS", status="ok", found=found)
+
+
+def _check_clock(reply: Reply, settings: LogtoSettings) -> Check:
+    try:
+        theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return Check(name="Clock", status="skipped", found="the answer has no Date header to compare with")
+    # The header has whole seconds, and the answer took its time: a second says nothing.
+    ahead = round(reply.received_at - theirs)
+    if abs(ahead) <= settings.leeway_seconds + 1:
+        return Check(name="Clock", status="ok", found=f"within {settings.leeway_seconds:g} s of the tenant's")
+    word = "ahead of" if ahead > 0 else "behind"
+    return Check(
+        name="Clock",
+        status="failed",
+        found=f"this machine is {describe_span(abs(ahead))} {word} the tenant",
+        advice="Set the clock by NTP, here or there: new tokens are refused as "
+        + ("expired too early." if ahead > 0 else "not valid yet, and old ones admitted too long."),
+    )
+
+
+def _check_keys(entries: list[JsonValue], settings: LogtoSettings, keys: list[PublicKey]) -> list[Check]:
+    rows: list[Check] = []
+    for entry in entries:
+        try:
+            key = parse_key(entry, algorithms=settings.algorithms)
+        except UnusableKeyError as error:
+            advice = _explain_unusable(entry, settings)
+            rows.append(Check(name="Key", status="warning", found=f"{_describe_key(entry)}: {error}", advice=advice))
+        else:
+            keys.append(key)
+            found = f"{_describe_key(entry)}, for {', '.join(sorted(key.algorithms))}"
+            rows.append(Check(name="Key", status="ok", found=found))
+    accepted = ", ".join(settings.algorithms)
+    summary = Check(
+        name="Key set",
+        status="ok" if keys else "failed",
+        found=f"{len(keys)} of {len(entries)} keys usable with {accepted}",
+        advice="" if keys else f"Add the algorithm of the tenant's key to LOGTO_ALGORITHMS, which is {accepted}.",
+    )
+    return [summary, *rows]
+
+
+def _describe_key(entry: JsonValue) -> str:
+    if not isinstance(entry, dict):
+        return "no object"
+    kty, modulus, kid = entry.get("kty"), entry.get("n"), entry.get("kid")
+    if kty == "RSA" and isinstance(modulus, str):
+        kind = f"RSA, about {len(modulus) * 6 // 64 * 64} bits"
+    else:
+        kind = f"{_word(kty)} {_word(entry.get('crv'))}"
+    return f"{kind}, kid {quote(kid[:12])[1:-1] if isinstance(kid, str) else 'absent'}"
+
+
+def _word(value: JsonValue) -> str:
+    return quote(value)[1:-1] if isinstance(value, str) else "?"
+
+
+def _explain_unusable(entry: JsonValue, settings: LogtoSettings) -> str:
+    algorithm = entry.get("alg") if isinstance(entry, dict) else None
+    if isinstance(algorithm, str) and algorithm not in settings.algorithms:
+        return f"If the tenant signs with it, add {quote(algorithm)[1:-1]} to LOGTO_ALGORITHMS."
+    return "Tokens that it signs are refused. Rotate the key in the console: Tenant settings, Signing keys."
+
+
+def _describe_backend(keys: list[PublicKey]) -> Check:
+    if any(key.aws_lc is not None for key in keys):
+        return Check(name="Signatures", status="ok", found="AWS-LC for P-384, OpenSSL for other keys")
+    found = "OpenSSL"
+    if load_aws_lc() is None and any(key.is_slow for key in keys):
+        found += '; pip install "fastapi-logto[aws-lc]" halves the time of ES384'
+    return Check(name="Signatures", status="ok", found=found)

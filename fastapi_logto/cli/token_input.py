@@ -1,0 +1,56 @@
+"""Where a token comes from: standard input or a prompt, and never the command line, which others can read."""
+
+import re
+import sys
+from typing import Final
+
+import typer
+
+from fastapi_logto.cli.results import CommandError
+
+__all__ = ["prompt_token", "read_secret", "read_token"]
+
+_LONGEST: Final = 256 * 1024
+_PREFIX: Final = re.compile(r"(?:authorization\s*:\s*)?(?:bearer\s+)?", re.IGNORECASE)
+
+
+def read_token() -> str:
+    """Give the token of standard input.
+
+    Raises:
+        CommandError: There is none, or more than any token has.
+    """
+    data = sys.stdin.buffer.read(_LONGEST + 1)
+    if len(data) > _LONGEST:
+        raise CommandError(f"standard input: expected a token, found more than {_LONGEST} bytes")
+    return _strip(data.decode("utf-8", "replace"), where="standard input")
+
+
+def prompt_token() -> str:
+    """Ask for the token, which is not shown; read it from standard input where nobody can be asked.
+
+    Raises:
+        CommandError: There is none.
+    """
+    if not sys.stdin.isatty():
+        return read_token()
+    return _strip(read_secret("Access token (not shown)"), where="prompt")
+
+
+def read_secret(question: str) -> str:
+    """Ask for what is not to be shown.
+
+    Args:
+        question: What to ask.
+    """
+    answer: str = typer.prompt(question, hide_input=True, err=True)
+    return answer
+
+
+def _strip(text: str, *, where: str) -> str:
+    # Pasted with what stood around it: a header's name, `Bearer`, quotes of a JSON document.
+    token = text.strip().strip("\"'")
+    token = token[_PREFIX.match(token).end() :].strip()  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess] - it matches the empty text too
+    if not token:
+        raise CommandError(f"{where}: expected an access token, found nothing")
+    return token

@@ -1,0 +1,235 @@
+"""The walk of one token, check after check: by the very functions that a request's token goes through."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi_logto.bearer import parse_authorization
+from fastapi_logto.checks import check_claims, check_scopes
+from fastapi_logto.claims import TokenClaims, parse_claims
+from fastapi_logto.cli.advice import build_advice
+from fastapi_logto.cli.results import Check, Section
+from fastapi_logto.cli.times import describe_time
+from fastapi_logto.clock import Clock
+from fastapi_logto.errors import (
+    AlgorithmError,
+    AudienceError,
+    ExpiredTokenError,
+    IdTokenError,
+    ImmatureTokenError,
+    IssuerError,
+    OpaqueTokenError,
+    RefusalError,
+    TokenTypeError,
+    quote,
+)
+from fastapi_logto.jws import UnverifiedJws, check_size, parse_unverified
+from fastapi_logto.keys import KeySource
+from fastapi_logto.metadata import build_metadata_source
+from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.signatures import SignatureWorkers
+from fastapi_logto.tokens import build_key_source
+from fastapi_logto.transport import Transport
+
+__all__ = ["Verdict", "walk_token"]
+
+_STEPS: Final = (
+    "Characters", "Size", "Shape", "Algorithm", "Type", "Key", "Signature", "Claims", "Issuer", "Audience", "Expiry",
+    "Start", "Scopes",
+)  # fmt: skip
+
+_NO_SCOPE: Final = (
+    "Enough for Depends(auth) alone. For more, give the user or machine a role with permissions of this API in the "
+    "console, and have the client ask for the scopes."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a token.
+
+    Attributes:
+        section: The checks.
+        is_verified: Whether its signature holds.
+        is_admitted: Whether every check ended well.
+    """
+
+    section: Section
+    is_verified: bool
+    is_admitted: bool
+
+
+class _Rows:
+    """The rows, each skipped until it was come to."""
+
+    def __init__(self, settings: LogtoSettings) -> None:
+        self._settings = settings
+        self._rows = {name: Check(name=name, status="skipped") for name in _STEPS}
+
+    def __getitem__(self, name: str) -> Check:
+        return self._rows[name]
+
+    def passed(self, name: str, found: str) -> None:
+        self._rows[name] = Check(name=name, status="ok", found=found)
+
+    def warn(self, name: str, found: str, advice: str) -> None:
+        self._rows[name] = Check(name=name, status="warning", found=found, advice=advice)
+
+    def failed(self, name: str, error: RefusalError, found: str = "") -> None:
+        parts = [text for text in (error.expected and f"expected {error.expected}", _found(error)) if text]
+        self._rows[name] = Check(
+            name=name,
+            status="failed",
+            found=found or ", ".join(parts) or error.message,
+            advice=build_advice(error, self._settings),
+            reason=error.reason,
+        )
+
+    def build(self) -> tuple[Check, ...]:
+        return tuple(self._rows.values())
+
+
+def _found(error: RefusalError) -> str:
+    return "" if error.found is None else f"found {error.found}"
+
+
+async def walk_token(
+    token: str, *, settings: LogtoSettings, has_keys: bool, scopes: Collection[str] = (), clock: Clock | None = None
+) -> Verdict:
+    """Walk with a token through every check of a request. It is sent nowhere; only the keys are fetched.
+
+    Args:
+        token: The token.
+        settings: The settings.
+        has_keys: Whether the tenant has keys that can be had; if not, they are not asked for again.
+        scopes: Scopes that a route asks for, all of them.
+        clock: The clocks.
+    """
+    clock = clock or Clock()
+    rows = _Rows(settings)
+    claims = None
+    unverified = _check_outside(token, settings, rows)
+    if unverified is not None and has_keys:
+        claims = await _check_signature(unverified, settings, rows, clock=clock)
+    if claims is not None:
+        _check_inside(claims, settings, rows, now=clock.now())
+        _check_scopes(claims, scopes, rows)
+    checks = rows.build()
+    return Verdict(
+        section=Section(title="Token", checks=checks),
+        is_verified=rows["Signature"].status == "ok",
+        is_admitted=all(check.status in {"ok", "warning"} for check in checks),
+    )
+
+
+def _check_outside(token: str, settings: LogtoSettings, rows: _Rows) -> UnverifiedJws | None:
+    """Check all that is decided before a key is sought."""
+    step = "Characters"
+    try:
+        parse_authorization([f"Bearer {token}"])
+        rows.passed(step, "those of a bearer token")
+        step = "Size"
+        check_size(token, max_bytes=settings.max_token_bytes)
+        rows.passed(step, f"{len(token)} of {settings.max_token_bytes} bytes at most")
+        step = "Shape"
+        types = [one.lower() for one in settings.token_types]
+        unverified = parse_unverified(token, algorithms=settings.algorithms, token_types=types)
+    except OpaqueTokenError:
+        rows.failed(step, OpaqueTokenError(resources=settings.audience))
+    except AlgorithmError as error:
+        rows.passed("Shape", "three parts, a good header")
+        rows.failed("Algorithm", error)
+    except (IdTokenError, TokenTypeError) as error:
+        rows.passed("Shape", "three parts, a good header")
+        rows.passed("Algorithm", f"one of {', '.join(settings.algorithms)}")
+        rows.failed("Type", error)
+    except RefusalError as error:
+        rows.failed(step, error)
+    else:
+        rows.passed("Shape", "three parts, a good header")
+        rows.passed("Algorithm", unverified.alg)
+        rows.passed("Type", unverified.typ or "absent")
+        return unverified
+    return None
+
+
+async def _check_signature(
+    unverified: UnverifiedJws, settings: LogtoSettings, rows: _Rows, *, clock: Clock
+) -> TokenClaims | None:
+    step = "Key"
+    try:
+        keys = await _build_keys(settings, clock).find(kid=unverified.kid, alg=unverified.alg)
+        rows.passed(step, f"kid {quote(unverified.kid)}")
+        step = "Signature"
+        workers = SignatureWorkers(threads=1, max_waiting=1)
+        payload, key = await workers.verify(unverified, keys, read=bytes)
+        rows.passed(step, f"holds, checked by {'OpenSSL' if key.aws_lc is None else 'AWS-LC'}")
+        step = "Claims"
+        claims = parse_claims(payload, model=TokenClaims, required=settings.required_claims)
+    except RefusalError as error:
+        rows.failed(step, error)
+        return None
+    rows.passed(step, "all that must be there")
+    return claims
+
+
+def _build_keys(settings: LogtoSettings, clock: Clock) -> KeySource:
+    transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
+    metadata = build_metadata_source(settings, transport=transport, clock=clock)
+    return build_key_source(settings, metadata=metadata, transport=transport, clock=clock)
+
+
+def _check_inside(claims: TokenClaims, settings: LogtoSettings, rows: _Rows, *, now: float) -> None:
+    """Check the claims each alone, so that one which fails hides no other."""
+
+    def check(
+        kind: type[RefusalError], *, issuers: Collection[str] = (claims.iss,), audiences: frozenset[str] | None = None
+    ) -> RefusalError | None:
+        leeway = settings.leeway_seconds
+        try:
+            check_claims(claims, issuers=issuers, audiences=audiences, now=now, leeway_seconds=leeway)
+        except RefusalError as error:
+            return error if isinstance(error, kind) else None
+        return None
+
+    found = {
+        "Issuer": check(IssuerError, issuers=settings.accepted_issuers),
+        "Audience": check(AudienceError, audiences=frozenset(settings.audience)),
+        "Expiry": check(ExpiredTokenError),
+        "Start": check(ImmatureTokenError),
+    }
+    good = {
+        "Issuer": claims.iss,
+        "Audience": ", ".join(sorted(claims.audiences)),
+        "Expiry": describe_time(claims.exp, now=now),
+        "Start": "" if claims.iat is None else f"issued {describe_time(claims.iat, now=now)}",
+    }
+    for name, error in found.items():
+        if error is not None and name == "Audience" and claims.is_organization_token:
+            rows.warn(
+                name,
+                f"{good[name]}: an organization token",
+                "Only routes that ask for an organization admit it: Depends(auth.require_organization(...)). "
+                "For any other route have the client ask for an API resource.",
+            )
+        elif isinstance(error, ExpiredTokenError | ImmatureTokenError):
+            # In words: nobody reads seconds since the epoch.
+            moment = describe_time(getattr(claims, error.claim or "exp"), now=now)
+            rows.failed(name, error, found=f"{error.claim} is {moment}")
+        elif error is not None:
+            rows.failed(name, error)
+        else:
+            rows.passed(name, quote(good[name])[1:-1])
+
+
+def _check_scopes(claims: TokenClaims, scopes: Collection[str], rows: _Rows) -> None:
+    granted = quote(" ".join(sorted(claims.scopes)))[1:-1]
+    try:
+        check_scopes(claims, scopes)
+    except RefusalError as error:
+        rows.failed("Scopes", error)
+        return
+    if not claims.scopes:
+        rows.warn("Scopes", "none", _NO_SCOPE)
+        return
+    rows.passed("Scopes", granted)

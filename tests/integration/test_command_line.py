@@ -1,0 +1,134 @@
+"""Each command as a process of its own, as scripts see it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastapi_logto.testing import LocalIssuer
+from tests.integration.processes import run_command
+from tests.recordings import find_file, read_recording, record
+from tests.tenants import API, FAULTS, run_situation
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_a_recording_shows_is_what_the_command_prints(name: str) -> None:
+    # `make recordings` writes them.
+    assert read_recording(find_file(name).read_text()) == record(name, colours=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "advice"),
+    [
+        ("audience", "Audience", f"resource={API}"),
+        ("issuer", "Issuer", "LOGTO_ISSUERS"),
+        ("clock", "Clock", "NTP"),
+        ("opaque", "Shape", f"resource={API}"),
+        ("unreachable", "Discovery", "Start Logto"),
+        ("proxy", "Key set URL", "TRUST_PROXY_HEADER=1"),
+    ],
+)
+def test_doctor_finds_the_fault_and_says_what_to_do(name: str, check: str, advice: str, tmp_path: Path) -> None:
+    with run_situation(name) as situation:
+        done = run_command(
+            "doctor",
+            "--token-stdin",
+            "--json",
+            stdin=f"Authorization: Bearer {situation.token}\n",
+            environment=situation.environment,
+            cwd=tmp_path,
+        )
+
+    diagnosis = json.loads(done.stdout)
+    failed = [
+        one["name"] for section in diagnosis["sections"] for one in section["checks"] if one["status"] == "failed"
+    ]
+    assert (done.returncode, done.stderr) == (1, "")
+    assert failed[0] == check
+    assert set(failed) <= {check, "Start"}
+    assert advice in diagnosis["next_step"]
+    assert situation.token not in done.stdout
+
+
+def test_inspect_reads_a_pipe_and_is_loud_that_nothing_is_verified(tmp_path: Path) -> None:
+    token = LocalIssuer().access_token(scope="read:user")
+
+    done = run_command("inspect", stdin=token, cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "NOT VERIFIED" in done.stdout.splitlines()[1]
+    assert "alice0000001" in done.stdout
+    assert token.rpartition(".")[2] not in done.stdout
+
+
+def test_routes_fails_where_a_route_is_not_protected() -> None:
+    done = run_command("routes", "example_app.main:app", "--fail-unprotected", "--json", cwd=ROOT)
+
+    table = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert [row["path"] for row in table["routes"] if row["token"] == "none"] == ["/health"]
+    assert (
+        run_command("routes", "example_app.main:app", "--fail-unprotected", "--allow", "/health", cwd=ROOT).returncode
+        == 0
+    )
+
+
+def test_a_missing_setting_is_told_without_a_traceback(tmp_path: Path) -> None:
+    done = run_command("inspect", "--verify", stdin="x", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("fastapi-logto: LOGTO_ENDPOINT (argument endpoint): endpoint is required")
+    assert "Traceback" not in done.stderr
+
+
+def test_colours_are_off_where_they_are_not_wanted(tmp_path: Path) -> None:
+    wanted = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+
+    coloured = run_command("inspect", stdin="x.y.z", environment=wanted, cwd=tmp_path)
+    plain = run_command("inspect", stdin="x.y.z", environment={"NO_COLOR": "1", **wanted}, cwd=tmp_path)
+
+    assert "\x1b[1;31m" in coloured.stdout
+    assert "31m" not in plain.stdout
+
+
+def test_a_terminal_without_the_marks_gets_others(tmp_path: Path) -> None:
+    done = run_command("doctor", environment={"PYTHONIOENCODING": "ascii"}, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "x  LOGTO_ENDPOINT" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["rich", "typer"])
+def test_without_its_packages_the_command_says_what_to_install(package: str) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\nfrom fastapi_logto.cli import main; sys.exit(main(['doctor']))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == 'fastapi-logto: its command line needs more packages; pip install "fastapi-logto[cli]"\n'
+
+
+def test_the_entry_point_and_the_module_are_the_same_command() -> None:
+    script = Path(sys.executable).with_name("fastapi-logto")
+
+    by_script = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+
+    assert (by_script.returncode, by_script.stderr) == (0, "")
+    assert by_script.stdout == run_command("--help").stdout
+    assert "doctor" in by_script.stdout
+
+
+def test_the_shell_can_complete_the_commands() -> None:
+    environment = {"_FASTAPI_LOGTO_COMPLETE": "complete_bash", "COMP_WORDS": "fastapi-logto ro", "COMP_CWORD": "1"}
+
+    done = run_command(environment=environment)
+
+    assert done.stdout.split() == ["routes"]

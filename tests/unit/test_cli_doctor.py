@@ -1,0 +1,551 @@
+"""What `doctor` looks at, and what it says to each fault."""
+
+import json
+import logging
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from fastapi_logto import LogtoSettings
+from fastapi_logto.cli.advice import ADVICE
+from fastapi_logto.cli.environment import check_audience, list_settings
+from fastapi_logto.cli.network import Network, UnreachableError, find_proxy
+from fastapi_logto.cli.tenant import check_tenant
+from fastapi_logto.errors import Reason
+from fastapi_logto.testing import Directory, LocalIssuer
+from tests import captured
+from tests.captured import DISCOVERY_PATH, JWKS_PATH, Answer, Fault, serve_captured
+from tests.conftest import RunCli
+from tests.tenants import API, make_certificate, run_situation, serve
+
+
+@contextmanager
+def serve_issuer(**arguments: Any) -> Generator[LocalIssuer]:
+    issuer = LocalIssuer(**arguments)
+    with serve(issuer):
+        yield issuer
+
+
+def run_doctor(cli: RunCli, *arguments: str, stdin: str = "", **environment: str) -> tuple[int, dict[str, Any]]:
+    ended = cli("doctor", "--json", *arguments, stdin=stdin, **environment)
+    assert ended.err == ""
+    return ended.code, json.loads(ended.out)
+
+
+def find(diagnosis: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give the first check of a name, of the last part that has one: that of the token, where there is one."""
+    checks = [one for section in reversed(diagnosis["sections"]) for one in section["checks"] if one["name"] == name]
+    assert checks, f"no check {name}"
+    found: dict[str, Any] = checks[0]
+    return found
+
+
+def look(server: captured.CapturedServer, **settings: Any) -> dict[str, tuple[str, str, str]]:
+    """Give status, what was found and the advice of each check of the tenant that a captured server is."""
+    arguments: Any = {"endpoint": captured.ISSUER, "audience": API, "fetch_endpoint": server.endpoint, **settings}
+    report = check_tenant(LogtoSettings(**arguments), Network(timeout_seconds=settings.get("fetch_timeout_seconds", 5)))
+    return {check.name: (check.status, check.found, check.advice) for check in report.section.checks}
+
+
+def test_every_reason_has_its_advice() -> None:
+    assert set(ADVICE) == set(get_args(Reason))
+    assert all(text.endswith((".", "}.")) for text in ADVICE.values())
+
+
+def test_settings_are_told_with_where_they_were_found(cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"LOGTO_AUDIENCE={API}\nLOGTO_ISSUERS=https://a.example/oidc\nOTHER_SECRET=hidden\n")
+    with serve_issuer() as issuer:
+        environment = {
+            "LOGTO_ENDPOINT": issuer.endpoint,
+            "LOGTO_ISSUERS": "https://b.example/oidc,https://c.example/oidc",
+        }
+        code, diagnosis = run_doctor(cli, **environment)
+        shown = cli("doctor", **environment).out
+
+    settings = {one["variable"]: (one["value"], one["source"]) for one in diagnosis["settings"]}
+    assert code == 0
+    assert settings["LOGTO_ENDPOINT"] == (issuer.endpoint, "environment")
+    assert settings["LOGTO_AUDIENCE"] == (API, ".env")
+    assert settings["LOGTO_ISSUERS"] == ("https://b.example/oidc, https://c.example/oidc", "environment")
+    assert settings["LOGTO_ALLOW_HTTP"] == ("false", "default")
+    assert settings["LOGTO_SWAGGER_CLIENT_ID"] == ("", "default")
+    assert len(settings) == len(LogtoSettings.model_fields)
+    assert f"{API} (from .env)" in shown
+    assert f"{issuer.endpoint} (from the environment)" in shown
+    assert "hidden" not in shown + json.dumps(diagnosis)
+
+
+def test_the_list_of_settings_agrees_with_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGTO_ENDPOINT", "https://tenant.logto.app/oidc/")
+    monkeypatch.setenv("LOGTO_AUDIENCE", "https://a.example")
+    settings = LogtoSettings.from_environment()
+
+    found = {one.variable: one for one in list_settings(settings, env_file=None)}
+
+    assert found["LOGTO_ENDPOINT"].value == settings.endpoint == "https://tenant.logto.app"
+    assert found["LOGTO_LEEWAY_SECONDS"].source == "default"
+
+
+def test_wrong_settings_end_with_2_and_are_all_told(cli: RunCli) -> None:
+    code, diagnosis = run_doctor(cli, LOGTO_ENDPOINT="ftp://x")
+
+    assert code == 2
+    assert [check["name"] for check in diagnosis["sections"][0]["checks"]] == ["LOGTO_ENDPOINT", "LOGTO_AUDIENCE"]
+    assert diagnosis["next_step"] == "Set it: LOGTO_ENDPOINT=https://tenant-id.logto.app"
+
+
+def test_a_file_of_variables_that_can_not_be_read_ends_with_2(cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "bad.env").write_bytes(b"\xff\xfe")
+
+    code, diagnosis = run_doctor(cli, "--env-file", "bad.env")
+
+    assert code == 2
+    assert find(diagnosis, "bad.env")["found"] == "expected a text in UTF-8, found other bytes"
+    assert diagnosis["next_step"] == "expected a text in UTF-8, found other bytes"
+
+
+@pytest.mark.parametrize(
+    ("audience", "status", "advice"),
+    [
+        ("https://api.example.com", "ok", ""),
+        ("urn:example:api", "ok", ""),
+        ("my api", "failed", "absolute URIs"),
+        ("https://api.example.com/#x", "failed", "fragment"),
+        ("https://default.logto.app/api", "warning", "Management API"),
+        ("https://tenant.logto.app", "warning", "the tenant itself"),
+        ("https://tenant.logto.app/oidc/", "warning", "the tenant itself"),
+        ("https://api.example.com/", "warning", "ends in a slash"),
+    ],
+)
+def test_the_form_of_an_audience_is_looked_at(audience: str, status: str, advice: str) -> None:
+    (check,) = check_audience(LogtoSettings(endpoint="https://tenant.logto.app", audience=audience))
+
+    assert check.status == status
+    assert advice in check.advice
+    assert audience in check.found
+
+
+def test_a_healthy_tenant_has_no_fault_and_says_so(cli: RunCli) -> None:
+    with serve_issuer() as issuer:
+        ended = cli("doctor", LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=API)
+
+    assert ended.code == 0
+    assert ended.out.rstrip().endswith("All is well.")
+    assert "✗" not in ended.out
+
+
+def test_warnings_fail_nothing_and_are_not_called_well(cli: RunCli) -> None:
+    with serve_issuer() as issuer:
+        ended = cli("doctor", LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=f"{API}/")
+
+    assert ended.code == 0
+    assert ended.out.rstrip().endswith("Nothing fails; see the warnings.")
+
+
+def test_a_name_that_nobody_knows_is_a_fault_of_dns() -> None:
+    settings = LogtoSettings(endpoint="https://tenant.invalid", audience=API)
+
+    checks = check_tenant(settings, Network(timeout_seconds=10)).section.checks
+
+    assert (checks[0].name, checks[0].status) == ("DNS", "failed")
+    assert checks[0].found.startswith("tenant.invalid: ")
+    assert "LOGTO_ENDPOINT" in checks[0].advice
+    assert {check.status for check in checks[1:]} == {"skipped"}
+
+
+def test_a_name_is_told_with_its_addresses() -> None:
+    with serve_captured() as server:
+        checks = look(server, fetch_endpoint=f"http://localhost:{server.port}")
+
+    assert checks["DNS"][0] == "ok"
+    assert checks["DNS"][1].startswith("localhost: ")
+    assert "127.0.0.1" in checks["DNS"][1]
+    assert checks["TLS"][:2] == ("skipped", "plain http, on this machine alone")
+
+
+def test_a_proxy_resolves_the_name_and_its_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://someone:secret@127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    settings = LogtoSettings(endpoint="https://tenant.invalid", audience=API)
+
+    checks = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+
+    assert checks["DNS"].found == "asked by the proxy 127.0.0.1"
+    assert checks["Discovery"].status == "failed"
+    assert "secret" not in str(checks)
+
+
+def test_a_certificate_that_ends_soon_is_a_warning_and_an_unknown_one_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = LocalIssuer()
+    with make_certificate(days=3) as (authority, certificate), serve(issuer, certificate=certificate):
+        settings = LogtoSettings(endpoint=issuer.endpoint, audience=API)
+        unknown = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        known = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+
+    assert unknown["TLS"].status == "failed"
+    assert "the certificate does not hold: unable to get local issuer certificate" in unknown["TLS"].found
+    assert "SSL_CERT_FILE" in unknown["TLS"].advice
+    assert (known["TLS"].status, known["TLS"].found) == ("warning", "TLSv1.3, certificate for 3 more days")
+    assert known["Key set"].status == "ok"
+
+
+def test_a_certificate_with_time_left_is_told_with_its_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = LocalIssuer()
+    with make_certificate() as (authority, certificate), serve(issuer, certificate=certificate, scheme="http"):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        settings = LogtoSettings(endpoint=issuer.endpoint, audience=API)
+        checks = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+
+    assert (checks["TLS"].status, checks["TLS"].found) == ("ok", "TLSv1.3, certificate for 90 more days")
+    # Behind a proxy that ends TLS, and without TRUST_PROXY_HEADER, Logto names its key set with http.
+    assert checks["Key set URL"].status == "failed"
+    assert checks["Key set URL"].advice.startswith("Behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto")
+
+
+def test_without_a_tenant_the_shape_of_a_token_is_looked_at_all_the_same(cli: RunCli) -> None:
+    with run_situation("unreachable") as situation:
+        code, diagnosis = run_doctor(cli, "--token-stdin", stdin=situation.token, **situation.environment)
+
+    assert code == 1
+    assert [section["title"] for section in diagnosis["sections"]] == ["Settings", "Tenant", "Token"]
+    assert [find(diagnosis, name)["status"] for name in ("Type", "Key", "Signature")] == ["ok", "skipped", "skipped"]
+
+
+def test_a_name_that_is_gone_between_two_looks_is_a_fault_of_dns() -> None:
+    with pytest.raises(UnreachableError, match="no address: ") as caught:
+        Network(timeout_seconds=10).send("GET", "http://tenant.invalid")
+
+    assert caught.value.layer == "dns"
+
+
+def test_hosts_that_no_proxy_names_are_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "tenant.example")
+
+    assert find_proxy("https://tenant.example/x") is None
+    assert find_proxy("https://other.example/x") == "http://127.0.0.1:9"
+
+
+def test_https_where_only_http_is_served_is_a_fault_of_tls() -> None:
+    with serve_captured() as server:
+        checks = look(server, fetch_endpoint=f"https://127.0.0.1:{server.port}")
+
+    assert checks["TLS"][0] == "failed"
+    assert "no TLS" in checks["TLS"][1]
+
+
+def test_plain_http_to_another_machine_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_captured() as server:
+        # The proxy is a server that answers for whatever host it is asked.
+        monkeypatch.setenv("http_proxy", server.endpoint)
+        monkeypatch.setenv("no_proxy", "")
+        checks = look(server, fetch_endpoint="http://logto.internal:3001", allow_http=True)
+
+    assert checks["TLS"][0] == "warning"
+    assert "closed network" in checks["TLS"][2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (Answer(status=404), "status 404 instead of 200"),
+        (Answer.redirect("https://elsewhere.example"), "status 302 instead of 200"),
+        (Answer(body=b"<html>"), "not strict JSON"),
+        (Answer.gzip_bomb(1), "an encoded body, which was not asked for"),
+        (Answer(body=b" " * 300_000), "more than 262144 bytes"),
+        (Answer(body=b"{", content_length=10), "RemoteProtocolError"),
+        (Answer(body=b"{}" * 50, seconds_per_byte=0.05), "no whole answer within 0.5 s"),
+        (Fault.HANG, "no answer in time"),
+        (Fault.RESET, "ReadError"),
+    ],
+    ids=["404", "redirect", "html", "encoded", "large", "cut", "drip", "hang", "reset"],
+)
+def test_a_discovery_document_that_can_not_be_had_is_a_fault(answer: Answer | Fault, found: str) -> None:
+    with serve_captured() as server:
+        server.replace(DISCOVERY_PATH, answer)
+        checks = look(server, fetch_timeout_seconds=0.5)
+
+    assert checks["Discovery"][0] == "failed"
+    assert found in checks["Discovery"][1]
+    assert checks["Discovery"][2]
+    assert checks["Key set"] == ("skipped", "", "")
+
+
+def test_another_issuer_is_told_as_expected_and_found() -> None:
+    with serve_captured() as server:
+        checks = look(server, endpoint="http://127.0.0.1:3002")
+
+    assert checks["Issuer"][0] == "failed"
+    assert checks["Issuer"][1] == ("expected the issuer http://127.0.0.1:3002/oidc, found 'http://127.0.0.1:3001/oidc'")
+    assert checks["Issuer"][2].startswith("Correct LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS")
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [(Answer(status=500), "status 500"), (Answer.json({"keys": 1}), "no list named keys"), (Fault.RESET, "ReadError")],
+    ids=["500", "no list", "reset"],
+)
+def test_a_key_set_that_can_not_be_had_is_a_fault(answer: Answer | Fault, found: str) -> None:
+    with serve_captured() as server:
+        server.replace(JWKS_PATH, answer)
+        checks = look(server)
+
+    assert checks["Key set URL"][0] == "ok"
+    assert checks["Key set"][0] == "failed"
+    assert found in checks["Key set"][1]
+    assert "Signatures" not in checks
+
+
+def test_keys_are_told_with_their_strength_and_what_keeps_one_from_being_used() -> None:
+    issuer = LocalIssuer()
+    issuer.rotate(algorithm="RS256")
+    rsa, ec = issuer.jwks()["keys"]
+    weak = {**rsa, "n": rsa["n"][:171], "kid": "weak"}
+    other = {**ec, "alg": "ES512", "kid": "other"}
+    keys: list[Any] = [ec, rsa, weak, other, "text", {"kty": 1}]
+    with serve_captured() as server:
+        server.publish({"keys": keys})
+        settings = LogtoSettings(endpoint="http://127.0.0.1:3001", audience=API, fetch_endpoint=server.endpoint)
+        checks = check_tenant(settings, Network(timeout_seconds=5)).section.checks
+
+    rows = [(check.status, check.found, check.advice) for check in checks if check.name == "Key"]
+    (summary,) = (check for check in checks if check.name == "Key set")
+    assert (summary.status, summary.found) == ("ok", "2 of 6 keys usable with ES384, RS256")
+    assert rows[0][:2] == ("ok", f"EC P-384, kid {ec['kid'][:12]}, for ES384")
+    assert rows[1][:2] == ("ok", f"RSA, about 2048 bits, kid {rsa['kid'][:12]}, for RS256")
+    assert rows[2][:2] == ("warning", "RSA, about 1024 bits, kid weak: its modulus is not one of 2048 to 8192 bits")
+    assert "Rotate the key" in rows[2][2]
+    assert rows[3][0] == "warning"
+    assert rows[3][2] == "If the tenant signs with it, add ES512 to LOGTO_ALGORITHMS."
+    assert rows[4][1] == "no object: not an object"
+    assert rows[5][1] == "? ?, kid absent: its kty is not EC, RSA or OKP"
+
+
+def test_a_key_set_of_another_algorithm_than_ours_is_a_fault() -> None:
+    with serve_captured() as server:
+        checks = look(server, algorithms="RS256")
+
+    assert checks["Key set"][:2] == ("failed", "0 of 1 keys usable with RS256")
+    assert checks["Key set"][2] == "Add the algorithm of the tenant's key to LOGTO_ALGORITHMS, which is RS256."
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status", "found"),
+    [
+        (0, "ok", "within 10 s of the tenant's"),
+        (-45, "failed", "this machine is 45 s ahead of the tenant"),
+        (7200 + 30, "failed", "this machine is 2 hours behind the tenant"),
+    ],
+)
+def test_the_clock_is_compared_with_the_tenants(ahead: int, status: str, found: str) -> None:
+    issuer = LocalIssuer()
+    with serve(issuer, seconds_ahead=ahead):
+        settings = LogtoSettings(endpoint=issuer.endpoint, audience=API)
+        checks = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+
+    assert checks["Clock"].status == status
+    assert abs(ahead) > 100 or checks["Clock"].found.replace("44", "45").replace("46", "45") == found
+    assert abs(ahead) < 100 or checks["Clock"].found == found
+
+
+def test_an_answer_without_a_date_says_nothing_of_the_clock() -> None:
+    with serve_captured() as server:
+        assert look(server)["Clock"][0] == "skipped"
+
+
+def test_signatures_are_said_to_be_checked_by_what_checks_them(backend: str) -> None:
+    with serve_captured() as server:
+        checks = look(server)
+
+    assert checks["Signatures"][1].startswith("AWS-LC for P-384" if backend == "aws-lc" else "OpenSSL")
+
+
+def test_without_aws_lc_the_faster_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastapi_logto.aws_lc.load_aws_lc", lambda: None)
+    monkeypatch.setattr("fastapi_logto.cli.tenant.load_aws_lc", lambda: None)
+    with serve_captured() as server:
+        assert "fastapi-logto[aws-lc]" in look(server)["Signatures"][1]
+
+
+SWAGGER = {"LOGTO_AUDIENCE": API, "LOGTO_SWAGGER_CLIENT_ID": "local-spa"}
+
+
+def test_the_sign_in_of_swagger_is_tried(cli: RunCli) -> None:
+    directory = Directory.example(redirect_uris=["http://127.0.0.1:9000/docs/oauth2-redirect"])
+    with serve_issuer(directory=directory) as issuer:
+        environment = {"LOGTO_ENDPOINT": issuer.endpoint, **SWAGGER}
+        good = run_doctor(cli, "--docs-url", "http://127.0.0.1:9000/docs/", **environment)
+        bad = run_doctor(cli, **environment)
+        unknown = run_doctor(cli, **{**environment, "LOGTO_SWAGGER_CLIENT_ID": "nobody"})
+        no_api = run_doctor(
+            cli, "--docs-url", "http://127.0.0.1:9000/docs", **{**environment, "LOGTO_AUDIENCE": "urn:other"}
+        )
+
+    assert good[0] == 0
+    assert find(good[1], "Redirect URI")["found"] == "http://127.0.0.1:9000/docs/oauth2-redirect"
+    assert find(good[1], "CORS")["found"] == "http://127.0.0.1:9000 may call the token endpoint"
+    assert bad[0] == unknown[0] == no_api[0] == 1
+    assert "add exactly http://127.0.0.1:8000/docs/oauth2-redirect" in find(bad[1], "Redirect URI")["advice"]
+    assert find(bad[1], "CORS")["status"] == "failed"
+    assert "LOGTO_SWAGGER_CLIENT_ID" in find(unknown[1], "Redirect URI")["advice"]
+    assert "the tenant has no API resource urn:other" in find(no_api[1], "Redirect URI")["found"]
+
+
+def test_a_sign_in_that_is_answered_by_another_error_is_told(cli: RunCli) -> None:
+    with serve_captured() as server:
+        server.replace("/oidc/auth", Answer.redirect("http://127.0.0.1:8000/docs/oauth2-redirect?error=invalid_scope"))
+        server.replace("/oidc/token", Fault.RESET)
+        code, diagnosis = run_doctor(
+            cli, LOGTO_ENDPOINT="http://127.0.0.1:3001", LOGTO_FETCH_ENDPOINT=server.endpoint, **SWAGGER
+        )
+
+    assert code == 1
+    assert "Logto answers 'invalid_scope'" in find(diagnosis, "Redirect URI")["found"]
+    assert find(diagnosis, "Sign-in")["found"] == "ReadError"
+
+
+def run_walk(cli: RunCli, issuer: LocalIssuer, token: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    return run_doctor(cli, "--token-stdin", *arguments, stdin=token, LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=API)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[LocalIssuer]:
+    with serve_issuer() as issuer:
+        yield issuer
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "reason"),
+    [
+        ("characters", "Characters", "header_format"),
+        ("large", "Size", "too_large"),
+        ("two parts", "Shape", "malformed"),
+        ("opaque", "Shape", "opaque_token"),
+        ("algorithm", "Algorithm", "algorithm"),
+        ("ID token", "Type", "id_token"),
+        ("logout token", "Type", "type"),
+        ("stranger", "Key", "unknown_key"),
+        ("key's other algorithm", "Key", "algorithm"),
+        ("forged", "Signature", "signature"),
+        ("claims", "Claims", "claims"),
+        ("issuer", "Issuer", "issuer"),
+        ("audience", "Audience", "audience"),
+        ("expired", "Expiry", "expired"),
+        ("early", "Start", "not_yet_valid"),
+        ("scope", "Scopes", "scope"),
+    ],
+)
+def test_a_token_is_refused_at_the_check_that_refuses_it(
+    cli: RunCli, issuer: LocalIssuer, kind: str, check: str, reason: str
+) -> None:
+    good = issuer.access_token(scope="write:user")
+    token = {
+        "characters": "a b",
+        "large": "x" * 20_000,
+        "two parts": "x.y",
+        "opaque": issuer.opaque_token(),
+        "algorithm": issuer.sign(b"{}", header={"alg": "HS256"}),
+        "ID token": issuer.id_token(),
+        "logout token": issuer.sign(b"{}", header={"typ": "logout+jwt"}),
+        "stranger": LocalIssuer().access_token(),
+        "key's other algorithm": issuer.sign(b"{}", header={"alg": "RS256"}),
+        "forged": issuer.forged_token(),
+        "claims": issuer.access_token(claims={"jti": None}),
+        "issuer": issuer.access_token(claims={"iss": "https://other.example/oidc"}),
+        "audience": issuer.access_token(audience=f"{API}/"),
+        "expired": issuer.access_token(lifetime_seconds=-120),
+        "early": issuer.access_token(claims={"nbf": 4_000_000_000}),
+        "scope": good,
+    }[kind]
+
+    code, diagnosis = run_walk(cli, issuer, token, "--scope", "write:user", "--scope", "read:user")
+
+    checks = diagnosis["sections"][-1]["checks"]
+    failed = [one for one in checks if one["status"] == "failed"]
+    assert code == 1
+    assert (failed[0]["name"], failed[0]["reason"]) == (check, reason)
+    assert diagnosis["next_step"] == failed[0]["advice"]
+    before = [one["status"] for one in checks[: checks.index(failed[0])]]
+    assert set(before) <= {"ok"}
+    assert token not in json.dumps(diagnosis)
+
+
+def test_times_that_do_not_hold_are_told_in_words(cli: RunCli, issuer: LocalIssuer) -> None:
+    _, diagnosis = run_walk(cli, issuer, issuer.access_token(lifetime_seconds=-120))
+
+    assert find(diagnosis, "Expiry")["found"].startswith("exp is 20")
+    assert find(diagnosis, "Expiry")["found"].endswith("UTC, 2 minutes ago")
+
+
+def test_one_claim_that_fails_hides_no_other(cli: RunCli, issuer: LocalIssuer) -> None:
+    token = issuer.access_token(audience="urn:other", lifetime_seconds=-120, claims={"iss": "https://x.example/oidc"})
+
+    _, diagnosis = run_walk(cli, issuer, token)
+
+    assert [find(diagnosis, name)["status"] for name in ("Issuer", "Audience", "Expiry")] == ["failed"] * 3
+
+
+def test_a_token_without_an_issue_time_walks_where_it_may(cli: RunCli, issuer: LocalIssuer) -> None:
+    ended = cli(
+        "doctor", "--json", "--token-stdin", stdin=issuer.access_token(claims={"iat": None}),
+        LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=API, LOGTO_REQUIRED_CLAIMS="jti",
+    )  # fmt: skip
+
+    assert ended.code == 0
+    assert find(json.loads(ended.out), "Start")["found"] == ""
+
+
+def test_an_organization_token_is_a_warning_that_says_where_it_is_admitted(cli: RunCli, issuer: LocalIssuer) -> None:
+    code, diagnosis = run_walk(cli, issuer, issuer.organization_token("acme"))
+
+    assert code == 0
+    assert find(diagnosis, "Audience")["status"] == "warning"
+    assert "require_organization" in find(diagnosis, "Audience")["advice"]
+    assert find(diagnosis, "Scopes")["status"] == "warning"
+    assert "role" in find(diagnosis, "Scopes")["advice"]
+
+
+def test_the_token_is_sent_nowhere(cli: RunCli) -> None:
+    with serve_captured() as server:
+        cli(
+            "doctor", "--token-stdin", stdin=captured.TOKENS["user_reader_api"].token,
+            LOGTO_ENDPOINT="http://127.0.0.1:3001", LOGTO_FETCH_ENDPOINT=server.endpoint, LOGTO_AUDIENCE=API,
+        )  # fmt: skip
+
+    assert {request.method for request in server.requests} == {"GET"}
+    assert all("authorization" not in request.headers for request in server.requests)
+    assert server.counts.keys() == {DISCOVERY_PATH, JWKS_PATH}
+
+
+def test_a_real_token_of_logto_is_admitted(cli: RunCli) -> None:
+    with serve_captured() as server:
+        ended = cli(
+            "doctor", "--token", stdin=f"  Bearer {captured.TOKENS['user_reader_api'].token}\n",
+            LOGTO_ENDPOINT="http://127.0.0.1:3001", LOGTO_FETCH_ENDPOINT=server.endpoint, LOGTO_AUDIENCE=API,
+        )  # fmt: skip
+
+    assert ended.code == 0
+    assert "holds, checked by AWS-LC" in ended.out
+
+
+def test_no_token_is_a_wrong_usage(cli: RunCli) -> None:
+    ended = cli("doctor", "--token-stdin", stdin="  \n", LOGTO_ENDPOINT="https://x.example", LOGTO_AUDIENCE=API)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "fastapi-logto: standard input: expected an access token, found nothing\n"
+
+
+def test_more_than_any_token_has_is_a_wrong_usage(cli: RunCli) -> None:
+    ended = cli("doctor", "--token-stdin", stdin="x" * 300_000)
+
+    assert ended.code == 2
+    assert "found more than 262144 bytes" in ended.err
+
+
+def test_a_fetch_that_fails_is_logged_nowhere_but_told(cli: RunCli) -> None:
+    assert cli("doctor").code == 2
+    assert any(isinstance(one, logging.NullHandler) for one in logging.getLogger("fastapi_logto").handlers)

@@ -1,0 +1,181 @@
+"""What `inspect` says of each kind of token, and that it believes none of them."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fastapi_logto.cli.inspection import inspect_token
+from fastapi_logto.cli.times import describe_span, describe_time
+from fastapi_logto.clock import Clock
+from fastapi_logto.testing import LocalIssuer
+from tests import captured
+from tests.conftest import RunCli
+from tests.tenants import API, serve
+
+MANAGEMENT = "https://default.logto.app/api"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[LocalIssuer]:
+    issuer = LocalIssuer()
+    with serve(issuer):
+        yield issuer
+
+
+def look(cli: RunCli, token: str, *arguments: str, **environment: str) -> dict[str, Any]:
+    ended = cli("inspect", "--json", *arguments, stdin=token, **environment)
+    assert ended.err == ""
+    found: dict[str, Any] = json.loads(ended.out)
+    assert found["is_verified"] is ("--verify" in arguments and ended.code == 0)
+    return found
+
+
+KINDS: dict[str, Callable[[LocalIssuer], str]] = {
+    "access token for a global API resource": lambda one: one.access_token(),
+    "access token for an API resource within an organization": lambda one: one.access_token(organization_id="acme"),
+    "organization token": lambda one: one.organization_token("acme"),
+    "organization token by urn:logto:resource:organizations": lambda one: one.organization_token(
+        "acme", by_resource=True
+    ),
+    "access token for Logto's Management API": lambda one: one.machine_token(audience=MANAGEMENT, scope="all"),
+    "ID token": lambda one: one.id_token(),
+    "logout token": lambda one: one.sign({"sub": "x"}, header={"typ": "logout+jwt"}),
+    "opaque token": lambda one: one.opaque_token(),
+    "unreadable": lambda _: "x.y",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_a_token_is_told(cli: RunCli, issuer: LocalIssuer, kind: str) -> None:
+    assert look(cli, KINDS[kind](issuer))["kind"] == kind
+
+
+@pytest.mark.parametrize("name", [name for name, token in captured.TOKENS.items() if token.kind == "jwt"])
+def test_the_claims_of_real_tokens_are_shown_as_they_are(cli: RunCli, name: str) -> None:
+    token = captured.TOKENS[name]
+
+    found = look(cli, token.token)
+
+    assert (found["header"], found["claims"]) == (token.header, token.claims)
+    assert token.token.rpartition(".")[2] not in json.dumps(found)
+    assert ("organization" in found["kind"]) == (
+        "organization_id" in token.claims or str(token.claims.get("aud")).startswith("urn:logto:")
+    )
+    assert (found["kind"] == "ID token") == ("typ" not in token.header)
+
+
+def test_whom_a_token_speaks_for_is_told(cli: RunCli, issuer: LocalIssuer) -> None:
+    assert look(cli, issuer.machine_token())["subject"] == (
+        "the machine-to-machine application 'local-machine', for itself"
+    )
+    assert look(cli, issuer.access_token(actor="support"))["subject"] == (
+        "the user 'alice0000001', by the application 'local-spa', with 'support' acting for them"
+    )
+    assert look(cli, issuer.id_token())["subject"] == "the user 'alice0000001'"
+    assert look(cli, issuer.sign({"aud": API}))["subject"] == ""
+
+
+def test_what_a_token_would_be_admitted_to_is_told(cli: RunCli, issuer: LocalIssuer) -> None:
+    def admission(token: str, **environment: str) -> str:
+        return " ".join(look(cli, token, **environment)["admission"])
+
+    ours = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API}
+    token = issuer.access_token(scope='read:user odd"scope')
+    assert f"whose audience is '{API}', which is yours." in admission(token, **ours)
+    assert '"read:user", "odd\\"scope"' in admission(token)
+    assert "nobody can say without LOGTO_AUDIENCE" in admission(token)
+    assert f"Not yours: LOGTO_AUDIENCE is {API}." in admission(issuer.access_token(audience=f"{API}/"), **ours)
+    assert f"'{API}' or 'urn:b', which is yours" in admission(issuer.sign({"aud": [API, "urn:b"]}), **ours)
+    assert "It has no scope, so no route that asks for one." in admission(issuer.access_token(scope=""))
+    within = admission(issuer.access_token(organization_id="acme", scope="read:user"))
+    assert "routes about the organization 'acme': require_organization(\"read:user\")" in within
+    for by_resource in (False, True):
+        text = admission(issuer.organization_token("acme", scope="read:member", by_resource=by_resource))
+        assert "about the organization 'acme': Depends(auth.require_organization(\"read:member\"))" in text
+        assert "it is for no API resource" in text
+    assert "asked for no resource" in admission(issuer.opaque_token())
+    assert "ends a session" in admission(issuer.sign({}, header={"typ": "logout+jwt"}))
+
+
+@pytest.mark.parametrize(
+    ("token", "problem"),
+    [
+        ("x.y", "2 parts, where a JWT has three"),
+        ("x.y.z", "its header or payload is no JSON object in base64url: Error"),
+        ("e30.W10.x", "its header or payload is no JSON object in base64url: StrictJsonError"),
+        (f"e30.{'x' * 140_000}.x", "140006 characters, more than any token has"),
+    ],
+    ids=["parts", "base64", "list", "large"],
+)
+def test_what_can_not_be_read_ends_with_1_and_says_why(cli: RunCli, token: str, problem: str) -> None:
+    ended = cli("inspect", "--json", stdin=token)
+    shown = cli("inspect", stdin=token)
+
+    assert ended.code == shown.code == 1
+    assert json.loads(ended.out)["problem"] == problem
+    assert problem in shown.out.replace("\n                ", " ")
+
+
+def test_it_is_loud_that_nothing_is_verified(cli: RunCli, issuer: LocalIssuer) -> None:
+    ended = cli("inspect", stdin=issuer.access_token())
+
+    assert ended.code == 0
+    assert "NOT VERIFIED: anybody can write such a token." in ended.out.splitlines()[1]
+
+
+def test_verified_is_said_only_of_what_was(cli: RunCli, issuer: LocalIssuer) -> None:
+    environment = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API}
+
+    good = cli("inspect", "--verify", stdin=issuer.access_token(), **environment)
+    forged = cli("inspect", "--verify", stdin=issuer.forged_token(), **environment)
+    expired = cli("inspect", "--verify", stdin=issuer.access_token(lifetime_seconds=-60), **environment)
+
+    assert (good.code, forged.code, expired.code) == (0, 1, 1)
+    assert " VERIFIED: signature, issuer, audience and times hold" in good.out.splitlines()[1]
+    assert "NOT VERIFIED: a check failed" in forged.out.splitlines()[1]
+    assert "NOT VERIFIED: a check failed" in expired.out.splitlines()[1]
+    assert "✗  Signature" in forged.out
+
+
+def test_verifying_needs_the_settings(cli: RunCli) -> None:
+    ended = cli("inspect", "--verify", stdin="x.y.z")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.count("\n") == 2
+
+
+def test_a_token_can_not_write_over_what_is_said_of_it(cli: RunCli, issuer: LocalIssuer) -> None:
+    claims: dict[str, Any] = {
+        "sub": "\x1b[2J\x1b[1;32mVERIFIED",
+        "\u202eevil": "[red]\x9b31m[/red]",
+        "deep": {"\x07": ["\u2066", None, True, 1.5, ""]},
+    }
+
+    ended = cli("inspect", stdin=issuer.sign(claims))
+
+    assert all(one.isprintable() or one == "\n" for one in ended.out)
+    assert "\\x1b[2J\\x1b[1;32mVERIFIED" in ended.out
+    assert "\\u202eevil" in ended.out
+    assert "[red]\\x9b31m[/red]" in ended.out
+    assert '{\\x07: [\\u2066, null, true, 1.5, ""]}' in ended.out
+
+
+def test_times_are_told_in_words() -> None:
+    issuer = LocalIssuer(now=lambda: 1_000_000_000)
+    clock = Clock(now=lambda: 1_000_000_000)
+
+    found = inspect_token(issuer.access_token(claims={"nbf": True, "exp": 10**400}), settings=None, clock=clock)
+
+    assert found.times == {"iat": "2001-09-09 01:46:40 UTC, in 0 s", "exp": "after the year 9999"}
+    assert describe_time(-1e300, now=0) == "before the year 1"
+    assert describe_time(0, now=90) == "1970-01-01 00:00:00 UTC, 1 minute ago"
+    assert [describe_span(one) for one in (59.9, 60, 7200, 86_400, 63_115_200)] == [
+        "59 s", "1 minute", "2 hours", "1 day", "2 years",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["", "Bearer ", "authorization: bearer   ", "'", "\n Authorization:Bearer "])
+def test_a_token_may_be_pasted_with_what_stood_around_it(cli: RunCli, issuer: LocalIssuer, prefix: str) -> None:
+    assert look(cli, f"{prefix}{issuer.access_token()}{prefix if prefix == chr(39) else ''}\n")["problem"] == ""

@@ -1,0 +1,97 @@
+"""What every command has in common: how it starts, ends, asks and prints."""
+
+import contextlib
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastapi_logto.cli import main
+from fastapi_logto.cli.rendering import build_console
+from fastapi_logto.testing import LocalIssuer
+from tests.conftest import RunCli
+from tests.tenants import API, serve
+
+COMMANDS = ["doctor", "inspect", "routes"]
+
+
+def test_another_module_that_is_missing_is_a_fault_of_ours_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi_logto.cli.commands", None)
+
+    with pytest.raises(ModuleNotFoundError, match=r"fastapi_logto\.cli\.commands"):
+        main([])
+
+
+def test_help_may_be_printed_anywhere() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(["--help"]) == 0
+
+    assert all(f"\n  {command} " in out.getvalue() for command in COMMANDS)
+
+
+def test_without_a_command_the_help_is_shown(cli: RunCli) -> None:
+    ended = cli()
+
+    assert ended.code in {0, 2}
+    assert "Usage: fastapi-logto [OPTIONS] COMMAND" in ended.out + ended.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_takes_a_token_as_an_argument(cli: RunCli, command: str) -> None:
+    token = LocalIssuer().access_token()
+
+    ended = cli(command, *(["web:app"] if command == "routes" else []), token)
+
+    assert ended.code == 2
+    assert "unexpected extra argument" in ended.err
+
+
+def test_an_unknown_option_is_a_wrong_usage(cli: RunCli) -> None:
+    ended = cli("doctor", "--tokn")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "--token" in ended.err
+
+
+def test_a_token_is_asked_for_without_showing_it_and_progress_is_not_printed_into_the_output(tmp_path: Path) -> None:
+    issuer = LocalIssuer()
+    with serve(issuer):
+        token = issuer.access_token()
+        master, slave = pty.openpty()
+        own = {name: value for name, value in os.environ.items() if not name.startswith("LOGTO_")}
+        environment = {**own, "LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API, "TERM": "xterm"}
+        arguments = [sys.executable, "-m", "fastapi_logto", "doctor", "--token", "--json"]
+        with subprocess.Popen(
+            arguments, stdin=slave, stderr=slave, stdout=subprocess.PIPE, env=environment, cwd=tmp_path,
+            start_new_session=True,
+        ) as process:  # fmt: skip
+            os.close(slave)
+            seen = b""
+            # The space comes when the terminal no longer shows what is typed: what was typed before is thrown away.
+            while b"(not shown): " not in seen:
+                seen += os.read(master, 1024)
+            os.write(master, f"{token}\n".encode())
+            with contextlib.suppress(OSError):  # the terminal's end is an error
+                while chunk := os.read(master, 1024):
+                    seen += chunk
+            assert process.stdout is not None
+            out = process.stdout.read()
+            process.wait(timeout=30)
+        os.close(master)
+
+    diagnosis = json.loads(out)
+    assert process.returncode == 0
+    assert {check["status"] for check in diagnosis["sections"][-1]["checks"]} == {"ok"}
+    assert f"Asking {issuer.endpoint}".encode() in seen
+    assert token.encode() not in seen + out
+
+
+def test_what_is_printed_is_never_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    build_console().print("[bold]x[/bold] :smile:")
+
+    assert capsys.readouterr().out == "[bold]x[/bold] :smile:\n"
