@@ -44,24 +44,6 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         self._provider = provider
         self._policy = policy
 
-    @property
-    def audiences(self) -> frozenset[str]:
-        """The resource indicators whose tokens are admitted, as the policy or else the settings have them.
-
-        Raises:
-            SettingsError: The environment lacks a setting, or has a bad one.
-        """
-        return self._policy.audiences or frozenset(self.tenants[0].audience)
-
-    @property
-    def tenants(self) -> tuple[LogtoSettings, ...]:
-        """The settings of each tenant; read from the environment now if they were not needed before.
-
-        Raises:
-            SettingsError: The environment lacks a setting, or has a bad one.
-        """
-        return self._provider.tenants
-
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT:
         """Give the claims of the request's bearer token. FastAPI calls this.
 
@@ -103,12 +85,21 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         return claims
 
     @property
+    def tenants(self) -> tuple[LogtoSettings, ...]:
+        """The settings of each tenant; read from the environment now if they were not needed before.
+
+        Raises:
+            SettingsError: The environment lacks a setting, or has a bad one.
+        """
+        return self._provider.tenants
+
+    @property
     def resources(self) -> frozenset[str]:
         """The resource indicators whose tokens are admitted; none while there are no good settings."""
         if self._policy.audiences is not None:
             return self._policy.audiences
         try:
-            return frozenset(audience for settings in self._provider.tenants for audience in settings.audience)
+            return frozenset(audience for settings in self.tenants for audience in settings.audience)
         except SettingsError:
             return frozenset()
 
@@ -124,7 +115,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             redirect_path: Where Swagger UI waits for the answer of a sign-in; `None` where there is no such page.
         """
         try:
-            hint = build_sign_in_hint(self._provider.tenants[0], redirect_path=redirect_path)
+            hint = build_sign_in_hint(self.tenants[0], redirect_path=redirect_path)
         except SettingsError:
             hint = ""
         return SchemeNotes(
@@ -140,7 +131,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
     def model(self) -> SchemeModel:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] - built late, never set
         """The scheme for OpenAPI. Without good settings it says so instead of failing."""
         try:
-            settings = self._provider.tenants[0]
+            settings = self.tenants[0]
         except SettingsError:
             # What was found is for the log of whoever runs this, not for everybody who reads the docs page.
             return HTTPBearer(description=UNSET_DESCRIPTION, bearerFormat="JWT")

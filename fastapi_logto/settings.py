@@ -27,7 +27,15 @@ from typing_extensions import Unpack
 
 from fastapi_logto.errors import SettingsError, quote
 
-__all__ = ["Algorithm", "LogtoSettings", "SettingsArguments", "TokenType", "check_audiences", "read_variables"]
+__all__ = [
+    "Algorithm",
+    "LogtoSettings",
+    "SettingsArguments",
+    "TokenType",
+    "check_audiences",
+    "read_env_file",
+    "read_variables",
+]
 
 Algorithm: TypeAlias = Literal[
     "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"
@@ -344,16 +352,7 @@ def read_variables(*, env_file: str | Path | None) -> dict[str, tuple[str, str]]
     Raises:
         SettingsError: The file can't be read.
     """
-    file: dict[str, str | None] = {}
-    if env_file is not None:
-        from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is asked for
-
-        try:
-            file = dotenv_values(env_file, interpolate=False)
-        except UnicodeDecodeError:
-            raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
-        except OSError as error:
-            raise SettingsError(f"{env_file}: expected a file that can be read, found {type(error).__name__}") from None
+    file = {} if env_file is None else read_env_file(env_file)
     found: dict[str, tuple[str, str]] = {}
     for name in LogtoSettings.model_fields:
         variable = _PREFIX + name.upper()
@@ -363,6 +362,25 @@ def read_variables(*, env_file: str | Path | None) -> dict[str, tuple[str, str]]
                 found[name] = (text, source)
                 break
     return found
+
+
+def read_env_file(env_file: str | Path) -> dict[str, str | None]:
+    """Give the variables of a `.env` file, none where there is no file.
+
+    Args:
+        env_file: The file.
+
+    Raises:
+        SettingsError: It can't be read.
+    """
+    from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is asked for
+
+    try:
+        return dotenv_values(env_file, interpolate=False)
+    except UnicodeDecodeError:
+        raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
+    except OSError as error:
+        raise SettingsError(f"{env_file}: expected a file that can be read, found {type(error).__name__}") from None
 
 
 def _is_fetchable(url: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from typing_extensions import override
 
 from fastapi_logto.aws_lc import load_aws_lc
 from fastapi_logto.cli import main
@@ -44,6 +45,14 @@ class Ended:
     err: str
 
 
+class _Terminal(io.TextIOWrapper):
+    """Somebody who types."""
+
+    @override
+    def isatty(self) -> bool:
+        return True
+
+
 RunCli = Callable[..., Ended]
 
 
@@ -54,11 +63,12 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
 
-    def run(*arguments: str, stdin: str = "", **environment: str) -> Ended:
+    def run(*arguments: str, stdin: str = "", is_terminal: bool = False, **environment: str) -> Ended:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            kind = _Terminal if is_terminal else io.TextIOWrapper
+            patch.setattr(sys, "stdin", kind(io.BytesIO(stdin.encode())))
             code = main(arguments)
         printed = capsys.readouterr()
         return Ended(code, printed.out, printed.err)

@@ -62,18 +62,24 @@ class _Fronted:
 
 @contextmanager
 def serve(
-    issuer: LocalIssuer, *, seconds_ahead: float = 0, scheme: str | None = None, certificate: Path | None = None
+    issuer: LocalIssuer,
+    *,
+    app: ASGIApp | None = None,
+    seconds_ahead: float = 0,
+    scheme: str | None = None,
+    certificate: Path | None = None,
 ) -> Generator[str]:
     """Serve an issuer; give its URL.
 
     Args:
         issuer: The issuer; its `endpoint` becomes the URL.
+        app: What answers; the issuer's own application when left out.
         seconds_ahead: How far the server's clock is ahead.
         scheme: What the application believes to be reached by; what it is when left out.
         certificate: A file with the certificate and key to serve with.
     """
     config = uvicorn.Config(
-        _Fronted(issuer.app, scheme=scheme, seconds_ahead=seconds_ahead),
+        _Fronted(app or issuer.app, scheme=scheme, seconds_ahead=seconds_ahead),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -14,18 +15,22 @@ import typer
 from fastapi_logto.cli.applications import load_application
 from fastapi_logto.cli.doctor import diagnose
 from fastapi_logto.cli.inspection import inspect_token
+from fastapi_logto.cli.management import Credentials, ManagementApi, find_management_resource, sign_in
+from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.rendering import (
     build_console,
     render_diagnosis,
     render_inspection,
     render_markdown,
     render_routes,
+    render_scopes,
 )
 from fastapi_logto.cli.results import CommandError, ExitCode, show, to_json
 from fastapi_logto.cli.route_table import list_routes
-from fastapi_logto.cli.token_input import prompt_token, read_token
+from fastapi_logto.cli.scopes import compare, find_tenant, list_wanted, push
+from fastapi_logto.cli.token_input import prompt_token, read_secret, read_token, refuse_tokens
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.settings import LogtoSettings, read_env_file
 
 __all__ = ["app", "run"]
 
@@ -41,7 +46,26 @@ app: Final = typer.Typer(
 
 Json: Final = typer.Option("--json", help="Print JSON instead of tables.")
 EnvFile: Final = typer.Option("--env-file", help="A file of variables, read beside the environment.")
+Only: Final = typer.Option("--resource", help="Look at this API resource alone; several times.")
+Without: Final = typer.Option("--except", help="A scope to leave out, an organization's permission say; several times.")
+ClientId: Final = typer.Option("--client-id", help="The machine-to-machine application's id.")
+ManagementResource: Final = typer.Option(
+    "--management-resource", help="The Management API's indicator, where the endpoint is a custom domain."
+)
 Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, such as example_app.main:app.")
+
+
+_CLIENT_ID: Final = "LOGTO_MANAGEMENT_CLIENT_ID"
+_CLIENT_SECRET: Final = "LOGTO_MANAGEMENT_CLIENT_SECRET"  # noqa: S105 - a name
+
+scopes_app: Final = typer.Typer(
+    help="Compare the scopes of your routes with the permissions in Logto, and create those that it lacks.",
+    epilog=f"Signs in at the tenant as a machine-to-machine application: {_CLIENT_ID}, or --client-id; "
+    f"{_CLIENT_SECRET}, or a prompt. The application needs a machine role with access to the Management API.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(scopes_app, name="scopes")
 
 
 class Format(StrEnum):
@@ -69,6 +93,7 @@ def run(arguments: Sequence[str] | None) -> int:
     logging.getLogger("fastapi_logto").addHandler(logging.NullHandler())
     code: int = ExitCode.FINE
     try:
+        refuse_tokens(sys.argv[1:] if arguments is None else arguments)
         app(args=None if arguments is None else list(arguments), prog_name="fastapi-logto")
     except (CommandError, SettingsError) as error:
         build_console(is_error=True).print(f"fastapi-logto: {show_lines(str(error))}", soft_wrap=True)
@@ -82,6 +107,31 @@ def run(arguments: Sequence[str] | None) -> int:
 def show_lines(text: str) -> str:
     """Give a text of several lines as a terminal may have it."""
     return "\n".join(map(show, text.splitlines()))
+
+
+def _find_credentials(client_id: str | None, env_file: Path) -> Credentials:
+    file = read_env_file(env_file)
+    client_id = client_id or os.environ.get(_CLIENT_ID) or file.get(_CLIENT_ID)
+    if not client_id:
+        raise CommandError(
+            f"expected the id of a machine-to-machine application with access to the Management API, found none; set "
+            f"{_CLIENT_ID} or give --client-id"
+        )
+    secret = os.environ.get(_CLIENT_SECRET) or file.get(_CLIENT_SECRET)
+    if not secret and not sys.stdin.isatty():
+        raise CommandError(f"expected the secret of {client_id}, found none; set {_CLIENT_SECRET}")
+    secret = secret or read_secret(f"Secret of {client_id} (not shown)")
+    return Credentials(client_id=client_id, client_secret=secret)
+
+
+def _open_management(
+    settings: LogtoSettings, *, client_id: str | None, resource: str | None, env_file: Path
+) -> ManagementApi:
+    credentials = _find_credentials(client_id, env_file)
+    network = Network(timeout_seconds=settings.fetch_timeout_seconds)
+    with _progress() as progress:
+        progress(f"Signing in at {settings.fetch_base}")
+        return sign_in(settings, credentials, resource=resource or find_management_resource(settings), network=network)
 
 
 def _print(value: Any, *, is_json: bool, rendered: Any) -> None:  # noqa: ANN401 - any result, and what shows it
@@ -182,3 +232,71 @@ def routes(
         rendered = render_routes(table, console=build_console())
         _print(table, is_json=is_json or form is Format.JSON, rendered=rendered)
     raise typer.Exit(table.exit_code)
+
+
+@scopes_app.command("diff")
+def scopes_diff(
+    target: Annotated[str, Target],
+    *,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Permissions that no route asks for are a difference too.")
+    ] = False,
+    only: Annotated[list[str] | None, Only] = None,
+    without: Annotated[list[str] | None, Without] = None,
+    client_id: Annotated[str | None, ClientId] = None,
+    management_resource: Annotated[str | None, ManagementResource] = None,
+    env_file: Annotated[Path, EnvFile] = Path(".env"),
+    is_json: Annotated[bool, Json] = False,
+) -> None:
+    """Show what Logto lacks of the scopes in your code.
+
+    Changes nothing. Ends with 1 where Logto lacks something, for CI.
+    """
+    application = load_application(target)
+    settings = find_tenant(application)
+    wanted = list_wanted(application, only=only or (), without=without or ())
+    api = _open_management(settings, client_id=client_id, resource=management_resource, env_file=env_file)
+    with _progress() as progress:
+        progress("Reading the permissions")
+        report = compare(wanted, api, tenant=settings.endpoint, is_exact=exact)
+    _print(report, is_json=is_json, rendered=render_scopes(report, console=build_console()))
+    raise typer.Exit(report.exit_code)
+
+
+@scopes_app.command("push")
+def scopes_push(
+    target: Annotated[str, Target],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    name: Annotated[str, typer.Option(help="Name for an API resource that is new.")] = "API",
+    only: Annotated[list[str] | None, Only] = None,
+    without: Annotated[list[str] | None, Without] = None,
+    client_id: Annotated[str | None, ClientId] = None,
+    management_resource: Annotated[str | None, ManagementResource] = None,
+    env_file: Annotated[Path, EnvFile] = Path(".env"),
+    is_json: Annotated[bool, Json] = False,
+) -> None:
+    """Create in Logto what it lacks of the scopes in your code.
+
+    Shows the difference, and asks. Creates API resources and permissions; what is there stays as it is, and nothing is
+    ever deleted, so that it may run twice.
+    """
+    application = load_application(target)
+    settings = find_tenant(application)
+    wanted = list_wanted(application, only=only or (), without=without or ())
+    api = _open_management(settings, client_id=client_id, resource=management_resource, env_file=env_file)
+    with _progress() as progress:
+        progress("Reading the permissions")
+        report = compare(wanted, api, tenant=settings.endpoint)
+    if report.differs:
+        shown = build_console(is_error=True)
+        shown.print(render_scopes(report, console=shown))
+        if not yes:
+            if not sys.stdin.isatty():
+                raise CommandError("expected --yes where nobody can be asked, found none; nothing was changed")
+            typer.confirm("Create what is missing?", abort=True, err=True)
+        with _progress() as progress:
+            progress("Creating what is missing")
+            report = push(wanted, api, report, name=name)
+    _print(report, is_json=is_json, rendered=render_scopes(report, console=build_console()))
+    raise typer.Exit(report.exit_code)

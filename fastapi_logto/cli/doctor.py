@@ -1,10 +1,10 @@
 """What `doctor` finds: settings, tenant, Swagger UI and, where there is one, a token; and what to do first."""
 
-import asyncio
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from fastapi_logto.cli.environment import check_audience, list_settings
+from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.results import Check, Diagnosis, ExitCode, Section
 from fastapi_logto.cli.swagger import check_swagger
@@ -47,7 +47,7 @@ def diagnose(
         sections.append(check_swagger(settings, network, docs_url=docs_url.rstrip("/")))
     if token is not None:
         progress("Walking with the token, on this machine")
-        verdict = asyncio.run(walk_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
+        verdict = run_to_end(walk_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
         sections.append(verdict.section)
     failed = next((check for section in sections for check in section.checks if check.status == "failed"), None)
     return Diagnosis(

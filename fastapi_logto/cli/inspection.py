@@ -1,6 +1,5 @@
 """What a token says of itself, and what that would open: read without believing a word, unless it was verified."""
 
-import asyncio
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from fastapi_logto.claims import ORGANIZATION_AUDIENCE, ORGANIZATIONS_AUDIENCE
+from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Section
 from fastapi_logto.cli.times import describe_time
 from fastapi_logto.cli.walk import walk_token
@@ -81,7 +81,7 @@ def inspect_token(
     )
     verdict = None
     if is_to_be_verified and settings is not None:
-        verdict = asyncio.run(walk_token(token, settings=settings, has_keys=True, clock=clock))
+        verdict = run_to_end(walk_token(token, settings=settings, has_keys=True, clock=clock))
     return Inspection(
         is_verified=verdict is not None and verdict.is_verified and verdict.is_admitted,
         kind=kind,

@@ -13,9 +13,17 @@ from rich.text import Text
 from fastapi_logto.cli.inspection import Inspection
 from fastapi_logto.cli.results import Check, Diagnosis, Status, show
 from fastapi_logto.cli.route_table import Protection, RouteTable
+from fastapi_logto.cli.scopes import ResourceDifference, ScopesReport
 from fastapi_logto.strict_json import JsonObject, JsonValue
 
-__all__ = ["build_console", "render_diagnosis", "render_inspection", "render_markdown", "render_routes"]
+__all__ = [
+    "build_console",
+    "render_diagnosis",
+    "render_inspection",
+    "render_markdown",
+    "render_routes",
+    "render_scopes",
+]
 
 _MARKS: Final[dict[Status, tuple[str, str, str]]] = {
     "ok": ("✓", "+", "green"),
@@ -211,3 +219,34 @@ def render_markdown(table: RouteTable) -> str:
 def _list_needs(scopes: tuple[str, ...], needs: tuple[str, ...]) -> list[str]:
     text = ", ".join(f"`{scope}`" for scope in scopes)
     return [*([f"{'scope' if len(scopes) == 1 else 'scopes'} {text}"] if scopes else []), *needs]
+
+
+def render_scopes(report: ScopesReport, *, console: Console) -> RenderableType:
+    """Give what `scopes` shows.
+
+    Args:
+        report: The difference.
+        console: What it is shown on.
+    """
+    parts: list[RenderableType] = []
+    for resource in report.resources:
+        rows = list(_list_scopes(resource))
+        parts.append(_render_section(f"{resource.indicator} at {report.tenant}", rows, console=console))
+    if report.differs:
+        parts.append(Text("Logto lacks something; create it with: fastapi-logto scopes push", style="bold yellow"))
+    elif report.is_pushed:
+        parts.append(Text("Created; Logto has all scopes of the code.", style="bold green"))
+    else:
+        parts.append(Text("Logto has all scopes of the code.", style="bold green"))
+    return Group(*parts)
+
+
+def _list_scopes(resource: ResourceDifference) -> Iterator[Check]:
+    if not resource.exists:
+        yield Check(name="API resource", status="failed", found="missing")
+    for scope in resource.present:
+        yield Check(name=scope, status="ok", found="in both")
+    for scope in resource.missing:
+        yield Check(name=scope, status="failed", found="missing in Logto")
+    for scope in resource.extra:
+        yield Check(name=scope, status="skipped", found="in Logto alone; left as it is")

@@ -2,16 +2,36 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import typer
 
 from fastapi_logto.cli.results import CommandError
 
-__all__ = ["prompt_token", "read_secret", "read_token"]
+__all__ = ["prompt_token", "read_secret", "read_token", "refuse_tokens"]
 
 _LONGEST: Final = 256 * 1024
+_TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.|[A-Za-z0-9_][A-Za-z0-9_-]{42}\Z", re.ASCII)
+"""What a JWT begins with, or the whole of an opaque token of Logto."""
+
 _PREFIX: Final = re.compile(r"(?:authorization\s*:\s*)?(?:bearer\s+)?", re.IGNORECASE)
+
+
+def refuse_tokens(arguments: Sequence[str]) -> None:
+    """Refuse a command line with a token in it, before a message about wrong arguments repeats it.
+
+    Args:
+        arguments: The arguments.
+
+    Raises:
+        CommandError: One of them looks like a token.
+    """
+    if any(_TOKEN.match(argument.rpartition("=")[2]) for argument in arguments):
+        raise CommandError(
+            "expected no token among the arguments, where the shell's history and every process of this machine can "
+            "read it; pipe it in, or have the command ask for it. If this one is real, end its session"
+        )
 
 
 def read_token() -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from fastapi_logto.testing import LocalIssuer
 from tests.integration.processes import run_command
+from tests.management import serve_management
 from tests.recordings import find_file, read_recording, record
 from tests.tenants import API, FAULTS, run_situation
 
@@ -132,3 +133,21 @@ def test_the_shell_can_complete_the_commands() -> None:
     done = run_command(environment=environment)
 
     assert done.stdout.split() == ["routes"]
+
+
+def test_scopes_are_pushed_and_compared_as_a_pipeline_does_it() -> None:
+    with serve_management() as (issuer, management):
+        environment = {
+            "LOGTO_ENDPOINT": issuer.endpoint,
+            "LOGTO_AUDIENCE": API,
+            "LOGTO_MANAGEMENT_CLIENT_ID": "deployer",
+            "LOGTO_MANAGEMENT_CLIENT_SECRET": "deployer-secret",
+        }
+        before = run_command("scopes", "diff", "example_app.main:app", "--json", environment=environment, cwd=ROOT)
+        push = run_command("scopes", "push", "example_app.main:app", "--yes", environment=environment, cwd=ROOT)
+        after = run_command("scopes", "diff", "example_app.main:app", "--json", environment=environment, cwd=ROOT)
+
+    assert (before.returncode, push.returncode, after.returncode) == (1, 0, 0)
+    assert json.loads(before.stdout)["resources"][0]["missing"] == management.list_names(API)
+    assert json.loads(after.stdout)["resources"][0]["missing"] == []
+    assert "deployer-secret" not in push.stdout + push.stderr

@@ -17,7 +17,7 @@ from fastapi_logto.testing import LocalIssuer
 from tests.conftest import RunCli
 from tests.tenants import API, serve
 
-COMMANDS = ["doctor", "inspect", "routes"]
+COMMANDS = ["doctor", "inspect", "routes", "scopes"]
 
 
 def test_another_module_that_is_missing_is_a_fault_of_ours_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,13 +42,17 @@ def test_without_a_command_the_help_is_shown(cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_takes_a_token_as_an_argument(cli: RunCli, command: str) -> None:
-    token = LocalIssuer().access_token()
+@pytest.mark.parametrize("form", ["{}", "--token={}"])
+@pytest.mark.parametrize("kind", ["access", "opaque"])
+def test_a_token_as_an_argument_is_refused_and_not_repeated(cli: RunCli, command: str, form: str, kind: str) -> None:
+    issuer = LocalIssuer()
+    token = f"x{issuer.opaque_token()[1:]}" if kind == "opaque" else issuer.access_token()
 
-    ended = cli(command, *(["web:app"] if command == "routes" else []), token)
+    ended = cli(command, form.format(token))
 
-    assert ended.code == 2
-    assert "unexpected extra argument" in ended.err
+    assert (ended.code, ended.out) == (2, "")
+    assert "expected no token among the arguments" in ended.err
+    assert token not in ended.err
 
 
 def test_an_unknown_option_is_a_wrong_usage(cli: RunCli) -> None:
@@ -72,7 +76,7 @@ def test_a_token_is_asked_for_without_showing_it_and_progress_is_not_printed_int
         ) as process:  # fmt: skip
             os.close(slave)
             seen = b""
-            # The space comes when the terminal no longer shows what is typed: what was typed before is thrown away.
+            # The space is printed last, once nothing is echoed any more: what is typed before is thrown away.
             while b"(not shown): " not in seen:
                 seen += os.read(master, 1024)
             os.write(master, f"{token}\n".encode())

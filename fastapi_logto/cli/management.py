@@ -1,0 +1,186 @@
+"""Logto's Management API, as far as API resources and their permissions go. Knows no way to delete anything."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from fastapi_logto.cli.loops import run_to_end
+from fastapi_logto.cli.network import Network, Reply, UnreachableError
+from fastapi_logto.cli.results import CommandError
+from fastapi_logto.client import LogtoClient
+from fastapi_logto.errors import GrantError, quote
+from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.strict_json import JsonObject, JsonValue
+
+__all__ = ["Credentials", "ManagementApi", "find_management_resource", "sign_in"]
+
+_PAGE_SIZE: Final = 100
+_MOST_PAGES: Final = 100
+_CODE: Final = re.compile(r"[a-z][a-z0-9_.]{0,79}\Z", re.ASCII)
+_OK, _CREATED, _UNAUTHORIZED, _FORBIDDEN, _UNPROCESSABLE = 200, 201, 401, 403, 422
+_ADVICE: Final = {
+    _UNAUTHORIZED: "the token is refused; check that --management-resource is the tenant's own Management API",
+    _FORBIDDEN: "the machine-to-machine application may not; give it a machine role with the permission all of the "
+    "Logto Management API (console: Roles)",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Those of a machine-to-machine application that may use the Management API."""
+
+    client_id: str
+    client_secret: str
+
+    def __repr__(self) -> str:
+        """Show the id alone."""
+        return f"Credentials(client_id={self.client_id!r})"
+
+
+def find_management_resource(settings: LogtoSettings) -> str:
+    """Give the resource indicator of a tenant's Management API: its own in the cloud, a fixed one elsewhere.
+
+    Args:
+        settings: The tenant.
+    """
+    is_cloud = settings.endpoint.startswith("https://") and settings.endpoint.endswith(".logto.app")
+    return f"{settings.endpoint}/api" if is_cloud else "https://default.logto.app/api"
+
+
+def sign_in(settings: LogtoSettings, credentials: Credentials, *, resource: str, network: Network) -> "ManagementApi":
+    """Give the Management API of a tenant, with a token for it.
+
+    Args:
+        settings: The tenant.
+        credentials: Who asks.
+        resource: The Management API's resource indicator.
+        network: What sends.
+
+    Raises:
+        CommandError: No token comes, or one that may do nothing.
+    """
+    client = LogtoClient(
+        endpoint=settings.endpoint,
+        fetch_endpoint=settings.fetch_endpoint,
+        allow_http=settings.allow_http,
+        timeout_seconds=settings.fetch_timeout_seconds,
+        client_id=credentials.client_id,
+        client_secret=credentials.client_secret,
+    )
+    try:
+        issued = run_to_end(client.get_token(resource, scopes=["all"]))
+    except GrantError as error:
+        raise CommandError(f"no token for the Management API: {error}") from None
+    if "all" not in issued.scopes:
+        raise CommandError(f"{resource}: {_ADVICE[_FORBIDDEN]}")
+    return ManagementApi(network, base_url=f"{settings.fetch_base}/api", token=issued.token)
+
+
+class ManagementApi:
+    """The API resources of a tenant and their permissions."""
+
+    def __init__(self, network: Network, *, base_url: str, token: str) -> None:
+        """Remember where and with what to ask.
+
+        Args:
+            network: What sends.
+            base_url: URL of the API.
+            token: A token for it; in no `repr`, error or log.
+        """
+        self._network = network
+        self._base_url = base_url
+        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+
+    def find_resource_id(self, indicator: str) -> str | None:
+        """Give the id of the API resource with this indicator, compared to the letter; there is no filter for it.
+
+        Raises:
+            CommandError: As `list_scopes`.
+        """
+        entries = self._list("/resources")
+        return next((str(entry["id"]) for entry in entries if entry.get("indicator") == indicator), None)
+
+    def list_scopes(self, resource_id: str) -> list[str]:
+        """Give the names of a resource's permissions: of all pages, because Logto gives 20 to whoever asks for none.
+
+        Raises:
+            CommandError: The API can't be reached, refuses, or answers what nobody can read.
+        """
+        return [str(entry["name"]) for entry in self._list(f"/resources/{resource_id}/scopes")]
+
+    def create_resource(self, indicator: str, *, name: str) -> str:
+        """Create an API resource; give its id, or that of the one which somebody else created meanwhile.
+
+        Raises:
+            CommandError: As `list_scopes`.
+        """
+        reply = self._send("POST", "/resources", json={"name": name, "indicator": indicator})
+        if reply.status == _UNPROCESSABLE and _find_code(reply) == "resource.resource_identifier_in_use":
+            existing = self.find_resource_id(indicator)
+            if existing is not None:
+                return existing
+        if reply.status != _CREATED:
+            raise _explain(reply, f"creating the API resource {indicator}")
+        document = _read(reply)
+        if not isinstance(document, dict) or not isinstance(document.get("id"), str):
+            raise CommandError("Management API: expected the id of what was created, found none")
+        return str(document["id"])
+
+    def create_scope(self, resource_id: str, name: str, *, description: str) -> None:
+        """Create a permission; one that is there already is left as it is.
+
+        Raises:
+            CommandError: As `list_scopes`.
+        """
+        reply = self._send("POST", f"/resources/{resource_id}/scopes", json={"name": name, "description": description})
+        is_there = reply.status == _UNPROCESSABLE and _find_code(reply) == "scope.name_exists"
+        if reply.status != _CREATED and not is_there:
+            raise _explain(reply, f"creating the permission {quote(name)}")
+
+    def _list(self, path: str) -> list[JsonObject]:
+        entries: list[JsonObject] = []
+        # By number and never by the `Link` header: its URLs lack /api, and a token follows no link.
+        for page in range(1, _MOST_PAGES + 1):
+            query = {"page": str(page), "page_size": str(_PAGE_SIZE)}
+            reply = self._send("GET", path, query=query)
+            if reply.status != _OK:
+                raise _explain(reply, f"reading {path}")
+            found = _read(reply)
+            if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+                raise CommandError(f"Management API: expected a list from {path}, found something else")
+            entries.extend(cast("list[JsonObject]", found))
+            total = reply.headers.get("total-number", "")
+            if not found or not total.isdigit() or len(entries) >= int(total):
+                return entries
+        raise CommandError(f"Management API: expected an end of {path}, found {_MOST_PAGES} pages and more")
+
+    def _send(self, method: str, path: str, *, query: dict[str, str] | None = None, json: JsonValue = None) -> Reply:
+        try:
+            return self._network.send(method, f"{self._base_url}{path}", headers=self._headers, query=query, json=json)
+        except UnreachableError as error:
+            raise CommandError(f"Management API: {self._base_url}{path}: {error}") from None
+
+
+def _read(reply: Reply) -> JsonValue:
+    try:
+        document: Any = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        raise CommandError("Management API: expected JSON, found something else") from None
+    return cast("JsonValue", document)
+
+
+def _find_code(reply: Reply) -> str:
+    """Give Logto's code of an error. Nothing else of the body is for anybody: a 401 repeats the token's claims."""
+    try:
+        document = _read(reply)
+    except CommandError:
+        return ""
+    code = document.get("code") if isinstance(document, dict) else None
+    return code if isinstance(code, str) and _CODE.match(code) else ""
+
+
+def _explain(reply: Reply, what: str) -> CommandError:
+    code = _find_code(reply)
+    advice = _ADVICE.get(reply.status, "see the code in Logto's documentation")
+    return CommandError(f"Management API: {what}: status {reply.status}{f' {code}' if code else ''}; {advice}")
