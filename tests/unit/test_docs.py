@@ -6,12 +6,17 @@ import sys
 import tomllib
 from pathlib import Path
 from subprocess import run
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from fastapi_logto import LogtoSettings, errors, testing
+from fastapi_logto.cli.commands import app
+from fastapi_logto.cli.results import ExitCode
 from fastapi_logto.errors import RefusalError
 from tests.docs import README, ROOT, build_settings_table
+from tests.tenants import FAULTS
 
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON = re.compile(r"^```python.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -152,6 +157,39 @@ def test_the_table_of_answers_is_the_tree_of_errors() -> None:
 
     assert len(rows) == len(set(rows)) == len(leaves)
     assert set(rows) == leaves
+
+
+def list_commands(group: Any, name: str = "") -> dict[str, set[str]]:
+    """Give the options of each command, as Typer has them."""
+    if hasattr(group, "commands"):
+        parts = [list_commands(command, f"{name} {key}".strip()) for key, command in group.commands.items()]
+        return {key: options for part in parts for key, options in part.items()}
+    options = {option for one in group.params for option in one.opts if option.startswith("--")}
+    return {name: options - {"--help"}}
+
+
+def test_the_reference_has_every_command_and_every_option() -> None:
+    page = (ROOT / "docs/reference/command-line.md").read_text()
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", page, re.MULTILINE))
+
+    documented = {name: set(re.findall(r"^\| `(--[\w-]+)` \|", text, re.MULTILINE)) for name, text in sections.items()}
+    assert documented == list_commands(get_command(app))
+
+
+def test_the_reference_has_every_exit_code() -> None:
+    page = (ROOT / "docs/reference/command-line.md").read_text()
+
+    assert re.findall(r"^\| (\d) \|", page, re.MULTILINE) == [
+        str(ExitCode.FINE),
+        str(ExitCode.FAILED),
+        str(ExitCode.USAGE),
+    ]
+
+
+def test_every_recording_is_shown() -> None:
+    page = (ROOT / "docs/how-to/why-refused.md").read_text()
+
+    assert set(re.findall(r"\.\./images/doctor-(\w+)\.svg", page)) == FAULTS.keys()
 
 
 def test_the_newest_change_is_of_this_version() -> None:
