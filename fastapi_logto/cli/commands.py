@@ -15,17 +15,20 @@ import typer
 from fastapi_logto.cli.applications import load_application
 from fastapi_logto.cli.doctor import diagnose
 from fastapi_logto.cli.inspection import inspect_token
+from fastapi_logto.cli.local import describe_issuer, open_issuer
 from fastapi_logto.cli.management import Credentials, ManagementApi, find_management_resource, sign_in
+from fastapi_logto.cli.minting import mint_for_machine, mint_for_user
 from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.rendering import (
     build_console,
     render_diagnosis,
     render_inspection,
+    render_issuer,
     render_markdown,
     render_routes,
     render_scopes,
 )
-from fastapi_logto.cli.results import CommandError, ExitCode, show, to_json
+from fastapi_logto.cli.results import CommandError, ExitCode, show, show_lines, to_json
 from fastapi_logto.cli.route_table import list_routes
 from fastapi_logto.cli.scopes import compare, find_tenant, list_wanted, push
 from fastapi_logto.cli.token_input import prompt_token, read_secret, read_token, refuse_tokens
@@ -55,13 +58,13 @@ ManagementResource: Final = typer.Option(
 Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, such as example_app.main:app.")
 
 
-_CLIENT_ID: Final = "LOGTO_MANAGEMENT_CLIENT_ID"
-_CLIENT_SECRET: Final = "LOGTO_MANAGEMENT_CLIENT_SECRET"  # noqa: S105 - a name
+_MANAGEMENT_CLIENT: Final = "LOGTO_MANAGEMENT_CLIENT"
+_MACHINE: Final = "LOGTO_MACHINE"
 
 scopes_app: Final = typer.Typer(
     help="Compare the scopes of your routes with the permissions in Logto, and create those that it lacks.",
-    epilog=f"Signs in at the tenant as a machine-to-machine application: {_CLIENT_ID}, or --client-id; "
-    f"{_CLIENT_SECRET}, or a prompt. The application needs a machine role with access to the Management API.",
+    epilog=f"Signs in at the tenant as a machine-to-machine application: {_MANAGEMENT_CLIENT}_ID, or --client-id; "
+    f"{_MANAGEMENT_CLIENT}_SECRET, or a prompt. It needs a machine role with access to the Management API.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -104,22 +107,17 @@ def run(arguments: Sequence[str] | None) -> int:
     return code
 
 
-def show_lines(text: str) -> str:
-    """Give a text of several lines as a terminal may have it."""
-    return "\n".join(map(show, text.splitlines()))
-
-
-def _find_credentials(client_id: str | None, env_file: Path) -> Credentials:
+def _find_credentials(client_id: str | None, env_file: Path, *, prefix: str) -> Credentials:
     file = read_env_file(env_file)
-    client_id = client_id or os.environ.get(_CLIENT_ID) or file.get(_CLIENT_ID)
+    id_name, secret_name = f"{prefix}_ID", f"{prefix}_SECRET"
+    client_id = client_id or os.environ.get(id_name) or file.get(id_name)
     if not client_id:
         raise CommandError(
-            f"expected the id of a machine-to-machine application with access to the Management API, found none; set "
-            f"{_CLIENT_ID} or give --client-id"
+            f"expected the id of a machine-to-machine application, found none; set {id_name} or give --client-id"
         )
-    secret = os.environ.get(_CLIENT_SECRET) or file.get(_CLIENT_SECRET)
+    secret = os.environ.get(secret_name) or file.get(secret_name)
     if not secret and not sys.stdin.isatty():
-        raise CommandError(f"expected the secret of {client_id}, found none; set {_CLIENT_SECRET}")
+        raise CommandError(f"expected the secret of {client_id}, found none; set {secret_name}")
     secret = secret or read_secret(f"Secret of {client_id} (not shown)")
     return Credentials(client_id=client_id, client_secret=secret)
 
@@ -127,7 +125,7 @@ def _find_credentials(client_id: str | None, env_file: Path) -> Credentials:
 def _open_management(
     settings: LogtoSettings, *, client_id: str | None, resource: str | None, env_file: Path
 ) -> ManagementApi:
-    credentials = _find_credentials(client_id, env_file)
+    credentials = _find_credentials(client_id, env_file, prefix=_MANAGEMENT_CLIENT)
     network = Network(timeout_seconds=settings.fetch_timeout_seconds)
     with _progress() as progress:
         progress(f"Signing in at {settings.fetch_base}")
@@ -232,6 +230,72 @@ def routes(
         rendered = render_routes(table, console=build_console())
         _print(table, is_json=is_json or form is Format.JSON, rendered=rendered)
     raise typer.Exit(table.exit_code)
+
+
+@app.command()
+def dev(
+    *,
+    file: Annotated[Path | None, typer.Option(help="A TOML file of users, roles and organizations.")] = None,
+    audience: Annotated[str | None, typer.Option(help="The API resource of the example's users.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 3001,
+    is_json: Annotated[bool, Json] = False,
+) -> None:
+    """Run a local issuer, for development only.
+
+    It is shaped like Logto, with real signatures and no password: whoever reaches it signs in as anyone, so it listens
+    on this machine alone. Prints what to put into .env; Ctrl-C ends it.
+    """
+    issuer, sock = open_issuer(path=file, audience=audience, port=port)
+    from fastapi_logto.testing.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
+
+    running = describe_issuer(issuer)
+    _print(running, is_json=is_json, rendered=render_issuer(running))
+    sys.stdout.flush()
+    run_until_signal(issuer.app, sock=sock)
+
+
+@app.command()
+def token(
+    *,
+    user: Annotated[str | None, typer.Option(help="A user of the local issuer that runs.")] = None,
+    machine: Annotated[bool, typer.Option("--machine", help="A machine-to-machine application instead.")] = False,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope to ask for; several times.")] = None,
+    resource: Annotated[str | None, typer.Option(help="The API resource; LOGTO_AUDIENCE when left out.")] = None,
+    organization: Annotated[str | None, typer.Option(help="For the permissions inside this organization.")] = None,
+    client_id: Annotated[str | None, ClientId] = None,
+    redirect_uri: Annotated[
+        str, typer.Option(help="A redirect URI of the user's application.")
+    ] = "http://127.0.0.1:8000/docs/oauth2-redirect",
+    env_file: Annotated[Path, EnvFile] = Path(".env"),
+    is_json: Annotated[bool, Json] = False,
+) -> None:
+    """Print an access token to try an API out with.
+
+    A user's comes from a local issuer (fastapi-logto dev), a machine's from any tenant, by its secret in
+    LOGTO_MACHINE_SECRET or a prompt. The token is printed on standard output, alone: TOKEN=$(fastapi-logto token ...).
+    """
+    if (user is None) is not machine:
+        raise CommandError("expected --user or --machine, one of them, found " + ("both" if machine else "none"))
+    settings = LogtoSettings.from_environment(env_file=env_file)
+    asked, target = scope or [], resource or settings.audience[0]
+    if user is not None:
+        minted = mint_for_user(
+            settings,
+            Network(timeout_seconds=settings.fetch_timeout_seconds),
+            username=user,
+            client_id=client_id or settings.swagger_client_id or "local-spa",
+            redirect_uri=redirect_uri,
+            resource=target,
+            scopes=asked,
+            organization_id=organization,
+        )
+    else:
+        credentials = _find_credentials(client_id, env_file, prefix=_MACHINE)
+        minted = mint_for_machine(settings, credentials, resource=target, scopes=asked, organization_id=organization)
+    if minted.missing:
+        warning = f"not granted, and absent from the token: {' '.join(minted.missing)}"
+        build_console(is_error=True).print(show(warning), soft_wrap=True)
+    typer.echo(to_json(minted) if is_json else minted.access_token)
 
 
 @scopes_app.command("diff")

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fastapi_logto.cli.inspection import Inspection
-from fastapi_logto.cli.results import Check, Diagnosis, Status, show
+from fastapi_logto.cli.local import LocalUser, RunningIssuer
+from fastapi_logto.cli.results import Check, Diagnosis, Status, show, show_lines
 from fastapi_logto.cli.route_table import Protection, RouteTable
 from fastapi_logto.cli.scopes import ResourceDifference, ScopesReport
 from fastapi_logto.strict_json import JsonObject, JsonValue
@@ -20,6 +21,7 @@ __all__ = [
     "build_console",
     "render_diagnosis",
     "render_inspection",
+    "render_issuer",
     "render_markdown",
     "render_routes",
     "render_scopes",
@@ -172,6 +174,37 @@ def _describe_value(value: JsonValue) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{show(name)}: {_describe_value(member)}" for name, member in value.items()) + "}"
     return {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)
+
+
+def render_issuer(running: RunningIssuer) -> RenderableType:
+    """Give what `dev` shows.
+
+    Args:
+        running: The issuer.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("Who", "Holds", "In organizations"):
+        table.add_column(title, overflow="fold")
+    for who in (*running.users, *running.machines):
+        table.add_row(Text(show(who.username)), *_render_held(who))
+    lines = "\n".join(f"{name}={value}" for name, value in running.environment.items())
+    return Group(
+        Text(f"Local issuer {running.issuer}, for development only; Ctrl-C ends it", style="bold"),
+        Text("No password: whoever reaches it signs in as anyone.", style="yellow"),
+        Text(),
+        table,
+        Text(),
+        Text("Put into .env:", style="bold"),
+        Text(show_lines(lines), style="cyan"),
+    )
+
+
+def _render_held(who: LocalUser) -> tuple[Text, Text]:
+    held = " ".join(scope for scopes in who.scopes.values() for scope in scopes)
+    places = "\n".join(
+        f"{name}: {', '.join(scopes) or 'a member without a role'}" for name, scopes in who.organizations.items()
+    )
+    return Text(show(held)), Text(show_lines(places))
 
 
 def render_routes(table: RouteTable, *, console: Console) -> RenderableType:

@@ -7,7 +7,18 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from fastapi_logto.errors import LogtoError
 
-__all__ = ["Check", "CommandError", "Diagnosis", "ExitCode", "FoundSetting", "Section", "Status", "show", "to_json"]
+__all__ = [
+    "Check",
+    "CommandError",
+    "Diagnosis",
+    "ExitCode",
+    "FoundSetting",
+    "Section",
+    "Status",
+    "show",
+    "show_lines",
+    "to_json",
+]
 
 Status: TypeAlias = Literal["ok", "failed", "warning", "skipped"]
 """How a check ended: a warning fails nothing, and what was skipped had nothing to look at."""
@@ -88,6 +99,11 @@ def show(text: str) -> str:
         text: Any text.
     """
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def show_lines(text: str) -> str:
+    """Give a text of several lines as a terminal may have it."""
+    return "\n".join(map(show, text.splitlines()))
 
 
 def to_json(value: Any) -> str:  # noqa: ANN401 - any of the values of this package

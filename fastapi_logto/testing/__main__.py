@@ -2,23 +2,15 @@
 
 # ruff: noqa: T201 - a command talks by printing
 import argparse
-import signal
-import socket
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE, Directory
 from fastapi_logto.testing.issuer import LocalIssuer
 
-if TYPE_CHECKING:
-    from fastapi_logto.testing.serving import Server
-
 __all__ = ["main"]
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _MAX_PORT: Final = 65535
 
 
@@ -60,29 +52,6 @@ def _describe(issuer: LocalIssuer, *, audience: str) -> str:
     )
 
 
-@contextmanager
-def _ended_by_signals(server: "Server") -> Generator[None]:
-    """End the server quietly: uvicorn raises the signals that it caught again when it is done."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _serve(issuer: LocalIssuer, *, sock: socket.socket) -> None:
-    from fastapi_logto.testing.serving import Server  # noqa: PLC0415 - needs uvicorn, and --help does not
-
-    server = Server(issuer.app)
-    with _ended_by_signals(server), sock:
-        server.run([sock])
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -94,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _build_parser().parse_args(argv)
     try:
-        from fastapi_logto.testing.serving import build_url, listen  # noqa: PLC0415 - needs uvicorn
+        from fastapi_logto.testing.serving import build_url, listen, run_until_signal  # noqa: PLC0415 - needs uvicorn
 
         sock = listen(host=arguments.host, port=arguments.port, allow_remote=arguments.allow_remote)
     except (ModuleNotFoundError, ValueError) as err:
@@ -107,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     issuer = LocalIssuer(endpoint=build_url(sock), directory=Directory.example(arguments.audience))
     print(_describe(issuer, audience=arguments.audience), flush=True)
-    _serve(issuer, sock=sock)
+    run_until_signal(issuer.app, sock=sock)
     return 0
 
 

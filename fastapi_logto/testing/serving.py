@@ -2,10 +2,12 @@
 
 import asyncio
 import ipaddress
+import signal
 import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 from starlette.types import ASGIApp
@@ -17,8 +19,9 @@ except ModuleNotFoundError as _err:
     _MESSAGE: Final = 'serving needs uvicorn, which is not installed; pip install "fastapi-logto[testing]"'
     raise ModuleNotFoundError(_MESSAGE, name=_err.name) from _err
 
-__all__ = ["Server", "build_url", "listen", "run_in_thread"]
+__all__ = ["Server", "build_url", "listen", "run_in_thread", "run_until_signal"]
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG: Final = 128
 _SHUTDOWN_SECONDS: Final = 1
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - named to be refused, or translated
@@ -107,3 +110,30 @@ def run_in_thread(app: ASGIApp, *, sock: socket.socket) -> Generator[None]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def run_until_signal(app: ASGIApp, *, sock: socket.socket) -> None:
+    """Serve until Ctrl-C or SIGTERM, and close the socket.
+
+    Args:
+        app: The application.
+        sock: What it listens on.
+    """
+    server = Server(app)
+    with _ended_by_signals(server), sock:
+        server.run([sock])
+
+
+@contextmanager
+def _ended_by_signals(server: Server) -> Generator[None]:
+    """End the server quietly: uvicorn raises the signals that it caught again when it is done."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

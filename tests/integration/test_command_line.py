@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from fastapi_logto.testing import LocalIssuer
-from tests.integration.processes import run_command
+from tests.integration.processes import run_command, run_module
 from tests.management import serve_management
 from tests.recordings import find_file, read_recording, record
 from tests.tenants import API, FAULTS, run_situation
+from tests.unit.test_cli_local import FILE
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,3 +152,24 @@ def test_scopes_are_pushed_and_compared_as_a_pipeline_does_it() -> None:
     assert json.loads(before.stdout)["resources"][0]["missing"] == management.list_names(API)
     assert json.loads(after.stdout)["resources"][0]["missing"] == []
     assert "deployer-secret" not in push.stdout + push.stderr
+
+
+def test_dev_serves_what_its_file_says_and_token_mints_from_it(tmp_path: Path) -> None:
+    (tmp_path / "people.toml").write_text(FILE)
+    redirect = "http://localhost:5173/callback"
+    arguments = ("dev", "--file", "people.toml", "--port", "0")
+    with run_module("fastapi_logto", *arguments, environment={"COLUMNS": "200"}, cwd=tmp_path) as issuer:
+        output = issuer.wait_for_text("LOGTO_SWAGGER_CLIENT_ID=my-spa")
+        (tmp_path / ".env").write_text(output.partition("Put into .env:\n")[2])
+        minted = run_command(
+            "token", "--user", "dora", "--scope", "read:user", "--redirect-uri", redirect, cwd=tmp_path
+        )  # fmt: skip
+        checked = run_command("doctor", "--token-stdin", "--json", stdin=minted.stdout, cwd=tmp_path)
+        code = issuer.interrupt()
+
+    assert (minted.returncode, minted.stderr) == (0, "")
+    token_checks = json.loads(checked.stdout)["sections"][-1]["checks"]
+    assert {check["status"] for check in token_checks} == {"ok"}
+    assert (code, "Traceback" in issuer.output) == (0, False)
+    assert "emil" in output
+    assert "worker-secret" not in output

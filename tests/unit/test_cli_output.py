@@ -17,7 +17,7 @@ from fastapi_logto.testing import LocalIssuer
 from tests.conftest import RunCli
 from tests.tenants import API, serve
 
-COMMANDS = ["doctor", "inspect", "routes", "scopes"]
+COMMANDS = ["doctor", "inspect", "routes", "dev", "token", "scopes"]
 
 
 def test_another_module_that_is_missing_is_a_fault_of_ours_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

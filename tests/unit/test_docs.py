@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from fastapi_logto import LogtoSettings, errors, testing
 from fastapi_logto.cli.commands import app
+from fastapi_logto.cli.directory_file import read_directory
 from fastapi_logto.cli.results import ExitCode
 from fastapi_logto.errors import RefusalError
 from tests.docs import README, ROOT, build_settings_table
@@ -205,3 +206,12 @@ def test_the_commands_of_the_readme_are_targets() -> None:
 
     assert {"demo", "test"} <= targets
     assert set(re.findall(r"^\$ make (\w+)$", README.read_text(), re.MULTILINE)) <= targets
+
+
+def test_the_file_of_users_in_the_reference_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/reference/command-line.md").read_text(), re.M | re.S)
+    (tmp_path / "people.toml").write_text(example)
+
+    directory = read_directory(tmp_path / "people.toml")
+
+    assert directory.list_held(directory.users[0], "https://api.example.com") == ("read:user",)

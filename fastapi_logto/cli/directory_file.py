@@ -1,0 +1,126 @@
+"""Users, roles and organizations of a local issuer, written in a TOML file."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fastapi_logto.cli.results import CommandError
+from fastapi_logto.testing import Application, Directory, LocalOrganization, Machine, Resource, User
+from fastapi_logto.testing.directory import ORGANIZATIONS
+
+__all__ = ["read_directory"]
+
+_Name = Annotated[str, Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class _Resource(_Table):
+    indicator: _Name
+    scopes: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+class _User(_Table):
+    username: _Name
+    id: str = ""
+    name: str = ""
+    roles: list[str] = Field(default_factory=list[str])
+
+
+class _Machine(_Table):
+    client_id: _Name
+    client_secret: _Name
+    roles: list[str] = Field(default_factory=list[str])
+
+
+class _Application(_Table):
+    client_id: _Name
+    redirect_uris: list[str] = Field(default_factory=list[str])
+
+
+class _Organization(_Table):
+    id: _Name
+    members: dict[str, list[str]] = Field(default_factory=dict[str, list[str]])
+
+
+class _File(_Table):
+    resources: list[_Resource]
+    roles: dict[str, dict[str, list[str]]] = Field(default_factory=dict[str, dict[str, list[str]]])
+    users: list[_User] = Field(default_factory=list[_User])
+    machines: list[_Machine] = Field(default_factory=list[_Machine])
+    applications: list[_Application] = Field(default_factory=list[_Application])
+    organizations: list[_Organization] = Field(default_factory=list[_Organization])
+
+
+def read_directory(path: Path) -> Directory:
+    """Give what a file says that a local issuer knows.
+
+    A role names scopes by the API resource that they are of; under `organization` it names permissions of the
+    organization. Users and machines have roles, and members of an organization have roles in it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CommandError: There is no such file, or it says what can't be meant.
+    """
+    try:
+        with path.open("rb") as stream:
+            document = tomllib.load(stream)
+        file = _File.model_validate(document)
+        return _build(file)
+    except OSError as error:
+        raise CommandError(f"{path}: expected a file that can be read, found {type(error).__name__}") from None
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise CommandError(f"{path}: {place}: {problem['msg']}") from None
+    except ValueError as error:
+        # Of the TOML, or of the directory: a scope that no resource has, say.
+        raise CommandError(f"{path}: {error}") from None
+
+
+def _build(file: _File) -> Directory:
+    ids = {user.username: user.id or user.username for user in file.users}
+
+    def merge(roles: Iterable[str]) -> Mapping[str, list[str]]:
+        merged: dict[str, list[str]] = {}
+        for role in roles:
+            if role not in file.roles:
+                raise ValueError(f"roles: expected one of {', '.join(file.roles) or 'none'}, found {role[:80]!r}")
+            for indicator, scopes in file.roles[role].items():
+                key = ORGANIZATIONS if indicator == "organization" else indicator
+                merged.setdefault(key, []).extend(scopes)
+        return merged
+
+    def merge_own(roles: Iterable[str]) -> Mapping[str, list[str]]:
+        # Permissions of an organization are held in one alone.
+        return {key: scopes for key, scopes in merge(roles).items() if key != ORGANIZATIONS}
+
+    return Directory(
+        resources=[Resource(indicator=one.indicator, scopes=one.scopes) for one in file.resources],
+        users=[
+            User(
+                id=ids[one.username], username=one.username, name=one.name or one.username, scopes=merge_own(one.roles)
+            )
+            for one in file.users
+        ],
+        machines=[
+            Machine(client_id=one.client_id, client_secret=one.client_secret, scopes=merge_own(one.roles))
+            for one in file.machines
+        ],
+        applications=[
+            Application(client_id=one.client_id, redirect_uris=one.redirect_uris) for one in file.applications
+        ],
+        organizations=[
+            LocalOrganization(
+                id=one.id, members={ids.get(who, who): merge(roles) for who, roles in one.members.items()}
+            )
+            for one in file.organizations
+        ],
+    )

@@ -1,0 +1,189 @@
+"""Tokens for trying an API out: a user's from a local issuer, a machine's from any tenant."""
+
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi_logto.cli.loops import run_to_end
+from fastapi_logto.cli.management import Credentials
+from fastapi_logto.cli.network import Network, Reply, UnreachableError
+from fastapi_logto.cli.results import CommandError
+from fastapi_logto.client import LogtoClient
+from fastapi_logto.errors import GrantError, quote
+from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.strict_json import StrictJsonError, parse_object
+
+__all__ = ["MintedToken", "mint_for_machine", "mint_for_user"]
+
+_OK: Final = 200
+_SEE_OTHER: Final = 303
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MintedToken:
+    """A token, which was asked for to be shown.
+
+    Attributes:
+        access_token: The token.
+        scopes: The scopes that it has.
+        missing: Those that were asked for and not granted.
+    """
+
+    access_token: str = field(repr=False)
+    scopes: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def mint_for_machine(
+    settings: LogtoSettings,
+    credentials: Credentials,
+    *,
+    resource: str,
+    scopes: Sequence[str] = (),
+    organization_id: str | None = None,
+) -> MintedToken:
+    """Give a token of a machine-to-machine application, by its credentials.
+
+    Args:
+        settings: The tenant.
+        credentials: The application's.
+        resource: The API resource.
+        scopes: Scopes to ask for.
+        organization_id: For the permissions inside an organization.
+
+    Raises:
+        CommandError: The tenant refuses or can't be reached.
+    """
+    client = LogtoClient(
+        endpoint=settings.endpoint,
+        fetch_endpoint=settings.fetch_endpoint,
+        allow_http=settings.allow_http,
+        timeout_seconds=settings.fetch_timeout_seconds,
+        client_id=credentials.client_id,
+        client_secret=credentials.client_secret,
+    )
+    try:
+        issued = run_to_end(client.get_token(resource, scopes=scopes, organization_id=organization_id))
+    except GrantError as error:
+        raise CommandError(str(error)) from None
+    return _build(issued.token, granted=issued.scopes, asked=scopes)
+
+
+def mint_for_user(
+    settings: LogtoSettings,
+    network: Network,
+    *,
+    username: str,
+    client_id: str,
+    redirect_uri: str,
+    resource: str,
+    scopes: Sequence[str] = (),
+    organization_id: str | None = None,
+) -> MintedToken:
+    """Give a token of a user of a local issuer, by its own sign-in page, which asks for no password.
+
+    Args:
+        settings: The issuer.
+        network: What sends.
+        username: Who signs in.
+        client_id: The application that they sign in to.
+        redirect_uri: One of its redirect URIs. Nothing is sent there.
+        resource: The API resource.
+        scopes: Scopes to ask for.
+        organization_id: For the permissions inside an organization.
+
+    Raises:
+        CommandError: It is no local issuer, it refuses, or it can't be reached.
+    """
+    if urlsplit(settings.fetch_base).hostname not in _LOOPBACK:
+        raise CommandError(
+            f"expected a local issuer for --user, found {settings.fetch_base}; at a tenant people sign in themselves, "
+            "in Swagger UI say, and a machine gets its token with --machine"
+        )
+    issuer = _LocalSignIn(f"{settings.fetch_base}/oidc", network, client_id=client_id, redirect_uri=redirect_uri)
+    answer = issuer.sign_in(username, resource=resource, scopes=scopes)
+    if organization_id is not None:
+        answer = issuer.refresh(answer, resource=resource, organization_id=organization_id)
+    return _build(answer["access_token"], granted=answer.get("scope", "").split(" "), asked=scopes)
+
+
+def _build(token: str, *, granted: Sequence[str] | frozenset[str], asked: Sequence[str]) -> MintedToken:
+    own = tuple(sorted(filter(None, granted)))
+    return MintedToken(access_token=token, scopes=own, missing=tuple(scope for scope in asked if scope not in own))
+
+
+class _LocalSignIn:
+    """The authorization code flow, with nobody at the browser."""
+
+    def __init__(self, issuer: str, network: Network, *, client_id: str, redirect_uri: str) -> None:
+        self._issuer = issuer
+        self._network = network
+        self._client = {"client_id": client_id, "redirect_uri": redirect_uri}
+
+    def sign_in(self, username: str, *, resource: str, scopes: Sequence[str]) -> Mapping[str, str]:
+        verifier = secrets.token_urlsafe(32)
+        challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        form: dict[str, str | Sequence[str]] = {
+            **self._client,
+            "response_type": "code",
+            "resource": resource,
+            "scope": " ".join([*scopes, "offline_access"]),
+            "prompt": "consent",
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+            "action": "allow",
+            "user": username,
+            "grant": tuple(scopes),
+        }
+        reply = self._post("auth", form)
+        answer = parse_qs(urlsplit(reply.headers.get("location", "")).query)
+        if reply.status != _SEE_OTHER or "code" not in answer:
+            found = answer.get("error_description", [f"status {reply.status}"])[0]
+            raise CommandError(
+                f"{self._issuer}: expected a code for {quote(username)}, found {quote(found)}; the issuer's own page "
+                "lists its users and applications"
+            )
+        return self._exchange(
+            {
+                **self._client,
+                "grant_type": "authorization_code",
+                "code": answer["code"][0],
+                "code_verifier": verifier,
+                "resource": resource,
+            }
+        )
+
+    def refresh(self, answer: Mapping[str, str], *, resource: str, organization_id: str) -> Mapping[str, str]:
+        return self._exchange(
+            {
+                "client_id": self._client["client_id"],
+                "grant_type": "refresh_token",
+                "refresh_token": answer["refresh_token"],
+                "resource": resource,
+                "organization_id": organization_id,
+            }
+        )
+
+    def _exchange(self, form: Mapping[str, str]) -> Mapping[str, str]:
+        reply = self._post("token", form)
+        try:
+            document = parse_object(reply.body)
+        except StrictJsonError:
+            document = {}
+        if reply.status != _OK or not isinstance(document.get("access_token"), str):
+            raise CommandError(
+                f"{self._issuer}: expected a token, found {quote(document.get('error_description'))} "
+                f"(status {reply.status})"
+            )
+        return {name: value for name, value in document.items() if isinstance(value, str)}
+
+    def _post(self, path: str, form: Mapping[str, str | Sequence[str]]) -> Reply:
+        try:
+            return self._network.send("POST", f"{self._issuer}/{path}", form=form)
+        except UnreachableError as error:
+            raise CommandError(f"{self._issuer}/{path}: {error}; start it with: fastapi-logto dev") from None

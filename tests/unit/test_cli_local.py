@@ -1,0 +1,248 @@
+"""The local issuer as a command, the file of its users, and tokens minted from it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastapi_logto.cli.directory_file import read_directory
+from fastapi_logto.cli.local import describe_issuer, open_issuer
+from fastapi_logto.cli.results import CommandError
+from fastapi_logto.testing import Directory, LocalIssuer
+from fastapi_logto.testing.directory import ORGANIZATIONS
+from tests.captured import Answer, Fault, serve_captured
+from tests.conftest import Ended, RunCli
+from tests.tenants import API, serve
+
+FILE = """
+[[resources]]
+indicator = "https://api.example.com"
+[resources.scopes]
+"read:user" = "Read users"
+"write:user" = "Change users"
+
+[roles.reader]
+"https://api.example.com" = ["read:user"]
+organization = ["read:member"]
+[roles.writer]
+"https://api.example.com" = ["write:user"]
+
+[[users]]
+username = "dora"
+name = "Dora Example"
+roles = ["reader", "writer"]
+[[users]]
+username = "emil"
+id = "emil00000001"
+
+[[machines]]
+client_id = "worker"
+client_secret = "worker-secret"
+roles = ["writer"]
+
+[[applications]]
+client_id = "my-spa"
+redirect_uris = ["http://localhost:5173/callback"]
+
+[[organizations]]
+id = "acme"
+[organizations.members]
+emil = ["reader"]
+worker = []
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "people.toml"
+    path.write_text(FILE)
+    return path
+
+
+def test_a_file_says_who_holds_what(file: Path) -> None:
+    directory = read_directory(file)
+
+    dora, emil = directory.users
+    (worker,) = directory.machines
+    (acme,) = directory.organizations
+    (resource,) = directory.resources
+    assert dict(resource.scopes) == {"read:user": "Read users", "write:user": "Change users"}
+    assert (dora.id, dora.name, dict(dora.scopes)) == (
+        "dora",
+        "Dora Example",
+        {"https://api.example.com": ("read:user", "write:user")},
+    )
+    assert (emil.id, emil.name, dict(emil.scopes)) == ("emil00000001", "emil", {})
+    assert dict(worker.scopes) == {"https://api.example.com": ("write:user",)}
+    assert {who: dict(held) for who, held in acme.members.items()} == {
+        "emil00000001": {"https://api.example.com": ("read:user",), ORGANIZATIONS: ("read:member",)},
+        "worker": {},
+    }
+    assert directory.applications[0].redirect_uris == ("http://localhost:5173/callback",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[[resources]]", "[[resources]", "(at line 2"),
+        ('username = "dora"', 'user = "dora"', "users.0.username: Field required"),
+        ('client_secret = "worker-secret"', "client_secret = 1", "machines.0.client_secret: Input should be a valid"),
+        ('roles = ["writer"]', 'roles = ["writr"]', "roles: expected one of reader, writer, found 'writr'"),
+        ('["write:user"]', '["writes:user"]', "scopes: expected scopes of 'https://api.example.com', found"),
+        ("worker = []", "nobody = []", "members: expected a user or machine of this directory, found 'nobody'"),
+        ("http://localhost:5173/callback", "javascript:1", "redirect_uris: expected http(s) URIs"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told_with_its_place(file: Path, old: str, new: str, message: str) -> None:
+    assert old in FILE
+    file.write_text(FILE.replace(old, new))
+
+    with pytest.raises(CommandError) as caught:
+        read_directory(file)
+
+    assert str(caught.value).startswith(f"{file}: ")
+    assert message in str(caught.value)
+    assert "worker-secret" not in str(caught.value)
+
+
+def test_dev_starts_nothing_with_a_mistake(cli: RunCli, file: Path) -> None:
+    missing = cli("dev", "--file", "missing.toml")
+    both = cli("dev", "--file", str(file), "--audience", "urn:x")
+    with serve_captured() as other:
+        taken = cli("dev", "--port", str(other.port))
+
+    assert missing.code == both.code == taken.code == 2
+    assert missing.err == "fastapi-logto: missing.toml: expected a file that can be read, found FileNotFoundError\n"
+    assert "expected --file or --audience, found both" in both.err
+    assert taken.err == f"fastapi-logto: port {other.port}: Address already in use; try another --port\n"
+
+
+def test_dev_without_uvicorn_says_what_to_install(cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.serving", raising=False)
+
+    ended = cli("dev")
+
+    assert ended.code == 2
+    assert 'pip install "fastapi-logto[testing]"' in ended.err
+
+
+def test_what_to_put_into_a_file_of_variables_is_told(file: Path) -> None:
+    issuer, sock = open_issuer(path=file, audience=None, port=0)
+    with sock:
+        running = describe_issuer(issuer)
+
+    assert running.environment == {
+        "LOGTO_ENDPOINT": issuer.endpoint,
+        "LOGTO_AUDIENCE": "https://api.example.com",
+        "LOGTO_SWAGGER_CLIENT_ID": "my-spa",
+    }
+    assert {user.username: user.organizations for user in (*running.users, *running.machines)} == {
+        "dora": {},
+        "emil": {"acme": ("read:user", "read:member (of the organization)")},
+        "worker": {"acme": ()},
+    }
+    empty = describe_issuer(LocalIssuer(directory=Directory()))
+    assert empty.environment == {"LOGTO_ENDPOINT": "http://127.0.0.1:3001"}
+
+
+@pytest.fixture
+def mint(cli: RunCli) -> Iterator[tuple[LocalIssuer, RunCli]]:
+    """An issuer with the example's users, and `token` against it."""
+    issuer = LocalIssuer()
+
+    def run(*arguments: str, **more: Any) -> Ended:
+        return cli("token", *arguments, **{"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API, **more})
+
+    with serve(issuer):
+        yield issuer, run
+
+
+def test_a_token_of_a_user_comes_alone(mint: tuple[LocalIssuer, RunCli]) -> None:
+    issuer, run = mint
+
+    ended = run("--user", "alice", "--scope", "read:user")
+
+    claims = issuer.read_access_token(ended.out.strip())
+    assert (ended.code, ended.err, ended.out.count("\n")) == (0, "", 1)
+    assert claims is not None
+    assert (claims["sub"], claims["aud"], claims["scope"]) == ("alice0000001", API, "read:user")
+
+
+def test_a_scope_that_was_not_granted_is_told(mint: tuple[LocalIssuer, RunCli]) -> None:
+    ended = mint[1]("--user", "bob", "--scope", "read:user", "--scope", "write:user", "--json")
+
+    document = json.loads(ended.out)
+    assert (document["scopes"], document["missing"]) == (["read:user"], ["write:user"])
+    assert ended.err == "not granted, and absent from the token: write:user\n"
+
+
+def test_a_token_of_a_user_may_be_for_an_organization(mint: tuple[LocalIssuer, RunCli]) -> None:
+    issuer, run = mint
+
+    ended = run("--user", "alice", "--organization", "acme", "--scope", "read:user", "--resource", API)
+    stranger = run("--user", "carol", "--organization", "acme")
+
+    claims = issuer.read_access_token(ended.out.strip())
+    assert claims is not None
+    assert (claims["organization_id"], claims["aud"]) == ("acme", API)
+    assert stranger.code == 2
+    assert "expected a token, found 'user is not a member of the organization' (status 403)" in stranger.err
+
+
+def test_a_token_of_a_machine_comes_by_its_secret(mint: tuple[LocalIssuer, RunCli]) -> None:
+    issuer, run = mint
+    secret = {"LOGTO_MACHINE_ID": "local-machine", "LOGTO_MACHINE_SECRET": "local-machine-secret"}
+
+    ended = run("--machine", "--scope", "read:user", **secret)
+    inside = run("--machine", "--organization", "acme", **secret)
+    wrong = run("--machine", "--client-id", "local-machine", LOGTO_MACHINE_SECRET="wrong-secret")
+
+    claims = issuer.read_access_token(ended.out.strip())
+    assert claims is not None
+    assert (claims["sub"], claims["scope"]) == ("local-machine", "read:user")
+    assert (issuer.read_access_token(inside.out.strip()) or {})["organization_id"] == "acme"
+    assert wrong.code == 2
+    assert "invalid_client" in wrong.err
+    assert "wrong-secret" not in wrong.err
+
+
+def test_a_user_or_an_application_that_is_not_known_is_told(mint: tuple[LocalIssuer, RunCli]) -> None:
+    nobody = mint[1]("--user", "nobody")
+    stranger = mint[1]("--user", "alice", "--client-id", "nobody")
+    resource = mint[1]("--user", "alice", "--resource", "urn:unknown")
+
+    assert nobody.code == stranger.code == resource.code == 2
+    assert "expected a code for 'nobody', found 'status 400'" in nobody.err
+    assert "expected a code for 'alice', found 'status 400'" in stranger.err
+    assert "found 'resource indicator is missing, or unknown'" in resource.err
+
+
+def test_users_are_of_a_local_issuer_alone(cli: RunCli) -> None:
+    ended = cli("token", "--user", "alice", LOGTO_ENDPOINT="https://tenant.logto.app", LOGTO_AUDIENCE=API)
+
+    assert ended.code == 2
+    assert "expected a local issuer for --user, found https://tenant.logto.app" in ended.err
+
+
+@pytest.mark.parametrize(("arguments", "found"), [((), "none"), (("--user", "x", "--machine"), "both")])
+def test_a_user_or_a_machine_is_asked_for(cli: RunCli, arguments: tuple[str, ...], found: str) -> None:
+    ended = cli("token", *arguments)
+
+    assert (ended.code, ended.err) == (2, f"fastapi-logto: expected --user or --machine, one of them, found {found}\n")
+
+
+def test_an_issuer_that_does_not_run_or_answers_oddly_is_told(cli: RunCli) -> None:
+    with serve_captured() as server:
+        environment = {"LOGTO_ENDPOINT": server.endpoint, "LOGTO_AUDIENCE": API}
+        server.replace("/oidc/auth", Fault.RESET)
+        away = cli("token", "--user", "alice", **environment)
+        server.replace("/oidc/auth", Answer.redirect("http://127.0.0.1:8000/?code=x", status=303))
+        server.replace("/oidc/token", Answer(body=b"<html>"))
+        odd = cli("token", "--user", "alice", **environment)
+
+    assert "ReadError; start it with: fastapi-logto dev" in away.err
+    assert "expected a token, found None (status 200)" in odd.err
