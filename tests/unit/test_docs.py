@@ -215,3 +215,14 @@ def test_the_file_of_users_in_the_reference_is_one(tmp_path: Path) -> None:
     directory = read_directory(tmp_path / "people.toml")
 
     assert directory.list_held(directory.users[0], "https://api.example.com") == ("read:user",)
+
+
+def test_what_a_page_takes_over_from_a_file_is_there() -> None:
+    lines = [line for page in PAGES for line in page.read_text().splitlines() if re.match(r"\s*-*8?\s*-*8\s*<", line)]
+
+    assert len(lines) > 5
+    for line in lines:
+        # What formats code blocks once made an expression of it, and the page showed that.
+        taken = re.fullmatch(r'--8<-- "([\w./-]+?)(?::(\w+))?"', line)
+        assert taken is not None, line
+        assert f"[start:{taken[2]}]" in (ROOT / taken[1]).read_text() if taken[2] else (ROOT / taken[1]).is_file()
