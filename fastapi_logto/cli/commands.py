@@ -16,7 +16,8 @@ from fastapi_logto.cli.applications import load_application
 from fastapi_logto.cli.doctor import diagnose
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
-from fastapi_logto.cli.management import Credentials, ManagementApi, find_management_resource, sign_in
+from fastapi_logto.cli.machines import Credentials
+from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
 from fastapi_logto.cli.minting import mint_for_machine, mint_for_user
 from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.rendering import (

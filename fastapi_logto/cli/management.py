@@ -2,18 +2,16 @@
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from fastapi_logto.cli.loops import run_to_end
+from fastapi_logto.cli.machines import Credentials, get_token
 from fastapi_logto.cli.network import Network, Reply, UnreachableError
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantError, quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue
 
-__all__ = ["Credentials", "ManagementApi", "find_management_resource", "sign_in"]
+__all__ = ["ManagementApi", "find_management_resource", "sign_in"]
 
 _PAGE_SIZE: Final = 100
 _MOST_PAGES: Final = 100
@@ -24,18 +22,6 @@ _ADVICE: Final = {
     _FORBIDDEN: "the machine-to-machine application may not; give it a machine role with the permission all of the "
     "Logto Management API (console: Roles)",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """Those of a machine-to-machine application that may use the Management API."""
-
-    client_id: str
-    client_secret: str
-
-    def __repr__(self) -> str:
-        """Show the id alone."""
-        return f"Credentials(client_id={self.client_id!r})"
 
 
 def find_management_resource(settings: LogtoSettings) -> str:
@@ -60,16 +46,8 @@ def sign_in(settings: LogtoSettings, credentials: Credentials, *, resource: str,
     Raises:
         CommandError: No token comes, or one that may do nothing.
     """
-    client = LogtoClient(
-        endpoint=settings.endpoint,
-        fetch_endpoint=settings.fetch_endpoint,
-        allow_http=settings.allow_http,
-        timeout_seconds=settings.fetch_timeout_seconds,
-        client_id=credentials.client_id,
-        client_secret=credentials.client_secret,
-    )
     try:
-        issued = run_to_end(client.get_token(resource, scopes=["all"]))
+        issued = get_token(settings, credentials, resource=resource, scopes=["all"])
     except GrantError as error:
         raise CommandError(f"no token for the Management API: {error}") from None
     if "all" not in issued.scopes:

@@ -8,11 +8,9 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from fastapi_logto.cli.loops import run_to_end
-from fastapi_logto.cli.management import Credentials
+from fastapi_logto.cli.machines import Credentials, get_token
 from fastapi_logto.cli.network import Network, Reply, UnreachableError
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantError, quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import StrictJsonError, parse_object
@@ -59,16 +57,8 @@ def mint_for_machine(
     Raises:
         CommandError: The tenant refuses or can't be reached.
     """
-    client = LogtoClient(
-        endpoint=settings.endpoint,
-        fetch_endpoint=settings.fetch_endpoint,
-        allow_http=settings.allow_http,
-        timeout_seconds=settings.fetch_timeout_seconds,
-        client_id=credentials.client_id,
-        client_secret=credentials.client_secret,
-    )
     try:
-        issued = run_to_end(client.get_token(resource, scopes=scopes, organization_id=organization_id))
+        issued = get_token(settings, credentials, resource=resource, scopes=scopes, organization_id=organization_id)
     except GrantError as error:
         raise CommandError(str(error)) from None
     return _build(issued.token, granted=issued.scopes, asked=scopes)

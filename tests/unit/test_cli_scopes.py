@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fastapi_logto import LogtoAuth, LogtoSettings
-from fastapi_logto.cli.management import Credentials, ManagementApi, find_management_resource, sign_in
+from fastapi_logto.cli.machines import Credentials
+from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
 from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.cli.scopes import compare, list_wanted, push
