@@ -6,19 +6,18 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from fastapi import FastAPI, HTTPException, Request, status
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from typing_extensions import Unpack
 
 from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.keys import ProviderHealth, combine_health
-from fastapi_logto.openapi import IDENTITY_SCOPE, SwaggerOptions, describe
-from fastapi_logto.protected_resource import WELL_KNOWN, ResourceMetadata, build_resource_metadata
+from fastapi_logto.openapi import SwaggerOptions, describe
 from fastapi_logto.provider import OpaqueTokensSetup, Provider
 from fastapi_logto.resource_auth import ResourceAuth
-from fastapi_logto.routes import check_routes, list_needs, list_notes, list_scopes
+from fastapi_logto.resource_pages import publish
+from fastapi_logto.routes import check_routes, list_needs, list_notes
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
 
 if TYPE_CHECKING:
@@ -145,12 +144,14 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
     ) -> None:
         """Set an application up: fail at start on bad settings, warm the keys, document and sign in, help clients.
 
-        Nothing of it is needed for routes to be protected. What is added to the application later is seen too.
+        Nothing of it is needed for routes to be protected. What is added to the application before its first request
+        is seen too.
 
         Args:
             app: The application.
             lifespan: Check the settings and fetch the keys at start. A provider that is away does
-                not keep the application from starting.
+                not keep the application from starting. Without it, as in a mounted application whose lifespan
+                nobody runs, the first look at the docs page reads the environment, a `.env` file of it on the loop.
             swagger: Sign in with PKCE on the docs page, and have OpenAPI say what each operation asks for and
                 how it refuses.
             metadata: Serve the metadata of the protected resource (RFC 9728) below
@@ -164,7 +165,7 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         if swagger:
             self._install_openapi(app)
         if metadata:
-            self._install_metadata(app)
+            publish(app, self._provider)
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
@@ -217,39 +218,6 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
             return self.settings.swagger_client_id
         except SettingsError:
             return None
-
-    def _install_metadata(self, app: FastAPI) -> None:
-        self._provider.publishes_metadata = True
-        pages: Mapping[str, ResourceMetadata] = {}
-        tenants: Sequence[LogtoSettings] = ()
-
-        async def answer(request: Request) -> JSONResponse:
-            nonlocal pages, tenants
-            await self._provider.load_beside()
-            known = self._provider.known_tenants
-            if tenants is not known:
-                # A walk through all routes, in a thread, and once: anybody may ask.
-                pages, tenants = await asyncio.to_thread(self._build_metadata, app), known
-            path = request.path_params.get("path", "").strip("/")
-            page = pages.get(f"/{path}" if path else "")
-            if page is None:
-                raise HTTPException(status.HTTP_404_NOT_FOUND)
-            # Clients in browsers of any origin may read it; there is nothing secret in it.
-            return JSONResponse(page, headers={"Access-Control-Allow-Origin": "*"})
-
-        for path in (WELL_KNOWN, WELL_KNOWN + "/{path:path}"):
-            app.add_route(path, answer, include_in_schema=False)
-
-    def _build_metadata(self, app: FastAPI) -> Mapping[str, ResourceMetadata]:
-        pages: dict[str, ResourceMetadata] = {}
-        for path, resource in self._provider.resources.items():
-            scopes = list_scopes(app, resource=resource)
-            if resource in self.resources:
-                scopes |= self._provider.scope_descriptions.keys()
-            pages[path] = build_resource_metadata(
-                self._provider.tenants, resource=resource, scopes=scopes - {IDENTITY_SCOPE}
-            )
-        return pages
 
 
 auth: Final = LogtoAuth()

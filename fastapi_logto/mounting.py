@@ -6,9 +6,9 @@ No `from __future__ import annotations` here: FastAPI reads the annotations of t
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, WebSocket, WebSocketException, status
 from fastapi.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from fastapi_logto.claims import TokenClaims
@@ -35,10 +35,11 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
         requires: A requirement, or `auth` itself.
 
     Raises:
-        ValueError: The path does not begin with a slash, or has nothing behind it; or `auth.optional` is required.
+        ValueError: The path does not begin with a slash, has nothing behind it, or has a parameter that would take
+            all that follows; or `auth.optional` is required.
     """
     prefix = path.rstrip("/")
-    if not prefix.startswith("/"):
+    if not prefix.startswith("/") or ":path}" in prefix:
         raise ValueError(f"path: expected where to mount, such as /mcp, found {path!r}")
     if isinstance(requires, OptionalLogtoAuth):
         raise ValueError(  # noqa: TRY004 - a dependency of the right kind, and the wrong one
@@ -46,7 +47,7 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
         )
 
     async def forward(request: Request, claims: Annotated[TokenClaims, Depends(requires)]) -> Response:
-        return _Mounted(mounted, scope=_build_scope(request, claims))
+        return _Mounted(mounted, request, scope=_build_scope(request, claims))
 
     async def forward_websocket(websocket: WebSocket, claims: Annotated[TokenClaims, Depends(requires)]) -> None:
         await mounted(_build_scope(websocket, claims), websocket.receive, websocket.send)
@@ -77,28 +78,55 @@ def claims_of(conn: HTTPConnection | None) -> TokenClaims:
 class _Mounted(Response):
     """Has the mounted application answer, with the connection as the server gave it."""
 
-    def __init__(self, app: ASGIApp, *, scope: Scope) -> None:
+    def __init__(self, app: ASGIApp, request: Request, *, scope: Scope) -> None:
         super().__init__()
         self._app = app
+        self._request = request
         self._scope = scope
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(self._scope, receive, send)
+        await self._app(self._scope, await self._find_receive(receive), send)
+        if self.background is not None:
+            # Of dependencies: FastAPI leaves them with the response.
+            await self.background()
+
+    async def _find_receive(self, receive: Receive) -> Receive:
+        """Give what the body comes from: once more, where a dependency has read it already."""
+        # What Starlette itself looks at to give a body twice.
+        if not hasattr(self._request, "_body"):
+            return receive
+        body: Message | None = {"type": "http.request", "body": await self._request.body(), "more_body": False}
+
+        async def replay() -> Message:
+            nonlocal body
+            message, body = body, None
+            return await receive() if message is None else message
+
+        return replay
 
 
 def _build_scope(conn: HTTPConnection, claims: TokenClaims) -> Scope:
-    """Give the scope as `starlette.routing.Mount` would: its `root_path` ends where the mounted application begins."""
+    """Give the scope as `starlette.routing.Mount` would: its `root_path` ends where the mounted application begins.
+
+    Raises:
+        HTTPException: 404, the path does not end as the route saw it: with a line's end, which patterns overlook.
+        WebSocketException: The same for a WebSocket.
+    """
     scope = conn.scope
     root_path: str = scope.get("root_path", "")
     path: str = scope["path"]
-    if not path.startswith(root_path):
+    if root_path and not f"{path}/".startswith(root_path.rstrip("/") + "/"):
         # A proxy took the prefix off, and the application was told of it: as the server would say it.
         path = root_path + path
     below: str | None = scope["path_params"].get("mounted_path")
     if below is None:
         # `/mcp` is the root of what is mounted there, without a redirect to `/mcp/`.
         path, below = path + "/", ""
+    if not path.endswith(f"/{below}") or path.endswith("\n/"):
+        if isinstance(conn, WebSocket):
+            raise WebSocketException(status.WS_1008_POLICY_VIOLATION)
+        raise HTTPException(status.HTTP_404_NOT_FOUND)
     return {
         **scope,
         "path": path,

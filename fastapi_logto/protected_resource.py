@@ -6,7 +6,7 @@ write, could send clients to another authorization server.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from fastapi_logto.settings import LogtoSettings
 
@@ -39,23 +39,26 @@ def map_resources(indicators: Iterable[str]) -> dict[str, str]:
     """Give the resources that have a page of metadata, by the path that follows the well-known one.
 
     Args:
-        indicators: Resource indicators, at least one, the API's own first. Of several with one path the first is
-            taken; where none is without a path, the first of all stands there too.
+        indicators: Resource indicators, the API's own first. Of several with one path the first is taken; where
+            none is without a path, the first of all stands there too.
     """
-    indicators = tuple(indicators)
     resources: dict[str, str] = {}
     for indicator in indicators:
         resources.setdefault(_find_path(indicator), indicator)
-    return {"": indicators[0], **resources}
+    first = next(iter(resources.values()), None)
+    return resources if first is None else {"": first, **resources}
 
 
 def _find_path(resource: str) -> str:
-    """Give the path of a resource indicator, without a slash at its end; empty for one that is no URL."""
+    """Give the path of a resource indicator without escapes, as servers give it, and without a slash at its end.
+
+    It is empty for an indicator that is no URL.
+    """
     try:
         parts = urlsplit(resource)
     except ValueError:
         return ""
-    return parts.path.rstrip("/") if parts.scheme in {"http", "https"} and parts.netloc else ""
+    return unquote(parts.path).rstrip("/") if parts.scheme in {"http", "https"} and parts.netloc else ""
 
 
 def build_metadata_url(public_url: str, *, resource: str, resources: Mapping[str, str]) -> str | None:
@@ -72,7 +75,7 @@ def build_metadata_url(public_url: str, *, resource: str, resources: Mapping[str
     """
     path = _find_path(resource)
     parts = urlsplit(public_url)
-    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{path}" if resources.get(path) == resource else None
+    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{quote(path)}" if resources.get(path) == resource else None
 
 
 def build_resource_metadata(

@@ -2,11 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias
 
 from fastapi_logto.claims import ClaimsT
 from fastapi_logto.clock import Clock
@@ -50,7 +50,8 @@ class Provider(Generic[ClaimsT]):
     Attributes:
         scheme_names: Names in OpenAPI of the nodes, and their audiences; `None` for those of the settings.
         scope_descriptions: What scopes mean, by name, where the application says it.
-        publishes_metadata: Whether an application serves the metadata of its resources.
+        publishers: Those whose resources an application serves the metadata of, this one among them; none where it
+            serves none.
         given: The settings that the application gave; none where the environment is to be read.
         claims_model: The class of the claims.
         clock: The clocks.
@@ -82,7 +83,7 @@ class Provider(Generic[ClaimsT]):
         """
         self.scheme_names: dict[str, frozenset[str] | None] = {}
         self.scope_descriptions: dict[str, str] = {}
-        self.publishes_metadata: bool = False
+        self.publishers: Sequence[Provider[Any]] = ()
         self.given: tuple[LogtoSettings, ...] = tuple(settings)
         self.claims_model: type[ClaimsT] = claims_model
         self.clock: Clock = clock
@@ -129,22 +130,21 @@ class Provider(Generic[ClaimsT]):
             The URL, of settings alone; `None` where no application serves it or the settings don't say where.
         """
         tenants = self.known_tenants
-        if not self.publishes_metadata or not tenants or tenants[0].public_url is None:
+        if not tenants or tenants[0].public_url is None or not all(one.known_tenants for one in self.publishers):
             return None
-        return build_metadata_url(
-            tenants[0].public_url, resource=find_resource(tenants[0], audiences), resources=self.resources
-        )
+        pages = map_resources([indicator for one in self.publishers for indicator in one.indicators])
+        return build_metadata_url(tenants[0].public_url, resource=find_resource(tenants[0], audiences), resources=pages)
 
     @property
-    def resources(self) -> Mapping[str, str]:
-        """The resources that have a page of metadata, by the path of each.
+    def indicators(self) -> tuple[str, ...]:
+        """The resource indicators of the settings and of all nodes, those of the settings first.
 
         Raises:
             SettingsError: The environment lacks a setting, or has a bad one.
         """
         own = [audience for settings in self.tenants for audience in settings.audience]
         further = [audience for audiences in self.scheme_names.values() for audience in sorted(audiences or ())]
-        return map_resources([*own, *further])
+        return tuple(dict.fromkeys([*own, *further]))
 
     def load(self) -> Verifier[ClaimsT]:
         """Give what verifies the tokens.

@@ -25,7 +25,7 @@ PickedT = TypeVar("PickedT")
 _CONVERTOR: Final = re.compile(r":\w+\}")
 _MOST_MIDDLEWARE: Final = 20
 _MOST_ALTERNATIVES: Final = 16
-_OWN_MODULES: Final = frozenset({"fastapi.applications", "fastapi_logto.dependencies"})
+_OWN_MODULES: Final = frozenset({"fastapi.applications", "fastapi_logto.resource_pages"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,14 +235,16 @@ def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
         app: The application.
         resource: The resource indicator.
     """
-    return frozenset(
-        scope
-        for route in iter_routes(app)
-        for entry in _build_security(route)
-        for node in route.nodes
-        if resource in node.scheme.resources
-        for scope in entry[node.scheme.scheme_name] or [SIGN_IN_SCOPE]
-    )
+    found: set[str] = set()
+    for route in iter_routes(app):
+        nodes = [node for node in route.nodes if resource in node.scheme.resources]
+        scopes = {scope for node in nodes for scope in node.scopes}
+        for requirement in route.requirements:
+            if resource in requirement.scheme.resources:
+                scopes.update(requirement.any_scope)
+        if nodes:
+            found |= scopes or {SIGN_IN_SCOPE}
+    return frozenset(found)
 
 
 def _build_security(route: FoundRoute) -> list[dict[str, list[str]]]:

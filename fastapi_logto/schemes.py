@@ -4,6 +4,7 @@ No `from __future__ import annotations` here: FastAPI reads the annotations of `
 no module to resolve their texts in when the dependency is an object.
 """
 
+from contextlib import suppress
 from typing import Any, Final, Generic
 
 from fastapi.openapi.models import HTTPBearer
@@ -61,6 +62,10 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         try:
             verifier = self._provider.verifier
             if verifier is None:
+                if self._provider.publishers:
+                    # A client that is to find the tenant by the answer begins without a token.
+                    with suppress(SettingsError):
+                        await self._provider.load_beside()
                 # Whoever brings no token is told so, even where settings are missing.
                 parse_authorization(conn.headers.getlist("authorization"))
                 verifier = await self._provider.load_beside()

@@ -6,10 +6,14 @@ import importlib.resources
 import sys
 from pathlib import Path
 
-import httpx
-
 import fastapi_logto
 from fastapi_logto.testing import LocalIssuer
+
+# Before httpx is, which loads rich where that is installed, for a command of its own.
+unwanted = {"redis", "typer", "rich", "awscrt", "pytest", "httpx"} & set(sys.modules)
+assert not unwanted, unwanted
+
+import httpx  # noqa: E402
 
 
 async def verify_one() -> str:
@@ -24,8 +28,6 @@ assert "site-packages" in str(fastapi_logto.__file__), fastapi_logto.__file__
 assert importlib.resources.files("fastapi_logto").joinpath("py.typed").is_file()
 assert "pytest_fastapi_logto" in {plugin.value for plugin in importlib.metadata.entry_points(group="pytest11")}
 assert Path(fastapi_logto.__file__).parents[1].joinpath("pytest_fastapi_logto/py.typed").is_file()
-unwanted = {"redis", "typer", "rich", "awscrt", "pytest"} & set(sys.modules)
-assert not unwanted, unwanted
 assert asyncio.run(verify_one()) == "from the wheel"
 with LocalIssuer().serve() as served:
     assert httpx.get(f"{served.issuer}/jwks").status_code == 200

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 from blockbuster import BlockBuster
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient, WebSocketDenialResponse
-from starlette.websockets import WebSocket
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from fastapi_logto import LogtoAuth, SettingsError, TokenClaims, claims_of, mount_protected
+from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims, claims_of, mount_protected
 from fastapi_logto.routes import check_routes, iter_routes
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import bearer, build_auth, detail
@@ -108,7 +109,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"requires: expected auth or a requirement, found auth\.optional"):
             mount_protected(FastAPI(), path="/mcp", mounted=inner, requires=logto.optional)
 
-    @pytest.mark.parametrize("path", ["", "/", "mcp", "//"])
+    @pytest.mark.parametrize("path", ["", "/", "mcp", "//", "/a/{rest:path}", "/a/{rest:path}/b"])
     def test_a_path_that_is_none_is_refused(self, logto: LogtoAuth, path: str) -> None:
         with pytest.raises(ValueError, match="path: expected where to mount, such as /mcp"):
             mount_protected(FastAPI(), path=path, mounted=inner, requires=logto)
@@ -142,6 +143,74 @@ class TestMounted:
 
         assert answer.json()["root_path"] == "/v1/mcp"
         assert answer.json()["urls"] == ["http://testserver/v1/mcp/deep/er", "http://testserver/v1/"]
+
+    def test_a_mount_whose_name_begins_like_the_prefix_is_another_one(self, logto: LogtoAuth) -> None:
+        client = TestClient(build_app(logto, "/v1docs"), root_path="/v1")
+
+        assert client.get("/v1docs/x", headers=GOOD).json()["root_path"] == "/v1/v1docs"
+
+    @pytest.mark.parametrize("path", ["/mcp/user%0A", "/mcp%0A", "/mcp/%0A", "/mcp/a%0A/user"])
+    def test_a_line_end_moves_no_boundary(self, logto: LogtoAuth, path: str) -> None:
+        client = TestClient(build_app(logto))
+
+        assert client.get(path, headers=GOOD).status_code == 404
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect(path, headers=GOOD):
+            pass
+
+    def test_it_gets_a_body_that_a_dependency_has_read(self, logto: LogtoAuth) -> None:
+        async def find(request: Request) -> str:
+            return str((await request.json())["organization"])
+
+        app = FastAPI()
+        requires = logto.require_organization("read:user", organization=Organization.from_dependency(find))
+        mount_protected(app, path="/mcp", mounted=inner, requires=requires)
+        client = TestClient(app)
+        token = bearer(issuer.organization_token("A", scope="read:user"))
+
+        answer = client.post("/mcp/x", headers=token, json={"organization": "A"})
+
+        assert answer.json()["body"] == '{"organization":"A"}'
+        assert client.post("/mcp/x", headers=token, json={"organization": "B"}).status_code == 403
+
+    async def test_it_sees_the_end_of_a_request_whose_body_was_read(self, logto: LogtoAuth) -> None:
+        async def read(request: Request) -> None:
+            await request.body()
+
+        seen: list[Message] = []
+
+        async def note(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.extend([await receive(), await receive()])
+            await Response()(scope, receive, send)
+
+        app = FastAPI(dependencies=[Depends(read)])
+        mount_protected(app, path="/mcp", mounted=note, requires=logto)
+        headers = [(b"authorization", GOOD["Authorization"].encode())]
+        scope: Scope = {"type": "http", "method": "POST", "path": "/mcp", "query_string": b"", "headers": headers}
+        coming: list[Message] = [{"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}]
+
+        async def receive() -> Message:
+            return coming.pop(0)
+
+        async def send(_message: Message) -> None: ...
+
+        await app(scope, receive, send)
+
+        assert [(message["type"], message.get("body")) for message in seen] == [
+            ("http.request", b"x"),
+            ("http.disconnect", None),
+        ]
+
+    def test_background_tasks_of_dependencies_run(self, logto: LogtoAuth) -> None:
+        done: list[str] = []
+
+        def note(tasks: BackgroundTasks) -> None:
+            tasks.add_task(done.append, "noted")
+
+        app = FastAPI(dependencies=[Depends(note)])
+        mount_protected(app, path="/mcp", mounted=inner, requires=logto)
+
+        assert TestClient(app).get("/mcp/user", headers=GOOD).json() == "me"
+        assert done == ["noted"]
 
     def test_it_has_the_claims(self, logto: LogtoAuth) -> None:
         client = TestClient(build_app(logto))

@@ -87,6 +87,26 @@ class TestDocument:
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Content-Type"] == "application/json"
 
+    def test_a_browser_may_send_headers_of_its_own(self) -> None:
+        preflight = {
+            "Origin": "https://a.example",
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "mcp-protocol-version",
+        }
+        answer = TestClient(build_app(build_auth(issuer))).options(WELL_KNOWN, headers=preflight)
+
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert answer.headers["Access-Control-Allow-Origin"] == answer.headers["Access-Control-Allow-Headers"] == "*"
+
+    def test_every_scope_is_listed_where_one_of_many_is_enough(self) -> None:
+        auth = build_auth(issuer)
+        app = FastAPI()
+        auth.install(app)
+        many = [f"scope{number:02}" for number in range(17)]
+        app.get("/", dependencies=[Depends(auth.require_any_scope(*many))])(read)
+
+        assert ask(app)["scopes_supported"] == many
+
     def test_it_needs_no_token_where_everything_else_does(self) -> None:
         auth = build_auth(issuer)
         app = FastAPI(dependencies=[Depends(auth)])
@@ -172,6 +192,69 @@ class TestPath:
         assert ask(app)["resource"] == API
         assert challenge(app, "/invoices") == "Bearer"
 
+    @pytest.mark.parametrize(
+        ("audience", "path"),
+        [
+            ("https://api.example.com/my%20api", "/my%20api"),
+            ("https://api.example.com/x y", "/x%20y"),
+            ("https://api.example.com//mcp", "//mcp"),
+            ("https://api.example.com/caf%C3%A9/", "/caf%C3%A9"),
+        ],
+    )
+    def test_a_page_is_found_under_the_url_that_a_challenge_names(self, audience: str, path: str) -> None:
+        app = build_app(build_auth(issuer, audience=audience, public_url="https://api.example.com"))
+
+        assert f'"https://api.example.com{WELL_KNOWN}{path}"' in challenge(app)
+        assert ask(app, path)["resource"] == audience
+
+    def test_two_schemes_of_one_application_have_their_pages_side_by_side(self) -> None:
+        first = build_auth(issuer, audience="https://api.example.com/a", public_url="https://api.example.com")
+        second = LogtoAuth(
+            endpoint="https://second.logto.app",
+            audience="https://api.example.com/b",
+            public_url="https://api.example.com",
+            scheme_name="Second",
+        )
+        app = FastAPI()
+        first.install(app)
+        second.install(app)
+        app.get("/a", dependencies=[Depends(first.require_scopes("a"))])(read)
+        app.get("/b", dependencies=[Depends(second.require_scopes("b"))])(read)
+
+        for name, server in (("a", issuer.issuer), ("b", "https://second.logto.app/oidc")):
+            assert f"{WELL_KNOWN}/{name}" in challenge(app, f"/{name}")
+            page = ask(app, f"/{name}")
+            assert page["resource"] == f"https://api.example.com/{name}"
+            assert (page["authorization_servers"], page["scopes_supported"]) == ([server], [name])
+
+    def test_a_page_that_is_another_schemes_is_not_named(self) -> None:
+        url = "https://api.example.com"
+        first = build_auth(issuer, audience=API, public_url=url)
+        second = LogtoAuth(endpoint="https://b.logto.app", audience="urn:b", public_url=url, scheme_name="Second")
+        app = FastAPI()
+        first.install(app)
+        second.install(app)
+        app.get("/b", dependencies=[Depends(second)])(read)
+
+        assert challenge(app, "/b") == "Bearer"
+
+    def test_tenants_of_one_resource_are_each_an_authorization_server(self) -> None:
+        app = FastAPI()
+        for name in "ab":
+            LogtoAuth(endpoint=f"https://{name}.logto.app", audience=API, scheme_name=name).install(app)
+
+        assert ask(app)["authorization_servers"] == ["https://a.logto.app/oidc", "https://b.logto.app/oidc"]
+
+    def test_a_resource_that_is_declared_later_has_its_page(self) -> None:
+        auth = build_auth(issuer, public_url="https://api.example.com")
+        app = build_app(auth)
+        assert ask(app)["resource"] == API
+        late = auth.for_audience("https://api.example.com/late")
+        app.get("/late", dependencies=[Depends(late.require_scopes("late"))])(read)
+
+        assert f"{WELL_KNOWN}/late" in challenge(app, "/late")
+        assert ask(app, "/late")["scopes_supported"] == ["late"]
+
     @pytest.mark.parametrize("audience", ["urn:example:api", "my api", "https://[bad", "https:///nowhere"])
     def test_an_indicator_that_is_no_url_stands_at_the_root(self, audience: str) -> None:
         app = build_app(build_auth(issuer, audience=audience, public_url="https://api.example.com/v1"))
@@ -231,6 +314,13 @@ class TestChallenge:
         assert challenge(app) == "Bearer"
         with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"):
             TestClient(app).get(WELL_KNOWN)
+
+    def test_the_first_caller_without_a_token_is_told_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        app = build_app(LogtoAuth(), lifespan=False)
+        for name, value in {"ENDPOINT": issuer.endpoint, "AUDIENCE": API, "PUBLIC_URL": "https://a.example"}.items():
+            monkeypatch.setenv(f"LOGTO_{name}", value)
+
+        assert challenge(app) == f'Bearer resource_metadata="https://a.example{WELL_KNOWN}"'
 
     def test_a_websocket_gets_the_same_challenge(self, app: FastAPI) -> None:
         auth = build_auth(issuer, public_url="https://api.example.com")

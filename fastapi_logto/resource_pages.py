@@ -1,0 +1,99 @@
+"""The pages of an application that tell clients where to ask for tokens (RFC 9728)."""
+
+import asyncio
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, Final
+
+from fastapi import FastAPI, HTTPException, Request, Response, status
+from fastapi.responses import JSONResponse
+
+from fastapi_logto.openapi import IDENTITY_SCOPE
+from fastapi_logto.protected_resource import WELL_KNOWN, ResourceMetadata, build_resource_metadata, map_resources
+from fastapi_logto.provider import Provider
+from fastapi_logto.routes import list_scopes
+
+__all__ = ["ResourcePages", "publish"]
+
+_STATE_NAME: Final = "fastapi_logto_pages"
+# Clients in browsers of any origin may read them, with headers of their own; there is nothing secret in them.
+_CORS: Final = {"Access-Control-Allow-Origin": "*"}
+_PREFLIGHT: Final = {**_CORS, "Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Headers": "*"}
+
+
+def publish(app: FastAPI, provider: Provider[Any]) -> None:
+    """Serve the metadata of a provider's resources, beside that of others that the application has.
+
+    Args:
+        app: The application.
+        provider: What verifies.
+    """
+    pages: ResourcePages | None = getattr(app.state, _STATE_NAME, None)
+    if pages is None:
+        pages = ResourcePages(app)
+        setattr(app.state, _STATE_NAME, pages)
+        for path in (WELL_KNOWN, WELL_KNOWN + "/{path:path}"):
+            app.add_route(path, pages.answer, methods=["GET", "OPTIONS"], include_in_schema=False)
+    pages.add(provider)
+
+
+class ResourcePages:
+    """The pages of one application, one for each resource of those that verify its tokens."""
+
+    def __init__(self, app: FastAPI) -> None:
+        """Build nothing yet.
+
+        Args:
+            app: The application, whose routes ask for scopes.
+        """
+        self._app = app
+        self._providers: list[Provider[Any]] = []
+        self._lock = Lock()
+        self._built_for: object = None
+        self._pages: Mapping[str, ResourceMetadata] = {}
+
+    def add(self, provider: Provider[Any]) -> None:
+        """Have pages for the resources of one more provider.
+
+        Args:
+            provider: What verifies.
+        """
+        if provider not in self._providers:
+            self._providers.append(provider)
+        provider.publishers = provider.publishers or self._providers
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request for a page.
+
+        Raises:
+            HTTPException: 404, there is no such resource.
+        """
+        if request.method == "OPTIONS":
+            return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PREFLIGHT)
+        for provider in self._providers:
+            await provider.load_beside()
+        # A walk through all routes, in a thread, and once: anybody may ask.
+        pages = await asyncio.to_thread(self._build)
+        path = request.path_params.get("path", "")
+        page = pages.get(f"/{path}".rstrip("/"))
+        if page is None:
+            raise HTTPException(status.HTTP_404_NOT_FOUND)
+        return JSONResponse(page, headers=_CORS)
+
+    def _build(self) -> Mapping[str, ResourceMetadata]:
+        with self._lock:
+            indicators = [indicator for provider in self._providers for indicator in provider.indicators]
+            wanted = ([provider.tenants for provider in self._providers], indicators)
+            if self._built_for != wanted:
+                self._pages = {path: self._build_page(resource) for path, resource in map_resources(indicators).items()}
+                self._built_for = wanted
+            return self._pages
+
+    def _build_page(self, resource: str) -> ResourceMetadata:
+        providers = [provider for provider in self._providers if resource in provider.indicators]
+        tenants = [settings for provider in providers for settings in provider.tenants]
+        scopes = set(list_scopes(self._app, resource=resource))
+        for provider in providers:
+            if any(resource in settings.audience for settings in provider.tenants):
+                scopes |= provider.scope_descriptions.keys()
+        return build_resource_metadata(tenants, resource=resource, scopes=scopes - {IDENTITY_SCOPE})
