@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
 
 from fastapi_logto import TokenClaims, auth, claims_of, mount_protected, require_scopes
 
@@ -49,7 +50,13 @@ async def add_note(text: str, ctx: Context[Any, Request]) -> str:
 
 
 # Without sessions each request stands for itself, with its own token: no session of one user is another's to continue.
-mcp_app = mcp.streamable_http_app(streamable_http_path="/", stateless_http=True)
+# The SDK would admit requests to this machine's own names alone, against pages that reach for a server without any
+# sign-in. A page can't send a token that it does not have, and an API has other names.
+mcp_app = mcp.streamable_http_app(
+    streamable_http_path="/",
+    stateless_http=True,
+    transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+)
 
 
 @asynccontextmanager

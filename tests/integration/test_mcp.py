@@ -35,9 +35,9 @@ class Server:
     def url(self) -> str:
         return f"{self.base}/mcp"
 
-    def ask(self, token: str | None = None, *, path: str = "/mcp") -> httpx.Response:
+    def ask(self, token: str | None = None, *, path: str = "/mcp", **more: str) -> httpx.Response:
         """Send a plain request, as no MCP client is needed to be refused."""
-        headers = {"Accept": "application/json, text/event-stream"}
+        headers = {"Accept": "application/json, text/event-stream", **more}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         return httpx.post(self.base + path, json=LIST_TOOLS, headers=headers, trust_env=False)
@@ -100,6 +100,14 @@ def test_a_request_without_a_good_token_reaches_no_tool_and_is_told_where_to_ask
         assert anonymous.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{page}"'
         assert 'scope="read:user"' in powerless.headers["WWW-Authenticate"]
         assert foreign.json()["detail"]["reason"] == "audience"
+
+
+def test_it_answers_under_the_names_that_an_api_has(server: Server) -> None:
+    token = server.issuer.access_token(audience=server.url, scope="read:user")
+
+    answer = server.ask(token, Host="api.example.com", Origin="https://inspector.example.com")
+
+    assert (answer.status_code, "say_hello" in answer.text) == (200, True)
 
 
 def test_the_metadata_names_the_url_the_issuer_and_the_scopes(server: Server) -> None:
