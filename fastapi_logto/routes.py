@@ -1,13 +1,14 @@
 """What the routes of an application ask for, read from what FastAPI made of their dependencies."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar, cast, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from fastapi import FastAPI, routing
 from fastapi.dependencies.models import Dependant
-from starlette.routing import Host, Mount, Route, WebSocketRoute
+from starlette.applications import Starlette
+from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 
 from fastapi_logto.checks import build_scopes_error
 from fastapi_logto.claims import TokenClaims
@@ -25,7 +26,10 @@ PickedT = TypeVar("PickedT")
 _CONVERTOR: Final = re.compile(r":\w+\}")
 _MOST_MIDDLEWARE: Final = 20
 _MOST_ALTERNATIVES: Final = 16
-_OWN_MODULES: Final = frozenset({"fastapi.applications", "fastapi_logto.resource_pages"})
+_OWN_PAGES: Final = (
+    "fastapi.applications.FastAPI.setup.<locals>.",
+    "fastapi_logto.resource_pages.ResourcePages.answer",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,7 @@ class FoundRoute:
         owner: The application or router whose route it is.
         requirements: The requirements among its dependencies, and among theirs.
         nodes: Where these ask a scheme, or the route does itself.
+        stand_ins: What is called instead of one of these, or of what asks them, by `app.dependency_overrides`.
         unguarded: Parameters of a claims type that FastAPI would read from the body.
     """
 
@@ -73,6 +78,7 @@ class FoundRoute:
     owner: object
     requirements: tuple[Requirement[Any], ...] = ()
     nodes: tuple[SchemeNode, ...] = ()
+    stand_ins: tuple[object, ...] = ()
     unguarded: tuple[str, ...] = ()
 
     @property
@@ -98,7 +104,9 @@ class FoundRoute:
     @property
     def is_own_page(self) -> bool:
         """Whether it is open because it tells of the API: FastAPI's docs pages, and the metadata of the resource."""
-        return getattr(self.endpoint, "__module__", "") in _OWN_MODULES
+        # Of functions alone: an application that stands in a route's place has the module of its class.
+        name = getattr(self.endpoint, "__qualname__", None)
+        return name is not None and f"{getattr(self.endpoint, '__module__', '')}.{name}".startswith(_OWN_PAGES)
 
 
 def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
@@ -114,25 +122,33 @@ def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
         return
     # Newer versions of FastAPI include routers late: these routes are known only to this function.
     iter_contexts: Any = getattr(routing, "iter_route_contexts", iter)
-    for route in iter_contexts(cast("Any", owner).routes):
+    for route in iter_contexts(owner.routes):
         original = getattr(route, "original_route", route)
         path = getattr(route, "path", None) or ""
         if isinstance(original, Mount | Host):
             yield from iter_routes(original.app, prefix=prefix + _CONVERTOR.sub("}", path))
             continue
-        is_route = isinstance(original, Route | WebSocketRoute)
+        endpoint = getattr(route, "endpoint", None)
+        # An application may stand in a route's place, and answers what it likes.
+        is_route = isinstance(original, Route | WebSocketRoute) and _find_owner(endpoint) is None
         yield _build_route(
             path=prefix + str(getattr(route, "path_format", None) or path),
             methods=frozenset(getattr(route, "methods", None) or ()),
-            kind="websocket" if isinstance(original, WebSocketRoute) else "http" if is_route else "application",
-            endpoint=getattr(route, "endpoint", None),
+            kind="application" if not is_route else "websocket" if isinstance(original, WebSocketRoute) else "http",
+            endpoint=endpoint,
             owner=owner,
             dependant=getattr(route, "dependant", None),
         )
     yield from _iter_frontends(owner, prefix=prefix)
+    router: Any = owner.router if isinstance(owner, Starlette) else owner
+    if router.default != router.not_found:
+        # Of Starlette: what answers where no route fits.
+        yield FoundRoute(
+            path=prefix + "/{path}", methods=frozenset(), kind="application", endpoint=router.default, owner=owner
+        )
 
 
-def _iter_frontends(owner: object, *, prefix: str) -> Iterator[FoundRoute]:
+def _iter_frontends(owner: Starlette | Router, *, prefix: str) -> Iterator[FoundRoute]:
     """Give the files that newer versions of FastAPI serve where no route fits: they are in no list of routes."""
     iter_late: Any = getattr(getattr(owner, "router", owner), "_iter_low_priority_routes", tuple)
     for late in iter_late():
@@ -166,14 +182,24 @@ def _build_route(
         owner=owner,
         requirements=_pick((one.call for one in dependencies), Requirement),
         nodes=tuple(filter(None, map(_find_node, dependencies))),
+        stand_ins=tuple(_iter_stand_ins(dependencies, owner)),
         unguarded=tuple(_iter_unguarded(dependant)) if isinstance(dependant, Dependant) else (),
     )
 
 
-def _find_owner(app: object) -> object | None:
+def _iter_stand_ins(dependencies: Iterable[Dependant], owner: object) -> Iterator[object]:
+    table: Mapping[object, object] = getattr(owner, "dependency_overrides", {})
+    for dependency in dependencies:
+        if dependency.call in table and any(map(_find_node, [dependency, *_iter_dependencies(dependency)])):
+            stand_in = table[dependency.call]
+            if not isinstance(stand_in, TokenScheme | Requirement):
+                yield stand_in
+
+
+def _find_owner(app: object) -> Starlette | Router | None:
     """Give the application that has the routes, with middleware around it or not; `None` of what has none."""
     for _ in range(_MOST_MIDDLEWARE):
-        if isinstance(getattr(app, "routes", None), Sequence):
+        if isinstance(app, Starlette | Router):
             return app
         app = getattr(app, "app", None)
     return None

@@ -94,7 +94,7 @@ def _describe(route: FoundRoute, allowed: Collection[str]) -> RouteRow:
 
 
 def _describe_token(route: FoundRoute, allowed: Collection[str]) -> Protection:
-    if route.nodes:
+    if route.nodes and not route.stand_ins:
         return "optional" if route.is_optional else "required"
     if route.is_own_page:
         return "documentation"

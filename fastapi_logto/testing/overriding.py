@@ -29,7 +29,7 @@ from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
 from fastapi_logto.routes import iter_routes
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
 
-__all__ = ["Node", "Override", "find_scheme", "find_schemes", "override", "override_schemes"]
+__all__ = ["Entry", "Node", "Override", "find_scheme", "find_schemes", "override", "override_schemes"]
 
 Node: TypeAlias = TokenScheme[Any] | OptionalLogtoAuth[Any]
 Table: TypeAlias = MutableMapping[Callable[..., Any], Callable[..., Any]]
@@ -137,7 +137,7 @@ class _Block(AbstractContextManager[None]):
     ) -> None:
         self.given: Final = given
         self.number = 0
-        self.entries: tuple[_Entry, ...] = ()
+        self.entries: tuple[Entry, ...] = ()
         self.has_ended = False
         self._nodes = nodes
         self._holders = holders
@@ -165,7 +165,7 @@ class _Block(AbstractContextManager[None]):
             self._of_thread.remove(self)
 
 
-class _Entry:
+class Entry:
     """What stands in an application's `dependency_overrides` in the place of a node.
 
     FastAPI asks for the signature anew with each request, and so a request outside of every block gets
@@ -181,6 +181,7 @@ class _Entry:
 
     @property
     def __signature__(self) -> Signature:
+        """What FastAPI reads the parameters from."""
         parameters = [
             Parameter("conn", Parameter.KEYWORD_ONLY, annotation=HTTPConnection),
             Parameter("security_scopes", Parameter.KEYWORD_ONLY, annotation=SecurityScopes),
@@ -191,6 +192,7 @@ class _Entry:
         return Signature(parameters)
 
     async def __call__(self, *, conn: HTTPConnection, security_scopes: SecurityScopes, **found: object) -> object:
+        """Give what the node would give. FastAPI calls this."""
         block = self._find_block()
         if block is None:
             # Without `found`, the block ended while the request was on its way here.
@@ -237,11 +239,11 @@ class _Entry:
         return given.model_copy(deep=True)
 
 
-def _hold(holder: object, node: Node) -> _Entry:
+def _hold(holder: object, node: Node) -> Entry:
     table = _find_table(holder)
     entry = table.get(node)
-    if not isinstance(entry, _Entry):
-        entry = table[node] = _Entry(node, holder=holder, before=entry)
+    if not isinstance(entry, Entry):
+        entry = table[node] = Entry(node, holder=holder, before=entry)
     entry.users += 1
     return entry
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.routes import FoundRoute, iter_routes
+from fastapi_logto.testing.overriding import Entry
 
 __all__ = ["RouteInfo", "assert_protected", "routes"]
 
@@ -27,6 +28,8 @@ class RouteInfo:
         scopes: The scopes that must all be granted, by requirements or by `Security(auth, scopes=[...])`.
         schemes: The schemes that give the claims, as in `auth.schemes`.
         is_protected: Whether nobody gets in without a good token.
+        is_overridden: Whether something else stands in the place of what asks for one, in
+            `app.dependency_overrides`; it is not protected then. `override` of this package is no such thing.
         is_optional: Whether it asks `auth.optional` and so lets in who brings no token at all.
     """
 
@@ -39,6 +42,7 @@ class RouteInfo:
     scopes: frozenset[str]
     schemes: tuple[Callable[..., Any], ...]
     is_protected: bool
+    is_overridden: bool
     is_optional: bool
 
     @property
@@ -56,7 +60,8 @@ class RouteInfo:
 def routes(app: ASGIApp) -> tuple[RouteInfo, ...]:
     """Give the routes of an application and of those mounted in it, below middleware too, with what each asks.
 
-    What a dependency checks by itself, with `await auth.verify(token)` say, can't be seen.
+    What a dependency checks by itself, with `await auth.verify(token)` say, can't be seen; neither can a middleware
+    that answers by itself.
 
     Args:
         app: The application.
@@ -113,6 +118,8 @@ def _find_open(found: Collection[RouteInfo], allowed: Collection[str]) -> Iterat
             why = (
                 "a mounted application, which can't be seen into"
                 if route.is_foreign
+                else "what asks for a token is overridden in app.dependency_overrides"
+                if route.is_overridden
                 else "sign-in is optional"
                 if route.is_optional
                 else "asks for nothing"
@@ -121,6 +128,7 @@ def _find_open(found: Collection[RouteInfo], allowed: Collection[str]) -> Iterat
 
 
 def _describe(route: FoundRoute) -> RouteInfo:
+    is_overridden = any(not isinstance(stand_in, Entry) for stand_in in route.stand_ins)
     return RouteInfo(
         path=route.path,
         methods=route.methods,
@@ -130,6 +138,7 @@ def _describe(route: FoundRoute) -> RouteInfo:
         requirements=tuple(dict.fromkeys(route.requirements)),
         scopes=frozenset(route.scopes),
         schemes=tuple(dict.fromkeys(node.call for node in route.nodes)),
-        is_protected=route.is_protected,
+        is_protected=route.is_protected and not is_overridden,
+        is_overridden=is_overridden,
         is_optional=route.is_optional,
     )

@@ -214,6 +214,14 @@ def test_an_application_of_starlette_has_routes_without_protection() -> None:
     assert (table.problems, table.exit_code) == ((), 1)
 
 
+def test_a_check_that_something_stands_in_for_is_none(project: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "web.py").write_text(APP + "app.dependency_overrides[auth] = lambda: None\n")
+
+    rows = json.loads(project("routes", "web:app", "--json").out)["routes"]
+
+    assert {row["path"]: row["token"] for row in rows}["/plain"] == "none"
+
+
 def test_an_application_without_routes_is_none() -> None:
     with pytest.raises(CommandError, match="found Starlette"):
         list_routes(Starlette())

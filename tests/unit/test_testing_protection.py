@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from fastapi_logto import LogtoAuth, TokenClaims, mount_protected
-from fastapi_logto.testing import LocalIssuer, RouteInfo, assert_protected, routes
+from fastapi_logto.testing import LocalIssuer, RouteInfo, assert_protected, claims, override, routes
 
 HERE = Path(__file__).parent
 
@@ -129,6 +129,38 @@ def add_host(app: FastAPI, _: LogtoAuth) -> None:
     app.router.routes.append(Host("other.example.test", inner))
 
 
+def add_application_as_endpoint(app: FastAPI, _: LogtoAuth) -> None:
+    inner = FastAPI(openapi_url=None)
+    inner.get("/admin/users")(give)
+    app.add_route("/admin/{rest:path}", cast("Any", inner))
+
+
+def add_default(app: FastAPI, _: LogtoAuth) -> None:
+    app.mount("/rest", Router(default=foreign))
+
+
+def add_own_default(app: FastAPI, _: LogtoAuth) -> None:
+    app.router.default = foreign
+
+
+def add_unknown_application(app: FastAPI, _: LogtoAuth) -> None:
+    class Unknown:
+        """What has routes as Starlette has, and is none of it."""
+
+        routes: list[BaseRoute]
+
+        def __init__(self) -> None:
+            self.routes = []
+
+        async def __call__(self, _scope: Scope, _receive: Receive, _send: Send) -> None: ...
+
+    app.mount("/unknown", Unknown())
+
+
+def add_health(app: FastAPI, auth: LogtoAuth) -> None:
+    app.get("/health")(auth.health)
+
+
 def add_own_docs(app: FastAPI, _: LogtoAuth) -> None:
     app.get("/docs/mine")(give)
 
@@ -148,6 +180,14 @@ class Odd(BaseRoute):
         (add_mounted, ["GET /v2/open: asks for nothing"]),
         (add_host, ["GET /open: asks for nothing"]),
         (add_own_docs, ["GET /docs/mine: asks for nothing"]),
+        (add_health, ["GET /health: asks for nothing"]),
+        (
+            add_application_as_endpoint,
+            ["* /admin/{rest}: a mounted application, which can't be seen into"],
+        ),
+        (add_default, ["* /rest/{path}: a mounted application, which can't be seen into"]),
+        (add_own_default, ["* /{path}: a mounted application, which can't be seen into"]),
+        (add_unknown_application, ["* /unknown: a mounted application, which can't be seen into"]),
         (add_route(Route("/open", answer)), ["GET,HEAD /open: asks for nothing"]),
         (add_route(WebSocketRoute("/open", answer)), ["WEBSOCKET /open: asks for nothing"]),
         (
@@ -174,6 +214,33 @@ def test_what_is_open_is_named(auth: LogtoAuth, add: Callable[[FastAPI, LogtoAut
     path = named[0].partition(":")[0].partition(" ")[2]
     assert_protected(app, except_=[path])
     assert failures(app, except_=["/nowhere", path]) == ["no such route: /nowhere"]
+
+
+@pytest.mark.parametrize("name", ["scheme", "requirement", "above"])
+def test_what_stands_in_the_place_of_a_check_is_told(auth: LogtoAuth, name: str) -> None:
+    def above(claims: Annotated[TokenClaims, Depends(auth)]) -> str:
+        return claims.user_id
+
+    app = FastAPI()
+    requirement = auth.require_scopes("read:user")
+    app.get("/scoped", dependencies=[Depends(requirement), Depends(above)])(give)
+    choices: dict[str, Callable[..., Any]] = {"scheme": auth, "requirement": requirement, "above": above}
+    overridden = choices[name]
+    assert_protected(app)
+    app.dependency_overrides[give] = lambda: False
+    assert_protected(app)
+
+    app.dependency_overrides[overridden] = give
+    assert failures(app) == ["GET /scoped: what asks for a token is overridden in app.dependency_overrides"]
+    app.dependency_overrides[overridden] = auth.require_scopes("other")
+    assert_protected(app)
+
+
+def test_an_override_of_this_package_is_no_hole(auth: LogtoAuth) -> None:
+    app = build_app(auth)
+
+    with override(app, auth, claims()):
+        assert_protected(app)
 
 
 def test_a_method_may_be_listed_by_itself() -> None:
@@ -260,6 +327,7 @@ def test_the_routes_are_told_with_what_they_ask_for(auth: LogtoAuth) -> None:
         scopes=frozenset({"read:member"}),
         schemes=(in_organization,),
         is_protected=True,
+        is_overridden=False,
         is_optional=False,
     )
     assert found["POST /security"].scopes == {"write:user"}
