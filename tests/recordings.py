@@ -5,6 +5,7 @@ evened out: ports, key ids and times.
 """
 
 import html
+import os
 import re
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def record(name: str, *, colours: bool) -> str:
     """Run the command in a situation; give what it printed, evened out, without spaces at the ends of lines."""
     with run_situation(name) as situation:
         own = {"COLUMNS": str(WIDTH), **({"FORCE_COLOR": "1", "TERM": "xterm-256color"} if colours else {})}
-        arguments = ("doctor", "--token-stdin", "--env-file", "none.env")
+        arguments = ("doctor", "--token-stdin", "--env-file", os.devnull)
         done = run_command(*arguments, stdin=situation.token, environment={**situation.environment, **own})
     assert done.stderr == ""
     text = done.stdout

@@ -32,7 +32,7 @@ from fastapi_logto.cli.rendering import (
 from fastapi_logto.cli.results import CommandError, ExitCode, show, show_lines, to_json
 from fastapi_logto.cli.route_table import list_routes
 from fastapi_logto.cli.scopes import compare, find_tenant, list_wanted, push
-from fastapi_logto.cli.token_input import prompt_token, read_secret, read_token, refuse_tokens
+from fastapi_logto.cli.token_input import can_ask, prompt_token, read_secret, read_token, refuse_tokens
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.settings import LogtoSettings, read_env_file
 
@@ -49,7 +49,19 @@ app: Final = typer.Typer(
 )
 
 Json: Final = typer.Option("--json", help="Print JSON instead of tables.")
-EnvFile: Final = typer.Option("--env-file", help="A file of variables, read beside the environment.")
+
+
+def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
+    source = ctx.get_parameter_source(param.name or "")
+    # Without the option `.env` need not be there; a name that was mistyped would check another tenant.
+    if source is not None and source.name == "COMMANDLINE" and (not value.exists() or value.is_dir()):
+        raise CommandError(f"--env-file: expected a file of variables, found none at {value}")
+    return value
+
+
+EnvFile: Final = typer.Option(
+    "--env-file", callback=_check_env_file, help="A file of variables, read beside the environment."
+)
 Only: Final = typer.Option("--resource", help="Look at this API resource alone; several times.")
 Without: Final = typer.Option("--except", help="A scope to leave out, an organization's permission say; several times.")
 ClientId: Final = typer.Option("--client-id", help="The machine-to-machine application's id.")
@@ -117,7 +129,7 @@ def _find_credentials(client_id: str | None, env_file: Path, *, prefix: str) -> 
             f"expected the id of a machine-to-machine application, found none; set {id_name} or give --client-id"
         )
     secret = os.environ.get(secret_name) or file.get(secret_name)
-    if not secret and not sys.stdin.isatty():
+    if not secret and not can_ask():
         raise CommandError(f"expected the secret of {client_id}, found none; set {secret_name}")
     secret = secret or read_secret(f"Secret of {client_id} (not shown)")
     return Credentials(client_id=client_id, client_secret=secret)
@@ -134,10 +146,24 @@ def _open_management(
 
 
 def _print(value: Any, *, is_json: bool, rendered: Any) -> None:  # noqa: ANN401 - any result, and what shows it
-    if is_json:
-        typer.echo(to_json(value))
-    else:
-        build_console().print(rendered)
+    with _writing():
+        if is_json:
+            typer.echo(to_json(value))
+        else:
+            build_console().print(rendered)
+
+
+@contextmanager
+def _writing() -> Generator[None]:
+    """Say in one line where the output can't be written; one whose reader has seen enough is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try once more at its end, and complain in its own way.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise CommandError(f"the output can't be written: {error.strerror}") from None
 
 
 @contextmanager
@@ -172,6 +198,8 @@ def doctor(
     the tenant; the sign-in of Swagger UI; and a token, through every check of a request. The token is checked on this
     machine and sent nowhere.
     """
+    if token and token_stdin:
+        raise CommandError("expected --token or --token-stdin, one of them, found both")
     found = read_token() if token_stdin else prompt_token() if token else None
     with _progress() as progress:
         diagnosis = diagnose(env_file=env_file, docs_url=docs_url, token=found, scopes=scope or (), progress=progress)
@@ -226,7 +254,8 @@ def routes(
     """
     table = list_routes(load_application(target), allowed=allow or (), fails_unprotected=fail_unprotected)
     if form is Format.MARKDOWN and not is_json:
-        typer.echo(render_markdown(table))
+        with _writing():
+            typer.echo(render_markdown(table))
     else:
         rendered = render_routes(table, console=build_console())
         _print(table, is_json=is_json or form is Format.JSON, rendered=rendered)
@@ -251,7 +280,6 @@ def dev(
 
     running = describe_issuer(issuer)
     _print(running, is_json=is_json, rendered=render_issuer(running))
-    sys.stdout.flush()
     run_until_signal(issuer.app, sock=sock)
 
 
@@ -263,7 +291,10 @@ def token(
     scope: Annotated[list[str] | None, typer.Option(help="A scope to ask for; several times.")] = None,
     resource: Annotated[str | None, typer.Option(help="The API resource; LOGTO_AUDIENCE when left out.")] = None,
     organization: Annotated[str | None, typer.Option(help="For the permissions inside this organization.")] = None,
-    client_id: Annotated[str | None, ClientId] = None,
+    client_id: Annotated[
+        str | None,
+        typer.Option(help="The user's application, LOGTO_SWAGGER_CLIENT_ID when left out; with --machine its id."),
+    ] = None,
     redirect_uri: Annotated[
         str, typer.Option(help="A redirect URI of the user's application.")
     ] = "http://127.0.0.1:8000/docs/oauth2-redirect",
@@ -296,7 +327,8 @@ def token(
     if minted.missing:
         warning = f"not granted, and absent from the token: {' '.join(minted.missing)}"
         build_console(is_error=True).print(show(warning), soft_wrap=True)
-    typer.echo(to_json(minted) if is_json else minted.access_token)
+    with _writing():
+        typer.echo(to_json(minted) if is_json else minted.access_token)
 
 
 @scopes_app.command("diff")
@@ -357,7 +389,7 @@ def scopes_push(
         shown = build_console(is_error=True)
         shown.print(render_scopes(report, console=shown))
         if not yes:
-            if not sys.stdin.isatty():
+            if not can_ask():
                 raise CommandError("expected --yes where nobody can be asked, found none; nothing was changed")
             typer.confirm("Create what is missing?", abort=True, err=True)
         with _progress() as progress:

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,8 @@ from fastapi_logto.testing.directory import ORGANIZATIONS
 __all__ = ["read_directory"]
 
 _Name = Annotated[str, Field(min_length=1)]
+_Scope = Annotated[str, Field(pattern=r"^\S+$")]
+_ORGANIZATION: Final = "organization"
 
 
 class _Table(BaseModel):
@@ -22,7 +24,7 @@ class _Table(BaseModel):
 
 class _Resource(_Table):
     indicator: _Name
-    scopes: dict[str, str] = Field(default_factory=dict[str, str])
+    scopes: dict[_Scope, str] = Field(default_factory=dict[str, str])
 
 
 class _User(_Table):
@@ -50,7 +52,7 @@ class _Organization(_Table):
 
 class _File(_Table):
     resources: list[_Resource]
-    roles: dict[str, dict[str, list[str]]] = Field(default_factory=dict[str, dict[str, list[str]]])
+    roles: dict[str, dict[str, list[_Scope]]] = Field(default_factory=dict[str, dict[str, list[str]]])
     users: list[_User] = Field(default_factory=list[_User])
     machines: list[_Machine] = Field(default_factory=list[_Machine])
     applications: list[_Application] = Field(default_factory=list[_Application])
@@ -75,7 +77,7 @@ def read_directory(path: Path) -> Directory:
         file = _File.model_validate(document)
         return _build(file)
     except OSError as error:
-        raise CommandError(f"{path}: expected a file that can be read, found {type(error).__name__}") from None
+        raise CommandError(f"{path}: expected a file that can be read, found: {error.strerror}") from None
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, problem["loc"]))
@@ -87,6 +89,13 @@ def read_directory(path: Path) -> Directory:
 
 def _build(file: _File) -> Directory:
     ids = {user.username: user.id or user.username for user in file.users}
+    known = {one.indicator: set(one.scopes) for one in file.resources}
+    for role, held in file.roles.items():
+        # Also where nobody has the role yet.
+        for indicator, scopes in held.items():
+            if indicator != _ORGANIZATION and not set(scopes) <= known.get(indicator, set()):
+                expected = ", ".join(sorted(known.get(indicator, ()))) or f"one of the resources {', '.join(known)}"
+                raise ValueError(f"roles.{role}: expected scopes of {indicator!r}: {expected}, found {scopes}")
 
     def merge(roles: Iterable[str]) -> Mapping[str, list[str]]:
         merged: dict[str, list[str]] = {}
@@ -94,7 +103,7 @@ def _build(file: _File) -> Directory:
             if role not in file.roles:
                 raise ValueError(f"roles: expected one of {', '.join(file.roles) or 'none'}, found {role[:80]!r}")
             for indicator, scopes in file.roles[role].items():
-                key = ORGANIZATIONS if indicator == "organization" else indicator
+                key = ORGANIZATIONS if indicator == _ORGANIZATION else indicator
                 merged.setdefault(key, []).extend(scopes)
         return merged
 

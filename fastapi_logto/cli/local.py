@@ -60,6 +60,8 @@ def open_issuer(*, path: Path | None, audience: str | None, port: int) -> tuple[
     """
     if path is not None and audience is not None:
         raise CommandError("expected --file or --audience, found both: the file names its API resources itself")
+    if audience == "":
+        raise CommandError("--audience: expected an API resource, such as https://api.example.com, found nothing")
     directory = read_directory(path) if path is not None else Directory.example(audience or EXAMPLE_AUDIENCE)
     try:
         from fastapi_logto.testing.serving import build_url, listen  # noqa: PLC0415 - needs uvicorn

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from fastapi_logto.cli.machines import Credentials, get_token
 from fastapi_logto.cli.network import Network, Reply, UnreachableError
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.errors import GrantError, quote
+from fastapi_logto.errors import GrantError, GrantUnavailableError, quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 
@@ -59,6 +59,8 @@ def mint_for_machine(
     """
     try:
         issued = get_token(settings, credentials, resource=resource, scopes=scopes, organization_id=organization_id)
+    except GrantUnavailableError as error:
+        raise CommandError(f"{error}; fastapi-logto doctor looks why") from None
     except GrantError as error:
         raise CommandError(str(error)) from None
     return _build(issued.token, granted=issued.scopes, asked=scopes)
@@ -135,8 +137,10 @@ class _LocalSignIn:
         if reply.status != _SEE_OTHER or "code" not in answer:
             found = answer.get("error_description", [f"status {reply.status}"])[0]
             raise CommandError(
-                f"{self._issuer}: expected a code for {quote(username)}, found {quote(found)}; the issuer's own page "
-                "lists its users and applications"
+                f"{self._issuer}: expected a code for the user {quote(username)} by the application "
+                f"{quote(self._client['client_id'])} with the redirect URI {quote(self._client['redirect_uri'])}, "
+                f"found {quote(found)}; the issuer's own page lists its users and applications, and --client-id or "
+                "LOGTO_SWAGGER_CLIENT_ID chooses one"
             )
         return self._exchange(
             {

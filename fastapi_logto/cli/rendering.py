@@ -37,7 +37,7 @@ _TOKEN: Final[dict[Protection, tuple[str, Status]]] = {
     "required": ("required", "ok"),
     "optional": ("optional", "warning"),
     "none": ("NOT PROTECTED", "failed"),
-    "documentation": ("docs page", "skipped"),
+    "documentation": ("about the API", "skipped"),
     "allowed": ("allowed without", "skipped"),
 }
 
@@ -266,7 +266,7 @@ def render_scopes(report: ScopesReport, *, console: Console) -> RenderableType:
         rows = list(_list_scopes(resource))
         parts.append(_render_section(f"{resource.indicator} at {report.tenant}", rows, console=console))
     if report.differs:
-        parts.append(Text("Logto lacks something; create it with: fastapi-logto scopes push", style="bold yellow"))
+        parts.append(Text("Logto lacks something; fastapi-logto scopes push creates it.", style="bold yellow"))
     elif report.is_pushed:
         parts.append(Text("Created; Logto has all scopes of the code.", style="bold green"))
     else:

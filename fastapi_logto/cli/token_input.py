@@ -3,13 +3,13 @@
 import re
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
 import typer
 
 from fastapi_logto.cli.results import CommandError
 
-__all__ = ["prompt_token", "read_secret", "read_token", "refuse_tokens"]
+__all__ = ["can_ask", "prompt_token", "read_secret", "read_token", "refuse_tokens"]
 
 _LONGEST: Final = 256 * 1024
 _TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.|[A-Za-z0-9_][A-Za-z0-9_-]{42}\Z", re.ASCII)
@@ -34,13 +34,20 @@ def refuse_tokens(arguments: Sequence[str]) -> None:
         )
 
 
+def can_ask() -> bool:
+    """Say whether somebody is there to be asked: standard input is a terminal, and not closed."""
+    stdin: TextIO | None = sys.stdin
+    return stdin is not None and stdin.isatty()
+
+
 def read_token() -> str:
     """Give the token of standard input.
 
     Raises:
         CommandError: There is none, or more than any token has.
     """
-    data = sys.stdin.buffer.read(_LONGEST + 1)
+    stdin: TextIO | None = sys.stdin
+    data = b"" if stdin is None else stdin.buffer.read(_LONGEST + 1)
     if len(data) > _LONGEST:
         raise CommandError(f"standard input: expected a token, found more than {_LONGEST} bytes")
     return _strip(data.decode("utf-8", "replace"), where="standard input")
@@ -52,7 +59,7 @@ def prompt_token() -> str:
     Raises:
         CommandError: There is none.
     """
-    if not sys.stdin.isatty():
+    if not can_ask():
         return read_token()
     return _strip(read_secret("Access token (not shown)"), where="prompt")
 

@@ -91,7 +91,17 @@ def test_a_file_says_who_holds_what(file: Path) -> None:
         ('username = "dora"', 'user = "dora"', "users.0.username: Field required"),
         ('client_secret = "worker-secret"', "client_secret = 1", "machines.0.client_secret: Input should be a valid"),
         ('roles = ["writer"]', 'roles = ["writr"]', "roles: expected one of reader, writer, found 'writr'"),
-        ('["write:user"]', '["writes:user"]', "scopes: expected scopes of 'https://api.example.com', found"),
+        (
+            '["write:user"]',
+            '["writes:user"]',
+            "roles.writer: expected scopes of 'https://api.example.com': read:user, write:user, found ['writes:user']",
+        ),
+        (
+            "[roles.writer]",
+            '[roles.nobodys]\n"urn:x" = ["x"]\n[roles.writer]',
+            "roles.nobodys: expected scopes of 'urn:x': one of the resources https://api.example.com, found ['x']",
+        ),
+        ('"write:user" = "Change', '"write user" = "Change', "resources.0.scopes.write user"),
         ("worker = []", "nobody = []", "members: expected a user or machine of this directory, found 'nobody'"),
         ("http://localhost:5173/callback", "javascript:1", "redirect_uris: expected http(s) URIs"),
     ],
@@ -111,11 +121,16 @@ def test_a_mistake_in_a_file_is_told_with_its_place(file: Path, old: str, new: s
 def test_dev_starts_nothing_with_a_mistake(cli: RunCli, file: Path) -> None:
     missing = cli("dev", "--file", "missing.toml")
     both = cli("dev", "--file", str(file), "--audience", "urn:x")
+    nothing = cli("dev", "--audience", "")
     with serve_captured() as other:
         taken = cli("dev", "--port", str(other.port))
 
-    assert missing.code == both.code == taken.code == 2
-    assert missing.err == "fastapi-logto: missing.toml: expected a file that can be read, found FileNotFoundError\n"
+    assert missing.code == both.code == nothing.code == taken.code == 2
+    assert "--audience: expected an API resource, such as https://api.example.com, found nothing" in nothing.err
+    assert (
+        missing.err
+        == "fastapi-logto: missing.toml: expected a file that can be read, found: No such file or directory\n"
+    )
     assert "expected --file or --audience, found both" in both.err
     assert taken.err == f"fastapi-logto: port {other.port}: Address already in use; try another --port\n"
 
@@ -210,14 +225,25 @@ def test_a_token_of_a_machine_comes_by_its_secret(mint: tuple[LocalIssuer, RunCl
     assert "wrong-secret" not in wrong.err
 
 
+def test_an_issuer_that_is_away_is_told_to_a_machine(cli: RunCli) -> None:
+    environment = {"LOGTO_ENDPOINT": "http://127.0.0.1:1", "LOGTO_AUDIENCE": API, "LOGTO_MACHINE_SECRET": "the-secret"}
+
+    ended = cli("token", "--machine", "--client-id", "worker", **environment)
+
+    assert ended.code == 2
+    assert ended.err.endswith("fastapi-logto doctor looks why\n")
+    assert "the-secret" not in ended.err
+
+
 def test_a_user_or_an_application_that_is_not_known_is_told(mint: tuple[LocalIssuer, RunCli]) -> None:
     nobody = mint[1]("--user", "nobody")
     stranger = mint[1]("--user", "alice", "--client-id", "nobody")
     resource = mint[1]("--user", "alice", "--resource", "urn:unknown")
 
     assert nobody.code == stranger.code == resource.code == 2
-    assert "expected a code for 'nobody', found 'status 400'" in nobody.err
-    assert "expected a code for 'alice', found 'status 400'" in stranger.err
+    assert "a code for the user 'nobody' by the application 'local-spa' with the redirect URI 'http://" in nobody.err
+    assert "a code for the user 'alice' by the application 'nobody' with" in stranger.err
+    assert "found 'status 400'; the issuer's own page lists its users and applications" in stranger.err
     assert "found 'resource indicator is missing, or unknown'" in resource.err
 
 

@@ -95,6 +95,58 @@ def test_a_token_is_asked_for_without_showing_it_and_progress_is_not_printed_int
     assert token.encode() not in seen + out
 
 
+@pytest.mark.parametrize("arguments", [["inspect"], ["doctor", "--token"], ["doctor", "--token-stdin"]])
+def test_a_standard_input_that_is_closed_is_an_empty_one(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == "fastapi-logto: standard input: expected an access token, found nothing\n"
+
+
+def run_with_output(target: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "web.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
+    arguments = [sys.executable, "-m", "fastapi_logto", "routes", "web:app"]
+    with Path(target).open("w", encoding="utf-8") as stream:
+        return subprocess.run(
+            arguments, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+            check=False, timeout=60,
+        )  # fmt: skip
+
+
+def test_an_output_that_can_not_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    done = run_with_output("/dev/full", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr == "fastapi-logto: the output can't be written: No space left on device\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = run_with_output(f"/dev/fd/{write}", tmp_path)
+    finally:
+        os.close(write)
+
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_of_variables_that_is_named_must_be_there(cli: RunCli, tmp_path: Path) -> None:
+    for name in ("prdo.env", str(tmp_path)):
+        ended = cli("doctor", "--env-file", name)
+
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err == f"fastapi-logto: --env-file: expected a file of variables, found none at {name}\n"
+
+
+def test_a_token_comes_from_one_place(cli: RunCli) -> None:
+    ended = cli("doctor", "--token", "--token-stdin")
+
+    assert (ended.code, ended.err) == (2, "fastapi-logto: expected --token or --token-stdin, one of them, found both\n")
+
+
 def test_what_is_printed_is_never_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
     build_console().print("[bold]x[/bold] :smile:")
 
