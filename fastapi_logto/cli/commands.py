@@ -81,7 +81,7 @@ scopes_app: Final = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.add_typer(scopes_app, name="scopes")
+app.add_typer(scopes_app, name="scopes", short_help="Compare scopes with Logto, and create what it lacks.")
 
 
 class Format(StrEnum):
