@@ -170,10 +170,20 @@ class Entry:
 
     FastAPI asks for the signature anew with each request, and so a request outside of every block gets
     that of whatever stood here before.
+
+    Attributes:
+        users: How many blocks need it.
     """
 
     def __init__(self, node: Node, *, holder: object, before: Callable[..., Any] | None) -> None:
-        self.users = 0
+        """Stand nowhere yet.
+
+        Args:
+            node: The node.
+            holder: The application.
+            before: What stood in its place.
+        """
+        self.users: int = 0
         self._node = node
         self._holder = holder
         self._table = _find_table(holder)
