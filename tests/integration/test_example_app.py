@@ -2,9 +2,15 @@
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from example_app import calls
+from example_app.settings import ExampleSettings
+from fastapi_logto import auth
+from fastapi_logto.testing import LocalIssuer, bearer
 from tests.integration.conftest import Example
 
 
@@ -128,6 +134,16 @@ def test_the_api_calls_on_as_itself_and_on_behalf_of_its_caller(example: Example
     stranger = example.issuer.access_token(subject="nobody")
     assert call(example, "/calls/on-behalf", stranger).status_code == 502
     assert call(example, "/calls/on-behalf", example.issuer.machine_token()).status_code == 403
+
+
+def test_a_tenant_that_gives_out_no_token_is_told() -> None:
+    app = FastAPI()
+    app.include_router(calls.build_router(ExampleSettings(machine_id="local-machine", machine_secret="wrong")))
+
+    with LocalIssuer().serve() as issuer, issuer.connect(auth):
+        answer = TestClient(app).get("/calls/machine", headers=bearer(issuer.access_token()))
+
+    assert (answer.status_code, answer.json()) == (502, {"detail": "The tenant gives out no token"})
 
 
 def test_an_opaque_token_opens_the_profile_alone(example: Example) -> None:

@@ -105,9 +105,9 @@ def test_a_standard_input_that_is_closed_is_an_empty_one(
     assert capsys.readouterr().err == "fastapi-logto: standard input: expected an access token, found nothing\n"
 
 
-def run_with_output(target: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def run_with_output(target: str, tmp_path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "web.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
-    arguments = [sys.executable, "-m", "fastapi_logto", "routes", "web:app"]
+    arguments = [sys.executable, "-m", "fastapi_logto", "routes", "web:app", *more]
     with Path(target).open("w", encoding="utf-8") as stream:
         return subprocess.run(
             arguments, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
@@ -122,15 +122,16 @@ def test_an_output_that_can_not_be_written_is_told_in_one_line(tmp_path: Path) -
     assert done.stderr == "fastapi-logto: the output can't be written: No space left on device\n"
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("--json",), ("--format", "markdown")])
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, more: tuple[str, ...]) -> None:
     read, write = os.pipe()
-    os.close(read)
-    try:
-        done = run_with_output(f"/dev/fd/{write}", tmp_path)
-    finally:
-        os.close(write)
+    opened = f"/dev/fd/{write}"
+    with Path(opened).open("w", encoding="utf-8"):
+        os.close(read)
+        done = run_with_output(opened, tmp_path, *more)
+    os.close(write)
 
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
 
 
 def test_a_file_of_variables_that_is_named_must_be_there(cli: RunCli, tmp_path: Path) -> None:

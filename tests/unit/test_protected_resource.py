@@ -114,6 +114,13 @@ class TestDocument:
 
         assert ask(app)["resource"] == API
 
+    def test_an_application_may_be_set_up_twice(self) -> None:
+        auth = build_auth(issuer)
+        app = build_app(auth)
+        auth.install(app)
+
+        assert ask(app)["authorization_servers"] == [issuer.issuer]
+
     def test_it_is_none_of_the_operations(self) -> None:
         assert WELL_KNOWN not in build_app(build_auth(issuer)).openapi()["paths"]
 
