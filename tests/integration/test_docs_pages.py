@@ -1,5 +1,6 @@
 """Signing in from the docs page: a real browser, Swagger UI and ReDoc as FastAPI serves them, and two issuers."""
 
+import json
 import os
 import re
 import socket
@@ -11,10 +12,12 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import HTMLResponse
 from playwright.sync_api import Browser, expect
 from pydantic import BaseModel
 
 from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto import auth as default_auth
 from fastapi_logto.testing import Directory, LocalIssuer
 from tests.integration.docs_pages import (
     CDN_FILES,
@@ -34,6 +37,8 @@ from tests.integration.provider import API, RSA_API, SPA_ID, node_is_installed, 
 from tests.integration.serving import build_stripping_proxy, serve
 
 ROOT = Path(__file__).parents[2]
+END_TO_END = ROOT / "docs/how-to/test-end-to-end.md"
+FRONTEND = Path(__file__).with_name("frontend.html").read_text()
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 # `make screenshots` sets it: the pictures then go into the documentation.
 MAKES_PICTURES = os.environ.get("FASTAPI_LOGTO_SCREENSHOTS") == "1"
@@ -476,3 +481,38 @@ def test_the_example_shows_its_routes_with_locks(visitor: Visit, pictures: Path)
         docs.close_dialog()
         assert docs.execute("GET", "/profile").status == 200
         assert demo.interrupt() == 0
+
+
+@pytest.fixture
+def frontend() -> Iterator[str]:
+    """A page that signs in and calls the API of the documentation, as the documentation asks for one."""
+    names: dict[str, Any] = {}
+    exec(END_TO_END.read_text().split('```python title="main.py"\n')[1].split("```")[0], names)  # noqa: S102 - ours
+    port, own_port = find_free_port(), find_free_port()
+    pages = FastAPI()
+
+    @pages.get("/")
+    async def show() -> HTMLResponse:
+        settings = {"endpoint": issuer.endpoint, "resource": issuer.audience, "api": api}
+        return HTMLResponse(FRONTEND.replace("SETTINGS", json.dumps(settings)))
+
+    with (
+        LocalIssuer(directory=Directory.example("https://api.example.test")).serve() as issuer,
+        issuer.connect(default_auth),
+        serve(names["app"], port=port) as api,
+        serve(pages, port=own_port) as url,
+    ):
+        yield url
+
+
+@pytest.mark.parametrize("name", ["test_alice_sees_her_profile", "test_carol_has_no_permission"])
+def test_the_browser_tests_of_the_documentation_pass(visitor: Visit, frontend: str, name: str) -> None:
+    block = END_TO_END.read_text().split("```py\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - our own documentation
+
+    assert sorted(one for one in names if one.startswith("test_")) == [
+        "test_alice_sees_her_profile",
+        "test_carol_has_no_permission",
+    ]
+    names[name](visitor.context.new_page(), frontend)
