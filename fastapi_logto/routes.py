@@ -19,7 +19,16 @@ from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme
 
-__all__ = ["FoundRoute", "SchemeNode", "check_routes", "iter_routes", "list_needs", "list_notes", "list_scopes"]
+__all__ = [
+    "FoundRoute",
+    "SchemeNode",
+    "check_routes",
+    "find_scheme",
+    "iter_routes",
+    "list_needs",
+    "list_notes",
+    "list_scopes",
+]
 
 PickedT = TypeVar("PickedT")
 
@@ -47,7 +56,7 @@ class SchemeNode:
     @property
     def scheme(self) -> TokenScheme[Any]:
         """The scheme."""
-        return self.call.auth if isinstance(self.call, OptionalLogtoAuth) else self.call
+        return find_scheme(self.call)
 
     @property
     def is_optional(self) -> bool:
@@ -107,6 +116,15 @@ class FoundRoute:
         # Of functions alone: an application that stands in a route's place has the module of its class.
         name = getattr(self.endpoint, "__qualname__", None)
         return name is not None and f"{getattr(self.endpoint, '__module__', '')}.{name}".startswith(_OWN_PAGES)
+
+
+def find_scheme(call: TokenScheme[Any] | OptionalLogtoAuth[Any]) -> TokenScheme[Any]:
+    """Give the scheme of what FastAPI calls: where the token is optional, that which reads one.
+
+    Args:
+        call: The scheme, or what makes its token optional.
+    """
+    return call.auth if isinstance(call, OptionalLogtoAuth) else call
 
 
 def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:

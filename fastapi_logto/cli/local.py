@@ -1,7 +1,7 @@
 """The local issuer as a command: what it knows, and what to tell the API."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,23 +91,20 @@ def describe_issuer(issuer: LocalIssuer) -> RunningIssuer:
     return RunningIssuer(
         issuer=issuer.issuer,
         environment=environment,
-        users=tuple(
-            LocalUser(
-                username=user.username,
-                scopes={name: tuple(scopes) for name, scopes in user.scopes.items()},
-                organizations=_list_organizations(directory, user.id),
-            )
-            for user in directory.users
-        ),
+        users=tuple(_describe_one(directory, user.id, user.username, user.scopes) for user in directory.users),
         machines=tuple(
-            LocalUser(
-                username=machine.client_id,
-                scopes={name: tuple(scopes) for name, scopes in machine.scopes.items()},
-                organizations=_list_organizations(directory, machine.client_id),
-            )
+            _describe_one(directory, machine.client_id, machine.client_id, machine.scopes)
             for machine in directory.machines
         ),
         applications=tuple(application.client_id for application in directory.applications),
+    )
+
+
+def _describe_one(directory: Directory, member: str, name: str, scopes: Mapping[str, Collection[str]]) -> LocalUser:
+    return LocalUser(
+        username=name,
+        scopes={indicator: tuple(held) for indicator, held in scopes.items()},
+        organizations=_list_organizations(directory, member),
     )
 
 

@@ -26,10 +26,10 @@ from fastapi_logto.checks import check_has_organization, check_scopes
 from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.errors import AudienceError, AuthorizationMissingError, RefusalError
 from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
-from fastapi_logto.routes import iter_routes
+from fastapi_logto.routes import find_scheme, iter_routes
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
 
-__all__ = ["Entry", "Node", "Override", "find_scheme", "find_schemes", "override", "override_schemes"]
+__all__ = ["Entry", "Node", "Override", "find_schemes", "override", "override_schemes"]
 
 Node: TypeAlias = TokenScheme[Any] | OptionalLogtoAuth[Any]
 Table: TypeAlias = MutableMapping[Callable[..., Any], Callable[..., Any]]
@@ -118,15 +118,6 @@ def find_schemes(app: ASGIApp) -> tuple[Node, ...]:
         app: The application.
     """
     return tuple(dict.fromkeys(node.call for route in iter_routes(app) for node in route.nodes))
-
-
-def find_scheme(node: Node) -> TokenScheme[Any]:
-    """Give the scheme of a node: where its token is optional, that which reads one.
-
-    Args:
-        node: The node.
-    """
-    return node.auth if isinstance(node, OptionalLogtoAuth) else node
 
 
 class _Block(AbstractContextManager[None]):
