@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from pydantic import SecretStr
+
 from fastapi_logto.jws import parse_unverified, verify_signature
 from fastapi_logto.key_set import parse_key_set
 from fastapi_logto.strict_json import parse_object
@@ -26,7 +28,7 @@ def build_check(algorithm: Literal["ES384", "ES256", "RS256"], *, is_aws_lc: boo
     """Give a call that checks a good signature of an algorithm."""
     issuer = LocalIssuer()
     issuer.rotate(algorithm=algorithm, keep_previous=False)
-    unverified = parse_unverified(issuer.access_token(), algorithms=[algorithm], token_types=["at+jwt"])
+    unverified = parse_unverified(SecretStr(issuer.access_token()), algorithms=[algorithm], token_types=["at+jwt"])
     key = parse_key_set(parse_object(json.dumps(issuer.jwks()).encode()), algorithms=[algorithm]).keys[0]
     aws_lc = key.aws_lc if is_aws_lc else None
 

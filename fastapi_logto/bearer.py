@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from pydantic import SecretStr
+
 from fastapi_logto.errors import (
     AuthorizationFormatError,
     AuthorizationMissingError,
@@ -23,7 +25,7 @@ _SAYABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
 _SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
 
 
-def parse_authorization(values: Sequence[str]) -> str:
+def parse_authorization(values: Sequence[str]) -> SecretStr:
     """Give the bearer token of a request's `Authorization` headers.
 
     The token itself is not looked at beyond its alphabet.
@@ -32,7 +34,7 @@ def parse_authorization(values: Sequence[str]) -> str:
         values: Every `Authorization` header of the request, in order.
 
     Returns:
-        The token text.
+        The token, which no `repr` and no error tracker shows.
 
     Raises:
         AuthorizationMissingError: No header, or an empty one.
@@ -47,7 +49,7 @@ def parse_authorization(values: Sequence[str]) -> str:
         raise AuthorizationFormatError(found=f"{len(values)} Authorization headers")
     value = values[0] if values else ""
     if len(value) <= _LONGEST_READ and (usual := _USUAL.match(value)):
-        return usual[1]
+        return SecretStr(usual[1])
     value = value.strip(" \t")
     if not value:
         raise AuthorizationMissingError
@@ -60,7 +62,7 @@ def parse_authorization(values: Sequence[str]) -> str:
     # A longer text is refused for its length, by whoever gets it: reading it would be work for nothing.
     if len(token) <= _LONGEST_READ and not _TOKEN68.match(token):
         raise AuthorizationFormatError(expected="characters of a token68")
-    return token
+    return SecretStr(token)
 
 
 def build_challenge(

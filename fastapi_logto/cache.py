@@ -23,19 +23,22 @@ def build_digest(text: bytes) -> bytes:
 
 
 class TokenCache(Generic[ValueT]):
-    """A bounded store by digest; the least recently used entry goes first.
+    """A store by digest, bounded by entries and by bytes; the least recently used entry goes first.
 
-    It only remembers: whoever takes an entry out checks the clock, the key and the policy again.
+    It only stores: the clock, the key and the policy are checked again when an entry is used.
     """
 
-    def __init__(self, *, size: int) -> None:
+    def __init__(self, *, size: int, max_bytes: int) -> None:
         """Make an empty store.
 
         Args:
-            size: How many entries it holds; 0 for none at all.
+            size: How many entries it holds; 0 for none.
+            max_bytes: How much memory the entries may take, by their estimated weight.
         """
         self._size = size
-        self._entries: OrderedDict[bytes, ValueT] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: OrderedDict[bytes, tuple[ValueT, int]] = OrderedDict()
         # Loops of several threads may share a store.
         self._lock = Lock()
 
@@ -44,22 +47,35 @@ class TokenCache(Generic[ValueT]):
         return len(self._entries)
 
     def find(self, digest: bytes) -> ValueT | None:
-        """Give the entry of a digest, or `None`."""
+        """Return the entry of a digest, or `None`."""
         with self._lock:
             entry = self._entries.get(digest)
-            if entry is not None:
-                self._entries.move_to_end(digest)
-            return entry
-
-    def keep(self, digest: bytes, value: ValueT) -> None:
-        """Remember a value, and drop the least recently used ones when there are too many."""
-        with self._lock:
-            self._entries[digest] = value
+            if entry is None:
+                return None
             self._entries.move_to_end(digest)
-            while len(self._entries) > self._size:
-                self._entries.popitem(last=False)
+            return entry[0]
+
+    def keep(self, digest: bytes, value: ValueT, *, weight: int) -> None:
+        """Store a value, and drop the least recently used ones while there are too many or they weigh too much.
+
+        Args:
+            digest: Its digest.
+            value: The value.
+            weight: About how many bytes it takes; see `strict_json.estimate_weight`.
+        """
+        with self._lock:
+            self._remove(digest)
+            self._entries[digest] = (value, weight)
+            self._bytes += weight
+            while len(self._entries) > self._size or self._bytes > self._max_bytes:
+                self._remove(next(iter(self._entries)))
 
     def drop(self, digest: bytes) -> None:
-        """Forget an entry, if it is there."""
+        """Drop an entry, if it is stored."""
         with self._lock:
-            self._entries.pop(digest, None)
+            self._remove(digest)
+
+    def _remove(self, digest: bytes) -> None:
+        removed = self._entries.pop(digest, None)
+        if removed is not None:
+            self._bytes -= removed[1]

@@ -34,6 +34,7 @@ __all__ = [
     "check_has_organization",
     "check_no_actor",
     "check_organization",
+    "check_organization_issuer",
     "check_predicate",
     "check_scopes",
 ]
@@ -106,7 +107,9 @@ def _build_audience_error(claims: TokenClaims, audiences: Set[str]) -> AudienceE
     wanted = " or ".join(sorted(audiences))
     found = claims.audiences
     ask = f"ask for resource={wanted} when requesting the token"
-    if {audience.rstrip("/") for audience in found} & {audience.rstrip("/") for audience in audiences}:
+    if not audiences:
+        message = "The tenant that issued the token is not one of those for this part of the API"
+    elif {audience.rstrip("/") for audience in found} & {audience.rstrip("/") for audience in audiences}:
         message = f"The audience differs by a trailing slash, which Logto takes for another resource; {ask}"
     elif any(audience.endswith(".logto.app/api") for audience in found):
         message = f"The token was issued for Logto's Management API, not for this API; {ask}"
@@ -209,6 +212,22 @@ def check_organization(claims: TokenClaims, organization_id: str | None) -> None
     if claims.organization_id != organization_id:
         raise OrganizationMismatchError(
             claim="organization_id", expected=quote(organization_id), found=quote(claims.organization_id)
+        )
+
+
+def check_organization_issuer(claims: TokenClaims, issuers: Collection[str] | None) -> None:
+    """Check that the claims are of the tenant whose organizations are meant: an id is unique in its tenant only.
+
+    Args:
+        claims: The claims.
+        issuers: The issuers of that tenant; `None` if any tenant's organizations are meant.
+
+    Raises:
+        OrganizationMismatchError: They are of another tenant.
+    """
+    if issuers is not None and claims.iss not in issuers:
+        raise OrganizationMismatchError(
+            claim="iss", expected=quote(" or ".join(sorted(issuers))), found=quote(claims.iss)
         )
 
 

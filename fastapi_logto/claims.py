@@ -7,6 +7,7 @@ declares `claims: TokenClaims` would otherwise have FastAPI build them from the 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from traceback import walk_tb
 from typing import Any, ClassVar, Final, NoReturn, Self, TypeAlias, cast
 
 from pydantic import (
@@ -52,6 +53,14 @@ _set: Final = object.__setattr__
 
 _VERIFIED: Final = object()
 """The context without which no claims are made. Only this module passes it on."""
+
+_REGISTERED_CLAIMS: Final = frozenset(
+    {
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "act", "may_act", "cnf"),
+        *("organization_id", "auth_time", "acr", "amr", "sid", "azp", "roles", "groups", "entitlements"),
+    }
+)
+"""Claims whose absence has a meaning, so that `null` would be another spelling of it (RFC 7519, 8693, 9068)."""
 
 NumericDate: TypeAlias = StrictInt | StrictFloat
 """Seconds since the epoch; never a boolean or a text (RFC 7519 section 2)."""
@@ -129,7 +138,7 @@ class Actor(_VerifiedModel):
         act: The actor before that one, where a chain of them acted.
     """
 
-    sub: StrictStr = Field(min_length=1)
+    sub: StrictStr = Field(min_length=1, pattern=r"\S")
     act: "Actor | None" = None
 
 
@@ -158,7 +167,7 @@ class TokenClaims(_VerifiedModel):
     """
 
     iss: StrictStr
-    sub: StrictStr = Field(min_length=1)
+    sub: StrictStr = Field(min_length=1, pattern=r"\S")
     aud: StrictStr | tuple[StrictStr, ...]
     exp: NumericDate
     iat: NumericDate | None = None
@@ -281,8 +290,18 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
     Raises:
         ClaimError: A claim is missing or of the wrong shape.
     """
+    _refuse_nulls(members)
+    if "cnf" in members:
+        # We can't check the proof of possession, and without it the token must not pass as a bearer token.
+        raise ClaimError(
+            "The token is bound to a key of its client (cnf), and this API can't check that; request a bearer token",
+            claim="cnf",
+            expected="a bearer token",
+            found="a sender-constrained token (RFC 7800)",
+        )
+    frozen = _freeze(_with_organization(members))
     try:
-        return model.model_validate(_freeze(_with_organization(members)), context=_VERIFIED)
+        return model.model_validate(frozen, context=_VERIFIED)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
         claim = str(problem["loc"][0]) if problem["loc"] else None
@@ -290,6 +309,30 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
             claim = quote(claim)  # a model that forbids further claims names them, and their names came with the token
         found = "nothing" if problem["type"] == "missing" else quote(problem["input"])
         raise ClaimError(claim=claim, expected=problem["type"], found=found) from None
+    except Exception as error:  # noqa: BLE001 - validators of the application's own model: a 401, never a 500
+        raise ClaimError(
+            expected=f"claims that {model.__name__} accepts", found=f"{type(error).__name__} in {_find_origin(error)}"
+        ) from None
+
+
+def _refuse_nulls(members: JsonObject) -> None:
+    for name in _REGISTERED_CLAIMS & members.keys():
+        if members[name] is None:
+            raise ClaimError(claim=name, expected="a value", found="null")
+    actor = members.get("act")
+    # As deep as the JSON was allowed to be.
+    while isinstance(actor, dict) and "act" in actor:
+        actor = actor["act"]
+        if actor is None:
+            raise ClaimError(claim="act", expected="an actor of each actor", found="null")
+
+
+def _find_origin(error: Exception) -> str:
+    """Return the validator that an error came from: the first frame that is neither ours nor Pydantic's."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if not str(frame.f_globals.get("__name__")).startswith(("fastapi_logto.", "pydantic.")):
+            return frame.f_code.co_qualname
+    return "a validator"
 
 
 def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:

@@ -44,6 +44,7 @@ _MARGIN_SECONDS: Final = 60.0
 _REPLACE_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 24 * 3600.0
 _CACHE_SIZE: Final = 10_000
+_CACHE_BYTES: Final = 32 * 1024 * 1024
 _TOO_MANY: Final = 429
 _GONE: Final = frozenset({404, 410})
 _ERROR: Final = re.compile(r"[a-z_]{1,80}\Z", re.ASCII)
@@ -131,7 +132,7 @@ class LogtoClient:
         self._metadata = build_metadata_source(settings, transport=self._transport, clock=clock)
         self._discovery: Flights[None, ProviderMetadata] = Flights()
         self._flights: Flights[bytes, _Kept] = Flights()
-        self._cache: TokenCache[_Kept] = TokenCache(size=_CACHE_SIZE)
+        self._cache: TokenCache[_Kept] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
         self._silent_until: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -260,7 +261,7 @@ class LogtoClient:
         is_refused = kept is not None and kept.issued is instead_of and self._monotonic() >= kept.until_replaced
         if kept is None or is_refused or self._monotonic() >= kept.until:
             kept = await self._flights.join_or_lead(key, partial(self._request, fields))
-            self._cache.keep(key, kept)
+            self._cache.keep(key, kept, weight=1000 + len(kept.issued.token))
         return kept.issued
 
     async def _request(self, fields: Fields) -> _Kept:

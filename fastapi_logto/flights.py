@@ -43,6 +43,13 @@ class Flights(Generic[KeyT, ResultT]):
         flight.add_done_callback(partial(self._land, loop, key))
         return flight
 
+    def abandon(self, key: KeyT) -> None:
+        """Cancel the flight that is under way on the running loop, if any, and forget it at once."""
+        flight = self.find(key)
+        if flight is not None:
+            self._remove(asyncio.get_running_loop(), key, flight)
+            flight.cancel()
+
     async def join_or_lead(self, key: KeyT, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Wait for the flight that is under way, or make the call in this very task, while others wait for it.
 
@@ -95,10 +102,14 @@ class Flights(Generic[KeyT, ResultT]):
         flights[key] = flight
 
     def _land(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
-        flights = self._by_loop[loop]
-        del flights[key]
-        if not flights:
-            del self._by_loop[loop]
+        self._remove(loop, key, flight)
         if not flight.cancelled():
             # Looked at, so that asyncio does not report it when every caller has gone away meanwhile.
             flight.exception()
+
+    def _remove(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
+        flights = self._by_loop.get(loop, {})
+        if flights.get(key) is flight:
+            del flights[key]
+            if not flights:
+                del self._by_loop[loop]

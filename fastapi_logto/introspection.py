@@ -8,6 +8,8 @@ from functools import partial
 from threading import BoundedSemaphore
 from typing import Final
 
+from pydantic import SecretStr
+
 from fastapi_logto.cache import TokenCache
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import (
@@ -30,6 +32,7 @@ _logger = logging.getLogger("fastapi_logto")
 
 _MAX_CACHE_SECONDS: Final = 300
 _CACHE_SIZE: Final = 10_000
+_CACHE_BYTES: Final = 32 * 1024 * 1024
 _GONE: Final = frozenset({404, 410})
 _TOO_MANY: Final = 429
 
@@ -98,6 +101,7 @@ class _Answer:
     claims: JsonObject | None
     until: float
     client_id: str | None = None
+    weight: int = 1000
 
 
 class Introspector:
@@ -119,12 +123,12 @@ class Introspector:
         self._flights: Flights[bytes, _Answer] = Flights()
         self._discovery: Flights[None, ProviderMetadata] = Flights()
         # Apart, so that a flood of made-up tokens pushes out no good one.
-        self._active: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE)
-        self._inactive: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE)
+        self._active: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
+        self._inactive: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
         self._places = BoundedSemaphore(config.max_waiting)
         self._silent_until = 0.0
 
-    async def introspect(self, token: str, digest: bytes) -> JsonObject:
+    async def introspect(self, token: SecretStr, digest: bytes) -> JsonObject:
         """Give the claims of a token that the provider says is active.
 
         Issuer and times are for the caller to check, each time: only the provider's word is remembered.
@@ -151,12 +155,12 @@ class Introspector:
             if answer.claims is None:
                 now, before = before, now
             before.drop(digest)
-            now.keep(digest, answer)
+            now.keep(digest, answer, weight=answer.weight)
         if answer.claims is None:
             raise InactiveTokenError if answer.client_id is None else _build_client_error(answer.client_id)
         return answer.claims
 
-    async def _ask(self, token: str) -> _Answer:
+    async def _ask(self, token: SecretStr) -> _Answer:
         left = self._silent_until - self._monotonic()
         if left > 0:
             raise ProviderUnavailableError(retry_after_seconds=math.ceil(left), found="too many requests before")
@@ -173,7 +177,7 @@ class Introspector:
             self._places.release()
         return self._read(document, until=self._monotonic() + self._config.cache_seconds)
 
-    async def _fetch(self, token: str) -> JsonObject:
+    async def _fetch(self, token: SecretStr) -> JsonObject:
         metadata = await self._discovery.join_or_lead(None, self._metadata.find)
         url = metadata.introspection_endpoint
         if url is None:
@@ -181,7 +185,7 @@ class Introspector:
         answer = await send_form(
             self._transport,
             url,
-            [("token", token), ("token_type_hint", "access_token")],
+            [("token", token.get_secret_value()), ("token_type_hint", "access_token")],
             client_id=self._config.client_id,
             client_secret=self._config.client_secret,
         )

@@ -9,7 +9,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NewType
+from typing import TYPE_CHECKING, Final, Literal, NewType
+
+from pydantic import SecretStr
 
 from fastapi_logto.errors import (
     AlgorithmError,
@@ -21,7 +23,7 @@ from fastapi_logto.errors import (
     TokenTypeError,
     quote,
 )
-from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
+from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 
 if TYPE_CHECKING:
     from joserfc.jwk import Key as JoseKey
@@ -34,6 +36,7 @@ __all__ = [
     "check_size",
     "is_opaque",
     "parse_unverified",
+    "parse_unverified_issue_time",
     "parse_unverified_issuer",
     "verify_signature",
 ]
@@ -69,7 +72,7 @@ class UnverifiedJws:
         return f"UnverifiedJws(alg={self.alg!r}, kid={quote(self.kid)}, typ={quote(self.typ)})"
 
 
-def check_size(token: str, *, max_bytes: int) -> None:
+def check_size(token: SecretStr, *, max_bytes: int) -> None:
     """Check that a token is short enough to be looked at.
 
     Args:
@@ -83,12 +86,12 @@ def check_size(token: str, *, max_bytes: int) -> None:
         raise TokenTooLargeError(expected=f"at most {max_bytes} bytes", found=f"{len(token)} bytes")
 
 
-def is_opaque(token: str) -> bool:
-    """Say whether a token has the shape of Logto's opaque tokens, and so can't be a JWS."""
-    return _OPAQUE.match(token) is not None
+def is_opaque(token: SecretStr) -> bool:
+    """Return whether a token has the shape of Logto's opaque tokens, and so can't be a JWS."""
+    return _OPAQUE.match(token.get_secret_value()) is not None
 
 
-def parse_unverified(token: str, *, algorithms: Collection[str], token_types: Collection[str]) -> UnverifiedJws:
+def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_types: Collection[str]) -> UnverifiedJws:
     """Give the parts of a token after checking its shape and header; for its size see `check_size`.
 
     No key is sought and no signature checked.
@@ -113,21 +116,17 @@ def parse_unverified(token: str, *, algorithms: Collection[str], token_types: Co
         RFC 7515 sections 4.1.11, 5.2 and 7.1; RFC 7797 section 7; RFC 8725 sections 3.1 and 3.11;
         RFC 9068 section 4.
     """
-    segments = token.split(".", 5)
-    if len(segments) != 3:
-        raise _build_shape_error(token, len(segments))
-    if len(segments[0]) > _MAX_HEADER_LENGTH:
+    segments = _split(token)
+    if len(segments.header) > _MAX_HEADER_LENGTH:
         raise MalformedTokenError(
-            expected=f"a header of at most {_MAX_HEADER_LENGTH} characters", found=f"{len(segments[0])} characters"
+            expected=f"a header of at most {_MAX_HEADER_LENGTH} characters", found=f"{len(segments.header)} characters"
         )
-    header = _parse_header(segments[0])
+    header = _parse_header(_Segments(segments.header))
     alg = _check_algorithm(header, algorithms)
     typ = _check_type(header, token_types)
-    kid = header.get("kid")
-    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= _MAX_KID_LENGTH):
-        raise MalformedTokenError(claim="kid", expected="a text of 1 to 256 characters", found=quote(kid))
-    payload, signature = _decode(segments[1], "payload"), _decode(segments[2], "signature")
-    signing_input = f"{segments[0]}.{segments[1]}".encode("ascii")
+    kid = _check_kid(header)
+    payload, signature = _decode(segments, "payload"), _decode(segments, "signature")
+    signing_input = f"{segments.header}.{segments.payload}".encode("ascii")
     return UnverifiedJws(alg=alg, kid=kid, typ=typ, signing_input=signing_input, payload=payload, signature=signature)
 
 
@@ -147,11 +146,33 @@ def parse_unverified_issuer(unverified: UnverifiedJws) -> UnverifiedIssuer:
     Raises:
         MalformedTokenError: The payload is no strict JSON object.
     """
+    issuer = _parse_unverified_payload(unverified).get("iss")
+    return UnverifiedIssuer(issuer if isinstance(issuer, str) else "")
+
+
+def parse_unverified_issue_time(unverified: UnverifiedJws) -> float | None:
+    """Return the `iat` that a payload claims, of which nothing is known to be true.
+
+    It may choose between two refusals, and never admits.
+
+    Args:
+        unverified: The token's parts.
+
+    Returns:
+        Seconds since the epoch; `None` if the token claims none, or one that is no number.
+
+    Raises:
+        MalformedTokenError: The payload is not a strict JSON object.
+    """
+    issued_at = _parse_unverified_payload(unverified).get("iat")
+    return issued_at if isinstance(issued_at, int | float) and not isinstance(issued_at, bool) else None
+
+
+def _parse_unverified_payload(unverified: UnverifiedJws) -> JsonObject:
     try:
-        issuer = parse_object(unverified.payload).get("iss")
+        return parse_object(unverified.payload)
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"payload: {error}") from None
-    return UnverifiedIssuer(issuer if isinstance(issuer, str) else "")
 
 
 def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsLcKey | None" = None) -> bytes:
@@ -190,30 +211,47 @@ def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsL
     return unverified.payload
 
 
-def _build_shape_error(token: str, count: int) -> MalformedTokenError | OpaqueTokenError:
+@dataclass(frozen=True, slots=True, repr=False)
+class _Segments:
+    """The texts of a token, out of sight of whatever shows the local variables of an error."""
+
+    header: str
+    payload: str = ""
+    signature: str = ""
+
+
+def _split(token: SecretStr) -> _Segments:
+    count = token.get_secret_value().count(".") + 1
     if count == 1 and is_opaque(token):
-        return OpaqueTokenError()
-    found = f"{count} segments" if count <= 5 else "more than five segments"
-    return MalformedTokenError(expected="three segments", found=found)
+        raise OpaqueTokenError
+    if count != 3:
+        found = f"{count} segments" if count <= 5 else "more than five segments"
+        raise MalformedTokenError(expected="three segments", found=found)
+    return _Segments(*token.get_secret_value().split("."))
 
 
-def _decode(segment: str, name: str) -> bytes:
+def _decode(segments: _Segments, name: Literal["header", "payload", "signature"]) -> bytes:
+    data = _decode_strictly(getattr(segments, name))
+    if not data:
+        raise MalformedTokenError(expected=f"a {name} in base64url without padding (RFC 7515 section 2)")
+    return data
+
+
+def _decode_strictly(segment: str) -> bytes:
     # The decoder skips what it does not know, takes `+` and `/` too, and ignores unused bits: several
     # texts would decode alike. So only the one text that the bytes encode to is taken.
     try:
         data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except ValueError:
-        data = b""
-    if not data or urlsafe_b64encode(data).rstrip(b"=") != segment.encode("utf-8", "replace"):
-        raise MalformedTokenError(expected=f"a {name} in base64url without padding (RFC 7515 section 2)")
-    return data
+        return b""
+    return data if urlsafe_b64encode(data).rstrip(b"=") == segment.encode("utf-8", "replace") else b""
 
 
 # The tokens of one key have one header. Few are kept, and what anybody may send costs no more than reading it.
 @lru_cache(maxsize=64)
-def _parse_header(segment: str) -> Mapping[str, JsonValue]:
+def _parse_header(segments: _Segments) -> Mapping[str, JsonValue]:
     try:
-        header = parse_object(_decode(segment, "header"))
+        header = parse_object(_decode(segments, "header"))
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"header: {error}") from None
     # We understand no extension that a token could mark as critical, and the payload is always
@@ -222,6 +260,15 @@ def _parse_header(segment: str) -> Mapping[str, JsonValue]:
         if name in header:
             raise MalformedTokenError(claim=name, expected="no such header member", found=quote(header[name]))
     return header
+
+
+def _check_kid(header: Mapping[str, JsonValue]) -> str | None:
+    if "kid" not in header:
+        return None
+    kid = header["kid"]
+    if not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID_LENGTH:
+        raise MalformedTokenError(claim="kid", expected="a text of 1 to 256 characters", found=quote(kid))
+    return kid
 
 
 def _check_algorithm(header: Mapping[str, JsonValue], algorithms: Collection[str]) -> str:
@@ -237,17 +284,17 @@ def _check_algorithm(header: Mapping[str, JsonValue], algorithms: Collection[str
 
 
 def _check_type(header: Mapping[str, JsonValue], token_types: Collection[str]) -> str | None:
-    typ = header.get("typ")
-    if typ is None:
-        if "absent" in token_types and "typ" not in header:
+    if "typ" not in header:
+        if "absent" in token_types:
             return None
         raise IdTokenError(
             "The token's header has no typ: this looks like an ID token, which tells a client who signed in and "
-            "opens no API; send the access token of the same answer",
+            "opens no API; send the access token of the same response",
             claim="typ",
             expected=" or ".join(token_types),
             found="nothing",
         )
+    typ = header["typ"]
     # RFC 7515 section 4.1.9: compared without case, "application/" may be left out.
     name = typ.lower().removeprefix("application/") if isinstance(typ, str) else ""
     # "absent" stands in the list for a header without `typ`, not for one that says so.

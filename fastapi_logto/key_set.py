@@ -3,13 +3,14 @@
 Built whole, replaced whole, never edited.
 """
 
+import json
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from fastapi_logto.errors import FetchError
-from fastapi_logto.strict_json import JsonObject, JsonValue
+from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, check_strict
 
 if TYPE_CHECKING:
     from joserfc.jwk import Key as JoseKey
@@ -33,11 +34,6 @@ _CURVE_ALGORITHMS: Final = {
     "P-521": frozenset({"ES512"}),
     "Ed25519": frozenset({"EdDSA", "Ed25519"}),
 }
-# P-256 with its own assembly, and RSA up to 4096 bits with its usual exponent, cost less than a hand-over to a
-# thread and back. P-384 costs several of those (`benchmarks/signature_cost.py`), and P-521 is the larger curve.
-_SLOW_CURVES: Final = frozenset({"P-384", "P-521"})
-_FAST_RSA_BITS: Final = 4096
-_USUAL_EXPONENT: Final = 65_537
 _KEY_TYPES: Final = frozenset({"EC", "RSA", "OKP"})
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
@@ -50,8 +46,6 @@ class PublicKey:
         kid: Key ID; `None` where the key set gives none.
         algorithms: The algorithms that it may be used with: ours, narrowed by its type, curve and `alg`.
         thumbprint: RFC 7638 thumbprint, the same for the same key in another document.
-        is_slow: Whether a signature takes longer to check than a call takes to a thread and back, and the
-            event loop can go on meanwhile, as it can where OpenSSL checks.
         jose: The key for the JOSE engine.
         aws_lc: The key for AWS-LC, where that is installed and verifies with such a key faster.
     """
@@ -59,7 +53,6 @@ class PublicKey:
     kid: str | None
     algorithms: frozenset[str]
     thumbprint: str
-    is_slow: bool
     jose: "JoseKey" = field(repr=False, compare=False)
     aws_lc: "AwsLcKey | None" = field(repr=False, compare=False, default=None)
 
@@ -102,17 +95,17 @@ class KeySet:
 
 
 def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySet:
-    """Give the usable keys of a JWK set. Each key stands alone: a bad one is skipped.
+    """Return the usable keys of a JWK set. Each key stands alone: an invalid one is skipped.
 
     Args:
-        document: The JWK set.
+        document: The JWK set, as `strict_json.parse_object_of_entries` returns it.
         algorithms: Algorithms that we accept.
 
     Returns:
-        The key set, with at least one key.
+        The key set. It is empty if none of the first hundred entries is usable.
 
     Raises:
-        FetchError: There is no list of keys, or none of its first hundred is usable.
+        FetchError: There is no list of keys.
 
     References:
         RFC 7517 sections 4 and 5; RFC 7518 section 6; RFC 8725 section 3.5.
@@ -127,8 +120,6 @@ def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySe
             keys.append(parse_key(entry, algorithms=algorithms))
         except UnusableKeyError as error:
             _logger.debug("key set: skipped key %d: %s", position, error)
-    if not keys:
-        raise FetchError(f"key set: none of its {len(entries)} keys is usable with {', '.join(algorithms)}")
     return KeySet(keys)
 
 
@@ -149,7 +140,9 @@ def parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
     try:
         return _parse_key(entry, algorithms=algorithms)
     except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: KeyError, TypeError, binascii.Error and more
-        raise UnusableKeyError(str(error) if type(error) is ValueError else type(error).__name__) from None
+        raise UnusableKeyError(
+            str(error) if type(error) in {ValueError, StrictJsonError} else type(error).__name__
+        ) from None
 
 
 def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
@@ -159,7 +152,8 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
     from fastapi_logto.aws_lc import build_aws_lc_key  # noqa: PLC0415
 
     if not isinstance(entry, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for a bad key
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for an invalid key
+    check_strict(entry)
     kty, kid = entry.get("kty"), entry.get("kid")
     if not isinstance(kty, str) or kty not in _KEY_TYPES:
         raise ValueError("its kty is not EC, RSA or OKP")
@@ -173,6 +167,9 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
     operations = entry.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         raise ValueError("its key_ops have no verify")
+    if len(operations) != len({json.dumps(operation) for operation in operations}):
+        # RFC 7517 section 4.3.
+        raise ValueError("its key_ops have duplicates")
     if kty == "RSA" and len(str(entry.get("n"))) not in _RSA_MODULUS_LENGTHS:
         # Looked at in its encoding, because the engine warns of weak keys in the application's name.
         raise ValueError("its modulus is not one of 2048 to 8192 bits")
@@ -184,15 +181,12 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
         usable &= {str(entry["alg"])}
     if not usable:
         raise ValueError("its type, curve and alg fit no accepted algorithm")
-    aws_lc = build_aws_lc_key(jose)
     return PublicKey(
         kid=kid,
         algorithms=usable,
         thumbprint=jose.thumbprint(),
-        # AWS-LC keeps the GIL: in a thread it would hold the loop up all the same, and longer.
-        is_slow=aws_lc is None and _is_slow(jose),
         jose=jose,
-        aws_lc=aws_lc,
+        aws_lc=build_aws_lc_key(jose),
     )
 
 
@@ -210,12 +204,3 @@ def _fitting_algorithms(key: "JoseKey") -> frozenset[str]:
         # Each signature would cost what a private operation costs.
         raise ValueError(f"its exponent has {numbers.e.bit_length()} bits, expected {_MAX_EXPONENT_BITS} at most")
     return _RSA_ALGORITHMS
-
-
-def _is_slow(key: "JoseKey") -> bool:
-    from joserfc.jwk import RSAKey  # noqa: PLC0415 - loaded by now
-
-    if not isinstance(key, RSAKey):
-        return key.get("crv") in _SLOW_CURVES
-    numbers = key.public_key.public_numbers()
-    return numbers.n.bit_length() > _FAST_RSA_BITS or numbers.e > _USUAL_EXPONENT

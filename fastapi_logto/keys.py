@@ -12,10 +12,12 @@ from fastapi_logto.clock import Clock
 from fastapi_logto.errors import AlgorithmError, FetchError, ProviderUnavailableError, UnknownKeyError, quote
 from fastapi_logto.flights import Flights
 from fastapi_logto.key_set import KeySet, PublicKey, parse_key_set
+from fastapi_logto.loop_runs import LoopRun
 from fastapi_logto.metadata import MetadataSource
+from fastapi_logto.strict_json import parse_object_of_entries
 from fastapi_logto.transport import Transport
 
-__all__ = ["KeySource", "ProviderHealth", "combine_health"]
+__all__ = ["CoolingDownError", "KeySource", "ProviderHealth", "combine_health"]
 
 _logger = logging.getLogger("fastapi_logto")
 
@@ -44,13 +46,29 @@ class ProviderHealth:
     next_try_seconds: float | None
 
 
+class CoolingDownError(Exception):
+    """A `kid` is unknown, and the next forced fetch is not due yet.
+
+    Attributes:
+        fetched_at: Wall time of the last successful fetch: a key older than that is not the provider's.
+        retry_after_seconds: Whole seconds until the next forced fetch.
+    """
+
+    def __init__(self, *, fetched_at: float, retry_after_seconds: int) -> None:
+        super().__init__()
+        self.fetched_at: float = fetched_at
+        self.retry_after_seconds: int = retry_after_seconds
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A key set, when it came, and how old it is to be when the next one is fetched."""
+    """A key set, when it was fetched (ages, and wall time), and at what age the next one is fetched."""
 
     key_set: KeySet
     fetched_at: float
+    fetched_at_wall_time: float
     refresh_age: float
+    run: LoopRun
 
 
 def combine_health(parts: Sequence[ProviderHealth]) -> ProviderHealth:
@@ -74,7 +92,8 @@ def combine_health(parts: Sequence[ProviderHealth]) -> ProviderHealth:
 class KeySource:
     """The keys of one provider: fetched when due, kept through outages, one fetch at a time.
 
-    A request whose `kid` is held never waits for the network while the set may still serve.
+    A request whose `kid` is held does not wait for the network while the set may still serve. The exception
+    is an event loop that runs only during requests: there a request past the age awaits the refresh.
     """
 
     def __init__(
@@ -87,103 +106,115 @@ class KeySource:
         ttl_seconds: float,
         cooldown_seconds: float,
         max_stale_seconds: float,
+        deadline_seconds: float,
     ) -> None:
-        """Remember the policy. Fetches nothing and needs no running loop.
+        """Set the policy. Fetches nothing and needs no running loop.
 
         Args:
             metadata: Where the key set is.
-            transport: What fetches.
+            transport: Fetches documents.
             algorithms: Algorithms that we accept.
-            clock: Its monotonic time is used.
-            ttl_seconds: Age from which the set is stale. It is fetched anew at about 80 % of it, beside the requests.
+            clock: Monotonic time for ages, wall time to compare with a token's `iat`.
+            ttl_seconds: Age from which the set is stale. It is refreshed in the background at about 80 % of it.
             cooldown_seconds: Shortest time between two fetches that unknown keys cause.
-            max_stale_seconds: How long past its age the set still serves.
+            max_stale_seconds: How long a stale set may still serve.
+            deadline_seconds: When a refresh that has not completed counts as failed.
         """
         self._metadata = metadata
         self._transport = transport
         self._algorithms = algorithms
+        self._clock = clock
         self._monotonic = clock.monotonic
         self._ttl_seconds = ttl_seconds
         self._cooldown_seconds = cooldown_seconds
         self._max_stale_seconds = max_stale_seconds
+        self._deadline_seconds = deadline_seconds
         self._held: _Held | None = None
         self._last_error: FetchError | None = None
         self._failures = 0
         self._next_try_at = -math.inf
         self._last_forced_at = -math.inf
+        self._last_started_at = -math.inf
         self._flights: Flights[None, None] = Flights()
 
     async def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
-        """Give the public keys that a token header points at.
+        """Return the public keys that match a token header.
 
-        A `kid` that is not held causes one fetch, unless the last such try is younger than the
-        cooldown. The token itself is not seen here.
+        An unknown `kid` triggers one refresh of the key set, unless the last forced refresh is more recent
+        than the cooldown. The token itself is not checked here.
 
         Args:
-            kid: Key ID from the token header; `None` matches only where exactly one key fits.
-            alg: Algorithm from the header, already one of those accepted.
+            kid: Key ID from the token header; `None` matches only if exactly one key fits.
+            alg: Algorithm from the header, already checked against the allowed list.
 
         Returns:
-            The keys whose `kid` and algorithm fit, four at most.
+            The keys whose `kid` and algorithm match, at most four.
 
         Raises:
-            AlgorithmError: The key of this `kid` is held and does not allow `alg`.
-            UnknownKeyError: No key fits, after the fetch that was due.
-            ProviderUnavailableError: No usable keys are held, or a fetch that was due failed.
+            AlgorithmError: The key with this `kid` does not allow `alg`.
+            UnknownKeyError: No key matches, after the refresh that was due.
+            CoolingDownError: No key matches, and no refresh is due yet.
+            ProviderUnavailableError: No usable keys are held, or a refresh that was due failed.
 
         References:
             RFC 7517 section 4.5; OpenID Connect Core 1.0 section 10.1.1.
         """
         key_set = self.peek()
         if key_set is None:
+            is_fetched_for_this = True
             key_set = await self._fetch_first()
-            is_new = True
+            keys = _match(key_set, kid=kid, alg=alg)
         else:
-            is_new = False
-        keys = key_set.find(kid=kid, alg=alg)
-        if not keys and any(key.kid == kid for key in key_set.keys if kid is not None):
-            # Another algorithm than the key's own: no new key set is a reason to believe such a token.
-            raise AlgorithmError(claim="alg", expected="an algorithm of the key with this kid", found=alg)
-        if not keys and not is_new:
-            keys = (await self._fetch_for_unknown()).find(kid=kid, alg=alg)
-        if not keys:
-            raise UnknownKeyError(claim="kid", expected="a key of the issuer's key set", found=f"{quote(kid)} {alg}")
-        return keys
+            is_fetched_for_this = False
+            keys = _match(key_set, kid=kid, alg=alg)
+            if not keys:
+                key_set, is_fetched_for_this = await self._fetch_for_unknown()
+                keys = _match(key_set, kid=kid, alg=alg)
+        if keys:
+            return keys
+        if not is_fetched_for_this:
+            raise self._build_cooling_down()
+        raise UnknownKeyError(claim="kid", expected="a key of the issuer's key set", found=f"{quote(kid)} {alg}")
 
     def peek(self) -> KeySet | None:
-        """Give the key set that may serve now, without waiting; start a fetch beside when one is due.
+        """Return the key set that may serve now, without waiting; start a background refresh when one is due.
 
         Returns:
-            The key set; `None` when none is held or the held one is too old.
+            The key set; `None` if none is held, the held one is too old, or a refresh must be awaited first.
         """
         held = self._held
         if held is None:
             return None
         age = self._monotonic() - held.fetched_at
-        if age >= held.refresh_age:
-            if age >= self._ttl_seconds + self._max_stale_seconds:
-                return None
-            self._start_if_due()
+        if age < held.refresh_age:
+            return held.key_set
+        if age >= self._ttl_seconds + self._max_stale_seconds:
+            return None
+        if held.run.has_ended() or self._is_overdue():
+            # The loop stood still: what would be started in the background might never complete.
+            return None if age >= self._ttl_seconds and self._is_due() else held.key_set
+        if self._is_due() and self._flights.find(None) is None:
+            self._start()
         return held.key_set
 
     async def warm(self) -> None:
-        """Fetch the key set if none is held. A provider that is away is logged, not raised."""
+        """Fetch the key set if none is held. An unreachable provider is logged, not raised."""
         if self.peek() is None:
             await self._join_or_start()
 
     async def close(self) -> None:
-        """End the fetch that runs on this loop, if one does, without noise."""
+        """Cancel the fetch that runs on this loop, if any, without noise."""
         flight = self._flights.find(None)
         if flight is not None:
             flight.cancel()
             await asyncio.wait([flight])
 
     def health(self) -> ProviderHealth:
-        """Give the state of the keys. Reads memory only."""
+        """Return the state of the keys. Reads memory only."""
         now, held = self._monotonic(), self._held
         age = None if held is None else now - held.fetched_at
         return ProviderHealth(
-            is_ready=age is not None and age < self._ttl_seconds + self._max_stale_seconds,
+            is_ready=self._find_usable() is not None,
             is_stale=age is not None and age >= self._ttl_seconds,
             key_count=0 if held is None else len(held.key_set.keys),
             age_seconds=age,
@@ -191,25 +222,50 @@ class KeySource:
             next_try_seconds=None if self._last_error is None else max(0.0, self._next_try_at - now),
         )
 
+    def _find_usable(self) -> KeySet | None:
+        """Return the held key set if it is not past its stale limit."""
+        held = self._held
+        if held is None or self._monotonic() - held.fetched_at >= self._ttl_seconds + self._max_stale_seconds:
+            return None
+        return held.key_set
+
+    def _is_due(self) -> bool:
+        return self._monotonic() >= self._next_try_at
+
+    def _is_overdue(self) -> bool:
+        """Return whether a refresh is under way on this loop and can't be relied on any more."""
+        return self._is_past_deadline(self._last_started_at) and self._flights.find(None) is not None
+
+    def _is_past_deadline(self, started_at: float) -> bool:
+        # A second more: on a loop that runs, the refresh ends itself at its deadline.
+        return self._monotonic() - started_at >= self._deadline_seconds + 1
+
     async def _fetch_first(self) -> KeySet:
-        """Fetch because nothing held may serve. While the provider is ill, ask it no more often than it is due."""
+        """Fetch because nothing held may serve. An ill provider is asked only as often as it is due."""
         await self._join_or_start()
-        key_set = self.peek()
+        key_set = self._find_usable()
         if key_set is None:
             raise self._build_unavailable()
         return key_set
 
     async def _join_or_start(self) -> None:
-        flight = self._flights.find(None)
-        if flight is None and self._monotonic() >= self._next_try_at:
+        flight = self._find_flight()
+        if flight is None and self._is_due():
             flight = self._start()
         if flight is not None:
             await asyncio.wait([flight])
 
-    async def _fetch_for_unknown(self) -> KeySet:
-        """Fetch because a `kid` is not held: the provider may have rotated its keys."""
-        flight = self._flights.find(None)
-        if flight is None and self._monotonic() - self._last_forced_at >= self._cooldown_seconds:
+    def _find_flight(self) -> "asyncio.Future[None] | None":
+        """Return the refresh under way on this loop. No request depends on one that is overdue."""
+        if self._is_overdue():
+            self._flights.abandon(None)
+        return self._flights.find(None)
+
+    async def _fetch_for_unknown(self) -> tuple[KeySet, bool]:
+        """Fetch because a `kid` is not held, and say whether it was fetched for this: keys may have been rotated."""
+        flight = self._find_flight()
+        is_forced = flight is None and self._monotonic() - self._last_forced_at >= self._cooldown_seconds
+        if is_forced:
             # Counted from the last forced try, good or bad: counted from any fetch, a rotation just
             # after the start would be refused; counting successes only, an ill provider would be
             # asked once for each request.
@@ -217,54 +273,79 @@ class KeySource:
             flight = self._start()
         if flight is not None:
             await asyncio.wait([flight])
-        key_set = self.peek()
+        key_set = self._find_usable()
         if key_set is None or self._last_error is not None:
-            # Perhaps the provider has the key: "your token is bad" would be a guess.
+            # Perhaps the provider has the key: "your token is invalid" would be a guess.
             raise self._build_unavailable()
-        return key_set
+        return key_set, is_forced
+
+    def _build_cooling_down(self) -> CoolingDownError:
+        wait = self._last_forced_at + self._cooldown_seconds - self._monotonic()
+        fetched_at = -math.inf if self._held is None else self._held.fetched_at_wall_time
+        return CoolingDownError(fetched_at=fetched_at, retry_after_seconds=_round_up(wait))
 
     def _build_unavailable(self) -> ProviderUnavailableError:
-        wait = self._next_try_at - self._monotonic()
         return ProviderUnavailableError(
-            retry_after_seconds=max(1, math.ceil(wait)) if math.isfinite(wait) else 1, found=str(self._last_error)
+            retry_after_seconds=_round_up(self._next_try_at - self._monotonic()),
+            found=str(self._last_error or "a fetch that did not complete"),
         )
 
-    def _start_if_due(self) -> None:
-        if self._monotonic() >= self._next_try_at and self._flights.find(None) is None:
-            self._start()
-
     def _start(self) -> asyncio.Future[None]:
-        return self._flights.start(None, self._refresh(), name="fastapi_logto: fetch keys")
+        self._last_started_at = self._monotonic()
+        return self._flights.start(None, self._refresh(self._last_started_at), name="fastapi_logto: fetch keys")
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, started_at: float) -> None:
         """Fetch and replace the key set. Never raises: the outcome is in the state."""
         try:
-            key_set = await self._fetch()
+            async with asyncio.timeout(self._deadline_seconds):
+                key_set = await self._fetch()
         except Exception as surprise:  # noqa: BLE001 - whatever it is, the next request must not find out anew
-            error = surprise if isinstance(surprise, FetchError) else FetchError(type(surprise).__name__)
-            self._failures += 1
-            self._last_error = error
-            # The exponent is bounded too: after half a day of failures no float would hold the power.
-            backoff = min(2.0 ** min(self._failures - 1, 10), _LONGEST_BACKOFF_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
-            self._next_try_at = self._monotonic() + backoff
-            _logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", backoff, error)
+            # A try that was stopped with its loop and timed out when that ran on says nothing of the provider.
+            if not self._is_past_deadline(started_at):
+                self._note_failure(surprise)
             return
-        # Spread, so that the processes of one deployment do not ask all at once for ever after.
+        if not key_set.keys:
+            # No outage: the provider has withdrawn its keys.
+            self._held = None
+            self._note_failure(FetchError(f"key set: no key is usable with {', '.join(self._algorithms)}"))
+            return
+        # Spread, so that the processes of one deployment do not all ask at once permanently.
         refresh_age = self._ttl_seconds * _REFRESH_AHEAD * random.uniform(0.95, 1.05)  # noqa: S311
         if self._held is not None and self._held.key_set.keys == key_set.keys:
-            # Usually nothing has changed. Remembered tokens refer to what is held, and go on to.
+            # Usually nothing has changed. Cached tokens refer to the held keys, and keep doing so.
             key_set = self._held.key_set
-        self._held = _Held(key_set, self._monotonic(), refresh_age)
+        self._held = _Held(key_set, self._monotonic(), self._clock.now(), refresh_age, LoopRun.current())
         self._last_error, self._failures = None, 0
         self._next_try_at = -math.inf
+
+    def _note_failure(self, surprise: Exception) -> None:
+        error = surprise if isinstance(surprise, FetchError) else FetchError(type(surprise).__name__)
+        self._failures += 1
+        self._last_error = error
+        # The exponent is bounded too: after half a day of failures no float would hold the power.
+        backoff = min(2.0 ** min(self._failures - 1, 10), _LONGEST_BACKOFF_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
+        self._next_try_at = self._monotonic() + backoff
+        _logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", backoff, error)
 
     async def _fetch(self) -> KeySet:
         metadata = await self._metadata.find()
         try:
-            document = await self._transport.fetch_json(metadata.jwks_uri)
+            document = await self._transport.fetch_json(metadata.jwks_uri, parse=parse_object_of_entries)
         except FetchError as error:
             if error.status in {404, 410}:
                 self._metadata.forget()
             raise
         # Importing a hundred keys takes milliseconds: not on the loop.
         return await asyncio.to_thread(parse_key_set, document, algorithms=self._algorithms)
+
+
+def _match(key_set: KeySet, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
+    keys = key_set.find(kid=kid, alg=alg)
+    if not keys and kid is not None and any(key.kid == kid for key in key_set.keys):
+        # Another algorithm than the key's: no refresh can make such a token valid.
+        raise AlgorithmError(claim="alg", expected="an algorithm of the key with this kid", found=alg)
+    return keys
+
+
+def _round_up(seconds: float) -> int:
+    return max(1, math.ceil(seconds)) if math.isfinite(seconds) else 1

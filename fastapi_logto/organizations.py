@@ -15,54 +15,65 @@ __all__ = ["Organization"]
 class Organization:
     """Where a request names the organization that it is about. Made by one of the class methods.
 
+    An organization's id is unique in its tenant only. If the API accepts several tenants, `issuer` says whose
+    organizations are meant; a requirement without it raises an error when it is made.
+
     Attributes:
-        source: Where: in the path, in a header, given by a dependency of the application, or in no other
-            place than the token.
-        name: The path parameter's or header's name; else empty.
-        dependency: What gives it, for that source.
+        source: Where: in the path, in a header, returned by a dependency of the application, or only in the token.
+        name: The path parameter's or header's name; empty for other sources.
+        dependency: The application's function, for that source.
+        issuer: An issuer of the tenant whose organizations are meant. `"any"`: the organization belongs to the tenant
+            that issued the token, and the handler looks data up by `claims.iss` **and** the organization's id.
     """
 
     source: Literal["path", "header", "dependency", "token"]
     name: str = ""
     dependency: Callable[..., Any] | None = None
+    issuer: str | None = None
 
     @classmethod
-    def from_path(cls, name: str = "organization_id") -> Self:
+    def from_path(cls, name: str = "organization_id", *, issuer: str | None = None) -> Self:
         """The request names it in a path parameter: `/organizations/{organization_id}/members`.
 
         Args:
             name: The parameter's name.
+            issuer: Whose organization it is; see the class.
         """
-        return cls("path", _check_name(name))
+        return cls("path", _check_name(name), issuer=issuer)
 
     @classmethod
-    def from_header(cls, name: str) -> Self:
+    def from_header(cls, name: str, *, issuer: str | None = None) -> Self:
         """The request names it in a header.
 
         Args:
             name: The header's name, in any case.
+            issuer: Whose organization it is; see the class.
         """
-        return cls("header", _check_name(name).lower())
+        return cls("header", _check_name(name).lower(), issuer=issuer)
 
     @classmethod
-    def from_dependency(cls, dependency: Callable[..., Any]) -> Self:
+    def from_dependency(cls, dependency: Callable[..., Any], *, issuer: str | None = None) -> Self:
         """A dependency of the application finds it: the organization that a project belongs to, say.
 
         FastAPI calls it once the token is known to be good, with parameters and dependencies of its own.
 
         Args:
-            dependency: A function or coroutine function; it gives the organization's id, or `None` where
+            dependency: A function or coroutine function that returns the organization's id, or `None` if
                 there is none, which refuses every caller alike.
+            issuer: Whose organization it is; see the class.
         """
-        return cls("dependency", dependency=dependency)
+        return cls("dependency", dependency=dependency, issuer=issuer)
 
     @classmethod
-    def from_token(cls) -> Self:
+    def from_token(cls, *, issuer: str | None = None) -> Self:
         """The request names none: any organization's token is admitted.
 
         The handler then reads and writes what belongs to `claims.organization_id`, and to no other one.
+
+        Args:
+            issuer: Whose organizations are admitted; see the class.
         """
-        return cls("token")
+        return cls("token", issuer=issuer)
 
     def find(self, conn: HTTPConnection) -> str:
         """Give the organization that a request names in its path or header.

@@ -17,6 +17,7 @@ from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.tenants import TenantsVerifier
 from fastapi_logto.tokens import OpaqueTokens, TokenVerifier, build_key_source
 from fastapi_logto.transport import Transport
+from fastapi_logto.turns import Turns
 
 if TYPE_CHECKING:
     import httpx
@@ -146,6 +147,42 @@ class Provider(Generic[ClaimsT]):
         further = [audience for audiences in self.scheme_names.values() for audience in sorted(audiences or ())]
         return tuple(dict.fromkeys([*own, *further]))
 
+    def check_organization_issuer(self, issuer: str | None) -> None:
+        """Check that it is clear whose organizations a requirement means.
+
+        Args:
+            issuer: An issuer of the tenant, or `"any"`; `None` if the requirement does not say.
+
+        Raises:
+            SettingsError: There are several tenants and the requirement does not say, or no tenant has this issuer.
+        """
+        if issuer is None and len(self.given) > 1:
+            raise SettingsError(
+                "organization: this API accepts several tenants, so an organization's id alone is ambiguous; say whose "
+                f'organizations are meant: Organization.from_path(issuer="{self.given[0].issuer}"), or issuer="any" if '
+                "the handler looks data up by claims.iss and the organization's id"
+            )
+        if issuer not in {None, "any"} and self.given and not self._list_issuers(self.given, issuer):
+            raise SettingsError(f"organization: expected an issuer of the settings or 'any', found issuer={issuer!r}")
+
+    def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
+        """Return the issuers of the tenant whose organizations a requirement means.
+
+        Args:
+            issuer: See `check_organization_issuer`.
+
+        Returns:
+            Every issuer that this tenant accepts; `None` if it does not matter.
+        """
+        # In a test, one connected issuer represents every tenant.
+        if issuer in {None, "any"} or self._substitutes:
+            return None
+        return self._list_issuers(self.tenants, issuer)
+
+    @staticmethod
+    def _list_issuers(tenants: Sequence[LogtoSettings], issuer: str | None) -> frozenset[str]:
+        return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), frozenset())
+
     def load(self) -> Verifier[ClaimsT]:
         """Give what verifies the tokens.
 
@@ -200,8 +237,13 @@ class Provider(Generic[ClaimsT]):
     def _build(
         self, tenants: Sequence[LogtoSettings], *, clock: Clock, http_transport: "httpx.AsyncBaseTransport | None"
     ) -> _Parts[ClaimsT]:
+        # One queue for all tenants: its turns are the application's share of the event loop.
+        turns = Turns(max_waiting=max(settings.max_waiting_verifications for settings in tenants))
+
         def build(settings: LogtoSettings) -> TokenVerifier[ClaimsT]:
-            return self._build_one(settings, clock=clock, http_transport=http_transport)
+            return self._build_one(
+                settings, clock=clock, http_transport=http_transport, turns=turns, is_one_of_several=len(tenants) > 1
+            )
 
         if len(tenants) == 1:
             return _Parts(tuple(tenants), build(tenants[0]), clock)
@@ -209,10 +251,17 @@ class Provider(Generic[ClaimsT]):
             raise SettingsError(
                 "expected one tenant where opaque tokens are accepted: they name no issuer to choose by"
             )
-        return _Parts(tuple(tenants), TenantsVerifier([(settings, build(settings)) for settings in tenants]), clock)
+        verifier = TenantsVerifier([(settings, build(settings)) for settings in tenants], turns=turns)
+        return _Parts(tuple(tenants), verifier, clock)
 
     def _build_one(
-        self, settings: LogtoSettings, *, clock: Clock, http_transport: "httpx.AsyncBaseTransport | None"
+        self,
+        settings: LogtoSettings,
+        *,
+        clock: Clock,
+        http_transport: "httpx.AsyncBaseTransport | None",
+        turns: Turns,
+        is_one_of_several: bool,
     ) -> TokenVerifier[ClaimsT]:
         transport = Transport(
             timeout_seconds=settings.fetch_timeout_seconds,
@@ -226,5 +275,7 @@ class Provider(Generic[ClaimsT]):
             keys=build_key_source(settings, metadata=metadata, transport=transport, clock=clock),
             clock=clock,
             claims_model=self.claims_model,
+            turns=turns,
+            is_one_of_several=is_one_of_several,
             opaque=None if opaque is None else opaque.build(metadata=metadata, transport=transport, clock=clock),
         )

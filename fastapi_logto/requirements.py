@@ -24,6 +24,7 @@ from fastapi_logto.checks import (
     check_has_organization,
     check_no_actor,
     check_organization,
+    check_organization_issuer,
     check_predicate,
     check_scopes,
 )
@@ -63,6 +64,10 @@ class Scheme(Protocol[ClaimsT_co]):
     @property
     def resources(self) -> frozenset[str]:
         """The resource indicators whose tokens are admitted."""
+        ...
+
+    def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
+        """Return the issuers of the tenant whose organizations are meant; `None` if it does not matter."""
         ...
 
 
@@ -186,6 +191,7 @@ class Requirement(Generic[ClaimsT]):
     ) -> None:
         # The token first: whoever has none for any organization is told so, whatever the request names.
         check_has_organization(claims)
+        check_organization_issuer(claims, self.scheme.find_organization_issuers(organization.issuer))
         if organization.source != "token":
             check_organization(claims, _read(found) if organization.source == "dependency" else organization.find(conn))
 

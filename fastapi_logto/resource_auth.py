@@ -16,6 +16,7 @@ from fastapi.openapi.models import SecurityBase as SchemeModel
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
+from pydantic import SecretStr
 from starlette.websockets import WebSocketState
 from typing_extensions import override
 
@@ -97,8 +98,10 @@ class ResourceAuth(TokenScheme[ClaimsT]):
             ProviderUnavailableError: The keys can't be had now.
             SettingsError: The environment lacks a setting.
         """
+        secret = SecretStr(token)
+        del token
         verifier = await self._provider.load_beside()
-        return await verifier.verify(token, self._policy)
+        return await verifier.verify(secret, self._policy)
 
     @asynccontextmanager
     async def closing_at_expiry(self, websocket: WebSocket, claims: TokenClaims) -> AsyncGenerator[None]:
@@ -183,7 +186,9 @@ class ResourceAuth(TokenScheme[ClaimsT]):
     ) -> "ResourceAuth[ClaimsT]":
         """Give a scheme for other API resources of the same tenant, with keys and remembered tokens in common.
 
-        A token for one of them is refused by this scheme, and the reverse.
+        A token for one of them is refused by this scheme, and the reverse. With several tenants, a tenant's tokens
+        are accepted only for those of the audiences that its settings list. An organization token names no API, so a
+        requirement for an organization accepts it here too, unless `accept_organization_tokens` is false.
 
         Args:
             *audiences: The resource indicators, to the letter.
@@ -193,10 +198,16 @@ class ResourceAuth(TokenScheme[ClaimsT]):
             The scheme.
 
         Raises:
-            SettingsError: No audience, an empty one, or that of organization tokens; or the name is another
-                scheme's already.
+            SettingsError: No audience, an empty one, that of organization tokens, or one that no tenant of several
+                lists; or the name is another scheme's already.
         """
         checked = check_audiences(audiences)
+        given = self._provider.given
+        if len(given) > 1 and not any(audience in settings.audience for settings in given for audience in checked):
+            raise SettingsError(
+                f"audience: expected one that the settings of a tenant list, found {', '.join(checked)}; with several "
+                "tenants, a token is accepted only for an audience of its own tenant's settings"
+            )
         name = scheme_name or f"{self.scheme_name}-{re.sub('[^A-Za-z0-9._-]+', '-', checked[0])}"
         return ResourceAuth(self._provider, frozenset(checked), scheme_name=name)
 
@@ -340,7 +351,10 @@ class ResourceAuth(TokenScheme[ClaimsT]):
 
         Raises:
             ValueError: Nothing is asked for, or something that can't be meant, such as an empty list.
+            SettingsError: There are several tenants, and it is not said whose organizations are meant.
         """
+        if organization is not None:
+            self._provider.check_organization_issuer(organization.issuer)
         return Requirement(
             self if organization is None else self._in_organization,
             scopes=scopes,

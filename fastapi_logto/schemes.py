@@ -5,13 +5,14 @@ no module to resolve their texts in when the dependency is an object.
 """
 
 from contextlib import suppress
-from typing import Any, Final, Generic
+from typing import Generic
 
 from fastapi.openapi.models import HTTPBearer
 from fastapi.openapi.models import SecurityBase as SchemeModel
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
+from pydantic import SecretStr
 from typing_extensions import override
 
 from fastapi_logto.answers import build_answer
@@ -26,8 +27,6 @@ from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.tokens import AudiencePolicy
 
 __all__ = ["OrganizationScheme", "TokenScheme", "find_provider"]
-
-_SCOPE_KEY: Final = "fastapi_logto"
 
 
 class TokenScheme(SecurityBase, Generic[ClaimsT]):
@@ -60,27 +59,19 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
                 WebSocket of a server that can't deny otherwise, a `WebSocketException`.
         """
         try:
+            values = [value for name, value in conn.scope["headers"] if name == b"authorization"]
             verifier = self._provider.verifier
             if verifier is None:
                 if self._provider.publishers:
-                    # A client that is to find the tenant by the answer begins without a token.
+                    # A client that is to find the tenant by the response begins without a token.
                     with suppress(SettingsError):
                         await self._provider.load_beside()
-                # Whoever brings no token is told so, even where settings are missing.
-                parse_authorization(conn.headers.getlist("authorization"))
+                # A request without a token is told so, even if settings are missing.
+                _parse(values)
                 verifier = await self._provider.load_beside()
-            digest = verifier.build_digest([value for name, value in conn.scope["headers"] if name == b"authorization"])
-            # FastAPI calls the scheme once for each distinct set of scopes: the claims are remembered. The
-            # digest stands for the token, because others read the scope of a request too.
-            memory: dict[TokenScheme[Any], tuple[bytes, ClaimsT]] = conn.scope.setdefault(_SCOPE_KEY, {})
-            known = memory.get(self)
-            if digest and known is not None and known[0] == digest:
-                claims = known[1]
-            else:
-                claims = verifier.recall(digest, self._policy) or await verifier.verify(
-                    parse_authorization(conn.headers.getlist("authorization")), self._policy
-                )
-                memory[self] = (digest, claims)
+            claims = verifier.recall(verifier.build_digest(values), self._policy) or await verifier.verify(
+                _parse(values), self._policy
+            )
             if self._policy.accepts_organizations:
                 check_has_organization(claims)
             if security_scopes.scopes:
@@ -107,6 +98,10 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             return frozenset(audience for settings in self.tenants for audience in settings.audience)
         except SettingsError:
             return frozenset()
+
+    def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
+        """Return the issuers whose organizations a requirement means; see `Organization.issuer`."""
+        return self._provider.find_organization_issuers(issuer)
 
     @property
     def resource_metadata(self) -> str | None:
@@ -156,6 +151,10 @@ class OrganizationScheme(TokenScheme[ClaimsT]):
         """
         policy = AudiencePolicy(audiences, accepts_organizations=True)
         super().__init__(provider, policy, scheme_name=scheme_name)
+
+
+def _parse(values: list[bytes]) -> SecretStr:
+    return parse_authorization([value.decode("latin-1") for value in values])
 
 
 def find_provider(scheme: TokenScheme[ClaimsT]) -> Provider[ClaimsT]:

@@ -149,8 +149,9 @@ class SettingsArguments(TypedDict, total=False):
     keys_max_stale_seconds: float
     fetch_timeout_seconds: float
     token_cache_size: int
-    verification_threads: int
+    token_cache_bytes: int
     max_waiting_verifications: int
+    accept_organization_tokens: bool
     swagger_client_id: str | None
     public_url: str | None
     documentation_url: str | None
@@ -246,13 +247,29 @@ class LogtoSettings(BaseModel):
         default=5, gt=0, le=60, description="Deadline for one whole document.", examples=["5"]
     )
     token_cache_size: int = Field(
-        default=10_000, ge=0, le=10_000_000, description="Verified tokens to remember; 0 for none.", examples=["10000"]
+        default=10_000, ge=0, le=10_000_000, description="Verified tokens to cache; 0 for none.", examples=["10000"]
     )
-    verification_threads: int = Field(
-        default=4, ge=1, le=64, description="Threads that check slow signatures.", examples=["4"]
+    token_cache_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=0,
+        le=2**40,
+        description="About how many bytes of memory the cached tokens may take.",
+        examples=["67108864"],
     )
     max_waiting_verifications: int = Field(
-        default=400, ge=1, le=100_000, description="Signature checks that may wait; more answer 503.", examples=["400"]
+        default=400,
+        ge=1,
+        le=100_000,
+        description="New tokens that may wait to be verified; beyond that, requests get 503.",
+        examples=["400"],
+    )
+    accept_organization_tokens: bool = Field(
+        default=True,
+        description=(
+            "Accept organization tokens where a route requires an organization. Such a token names no API: it opens "
+            "every API of the tenant."
+        ),
+        examples=["false"],
     )
     swagger_client_id: str | None = Field(
         default=None,
@@ -285,7 +302,7 @@ class LogtoSettings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_stray_booleans(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and info.field_name != "allow_http":
+        if isinstance(value, bool) and info.field_name not in {"allow_http", "accept_organization_tokens"}:
             raise ValueError("expected another value than a boolean")
         return value
 

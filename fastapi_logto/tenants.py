@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, Generic
 
+from pydantic import SecretStr
+
 from fastapi_logto.claims import ClaimsT
 from fastapi_logto.errors import IssuerError, SettingsError, quote
 from fastapi_logto.jws import UnverifiedIssuer, check_size, parse_unverified, parse_unverified_issuer
 from fastapi_logto.keys import KeySource
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.tokens import AS_SET, AudiencePolicy, TokenVerifier
-from fastapi_logto.workers import BoundedWorkers
+from fastapi_logto.turns import Turns
 
 __all__ = ["TenantsVerifier"]
 
@@ -21,11 +23,12 @@ _LONG_PAYLOAD: Final = 1024
 class TenantsVerifier(Generic[ClaimsT]):
     """Verifies access tokens of several tenants, each with that tenant's own keys and settings alone."""
 
-    def __init__(self, tenants: Sequence[tuple[LogtoSettings, TokenVerifier[ClaimsT]]]) -> None:
+    def __init__(self, tenants: Sequence[tuple[LogtoSettings, TokenVerifier[ClaimsT]]], *, turns: Turns) -> None:
         """Index the tenants by the issuers that they accept.
 
         Args:
             tenants: Settings and verifier of each.
+            turns: Runs the CPU work.
 
         Raises:
             SettingsError: Two of them accept the same issuer.
@@ -42,8 +45,7 @@ class TenantsVerifier(Generic[ClaimsT]):
         self._max_token_bytes = limit.max_token_bytes
         self._algorithms = {algorithm for settings, _ in tenants for algorithm in settings.algorithms}
         self._token_types = {kind.lower() for settings, _ in tenants for kind in settings.token_types}
-        max_waiting = max(settings.max_waiting_verifications for settings, _ in tenants)
-        self._workers = BoundedWorkers(threads=1, max_waiting=max_waiting, name="fastapi_logto_tenants")
+        self._turns = turns
         self._by_issuer: Mapping[str, TokenVerifier[ClaimsT]] = by_issuer
 
     @property
@@ -63,7 +65,7 @@ class TenantsVerifier(Generic[ClaimsT]):
                 return known
         return None
 
-    async def verify(self, token: str, policy: AudiencePolicy = AS_SET) -> ClaimsT:
+    async def verify(self, token: SecretStr, policy: AudiencePolicy = AS_SET) -> ClaimsT:
         """Give the claims of a token, verified by the tenant whose issuer it names.
 
         The issuer is read before the signature is checked, only to choose by it, to the letter, among those
@@ -94,9 +96,9 @@ class TenantsVerifier(Generic[ClaimsT]):
             )
         return await verifier.verify(token, policy)
 
-    async def _find_issuer(self, token: str) -> UnverifiedIssuer:
+    async def _find_issuer(self, token: SecretStr) -> UnverifiedIssuer:
         check_size(token, max_bytes=self._max_token_bytes)
         unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
         if len(unverified.payload) <= _LONG_PAYLOAD:
             return parse_unverified_issuer(unverified)
-        return await self._workers.run(partial(parse_unverified_issuer, unverified))
+        return await self._turns.run(partial(parse_unverified_issuer, unverified))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Protocol
 
+from pydantic import SecretStr
+
 from fastapi_logto.cache import TokenCache, build_digest
 from fastapi_logto.checks import check_claims
 from fastapi_logto.claims import (
@@ -18,16 +20,17 @@ from fastapi_logto.claims import (
     unpack_claims,
 )
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError
+from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError, quote
 from fastapi_logto.flights import Flights
-from fastapi_logto.jws import check_size, is_opaque, parse_unverified
+from fastapi_logto.jws import UnverifiedJws, check_size, is_opaque, parse_unverified, parse_unverified_issue_time
 from fastapi_logto.key_set import PublicKey
-from fastapi_logto.keys import KeySource
+from fastapi_logto.keys import CoolingDownError, KeySource
 from fastapi_logto.metadata import MetadataSource
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.signatures import SignatureWorkers
-from fastapi_logto.strict_json import JsonObject
+from fastapi_logto.signatures import verify_with_any
+from fastapi_logto.strict_json import JsonObject, estimate_weight
 from fastapi_logto.transport import Transport
+from fastapi_logto.turns import Turns
 
 __all__ = ["AS_SET", "AudiencePolicy", "OpaqueTokens", "TokenVerifier", "build_key_source"]
 
@@ -56,7 +59,7 @@ AS_SET: Final = AudiencePolicy()
 class OpaqueTokens(Protocol):
     """What knows opaque tokens: `introspection`, seen from here."""
 
-    async def introspect(self, token: str, digest: bytes) -> JsonObject:
+    async def introspect(self, token: SecretStr, digest: bytes) -> JsonObject:
         """Give the claims of a token that the provider says is active.
 
         Raises:
@@ -76,7 +79,9 @@ class TokenVerifier(Generic[ClaimsT]):
         keys: KeySource,
         clock: Clock,
         claims_model: type[ClaimsT],
+        turns: Turns,
         opaque: OpaqueTokens | None = None,
+        is_one_of_several: bool = False,
     ) -> None:
         """Put the parts together. Does no I/O.
 
@@ -85,7 +90,10 @@ class TokenVerifier(Generic[ClaimsT]):
             keys: The tenant's keys.
             clock: Its wall time is used.
             claims_model: The class of the claims.
-            opaque: What knows opaque tokens; they are refused without.
+            turns: Runs the CPU work.
+            opaque: Introspects opaque tokens; they are refused without.
+            is_one_of_several: Accept only audiences of these settings, whatever a policy allows: the API has other
+                tenants, and their audiences are not this one's.
         """
         self.keys: KeySource = keys
         self._opaque = opaque
@@ -99,11 +107,13 @@ class TokenVerifier(Generic[ClaimsT]):
         self._issuers = settings.accepted_issuers
         self._audiences = frozenset(settings.audience)
         self._leeway_seconds = settings.leeway_seconds
-        self._workers = SignatureWorkers(
-            threads=settings.verification_threads, max_waiting=settings.max_waiting_verifications
+        self._is_one_of_several = is_one_of_several
+        self._accepts_organization_tokens = settings.accept_organization_tokens
+        self._turns = turns
+        self._flights: Flights[bytes, tuple[ClaimsT, PublicKey, int]] = Flights()
+        self._cache: TokenCache[PackedClaims] = TokenCache(
+            size=settings.token_cache_size, max_bytes=settings.token_cache_bytes
         )
-        self._flights: Flights[bytes, tuple[ClaimsT, PublicKey]] = Flights()
-        self._cache: TokenCache[PackedClaims] = TokenCache(size=settings.token_cache_size)
 
     @property
     def sources(self) -> tuple[KeySource, ...]:
@@ -124,7 +134,7 @@ class TokenVerifier(Generic[ClaimsT]):
             return b""
         return build_digest(values[0])
 
-    async def verify(self, token: str, policy: AudiencePolicy = AS_SET) -> ClaimsT:
+    async def verify(self, token: SecretStr, policy: AudiencePolicy = AS_SET) -> ClaimsT:
         """Give the claims of a token.
 
         Scopes and organizations are not checked here; see `requirements`.
@@ -144,8 +154,8 @@ class TokenVerifier(Generic[ClaimsT]):
             RFC 9068 section 4.
         """
         check_size(token, max_bytes=self._max_token_bytes)
-        # Of the usual header, however the token came: what stands in more forms would be remembered in each of them.
-        digest = build_digest(_USUAL_START + token.encode("utf-8", "surrogatepass"))
+        # Of the usual header, however the token came: otherwise a token would be cached once in each form.
+        digest = build_digest(_USUAL_START + token.get_secret_value().encode("utf-8", "surrogatepass"))
         known = self.recall(digest, policy)
         if known is not None:
             return known
@@ -154,11 +164,11 @@ class TokenVerifier(Generic[ClaimsT]):
             # Whom it was issued to stands for the audience, which Logto gives opaque tokens none of.
             self._check(claims, policy, is_for_anybody=not claims.audiences)
             return claims
-        # Once for all who bring the same token at the same time.
-        claims, key = await self._flights.join_or_lead(digest, partial(self._verify_signature, token, policy))
+        # Once for all requests that bring the same token at the same time.
+        claims, key, weight = await self._flights.join_or_lead(digest, partial(self._verify_signature, token, policy))
         self._check(claims, policy)
         packed = pack_claims(claims, key=key.identity)
-        self._cache.keep(digest, packed)
+        self._cache.keep(digest, packed, weight=weight)
         return unpack_claims(packed, model=self._claims_model)
 
     def recall(self, digest: bytes, policy: AudiencePolicy = AS_SET) -> ClaimsT | None:
@@ -178,8 +188,10 @@ class TokenVerifier(Generic[ClaimsT]):
         if packed is None:
             return None
         key_set = self.keys.peek()
-        if key_set is None or not key_set.holds(find_key(packed)):
-            # Withdrawn keys take their tokens along.
+        if key_set is None:
+            return None
+        if not key_set.holds(find_key(packed)):
+            # The tokens of a withdrawn key go with it.
             self._cache.drop(digest)
             return None
         claims = unpack_claims(packed, model=self._claims_model)
@@ -190,21 +202,49 @@ class TokenVerifier(Generic[ClaimsT]):
             raise
         return claims
 
-    async def _verify_signature(self, token: str, policy: AudiencePolicy) -> tuple[ClaimsT, PublicKey]:
+    async def _verify_signature(self, token: SecretStr, policy: AudiencePolicy) -> tuple[ClaimsT, PublicKey, int]:
         try:
             unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
         except OpaqueTokenError:
             raise OpaqueTokenError(resources=policy.audiences or self._audiences) from None
-        keys = await self.keys.find(kid=unverified.kid, alg=unverified.alg)
-        read = partial(parse_claims, model=self._claims_model, required=self._required_claims)
-        return await self._workers.verify(unverified, keys, read=read)
+        keys = await self._find_keys(unverified)
+        claims, key = await self._turns.run(partial(self._verify_and_parse, unverified, keys))
+        return claims, key, estimate_weight(unverified.payload)
+
+    def _verify_and_parse(self, unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[ClaimsT, PublicKey]:
+        payload, key = verify_with_any(unverified, keys)
+        return parse_claims(payload, model=self._claims_model, required=self._required_claims), key
+
+    async def _find_keys(self, unverified: UnverifiedJws) -> Sequence[PublicKey]:
+        try:
+            return await self.keys.find(kid=unverified.kid, alg=unverified.alg)
+        except CoolingDownError as error:
+            cooling_down = error
+        # Its time of issue is unverified, and chooses between two refusals only: a key that signed before the last
+        # fetch would have been in that set. Later ones may be new, and a client must not throw their tokens away.
+        issued_at = await self._turns.run(partial(parse_unverified_issue_time, unverified))
+        is_required = "iat" in self._required_claims
+        if issued_at is None and not is_required:
+            issued_at = cooling_down.fetched_at
+        if issued_at is not None and issued_at >= cooling_down.fetched_at - self._leeway_seconds:
+            raise ProviderUnavailableError(
+                "The token is signed with a key that was not published at the last fetch of the keys; try again later",
+                retry_after_seconds=cooling_down.retry_after_seconds,
+                found=f"an unknown key during the cooldown, {quote(unverified.kid)} {unverified.alg}",
+            )
+        raise UnknownKeyError(
+            claim="kid", expected="a key of the issuer's key set", found=f"{quote(unverified.kid)} {unverified.alg}"
+        )
 
     def _check(self, claims: TokenClaims, policy: AudiencePolicy, *, is_for_anybody: bool = False) -> None:
+        audiences = policy.audiences or self._audiences
+        if self._is_one_of_several and policy.audiences is not None:
+            audiences = policy.audiences & self._audiences
         check_claims(
             claims,
             issuers=self._issuers,
-            audiences=None if is_for_anybody else policy.audiences or self._audiences,
-            accepts_organizations=policy.accepts_organizations,
+            audiences=None if is_for_anybody else audiences,
+            accepts_organizations=policy.accepts_organizations and self._accepts_organization_tokens,
             now=self._now(),
             leeway_seconds=self._leeway_seconds,
         )
@@ -232,4 +272,6 @@ def build_key_source(
         ttl_seconds=settings.keys_ttl_seconds,
         cooldown_seconds=settings.keys_cooldown_seconds,
         max_stale_seconds=settings.keys_max_stale_seconds,
+        # Discovery and key set have a deadline each; the rest is for what runs in threads.
+        deadline_seconds=3 * settings.fetch_timeout_seconds,
     )

@@ -6,13 +6,13 @@ once, by a worker thread, and so is the import of httpx.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from fastapi_logto.errors import FetchError, quote
-from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
+from fastapi_logto.strict_json import JsonObject, StrictJsonError, estimate_weight, parse_object
 
 if TYPE_CHECKING:
     import ssl
@@ -34,11 +34,13 @@ class Answer:
         status: The HTTP status.
         document: The JSON object of the body; empty where the body is none and the status is no 200.
         retry_after: The header `Retry-After`, as it came; `None` without one.
+        weight: About how many bytes the document takes in memory.
     """
 
     status: int
     document: JsonObject
     retry_after: str | None = None
+    weight: int = 0
 
 
 class Transport:
@@ -69,11 +71,12 @@ class Transport:
         self._ssl_context = ssl_context
         self._user_agent = ""
 
-    async def fetch_json(self, url: str) -> JsonObject:
+    async def fetch_json(self, url: str, *, parse: Callable[[bytes], JsonObject] = parse_object) -> JsonObject:
         """Fetch one JSON object.
 
         Args:
             url: Where it is. Redirects are not followed.
+            parse: Parses it; called in a thread.
 
         Returns:
             The object.
@@ -82,7 +85,7 @@ class Transport:
             FetchError: Anything but a status of 200 with a strict JSON object, within the deadline
                 and the size. The message never quotes the body.
         """
-        answer = await self._send("GET", url, headers={}, body="", reads_errors=False)
+        answer = await self._send("GET", url, headers={}, body="", reads_errors=False, parse=parse)
         if answer.status != 200:
             raise FetchError(f"{_name(url)}: status {answer.status} instead of 200", status=answer.status)
         return answer.document
@@ -106,7 +109,14 @@ class Transport:
         return await self._send(method, url, headers=headers, body=body, reads_errors=True)
 
     async def _send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: str, reads_errors: bool
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: str,
+        reads_errors: bool,
+        parse: Callable[[bytes], JsonObject] = parse_object,
     ) -> Answer:
         name = _name(url)
         try:
@@ -117,8 +127,8 @@ class Transport:
                 status, retry_after, data = await self._exchange(
                     method, url, headers=headers, body=body, reads_errors=reads_errors
                 )
-            document = await asyncio.to_thread(_parse, data, is_required=status == 200)
-            return Answer(status=status, document=document, retry_after=retry_after)
+            document = await asyncio.to_thread(_parse, data, parse=parse, is_required=status == 200)
+            return Answer(status=status, document=document, retry_after=retry_after, weight=estimate_weight(data))
         except TimeoutError:
             raise FetchError(f"{name}: no whole answer within {self._timeout_seconds:g} s") from None
         except StrictJsonError as error:
@@ -185,9 +195,9 @@ def _name(url: str) -> str:
     return url if url.isascii() and url.isprintable() and len(url) <= _LONGEST_NAME else quote(url)
 
 
-def _parse(body: bytes, *, is_required: bool) -> JsonObject:
+def _parse(body: bytes, *, parse: Callable[[bytes], JsonObject], is_required: bool) -> JsonObject:
     try:
-        return parse_object(body)
+        return parse(body)
     except StrictJsonError:
         if is_required:
             raise

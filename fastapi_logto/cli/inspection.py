@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from pydantic import SecretStr
+
 from fastapi_logto.claims import ORGANIZATION_AUDIENCE, ORGANIZATIONS_AUDIENCE
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Section
@@ -77,7 +79,7 @@ def inspect_token(
     clock = clock or Clock()
     header, claims, problem = _read(token)
     kind: TokenKind = (
-        _find_kind(header, claims) if not problem else "opaque token" if is_opaque(token) else "unreadable"
+        _find_kind(header, claims) if not problem else "opaque token" if is_opaque(SecretStr(token)) else "unreadable"
     )
     verdict = None
     if is_to_be_verified and settings is not None:

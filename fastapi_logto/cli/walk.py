@@ -27,7 +27,7 @@ from fastapi_logto.jws import UnverifiedJws, check_size, parse_unverified
 from fastapi_logto.keys import KeySource
 from fastapi_logto.metadata import build_metadata_source
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.signatures import SignatureWorkers
+from fastapi_logto.signatures import verify_with_any
 from fastapi_logto.tokens import build_key_source
 from fastapi_logto.transport import Transport
 
@@ -126,14 +126,14 @@ def _check_outside(token: str, settings: LogtoSettings, rows: _Rows) -> Unverifi
     """Check all that is decided before a key is sought."""
     step = "Characters"
     try:
-        parse_authorization([f"Bearer {token}"])
+        secret = parse_authorization([f"Bearer {token}"])
         rows.passed(step, "those of a bearer token")
         step = "Size"
-        check_size(token, max_bytes=settings.max_token_bytes)
+        check_size(secret, max_bytes=settings.max_token_bytes)
         rows.passed(step, f"{len(token)} of {settings.max_token_bytes} bytes at most")
         step = "Shape"
         types = [one.lower() for one in settings.token_types]
-        unverified = parse_unverified(token, algorithms=settings.algorithms, token_types=types)
+        unverified = parse_unverified(secret, algorithms=settings.algorithms, token_types=types)
     except OpaqueTokenError:
         rows.failed(step, OpaqueTokenError(resources=settings.audience))
     except AlgorithmError as error:
@@ -161,8 +161,7 @@ async def _check_signature(
         keys = await _build_keys(settings, clock).find(kid=unverified.kid, alg=unverified.alg)
         rows.passed(step, f"kid {quote(unverified.kid)}")
         step = "Signature"
-        workers = SignatureWorkers(threads=1, max_waiting=1)
-        payload, key = await workers.verify(unverified, keys, read=bytes)
+        payload, key = verify_with_any(unverified, keys)
         rows.passed(step, f"holds, checked by {'OpenSSL' if key.aws_lc is None else 'AWS-LC'}")
         step = "Claims"
         claims = parse_claims(payload, model=TokenClaims, required=settings.required_claims)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from fastapi_logto import Clock, LogtoSettings, SettingsArguments, TokenClaims
 from fastapi_logto.errors import MalformedTokenError, RefusalError, SignatureError
@@ -20,6 +21,7 @@ from fastapi_logto.metadata import build_metadata_source
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.tokens import TokenVerifier, build_key_source
 from fastapi_logto.transport import Transport
+from fastapi_logto.turns import Turns
 from tests.captured import JWKS, TOKENS
 from tests.captured import NOW as CAPTURED_NOW
 from tests.vectors.forge import API, ISSUER_URL, NOW, Forge
@@ -67,7 +69,9 @@ def build_verifier(
     transport = Transport(timeout_seconds=5, http_transport=httpx.MockTransport(provider.answer), ssl_context=TLS)
     metadata = build_metadata_source(policy, transport=transport, clock=clock)
     keys = build_key_source(policy, metadata=metadata, transport=transport, clock=clock)
-    return TokenVerifier(settings=policy, keys=keys, clock=clock, claims_model=TokenClaims)
+    return TokenVerifier(
+        settings=policy, keys=keys, clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
+    )
 
 
 def build_token(row: TokenRow | PayloadRow) -> str:
@@ -89,7 +93,7 @@ def secrets_of(token: str) -> list[str]:
 async def outcome(verifier: TokenVerifier[TokenClaims], token: str) -> TokenClaims | RefusalError:
     """Give the claims or the refusal. Any other exception fails the test."""
     try:
-        return await verifier.verify(token)
+        return await verifier.verify(SecretStr(token))
     except RefusalError as error:
         return error
 
@@ -141,7 +145,7 @@ async def test_a_token_refused_before_any_key_is_sought_causes_no_fetch() -> Non
             if row.id in SEEN_LATE:
                 continue
             with pytest.raises(row.refused.error):
-                await verifier.verify(row.change(FORGE))
+                await verifier.verify(SecretStr(row.change(FORGE)))
 
     assert provider.asked == Counter()
 
@@ -152,15 +156,15 @@ async def test_a_refused_token_leaves_nothing_behind_that_admits_the_next() -> N
     good = FORGE.good()
     head = good.rpartition(".")[0]
 
-    await verifier.verify(good)
+    await verifier.verify(SecretStr(good))
 
     with pytest.raises(MalformedTokenError):
-        await verifier.verify(f"{head}.")
+        await verifier.verify(SecretStr(f"{head}."))
     with pytest.raises(SignatureError):
-        await verifier.verify(FORGE.with_signature(bytes(96)))
+        await verifier.verify(SecretStr(FORGE.with_signature(bytes(96))))
     with pytest.raises(MalformedTokenError):
-        await verifier.verify(f"{good}=")
-    assert (await verifier.verify(good)).sub == "iuvey8ee7hls"
+        await verifier.verify(SecretStr(f"{good}="))
+    assert (await verifier.verify(SecretStr(good))).sub == "iuvey8ee7hls"
 
 
 async def test_the_twin_of_a_signature_gives_the_same_claims_and_no_second_identity() -> None:
@@ -169,7 +173,7 @@ async def test_the_twin_of_a_signature_gives_the_same_claims_and_no_second_ident
 
     # The mathematics of ECDSA takes both. So nothing may be told apart by the token's text or its digest:
     # revocation and replay go by `jti`, which both share.
-    original, other = await verifier.verify(FORGE.good()), await verifier.verify(twin)
+    original, other = await verifier.verify(SecretStr(FORGE.good())), await verifier.verify(SecretStr(twin))
 
     assert other == original
     assert other.jti == "jKWg6xwbZsJT7THAf"

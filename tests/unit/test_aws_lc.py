@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
+from pydantic import SecretStr
 
 from fastapi_logto import aws_lc
 from fastapi_logto.aws_lc import build_aws_lc_key
@@ -109,7 +110,7 @@ def test_a_key_that_aws_lc_does_not_take_is_left_to_openssl(
 
 def test_a_provider_s_tokens_hold_with_the_double() -> None:
     issuer = LocalIssuer()
-    unverified = parse_unverified(issuer.access_token(), algorithms=["ES384"], token_types=["at+jwt"])
+    unverified = parse_unverified(SecretStr(issuer.access_token()), algorithms=["ES384"], token_types=["at+jwt"])
     jose = ECKey.import_key(dict(issuer.jwks()["keys"][0]))
     double = build_aws_lc_key(jose)
 

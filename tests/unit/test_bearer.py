@@ -19,7 +19,7 @@ PARAMETER: Final = re.compile(r'([a-z_]+)="([^"\\]*)"')
 def outcome(values: Sequence[str]) -> str | RefusalError:
     """Give the token or the refusal. Any other exception fails the test."""
     try:
-        return parse_authorization(values)
+        return parse_authorization(values).get_secret_value()
     except RefusalError as error:
         return error
 
@@ -27,7 +27,7 @@ def outcome(values: Sequence[str]) -> str | RefusalError:
 @pytest.mark.parametrize("row", AUTHORIZATION_ROWS, ids=lambda row: row.id)
 def test_each_row_gives_its_token_or_its_refusal(row: AuthorizationRow) -> None:
     if row.refused is None:
-        assert parse_authorization(row.values) == row.token
+        assert parse_authorization(row.values).get_secret_value() == row.token
         return
     with pytest.raises(RefusalError) as caught:
         parse_authorization(row.values)
@@ -67,7 +67,7 @@ def test_the_refusals_say_what_was_expected() -> None:
 
 def test_the_longest_text_whose_alphabet_is_read_is_128_kib() -> None:
     assert LONGEST_READ == 128 * 1024
-    assert parse_authorization(["Bearer " + "a" * LONGEST_READ]) == "a" * LONGEST_READ
+    assert parse_authorization(["Bearer " + "a" * LONGEST_READ]).get_secret_value() == "a" * LONGEST_READ
 
 
 @settings(max_examples=200, deadline=None)

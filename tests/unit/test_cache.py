@@ -13,9 +13,9 @@ A, B, C, D = (build_digest(name) for name in (b"a", b"b", b"c", b"d"))
 
 
 def filled(size: int, *digests: bytes) -> TokenCache[str]:
-    cache: TokenCache[str] = TokenCache(size=size)
+    cache: TokenCache[str] = TokenCache(size=size, max_bytes=1_000_000)
     for digest in digests:
-        cache.keep(digest, digest.hex())
+        cache.keep(digest, digest.hex(), weight=1)
     return cache
 
 
@@ -41,7 +41,7 @@ def test_an_entry_that_was_used_outlives_one_that_was_not() -> None:
     cache = filled(3, A, B, C)
 
     cache.find(A)
-    cache.keep(D, D.hex())
+    cache.keep(D, D.hex(), weight=1)
 
     assert held(cache, A, B, C, D) == [True, False, True, True]
 
@@ -49,8 +49,8 @@ def test_an_entry_that_was_used_outlives_one_that_was_not() -> None:
 def test_an_entry_that_is_kept_again_counts_once_and_is_the_newest() -> None:
     cache = filled(2, A, B)
 
-    cache.keep(A, "new")
-    cache.keep(C, C.hex())
+    cache.keep(A, "new", weight=1)
+    cache.keep(C, C.hex(), weight=1)
 
     assert len(cache) == 2
     assert (cache.find(A), cache.find(B), cache.find(C)) == ("new", None, C.hex())
@@ -60,7 +60,7 @@ def test_a_search_in_vain_changes_nothing() -> None:
     cache = filled(2, A, B)
 
     cache.find(D)
-    cache.keep(C, C.hex())
+    cache.keep(C, C.hex(), weight=1)
 
     assert held(cache, A, B, C) == [False, True, True]
 
@@ -94,21 +94,21 @@ def test_dropping_what_is_not_there_is_no_error() -> None:
 
 
 def test_many_entries_never_exceed_the_bound() -> None:
-    cache: TokenCache[int] = TokenCache(size=10)
+    cache: TokenCache[int] = TokenCache(size=10, max_bytes=1_000_000)
     for number in range(1000):
-        cache.keep(build_digest(b"%d" % number), number)
+        cache.keep(build_digest(b"%d" % number), number, weight=1)
         assert len(cache) <= 10
 
     assert [cache.find(build_digest(b"%d" % number)) for number in (989, 990, 999)] == [None, 990, 999]
 
 
 def test_loops_of_several_threads_may_share_a_store() -> None:
-    cache: TokenCache[str] = TokenCache(size=3)
+    cache: TokenCache[str] = TokenCache(size=3, max_bytes=1_000_000)
 
     def use(turn: int) -> bool:
         found = True
         for digest in (A, B, C, D)[turn % 4 :] * 250:
-            cache.keep(digest, digest.hex())
+            cache.keep(digest, digest.hex(), weight=1)
             found &= cache.find(digest) in {digest.hex(), None}
             cache.drop(digest)
         return found

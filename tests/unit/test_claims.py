@@ -84,11 +84,11 @@ def test_a_captured_payload_gives_its_claims_and_gives_them_back(name: str) -> N
         (b'{"sub":"\\ud800"}', "invalid_token: malformed, found payload: a lone surrogate"),
         (
             b"[" * 100_000 + b"]" * 100_000,
-            "invalid_token: malformed, found payload: not strict JSON: RecursionError",
+            "invalid_token: malformed, found payload: nested too deeply",
         ),
         (
             b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-            "invalid_token: malformed, found payload: not strict JSON: RecursionError",
+            "invalid_token: malformed, found payload: nested too deeply",
         ),
     ],
     ids=["list", "encoding", "duplicate", "NaN", "infinite", "surrogate", "nested lists", "nested objects"],
@@ -169,7 +169,6 @@ def test_optional_claims_are_none_when_missing() -> None:
         ("", set[str]()),
         ("  ", set[str]()),
         (" a  b ", {"a", "b"}),
-        (None, set[str]()),
         (ABSENT, set[str]()),
         ("a\u00a0b", {"a\u00a0b"}),
         ("a\tb\nc", {"a\tb\nc"}),
@@ -225,7 +224,7 @@ def test_a_machine_is_its_own_subject() -> None:
 
 
 def test_an_actor_may_have_an_actor() -> None:
-    claims = parse(act={"sub": "service", "role": "admin", "act": {"sub": "user", "act": None}})
+    claims = parse(act={"sub": "service", "role": "admin", "act": {"sub": "user"}})
 
     assert claims.actor is not None
     assert claims.actor.sub == "service"
@@ -239,7 +238,6 @@ def test_an_actor_may_have_an_actor() -> None:
     [
         ({}, None),
         ({"organization_id": "aaajcxbl1cz3"}, "aaajcxbl1cz3"),
-        ({"organization_id": None}, None),
         ({"aud": "urn:logto:organization:aaajcxbl1cz3"}, "aaajcxbl1cz3"),
         ({"aud": "urn:logto:organization:a:b"}, "a:b"),
         ({"aud": "urn:logto:organization:same", "organization_id": "same"}, "same"),
@@ -593,7 +591,7 @@ def test_a_route_may_return_the_claims_and_openapi_describes_them() -> None:
         "organization_id",
         "act",
     ]
-    assert schema["properties"]["sub"] == {"type": "string", "minLength": 1, "title": "Sub"}
+    assert schema["properties"]["sub"] == {"type": "string", "minLength": 1, "pattern": "\\S", "title": "Sub"}
     assert app.openapi()["components"]["schemas"]["Actor"]["required"] == ["sub"]
 
 

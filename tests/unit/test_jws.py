@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jwk import Key as JoseKey
+from pydantic import SecretStr
 
 from fastapi_logto.errors import (
     AlgorithmError,
@@ -40,7 +41,7 @@ SHAPE_REASONS: Final = {"malformed", "too_large", "algorithm", "type", "id_token
 
 
 def parse(token: str, *, token_types: tuple[str, ...] = ("at+jwt",)) -> UnverifiedJws:
-    return parse_unverified(token, algorithms=ALGORITHMS, token_types=token_types)
+    return parse_unverified(SecretStr(token), algorithms=ALGORITHMS, token_types=token_types)
 
 
 def outcome(text: str) -> UnverifiedJws | RefusalError:
@@ -87,7 +88,6 @@ def test_a_type_is_given_in_lower_case_and_without_its_prefix() -> None:
 def test_a_kid_is_given_as_it_is_or_as_none() -> None:
     assert parse(FORGE.with_header(kid="k" * 256)).kid == "k" * 256
     assert parse(FORGE.with_header(kid=ABSENT)).kid is None
-    assert parse(FORGE.with_header(kid=None)).kid is None
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_each_row_of_bad_shape_is_refused_before_any_key_is_sought(row: TokenRow
     algorithms = tuple(str(alg) for alg in row.settings.get("algorithms", ALGORITHMS))
 
     def look() -> UnverifiedJws:
-        check_size(token, max_bytes=row.settings.get("max_token_bytes", 16_384))
-        return parse_unverified(token, algorithms=algorithms, token_types=types)
+        check_size(SecretStr(token), max_bytes=row.settings.get("max_token_bytes", 16_384))
+        return parse_unverified(SecretStr(token), algorithms=algorithms, token_types=types)
 
     if row.refused is None or row.id in SEEN_LATE:
         assert look().signing_input.decode("ascii") == token.rpartition(".")[0]
@@ -120,7 +120,7 @@ def test_each_row_of_bad_shape_is_refused_before_any_key_is_sought(row: TokenRow
 )
 def test_each_row_of_a_bad_signature_parses_and_is_refused_by_the_key_it_names(row: TokenRow) -> None:
     algorithms = tuple(str(alg) for alg in row.settings.get("algorithms", ALGORITHMS))
-    unverified = parse_unverified(row.change(FORGE), algorithms=algorithms, token_types=("at+jwt",))
+    unverified = parse_unverified(SecretStr(row.change(FORGE)), algorithms=algorithms, token_types=("at+jwt",))
     keys = parse_key_set(FORGE.jwks(), algorithms=algorithms).find(kid=unverified.kid, alg=unverified.alg)
 
     assert len(keys) == 1
@@ -132,10 +132,10 @@ def test_each_row_of_a_bad_signature_parses_and_is_refused_by_the_key_it_names(r
 
 
 def test_size_is_counted_to_the_very_sign() -> None:
-    check_size("x" * 1024, max_bytes=1024)
-    check_size("", max_bytes=1024)
+    check_size(SecretStr("x" * 1024), max_bytes=1024)
+    check_size(SecretStr(""), max_bytes=1024)
     with pytest.raises(TokenTooLargeError) as caught:
-        check_size("x" * 1025, max_bytes=1024)
+        check_size(SecretStr("x" * 1025), max_bytes=1024)
 
     assert str(caught.value) == "invalid_token: too_large, expected at most 1024 bytes, found 1025 bytes"
     assert (caught.value.code, caught.value.reason, caught.value.status) == ("invalid_token", "too_large", 401)
@@ -270,9 +270,9 @@ def test_an_algorithm_is_refused_with_those_that_are_accepted() -> None:
 
 def test_no_algorithm_is_accepted_from_an_empty_list_or_as_part_of_another() -> None:
     with pytest.raises(AlgorithmError):
-        parse_unverified(GOOD, algorithms=(), token_types=("at+jwt",))
+        parse_unverified(SecretStr(GOOD), algorithms=(), token_types=("at+jwt",))
     with pytest.raises(AlgorithmError):
-        parse_unverified(FORGE.with_header(alg="ES"), algorithms=("ES384",), token_types=("at+jwt",))
+        parse_unverified(SecretStr(FORGE.with_header(alg="ES")), algorithms=("ES384",), token_types=("at+jwt",))
 
 
 def test_an_id_token_is_told_what_it_is() -> None:
@@ -281,7 +281,7 @@ def test_an_id_token_is_told_what_it_is() -> None:
 
     assert caught.value.message == (
         "The token's header has no typ: this looks like an ID token, which tells a client who signed in and opens "
-        "no API; send the access token of the same answer"
+        "no API; send the access token of the same response"
     )
     assert str(caught.value) == "invalid_token: id_token, claim typ, expected at+jwt, found nothing"
 

@@ -113,8 +113,10 @@ ACCEPTED = (
     Accepted(field="fetch_timeout_seconds", argument=60, text="60", value=60.0),
     Accepted(field="token_cache_size", argument=0, text="0", value=0),
     Accepted(field="token_cache_size", argument=10_000_000, text="10000000", value=10_000_000),
-    Accepted(field="verification_threads", argument=1, text="1", value=1),
-    Accepted(field="verification_threads", argument=64, text="64", value=64),
+    Accepted(field="token_cache_bytes", argument=0, text="0", value=0),
+    Accepted(field="token_cache_bytes", argument=2**40, text="1099511627776", value=2**40),
+    Accepted(field="accept_organization_tokens", argument=False, text="false", value=False),
+    Accepted(field="accept_organization_tokens", argument=True, text="true", value=True),
     Accepted(field="max_waiting_verifications", argument=1, text="1", value=1),
     Accepted(field="max_waiting_verifications", argument=100_000, text="100000", value=100_000),
     Accepted(field="swagger_client_id", argument="spa,1", text="spa,1", value="spa,1"),
@@ -232,8 +234,8 @@ REFUSED = (
     _refused_number("fetch_timeout_seconds", 61, "Input should be less than or equal to 60"),
     _refused_number("token_cache_size", -1, "Input should be greater than or equal to 0"),
     _refused_number("token_cache_size", 10_000_001, "Input should be less than or equal to 10000000"),
-    _refused_number("verification_threads", 0, "Input should be greater than or equal to 1"),
-    _refused_number("verification_threads", 65, "Input should be less than or equal to 64"),
+    _refused_number("token_cache_bytes", -1, "Input should be greater than or equal to 0"),
+    _refused_number("token_cache_bytes", 2**40 + 1, "Input should be less than or equal to 1099511627776"),
     _refused_number("max_waiting_verifications", 0, "Input should be greater than or equal to 1"),
     _refused_number("max_waiting_verifications", 100_001, "Input should be less than or equal to 100000"),
     Refused(
@@ -328,7 +330,8 @@ def test_what_is_left_out_has_the_documented_default() -> None:
         "keys_max_stale_seconds": 3600,
         "fetch_timeout_seconds": 5,
         "token_cache_size": 10_000,
-        "verification_threads": 4,
+        "token_cache_bytes": 64 * 1024 * 1024,
+        "accept_organization_tokens": True,
         "max_waiting_verifications": 400,
         "swagger_client_id": None,
         "public_url": None,
@@ -644,7 +647,9 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
         LogtoSettings.from_environment(env_file=file)
 
 
-@pytest.mark.parametrize("field", sorted(set(LogtoSettings.model_fields) - {"allow_http"}))
+@pytest.mark.parametrize(
+    "field", sorted(set(LogtoSettings.model_fields) - {"allow_http", "accept_organization_tokens"})
+)
 def test_a_boolean_is_no_number_and_no_text(field: str) -> None:
     with pytest.raises(SettingsError, match="found True"):
         build(**{field: True})

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth
@@ -40,7 +41,7 @@ async def read(issuer: LocalIssuer, token: str) -> dict[str, Any]:
     auth: LogtoAuth = build_auth(issuer)
     node: Any = auth.schemes[2]
     verifier = await node._provider.load_beside()
-    claims = await verifier.verify(token, node._policy)
+    claims = await verifier.verify(SecretStr(token), node._policy)
     return dict(claims.model_dump(exclude_none=True))
 
 

@@ -343,7 +343,7 @@ _KEY_ROWS: Final = (
     ),
     _made("kid a list of ours", MALFORMED, _KID, lambda f: f.with_header(kid=[f.ec.thumbprint()]), claim="kid"),
     _row("kid missing and two keys fit", UNKNOWN_KEY, _KID, claim="kid", kid=ABSENT),
-    _row("kid null and two keys fit", UNKNOWN_KEY, _KID, claim="kid", kid=None),
+    _row("kid null and two keys fit", MALFORMED, _KID, claim="kid", kid=None),
     _made(
         "kid missing and one key fits",
         None,
@@ -353,9 +353,10 @@ _KEY_ROWS: Final = (
     ),
     _made(
         "kid null and one key fits",
-        None,
+        MALFORMED,
         _KID,
         lambda f: f.with_key(f.p256, signed_as="ES256", kid=None),
+        claim="kid",
         settings=_WITH_ES256,
     ),
 )
@@ -438,9 +439,9 @@ _MEMBER_ROWS: Final = (
         )
     ),
     _row("typ missing", ID_TOKEN, _TYPES, claim="typ", typ=ABSENT),
-    _row("typ null", ID_TOKEN, _TYPES, claim="typ", typ=None),
+    _row("typ null", TYPE, _TYPES, claim="typ", typ=None),
     _row("typ missing where that is accepted", None, _TYPES, settings=_WITH_ABSENT, typ=ABSENT),
-    _row("typ null where a missing one is accepted", ID_TOKEN, _TYPES, claim="typ", settings=_WITH_ABSENT, typ=None),
+    _row("typ null where a missing one is accepted", TYPE, _TYPES, claim="typ", settings=_WITH_ABSENT, typ=None),
     _row("typ absent, spelt out", TYPE, _TYPES, claim="typ", settings=_WITH_ABSENT, typ="absent"),
     _row("typ JWT where a missing one is accepted", TYPE, _TYPES, claim="typ", settings=_WITH_ABSENT, typ="JWT"),
     _row("typ JWT where that is accepted", None, _TYPES, settings=_WITH_JWT, typ="JWT"),

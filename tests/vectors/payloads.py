@@ -26,6 +26,8 @@ _DUPLICATE: Final = "RFC 7519 section 4; RFC 8259 section 4"
 _SURROGATE: Final = "RFC 7493 section 2.1"
 _DEPTH: Final = "CVE-2026-27932; RFC 8259 section 9"
 _EXTRA: Final = "RFC 7519 section 4"
+_NULLS: Final = "RFC 7519 section 4.1; RFC 9068 section 2.2"
+_CNF: Final = "RFC 7800 section 3; RFC 9449 section 6; RFC 8705 section 3"
 
 _NESTED: Final[list[list[object]]] = [[]]
 _NOTHING_REQUIRED: Final = SettingsArguments(required_claims=())
@@ -255,7 +257,7 @@ _EXPIRY_ROWS: Final = (
 
 _START_ROWS: Final = (
     _row("nbf past", None, _NBF, nbf=NOW - 100),
-    _row("nbf null", None, _NBF, nbf=None),
+    _row("nbf null", CLAIMS, _NBF, claim="nbf", nbf=None),
     _row("nbf at the edge of the leeway", None, _NBF, nbf=NOW + 10),
     _row("nbf past the leeway", IMMATURE, _NBF, claim="nbf", nbf=NOW + 11),
     _row("nbf now without leeway", None, _NBF, settings=_NO_LEEWAY, nbf=NOW),
@@ -285,7 +287,7 @@ _START_ROWS: Final = (
     ),
     _row("iat missing", CLAIMS, _IAT, claim="iat", iat=ABSENT),
     _row("iat missing where it is not required", None, _IAT, settings=_NOTHING_REQUIRED, iat=ABSENT),
-    _row("iat null where it is not required", None, _IAT, settings=_NOTHING_REQUIRED, iat=None),
+    _row("iat null where it is not required", CLAIMS, _IAT, claim="iat", settings=_NOTHING_REQUIRED, iat=None),
     _row("iat a text where it is not required", CLAIMS, _IAT, claim="iat", settings=_NOTHING_REQUIRED, iat="0"),
     _row("iat ahead where it is not required", IMMATURE, _IAT, claim="iat", settings=_NOTHING_REQUIRED, iat=NOW + 61),
 )
@@ -312,7 +314,7 @@ _NAME_ROWS: Final = (
             settings=_NOTHING_REQUIRED,
         )
         for claim in ("client_id", "jti")
-        for what, value, refusal in (("missing", ABSENT, None), ("null", None, None), ("a number", 1, CLAIMS))
+        for what, value, refusal in (("missing", ABSENT, None), ("null", None, CLAIMS), ("a number", 1, CLAIMS))
     ),
     _row("a claim that the settings require", None, _REQUIRED, settings={"required_claims": "scope"}),
     _row(
@@ -323,7 +325,7 @@ _NAME_ROWS: Final = (
         settings={"required_claims": "tenant"},
     ),
     _row("scope missing", None, _SCOPE, scope=ABSENT),
-    _row("scope null", None, _SCOPE, scope=None),
+    _row("scope null", CLAIMS, _SCOPE, claim="scope", scope=None),
     _row("scope empty", None, _SCOPE, scope=""),
     *(
         _row(f"scope of JSON {json.dumps(scope)}", CLAIMS, _SCOPE, claim="scope", scope=scope)
@@ -331,9 +333,21 @@ _NAME_ROWS: Final = (
     ),
     _row("act", None, _ACT, act={"sub": "aklozoogia1m"}),
     _row("act with further members", None, _ACT, act={"sub": "aklozoogia1m", "client_id": "x", "roles": ["a"]}),
-    _row("act null", None, _ACT, act=None),
+    _row("act null", CLAIMS, _ACT, claim="act", act=None),
     _row("act of act", None, _ACT, act=_acts(2)),
-    _row("act with act null", None, _ACT, act={"sub": "x", "act": None}),
+    _row("act with act null", CLAIMS, _ACT, claim="act", act={"sub": "x", "act": None}),
+    _row("act of act with act null", CLAIMS, _ACT, claim="act", act={"sub": "x", "act": {"sub": "y", "act": None}}),
+    _row("act with a blank sub", CLAIMS, _ACT, claim="act", act={"sub": " \t"}),
+    _row("sub blank", CLAIMS, _SUB, claim="sub", sub=" "),
+    *(
+        _claim(f"{name} null", CLAIMS, _NULLS, name=name, value=None)
+        for name in ("iss", "aud", "exp", "organization_id", "may_act", "auth_time", "acr", "amr", "sid", "roles")
+    ),
+    _row("a custom claim null", None, _NULLS, tenant=None),
+    *(
+        _row(f"cnf {json.dumps(cnf)}", CLAIMS, _CNF, claim="cnf", cnf=cnf)
+        for cnf in each([{"jkt": "0ZcOCORZNYy"}, {"x5t#S256": "bw"}, {}, None, "", [], 0])
+    ),
     _row("a chain of 31 actors", None, _ACT, act=_acts(31)),
     _row("a chain of 32 actors", MALFORMED, _DEPTH, act=_acts(32)),
     *(

@@ -1,0 +1,138 @@
+"""CPU work on the event loop, in turns: a small budget of time, then the loop polls I/O before the next one.
+
+Threads would break in a process that forks, because they are gone in the child. And the Python part of a
+verification would hold the GIL in them, which delays other requests more than the signature itself
+(`docs/explanation/decisions.md`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final, Generic, TypeVar, cast
+
+from fastapi_logto.errors import ProviderUnavailableError
+
+__all__ = ["TURN_SECONDS", "Turns"]
+
+ResultT = TypeVar("ResultT")
+
+TURN_SECONDS: Final = 0.0005
+"""When a turn has taken this long, the next piece of work waits for another turn."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[ResultT]):
+    """Work that waits for its turn."""
+
+    work: Callable[[], ResultT]
+    outcome: "asyncio.Future[ResultT]"
+
+    def do(self) -> None:
+        result, error = _attempt(self.work)
+        if error is None:
+            self.outcome.set_result(cast("ResultT", result))
+        else:
+            self.outcome.set_exception(error)
+        # The error's traceback refers to this frame: without this line the two would keep each other alive.
+        del self, error
+
+
+def _attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, Exception | None]:
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001 - handed to the caller, who waits in `Turns.run`
+        return None, error
+
+
+@dataclass(slots=True, eq=False)
+class _Queue:
+    """The work that waits on one event loop, and what the present turn has taken so far."""
+
+    waiting: deque[_Waiting[Any]] = field(default_factory=deque[_Waiting[Any]])
+    spent_seconds: float = 0.0
+
+
+class Turns:
+    """Runs work on the running event loop: at once while the turn has time left, otherwise in a later turn.
+
+    Each loop has its own queue. A queue exists only while it has work, so no ended loop is kept.
+    """
+
+    def __init__(self, *, max_waiting: int, timer: Callable[[], float] = perf_counter) -> None:
+        """Set the bound. Needs no running loop.
+
+        Args:
+            max_waiting: How many pieces of work may wait on one loop before more are refused.
+            timer: Measures a turn, in seconds.
+        """
+        self._max_waiting = max_waiting
+        self._timer = timer
+        self._queues: dict[asyncio.AbstractEventLoop, _Queue] = {}
+
+    def __contains__(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether work of a loop is known."""
+        return loop in self._queues
+
+    def __len__(self) -> int:
+        """Return how many loops have work."""
+        return len(self._queues)
+
+    async def run(self, work: Callable[[], ResultT]) -> ResultT:
+        """Run a piece of work that takes about a millisecond at most.
+
+        Args:
+            work: Is not called if its caller is cancelled before its turn.
+
+        Returns:
+            Its result.
+
+        Raises:
+            ProviderUnavailableError: Too much work is waiting.
+            Exception: Anything that the work raises.
+        """
+        loop = asyncio.get_running_loop()
+        queue = self._queues.get(loop) or self._open(loop)
+        if not queue.waiting and queue.spent_seconds < TURN_SECONDS:
+            started = self._timer()
+            try:
+                return work()
+            finally:
+                queue.spent_seconds += self._timer() - started
+        if len(queue.waiting) >= self._max_waiting:
+            raise ProviderUnavailableError(
+                "Too many tokens are waiting to be verified; try again later", found="a full queue"
+            )
+        outcome: asyncio.Future[ResultT] = loop.create_future()
+        queue.waiting.append(_Waiting(work, outcome))
+        try:
+            return await outcome
+        finally:
+            # Its error refers to this frame: without this line the two would keep each other alive.
+            del outcome
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> _Queue:
+        # Copied first: loops of other threads open and close their own meanwhile.
+        for other in tuple(self._queues):
+            if other.is_closed():
+                self._queues.pop(other, None)
+        queue = self._queues[loop] = _Queue()
+        # What is scheduled now runs after the loop has polled I/O.
+        loop.call_soon(self._take_turn, loop, queue)
+        return queue
+
+    def _take_turn(self, loop: asyncio.AbstractEventLoop, queue: _Queue) -> None:
+        if not queue.waiting:
+            del self._queues[loop]
+            return
+        loop.call_soon(self._take_turn, loop, queue)
+        queue.spent_seconds = 0.0
+        started = self._timer()
+        while queue.waiting and queue.spent_seconds < TURN_SECONDS:
+            one = queue.waiting.popleft()
+            # A caller who went away is skipped.
+            if not one.outcome.done():
+                one.do()
+                queue.spent_seconds = self._timer() - started
+            del one

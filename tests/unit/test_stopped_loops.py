@@ -1,0 +1,177 @@
+"""An event loop that runs only during requests, as on AWS Lambda: nothing may depend on what runs in the background."""
+
+import asyncio
+from collections.abc import Generator
+
+import pytest
+
+from fastapi_logto.errors import ProviderUnavailableError
+from fastapi_logto.keys import CoolingDownError
+from fastapi_logto.loop_runs import LoopRun
+from tests.captured import JWKS_PATH
+from tests.unit.key_bench import TTL, Bench, build_bench, until_asked
+
+DEADLINE = 15
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return build_bench(deadline=DEADLINE)
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest) -> Generator[asyncio.AbstractEventLoop]:
+    """Return a loop that runs only as long as a request, by `run_until_complete`."""
+    if request.param == "uvloop":
+        uvloop = pytest.importorskip("uvloop")
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
+    yield loop
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+def test_a_run_has_ended_once_the_loop_was_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    async def look() -> LoopRun:
+        run = LoopRun.current()
+        await asyncio.sleep(0)
+        assert not run.has_ended()
+        return run
+
+    assert loop.run_until_complete(look()).has_ended()
+
+
+def test_a_loop_that_sets_no_hook_is_taken_to_run_on() -> None:
+    assert not LoopRun.current().has_ended()
+
+
+def test_past_the_age_a_request_awaits_the_refresh_and_a_withdrawn_key_is_refused(
+    loop: asyncio.AbstractEventLoop, bench: Bench
+) -> None:
+    loop.run_until_complete(bench.find())
+    old = bench.kid
+    bench.rotate(keep_previous=False)
+
+    bench.clock.advance(TTL - 1)
+    assert loop.run_until_complete(bench.find(old)) == [old]
+    assert bench.provider.fetches == (1, 1)
+    bench.clock.advance(1)
+    loop.run_until_complete(bench.refused(old))
+
+    assert bench.provider.fetches == (1, 2)
+
+
+def test_where_the_refresh_fails_the_old_keys_serve_until_the_next_try_is_due(
+    loop: asyncio.AbstractEventLoop, bench: Bench
+) -> None:
+    loop.run_until_complete(bench.find())
+    bench.provider.go_away()
+    bench.clock.advance(TTL)
+
+    for _ in range(5):
+        assert loop.run_until_complete(bench.find()) == [bench.kid]
+    assert bench.provider.fetches == (1, 2)
+    bench.clock.advance(1.2)
+    assert loop.run_until_complete(bench.find()) == [bench.kid]
+    assert bench.provider.fetches == (1, 3)
+    bench.provider.come_back()
+    new = bench.rotate(keep_previous=False)
+    bench.clock.advance(3)
+
+    assert loop.run_until_complete(bench.find(new)) == [new]
+
+
+async def _begin_and_leave(bench: Bench, fetches: tuple[int, int], kid: str | None = "") -> None:
+    """Begin a request that needs a fetch, and end before that completes, as a client does who goes away."""
+    bench.block()
+    request = asyncio.create_task(bench.find(kid))
+    await until_asked(bench, *fetches)
+    request.cancel()
+    await asyncio.wait([request])
+
+
+def test_no_request_depends_on_a_first_fetch_that_never_completes(
+    loop: asyncio.AbstractEventLoop, bench: Bench
+) -> None:
+    loop.run_until_complete(_begin_and_leave(bench, (1, 0)))
+    bench.provider.gate = None
+    bench.clock.advance(DEADLINE + 1)
+
+    assert loop.run_until_complete(bench.find()) == [bench.kid]
+    assert bench.provider.fetches == (2, 1)
+
+
+def test_no_unknown_kid_depends_on_a_fetch_that_never_completes(loop: asyncio.AbstractEventLoop, bench: Bench) -> None:
+    loop.run_until_complete(bench.find())
+    loop.run_until_complete(_begin_and_leave(bench, (1, 2), kid="unknown"))
+    bench.provider.gate = None
+    new = bench.rotate()
+    bench.clock.advance(30)
+
+    assert loop.run_until_complete(bench.find(new)) == [new]
+    assert bench.provider.fetches == (1, 3)
+
+
+async def test_a_background_refresh_past_its_deadline_is_replaced_by_one_that_is_awaited(bench: Bench) -> None:
+    """The process may be frozen as a whole, with the loop running on afterwards as if nothing had been."""
+    await bench.find()
+    old = bench.kid
+    bench.block()
+    bench.clock.advance(TTL)
+    assert await bench.find() == [old]
+    await until_asked(bench, 1, 2)
+    bench.provider.gate = None
+    bench.rotate(keep_previous=False)
+    bench.clock.advance(DEADLINE)
+    assert await bench.find(old) == [old]
+    bench.clock.advance(1)
+
+    await bench.refused(old)
+
+    assert bench.source.health().last_error is None
+
+
+async def test_a_fetch_that_timed_out_after_the_loop_stood_still_is_no_failure_of_the_provider(bench: Bench) -> None:
+    gate = bench.block()
+    request = asyncio.create_task(bench.find())
+    await until_asked(bench, 1, 0)
+    bench.provider.go_away()
+    bench.clock.advance(3600)
+    gate.set()
+
+    with pytest.raises(ProviderUnavailableError) as caught:
+        await request
+
+    assert caught.value.found == "a fetch that did not complete"
+    bench.provider.come_back()
+    assert await bench.find() == [bench.kid]
+
+
+async def test_a_refresh_ends_itself_at_its_deadline() -> None:
+    bench = build_bench(deadline=0.01)
+    bench.block()
+
+    error = await bench.unavailable()
+
+    assert error.found == "TimeoutError"
+    assert bench.source.health().last_error == "TimeoutError"
+
+
+async def test_an_unknown_kid_that_joined_a_refresh_for_age_may_come_back_in_a_second(bench: Bench) -> None:
+    await bench.find()
+    gate = bench.block()
+    bench.clock.advance(TTL)
+    await bench.find()
+    await until_asked(bench, 1, 2)
+    waiting = asyncio.create_task(bench.source.find(kid="unknown", alg="ES384"))
+    await asyncio.sleep(0)
+    gate.set()
+
+    with pytest.raises(CoolingDownError) as caught:
+        await waiting
+
+    assert caught.value.retry_after_seconds == 1
+    assert bench.provider.counts[JWKS_PATH] == 2

@@ -1,0 +1,170 @@
+"""CPU work takes turns on the event loop: a budget of time each, a bound, and nobody waits for a caller who left."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from fastapi_logto.errors import ProviderUnavailableError, SignatureError
+from fastapi_logto.turns import TURN_SECONDS, Turns
+
+A_WHOLE_TURN = TURN_SECONDS
+A_THIRD = TURN_SECONDS / 3 + 1e-9
+
+
+class Timer:
+    """Time that passes only while work is done."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def work(self, name: str, log: list[str], *, seconds: float = A_WHOLE_TURN) -> Callable[[], str]:
+        """Return a piece of work that takes some time and notes its name."""
+
+        def do() -> str:
+            self.seconds += seconds
+            log.append(name)
+            return name
+
+        return do
+
+
+@pytest.fixture
+def timer() -> Timer:
+    return Timer()
+
+
+@pytest.fixture
+def turns(timer: Timer) -> Turns:
+    return Turns(max_waiting=10, timer=timer)
+
+
+async def mark_iterations(log: list[str], count: int) -> None:
+    """Note each iteration of the event loop, as any other task sees them."""
+    for _ in range(count):
+        log.append("|")
+        await asyncio.sleep(0)
+
+
+async def test_work_is_done_at_once_while_the_turn_has_time_left(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+
+    for name in "abc":
+        run = turns.run(timer.work(name, log, seconds=A_THIRD))
+        with pytest.raises(StopIteration) as ended:
+            run.send(None)
+        assert ended.value.value == name
+
+    assert log == ["a", "b", "c"]
+
+
+async def test_between_two_turns_the_loop_polls_io(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+
+    results = await asyncio.gather(
+        *(turns.run(timer.work(name, log)) for name in "abcd"), mark_iterations(log, 6), return_exceptions=True
+    )
+
+    assert results == ["a", "b", "c", "d", None]
+    assert "".join(log).replace("||", "|").startswith("a|b|c|d")
+
+
+async def test_short_work_shares_a_turn(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+
+    await asyncio.gather(
+        *(turns.run(timer.work(name, log, seconds=A_THIRD)) for name in "abcdefg"), mark_iterations(log, 6)
+    )
+
+    assert "".join(log).startswith("abc|def|g")
+
+
+async def test_work_is_done_in_the_order_in_which_it_came(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+    names = [str(number) for number in range(9)]
+
+    await asyncio.gather(*(turns.run(timer.work(name, log, seconds=A_THIRD * (int(name) % 3 + 1))) for name in names))
+
+    assert log == names
+
+
+async def test_work_beyond_the_bound_is_refused_at_once_and_the_rest_is_done(timer: Timer) -> None:
+    turns = Turns(max_waiting=2, timer=timer)
+    log: list[str] = []
+
+    outcomes = await asyncio.gather(*(turns.run(timer.work(name, log)) for name in "abcde"), return_exceptions=True)
+
+    assert log == ["a", "b", "c"]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, ProviderUnavailableError)]
+    assert [(error.status, error.retry_after_seconds, error.message) for error in refused] == [
+        (503, 1, "Too many tokens are waiting to be verified; try again later")
+    ] * 2
+    assert await turns.run(timer.work("f", log)) == "f"
+
+
+async def test_an_error_of_the_work_reaches_its_caller_alone(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+
+    def fail() -> str:
+        timer.seconds += A_WHOLE_TURN
+        raise SignatureError
+
+    outcomes = await asyncio.gather(
+        turns.run(fail), turns.run(fail), turns.run(timer.work("a", log)), return_exceptions=True
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [SignatureError, SignatureError, str]
+
+
+async def test_the_work_of_a_caller_who_left_is_skipped(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+    tasks = [asyncio.create_task(turns.run(timer.work(name, log))) for name in "abcd"]
+    await asyncio.sleep(0)
+
+    tasks[1].cancel()
+    tasks[3].cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert log == ["a", "c"]
+    assert [type(outcome) for outcome in outcomes] == [str, asyncio.CancelledError, str, asyncio.CancelledError]
+
+
+def test_each_event_loop_has_its_own_turns_and_none_is_kept(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+
+    async def several() -> list[str]:
+        return list(await asyncio.gather(*(turns.run(timer.work(name, log)) for name in "abc")))
+
+    for _ in range(2):
+        assert asyncio.run(several()) == ["a", "b", "c"]
+
+    async def finish() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    asyncio.run(finish())
+    assert len(turns) == 0
+
+
+def test_work_left_behind_by_a_closed_loop_is_dropped(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> list[asyncio.Task[str]]:
+        tasks = [loop.create_task(turns.run(timer.work(name, log))) for name in "abc"]
+        await asyncio.sleep(0)
+        return tasks
+
+    left = loop.run_until_complete(begin())
+    assert loop in turns
+    for task in left:
+        task.cancel()
+    loop.close()
+
+    assert asyncio.run(turns.run(timer.work("d", log))) == "d"
+
+    assert "c" not in log
+    assert loop not in turns
