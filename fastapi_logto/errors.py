@@ -153,11 +153,13 @@ class FetchError(LogtoError):
 
     Attributes:
         status: The HTTP status that came instead of 200; `None` when no answer came.
+        retry_after_seconds: The provider's `Retry-After`; `None` without one.
     """
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, retry_after_seconds: int | None = None) -> None:
         super().__init__(message)
         self.status: int | None = status
+        self.retry_after_seconds: int | None = retry_after_seconds
 
 
 class GrantError(LogtoError):
