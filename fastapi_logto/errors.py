@@ -5,7 +5,8 @@
     ├── FetchError                       one document could not be fetched; internal to keys
     ├── GrantError                       a token for the API's own calls could not be had
     │   ├── GrantRefusedError            the provider refuses it
-    │   └── GrantUnavailableError        the provider can't be reached, or asks for patience
+    │   ├── GrantUnavailableError        the provider can't be reached, or asks for patience
+    │   └── OriginError                  a request that must not carry it, to another host
     └── RefusalError                     a request is refused: code, reason, status, message
         ├── AuthorizationHeaderError     401, the header itself
         │   ├── AuthorizationMissingError
@@ -63,6 +64,7 @@ __all__ = [
     "OpaqueTokenError",
     "OrganizationMismatchError",
     "OrganizationRequiredError",
+    "OriginError",
     "ProviderUnavailableError",
     "Reason",
     "RefusalError",
@@ -153,11 +155,13 @@ class FetchError(LogtoError):
 
     Attributes:
         status: The HTTP status that came instead of 200; `None` when no answer came.
+        retry_after_seconds: The provider's `Retry-After`; `None` without one.
     """
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, retry_after_seconds: int | None = None) -> None:
         super().__init__(message)
         self.status: int | None = status
+        self.retry_after_seconds: int | None = retry_after_seconds
 
 
 class GrantError(LogtoError):
@@ -190,6 +194,20 @@ class GrantUnavailableError(GrantError):
     def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds: int = retry_after_seconds
+
+
+class OriginError(GrantError, ValueError):
+    """A request would take a machine's token to another origin than that of its API. Nothing was sent.
+
+    Attributes:
+        expected: The API's origin.
+        found: The origin of the request, quoted and cut.
+    """
+
+    def __init__(self, message: str, *, expected: str, found: str) -> None:
+        super().__init__(message)
+        self.expected: str = expected
+        self.found: str = found
 
 
 class RefusalError(LogtoError):

@@ -1,11 +1,9 @@
-"""Opaque tokens, accepted by choice: the tenant is asked about each of them (RFC 7662)."""
+"""Opaque tokens, accepted by choice: the tenant introspects each of them (RFC 7662)."""
 
 import logging
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
-from threading import BoundedSemaphore
 from typing import Final
 
 from pydantic import SecretStr
@@ -21,10 +19,12 @@ from fastapi_logto.errors import (
     quote,
 )
 from fastapi_logto.flights import Flights
+from fastapi_logto.lanes import Lane, LaneClosedError
 from fastapi_logto.metadata import MetadataSource, ProviderMetadata
-from fastapi_logto.oauth import read_retry_after, send_form
+from fastapi_logto.oauth import MOVED, check_answered, is_encodable, send_form
+from fastapi_logto.redaction import build_basic_secrets, mask
 from fastapi_logto.strict_json import JsonObject
-from fastapi_logto.transport import Transport
+from fastapi_logto.transport import Answer, Transport
 
 __all__ = ["Introspection"]
 
@@ -33,29 +33,35 @@ _logger = logging.getLogger("fastapi_logto")
 _MAX_CACHE_SECONDS: Final = 300
 _CACHE_SIZE: Final = 10_000
 _CACHE_BYTES: Final = 32 * 1024 * 1024
-_GONE: Final = frozenset({404, 410})
-_TOO_MANY: Final = 429
+# About what a cached refusal takes.
+_REFUSED_BYTES: Final = 500
+# Logto's opaque tokens live for an hour.
+_KNOWN_SECONDS: Final = 3600.0
+_UNAUTHORIZED: Final = 401
+_BAD_CLIENT: Final = "invalid_client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Introspection:
     """Accept opaque tokens, for `LogtoAuth(opaque=...)`.
 
-    Logto issues an opaque token when its client asks for no resource. What Logto answers about one has no
-    audience, so it can't show that the token was meant for this API: which applications' tokens are accepted
-    must be said. They are accepted by `Depends(auth)` and its requirements, but not where an organization or
-    another API resource is asked for.
+    Logto issues an opaque token when its client requests no resource. Logto's introspection response has no
+    audience, so it can't prove that the token was meant for this API: the applications whose tokens are accepted
+    must be named. Such tokens are accepted by `Depends(auth)` and its requirements, but not where an organization
+    or another API resource is required.
 
     Attributes:
-        client_id: Of a machine-to-machine or traditional web application, who asks.
+        client_id: Id of a machine-to-machine or traditional web application, which sends the requests.
         client_secret: Its secret.
         allowed_clients: Client ids of the applications whose tokens are accepted.
-        cache_seconds: How long an answer is believed, 0 to 300; never past the token's `exp`. A token that is
-            revoked goes on being accepted for so long.
-        max_waiting: How many questions may be under way before further tokens get 503.
+        cache_seconds: How long a response is cached, 0 to 300; never past the token's `exp`. A token that is
+            revoked continues to be accepted for that time.
+        max_waiting: How many introspection requests for new tokens may be in flight; further new tokens get 503.
+            As many again are reserved for tokens that were active within the last hour, so that a flood of
+            invented tokens does not block known users.
 
     Raises:
-        SettingsError: One of them is missing or out of range.
+        SettingsError: A value is missing or out of range.
 
     References:
         RFC 7662.
@@ -73,6 +79,8 @@ class Introspection:
         object.__setattr__(self, "allowed_clients", clients)
         if not self.client_id or not self.client_secret:
             raise SettingsError("introspection: expected client_id and client_secret, found an empty one")
+        if not is_encodable(self.client_id + self.client_secret):
+            raise SettingsError("introspection: expected client_id and client_secret in UTF-8, found a lone surrogate")
         if not clients or not all(clients):
             raise SettingsError(
                 "introspection: expected allowed_clients, the applications whose opaque tokens are accepted, found "
@@ -84,37 +92,37 @@ class Introspection:
             raise SettingsError(f"introspection: expected max_waiting of 1 at least, found {self.max_waiting!r}")
 
     def build(self, *, metadata: MetadataSource, transport: Transport, clock: Clock) -> "Introspector":
-        """Give what asks. Sends nothing.
+        """Return the introspector. Sends nothing.
 
         Args:
-            metadata: Says where to ask.
-            transport: What sends.
-            clock: Its monotonic time is used for what is remembered.
+            metadata: The source of the endpoint's URL.
+            transport: The transport.
+            clock: Its monotonic time is used for the ages of cached responses.
         """
         return Introspector(self, metadata=metadata, transport=transport, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What the provider said of a token: its claims, or why it is refused; and until when that is believed."""
+    """The provider's response about a token: its claims, or why it is refused; and until when it is cached."""
 
     claims: JsonObject | None
     until: float
     client_id: str | None = None
-    weight: int = 1000
+    weight: int = _REFUSED_BYTES
 
 
 class Introspector:
-    """Asks the provider about opaque tokens, once for all who bring the same one, and remembers for a short time."""
+    """Introspects opaque tokens, once for concurrent requests with the same one, and caches the responses shortly."""
 
     def __init__(self, config: Introspection, *, metadata: MetadataSource, transport: Transport, clock: Clock) -> None:
         """Put the parts together. Sends nothing.
 
         Args:
-            config: Who asks, and what is accepted.
-            metadata: Says where to ask.
-            transport: What sends.
-            clock: Its monotonic time is used for what is remembered.
+            config: The credentials, and what is accepted.
+            metadata: The source of the endpoint's URL.
+            transport: The transport.
+            clock: Its monotonic time is used for the ages of cached responses.
         """
         self._config = config
         self._metadata = metadata
@@ -122,65 +130,78 @@ class Introspector:
         self._monotonic = clock.monotonic
         self._flights: Flights[bytes, _Answer] = Flights()
         self._discovery: Flights[None, ProviderMetadata] = Flights()
-        # Apart, so that a flood of made-up tokens pushes out no good one.
+        # Separate, so that a flood of invented tokens evicts no valid one.
         self._active: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
         self._inactive: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
-        self._places = BoundedSemaphore(config.max_waiting)
-        self._silent_until = 0.0
+        # Anyone can invent tokens and use up the places of new ones. Known users have separate places.
+        self._new, self._known = (
+            Lane(f"introspection of {kind} tokens", monotonic=clock.monotonic, max_in_flight=config.max_waiting)
+            for kind in ("new", "known")
+        )
+        self._own_secrets = build_basic_secrets(config.client_id, config.client_secret)
 
     async def introspect(self, token: SecretStr, digest: bytes) -> JsonObject:
-        """Give the claims of a token that the provider says is active.
+        """Return the claims of a token that is active according to the provider.
 
-        Issuer and times are for the caller to check, each time: only the provider's word is remembered.
+        The caller checks issuer and times with each request: only the provider's response is cached.
 
         Args:
             token: An opaque token.
-            digest: What stands for it in memory.
+            digest: The token's digest, the key of the cache.
 
         Returns:
-            The claims; `aud` is an empty list where the provider names none.
+            The claims; `aud` is an empty list if the provider names none.
 
         Raises:
-            InactiveTokenError: It is not active, or no access token.
+            InactiveTokenError: It is not active, or not an access token.
             AudienceError: It was issued to an application whose tokens are not accepted.
-            ProviderUnavailableError: The provider can't be asked, refuses to answer, or too many questions wait.
+            ProviderUnavailableError: The provider can't be reached or refuses to respond, or too many requests
+                are in flight.
 
         References:
             RFC 7662 sections 2.2 and 4.
         """
-        answer = self._active.find(digest) or self._inactive.find(digest)
-        if answer is None or self._monotonic() >= answer.until:
-            answer = await self._flights.join_or_lead(digest, partial(self._ask, token))
-            now, before = self._active, self._inactive
+        active = self._active.find(digest)
+        answer = active or self._inactive.find(digest)
+        now = self._monotonic()
+        if answer is None or now >= answer.until:
+            is_known = active is not None and now < active.until + _KNOWN_SECONDS
+            lane = self._known if is_known else self._new
+            answer = await self._flights.join_or_lead(digest, partial(self._ask, token, lane))
+            kept, dropped = self._active, self._inactive
             if answer.claims is None:
-                now, before = before, now
-            before.drop(digest)
-            now.keep(digest, answer, weight=answer.weight)
+                kept, dropped = dropped, kept
+            dropped.drop(digest)
+            kept.keep(digest, answer, weight=answer.weight)
         if answer.claims is None:
             raise InactiveTokenError if answer.client_id is None else _build_client_error(answer.client_id)
         return answer.claims
 
-    async def _ask(self, token: SecretStr) -> _Answer:
-        left = self._silent_until - self._monotonic()
-        if left > 0:
-            raise ProviderUnavailableError(retry_after_seconds=math.ceil(left), found="too many requests before")
-        if not self._places.acquire(blocking=False):
-            raise ProviderUnavailableError(
-                "More tokens wait to be asked about than this API has room for; try again later", found="no place left"
-            )
+    async def _ask(self, token: SecretStr, lane: Lane) -> _Answer:
         try:
-            document = await self._fetch(token)
+            with lane.enter():
+                url, answer = await self._send(token)
+        except LaneClosedError as error:
+            message = (
+                "Too many opaque tokens are being checked at the moment; try again later" if error.is_full else None
+            )
+            raise ProviderUnavailableError(
+                message, retry_after_seconds=lane.retry_after_seconds, found=str(error)
+            ) from None
         except FetchError as error:
-            _logger.warning("opaque tokens can't be checked: %s", error)
-            raise ProviderUnavailableError(found="the provider can't be asked") from None
-        finally:
-            self._places.release()
-        return self._read(document, until=self._monotonic() + self._config.cache_seconds)
+            raise ProviderUnavailableError(retry_after_seconds=lane.retry_after_seconds, found=str(error)) from None
+        if answer.status != 200:
+            # A status for this one token says nothing about others: no back-off, or its bearer could close the lane.
+            found = f"status {answer.status} instead of 200, {self._quote_error(answer, token)}"
+            _logger.warning("introspection: %s: %s", url, found)
+            raise ProviderUnavailableError(found=found)
+        return self._read(answer, until=self._monotonic() + self._config.cache_seconds)
 
-    async def _fetch(self, token: SecretStr) -> JsonObject:
+    async def _send(self, token: SecretStr) -> tuple[str, Answer]:
         metadata = await self._discovery.join_or_lead(None, self._metadata.find)
         url = metadata.introspection_endpoint
         if url is None:
+            self._metadata.forget()
             raise FetchError("the discovery document names no introspection_endpoint at its own origin")
         answer = await send_form(
             self._transport,
@@ -189,36 +210,42 @@ class Introspector:
             client_id=self._config.client_id,
             client_secret=self._config.client_secret,
         )
-        if answer.status in _GONE:
-            # The endpoint has moved: the next question looks where to.
+        if answer.status in MOVED:
+            # The next try looks up the new URL.
             self._metadata.forget()
-        if answer.status == _TOO_MANY:
-            until = self._monotonic() + read_retry_after(answer.retry_after)
-            self._silent_until = max(until, self._silent_until)
-        if answer.status != 200:
+        check_answered(answer, url=url)
+        # Logto says 400 for an unknown client. Credentials that are refused once are refused for every token.
+        if answer.status == _UNAUTHORIZED or (answer.status != 200 and answer.document.get("error") == _BAD_CLIENT):
             raise FetchError(
-                f"{url}: status {answer.status} instead of 200, {quote(answer.document.get('error'))}; check client_id "
-                "and client_secret of the application that asks",
+                f"{url}: status {answer.status} instead of 200, {self._quote_error(answer, token)}; check client_id "
+                "and client_secret of the application that introspects",
                 status=answer.status,
             )
-        return answer.document
+        return url, answer
 
-    def _read(self, document: JsonObject, *, until: float) -> _Answer:
+    def _quote_error(self, answer: Answer, token: SecretStr) -> str:
+        error = answer.document.get("error")
+        if not isinstance(error, str):
+            return "no OAuth error"
+        return quote(mask(error, secrets=[*self._own_secrets, token.get_secret_value()]))
+
+    def _read(self, answer: Answer, *, until: float) -> _Answer:
+        document = answer.document
         token_type = document.get("token_type")
-        # Logto calls a refresh token active too, and gives it no type.
+        # Logto says that a refresh token is active too, without a type.
         if document.get("active") is not True or not isinstance(token_type, str) or token_type.lower() != "bearer":
             return _Answer(None, until)
         client_id = document.get("client_id")
         if client_id not in self._config.allowed_clients:
             return _Answer(None, until, client_id=quote(client_id))
         claims = {name: value for name, value in document.items() if name not in {"active", "token_type"}}
-        return _Answer({"aud": [], **claims}, until)
+        return _Answer({"aud": [], **claims}, until, weight=answer.weight)
 
 
 def _build_client_error(client_id: str) -> AudienceError:
     return AudienceError(
-        "The opaque token was issued to an application whose tokens this API does not accept; ask for its "
-        "resource when requesting the token",
+        "The opaque token was issued to an application whose tokens this API does not accept; request a "
+        "token for its resource instead",
         claim="client_id",
         expected="an allowed client",
         found=client_id,

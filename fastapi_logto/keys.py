@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fastapi_logto.backoff import Backoff
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import AlgorithmError, FetchError, ProviderUnavailableError, UnknownKeyError, quote
 from fastapi_logto.flights import Flights
@@ -21,7 +22,6 @@ __all__ = ["CoolingDownError", "KeySource", "ProviderHealth", "combine_health"]
 
 _logger = logging.getLogger("fastapi_logto")
 
-_LONGEST_BACKOFF_SECONDS: Final = 30.0
 _REFRESH_AHEAD: Final = 0.8
 
 
@@ -131,8 +131,7 @@ class KeySource:
         self._deadline_seconds = deadline_seconds
         self._held: _Held | None = None
         self._last_error: FetchError | None = None
-        self._failures = 0
-        self._next_try_at = -math.inf
+        self._backoff = Backoff(monotonic=clock.monotonic)
         self._last_forced_at = -math.inf
         self._last_started_at = -math.inf
         self._flights: Flights[None, None] = Flights()
@@ -219,7 +218,7 @@ class KeySource:
             key_count=0 if held is None else len(held.key_set.keys),
             age_seconds=age,
             last_error=None if self._last_error is None else str(self._last_error),
-            next_try_seconds=None if self._last_error is None else max(0.0, self._next_try_at - now),
+            next_try_seconds=None if self._last_error is None else self._backoff.wait_seconds,
         )
 
     def _find_usable(self) -> KeySet | None:
@@ -230,7 +229,7 @@ class KeySource:
         return held.key_set
 
     def _is_due(self) -> bool:
-        return self._monotonic() >= self._next_try_at
+        return self._backoff.wait_seconds == 0
 
     def _is_overdue(self) -> bool:
         """Return whether a refresh is under way on this loop and can't be relied on any more."""
@@ -280,13 +279,13 @@ class KeySource:
         return key_set, is_forced
 
     def _build_cooling_down(self) -> CoolingDownError:
-        wait = self._last_forced_at + self._cooldown_seconds - self._monotonic()
+        wait = max(0.0, self._last_forced_at + self._cooldown_seconds - self._monotonic())
         fetched_at = -math.inf if self._held is None else self._held.fetched_at_wall_time
         return CoolingDownError(fetched_at=fetched_at, retry_after_seconds=_round_up(wait))
 
     def _build_unavailable(self) -> ProviderUnavailableError:
         return ProviderUnavailableError(
-            retry_after_seconds=_round_up(self._next_try_at - self._monotonic()),
+            retry_after_seconds=_round_up(self._backoff.wait_seconds),
             found=str(self._last_error or "a fetch that did not complete"),
         )
 
@@ -315,17 +314,13 @@ class KeySource:
             # Usually nothing has changed. Cached tokens refer to the held keys, and keep doing so.
             key_set = self._held.key_set
         self._held = _Held(key_set, self._monotonic(), self._clock.now(), refresh_age, LoopRun.current())
-        self._last_error, self._failures = None, 0
-        self._next_try_at = -math.inf
+        self._last_error = None
+        self._backoff.succeed()
 
     def _note_failure(self, surprise: Exception) -> None:
         error = surprise if isinstance(surprise, FetchError) else FetchError(type(surprise).__name__)
-        self._failures += 1
         self._last_error = error
-        # The exponent is bounded too: after half a day of failures no float would hold the power.
-        backoff = min(2.0 ** min(self._failures - 1, 10), _LONGEST_BACKOFF_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
-        self._next_try_at = self._monotonic() + backoff
-        _logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", backoff, error)
+        _logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", self._backoff.fail(), error)
 
     async def _fetch(self) -> KeySet:
         metadata = await self._metadata.find()
@@ -348,4 +343,4 @@ def _match(key_set: KeySet, *, kid: str | None, alg: str) -> tuple[PublicKey, ..
 
 
 def _round_up(seconds: float) -> int:
-    return max(1, math.ceil(seconds)) if math.isfinite(seconds) else 1
+    return max(1, math.ceil(seconds))

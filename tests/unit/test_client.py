@@ -1,78 +1,27 @@
-"""The API as a client: machine tokens, exchanges, profiles, and faults told clearly."""
+"""The API as a client: machine tokens, profiles, and clear errors without secrets."""
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable
+from base64 import b64encode
+from collections.abc import Callable
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
 
 from fastapi_logto import Clock, SettingsError
 from fastapi_logto.client import IssuedToken, LogtoClient
-from fastapi_logto.errors import GrantError, GrantRefusedError, GrantUnavailableError
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
 from tests.unit.apps import API
+from tests.unit.clients import SECRET, Bench
 from tests.unit.fakes import wait_until
 
-SECRET: Final = "local-machine-secret"
 CAPTURED: Final = Path(__file__).parents[1] / "data/captured/token-endpoint-errors.json"
-
-
-class Provider(httpx.AsyncBaseTransport):
-    """The local issuer, whose answers can be replaced, with the requests it got."""
-
-    def __init__(self, issuer: LocalIssuer) -> None:
-        self.inner = httpx.ASGITransport(app=issuer.app)
-        self.asked: list[httpx.Request] = []
-        self.discoveries = 0
-        self.answer: Callable[[httpx.Request], httpx.Response] | None = None
-        self.gate: asyncio.Event | None = None
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("/openid-configuration"):
-            self.discoveries += 1
-            return await self.inner.handle_async_request(request)
-        self.asked.append(request)
-        if self.gate is not None:
-            await self.gate.wait()
-        return await self.inner.handle_async_request(request) if self.answer is None else self.answer(request)
-
-    def say(self, document: Any, *, status: int = 200, **headers: str) -> None:
-        self.answer = lambda _: httpx.Response(status, json=document, headers=headers)
-
-    @property
-    def forms(self) -> list[dict[str, str]]:
-        return [dict(parse_qsl(request.content.decode())) for request in self.asked]
-
-
-class Bench:
-    """A client, the provider behind it, and the time."""
-
-    def __init__(self, **arguments: Any) -> None:
-        self.time = 1_800_000_000.0
-        self.issuer = LocalIssuer(now=lambda: self.time)
-        self.provider = Provider(self.issuer)
-        settings: dict[str, Any] = {"client_id": "local-machine", "client_secret": SECRET, **arguments}
-        self.client = LogtoClient(
-            endpoint=self.issuer.endpoint,
-            http_transport=self.provider,
-            clock=Clock(now=lambda: self.time, monotonic=lambda: self.time),
-            **settings,
-        )
-
-    def say_token(self, **changes: Any) -> None:
-        said = {"access_token": "t", "token_type": "Bearer", "expires_in": 3600, "scope": "a b", **changes}
-        self.provider.say({name: value for name, value in said.items() if value is not None})
-
-    async def failed(self) -> GrantError:
-        with pytest.raises(GrantError) as caught:
-            await self.client.get_token(API)
-        return caught.value
 
 
 @pytest.fixture
@@ -201,7 +150,8 @@ async def test_an_empty_resource_or_organization_is_refused_before_logto_takes_i
 EXCHANGES: Final = {
     one["name"]: one["response"]
     for one in json.loads(CAPTURED.read_text(encoding="utf-8"))["exchanges"]
-    if isinstance(one["response"]["body"], dict)
+    # A 404 is a wrong URL, whatever else it says.
+    if isinstance(one["response"]["body"], dict) and one["response"]["status"] != 404
 }
 
 
@@ -222,7 +172,7 @@ async def test_what_a_running_server_answered_is_told_clearly(bench: Bench, name
     assert str(error).startswith(f"{bench.issuer.endpoint}/oidc/token: '{error.error}'")
 
 
-async def test_too_many_requests_are_followed_by_silence(bench: Bench) -> None:
+async def test_after_a_429_nothing_is_sent_for_the_time_that_the_provider_names(bench: Bench) -> None:
     bench.provider.say({"error": "slow_down"}, status=429, **{"Retry-After": "20"})
     error = await bench.failed()
     assert isinstance(error, GrantUnavailableError)
@@ -238,30 +188,52 @@ async def test_too_many_requests_are_followed_by_silence(bench: Bench) -> None:
     assert (await bench.client.get_token(API)).token
 
 
-async def test_the_longest_silence_counts_and_is_that_of_one_endpoint(bench: Bench) -> None:
-    bench.provider.gate = asyncio.Event()
-    waits = iter(["3600", "1"])
-    bench.provider.answer = lambda _: httpx.Response(429, headers={"Retry-After": next(waits)})
-    callers = [asyncio.create_task(bench.client.get_token(API, scopes=[name])) for name in "ab"]
-    await wait_until(lambda: len(bench.provider.asked) == 2)
-    bench.provider.gate.set()
-    await asyncio.wait(callers)
+async def test_a_provider_silences_the_client_for_half_a_minute_at_most(bench: Bench) -> None:
+    bench.provider.say({}, status=429, **{"Retry-After": "3600"})
+    error = await bench.failed()
+    assert isinstance(error, GrantUnavailableError)
+    assert error.retry_after_seconds == 30
     bench.provider.answer = None
 
-    assert all(isinstance(caller.exception(), GrantUnavailableError) for caller in callers)
-    bench.time += 2
+    bench.time += 29
     assert isinstance(await bench.failed(), GrantUnavailableError)
-    assert (await bench.client.get_userinfo(bench.issuer.opaque_token()))["sub"]
+    bench.time += 1
+    assert (await bench.client.get_token(API)).token
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench, status: int) -> None:
-    bench.provider.answer = lambda _: httpx.Response(status)
+async def test_an_endpoint_that_has_moved_is_looked_up_again(bench: Bench, status: int) -> None:
+    bench.provider.answer = lambda _: httpx.Response(status, json={"error": "invalid_request"})
     assert isinstance(await bench.failed(), GrantUnavailableError)
     bench.provider.answer = None
 
+    bench.time += 2
     assert (await bench.client.get_token(API)).token
     assert bench.provider.discoveries == 2
+
+
+async def test_a_discovery_document_without_the_endpoint_is_looked_up_again() -> None:
+    documents: list[dict[str, str]] = [{}, {"token_endpoint": "https://a.logto.app/oidc/token"}]
+    time = 0.0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(200, json={"access_token": "t", "token_type": "Bearer"})
+        base = {"issuer": "https://a.logto.app/oidc", "jwks_uri": "https://a.logto.app/oidc/jwks"}
+        return httpx.Response(200, json=base | documents.pop(0))
+
+    client = LogtoClient(
+        endpoint="https://a.logto.app",
+        client_id="c",
+        client_secret="s",
+        http_transport=httpx.MockTransport(answer),
+        clock=Clock(monotonic=lambda: time),
+    )
+
+    with pytest.raises(GrantUnavailableError, match="names no token_endpoint"):
+        await client.get_token(API)
+    time = 2.0
+    assert (await client.get_token(API)).token == "t"
 
 
 class Masked(str):
@@ -298,43 +270,133 @@ async def test_an_empty_token_is_not_exchanged(bench: Bench) -> None:
     assert bench.provider.asked == []
 
 
-async def test_what_the_provider_repeats_of_a_request_is_not_told_on(bench: Bench) -> None:
-    bench.provider.say(
-        {"error": "no\nsuch " + "x" * 5000, "error_description": f"{SECRET} and SUBJECT and ACTOR"}, status=400
-    )
+PAT: Final = "pat_S3cretS3cret+/S3cret="
+MACHINE_SECRET: Final = "machine secret/+ü%20"
+BASIC: Final = b64encode(f"{quote_plus('m:1')}:{quote_plus(MACHINE_SECRET)}".encode()).decode()
+# Each is what a provider may repeat of a request: first as the error, then as its description.
+ECHOES: Final = {
+    "the token": PAT,
+    "the token in a sentence": f"no such token: {PAT}.",
+    "the token, percent-encoded": quote(PAT, safe=""),
+    "the token, form-encoded": quote_plus(PAT),
+    "the token, encoded twice": quote_plus(quote_plus(PAT)),
+    "the token in lower case": PAT.lower(),
+    "the end of the form": f"{quote_plus(PAT)[-20:]}&subject_token_type=urn",
+    "a piece of eight letters": PAT[6:14],
+    "the token with an invisible character in it": PAT.replace("S3", "S3\u200b"),
+    "the token after what is quoted": "x" * 70 + PAT,
+    "the actor token": "actor-S3cret-token",
+    "the secret": f"secret {MACHINE_SECRET}",
+    "the secret, form-encoded": quote_plus(MACHINE_SECRET),
+    "the secret, percent-encoded": quote(MACHINE_SECRET, safe=""),
+    "the credentials": f"Basic {BASIC}",
+    "the credentials, not form-encoded": b64encode(f"m:1:{MACHINE_SECRET}".encode()).decode(),
+    "the credentials as a URL has them": BASIC.replace("+", "-").replace("/", "_").rstrip("="),
+}
+
+
+@pytest.mark.parametrize("name", ECHOES)
+async def test_a_provider_that_repeats_a_secret_brings_it_into_no_error_and_no_log(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(client_id="m:1", client_secret=MACHINE_SECRET)
+    for document in ({"error": ECHOES[name]}, {"error": "invalid_grant", "error_description": ECHOES[name]}):
+        bench.provider.say(document, status=400)
+
+        with caplog.at_level(logging.DEBUG), pytest.raises(GrantRefusedError) as caught:
+            await bench.client.exchange(
+                PAT, API, actor_token="actor-S3cret-token", subject_token_type="personal_access_token"
+            )
+
+        error = caught.value
+        assert "***" in (error.error if len(document) == 1 else error.description)
+        assert error.status == 400
+        said = f"{error} {error!r} {vars(error)} {caplog.text}".lower()
+        assert not [piece for piece in ("s3cret", "machine secret", "machine+secret", BASIC[:8]) if piece in said]
+
+
+async def test_a_secret_that_is_a_word_of_small_letters_is_not_taken_for_an_oauth_error() -> None:
+    bench = Bench(client_secret="correct_horse_battery")
+    bench.provider.say({"error": "correct_horse_battery"}, status=400)
+
+    error = await bench.failed()
+
+    assert isinstance(error, GrantRefusedError)
+    assert error.error == "'***'"
+    assert "horse" not in str(error)
+
+
+async def test_userinfo_does_not_repeat_its_token_either(bench: Bench) -> None:
+    bench.provider.say({"error": "invalid_token", "error_description": f"unknown: {'o' * 43}"}, status=401)
 
     with pytest.raises(GrantRefusedError) as caught:
-        await bench.client.exchange("SUBJECT", API, actor_token="ACTOR")
+        await bench.client.get_userinfo("o" * 43)
 
-    said = f"{caught.value} {caught.value.error} {caught.value.description}"
-    assert not [secret for secret in (SECRET, "SUBJECT", "ACTOR", "\n") if secret in said]
-    assert len(said) < 600
+    assert (caught.value.error, caught.value.description) == ("invalid_token", "'***'")
+
+
+async def test_what_else_a_provider_says_is_quoted_and_cut(bench: Bench) -> None:
+    bench.provider.say({"error": "no\nsuch " + "x" * 5000, "error_description": ["not", "a", "text"]}, status=400)
+
+    error = await bench.failed()
+
+    assert isinstance(error, GrantRefusedError)
+    assert error.error.startswith("'no\\nsuch xxx")
+    assert error.description == "''"
+    assert len(str(error)) < 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"resource": "https://a\ud800"},
+        {"resource": API, "scopes": ["read\udfff"]},
+        {"resource": API, "organization_id": "\ud800"},
+    ],
+    ids=lambda arguments: next(name for name in arguments if name != "resource" or len(arguments) == 1),
+)
+async def test_a_lone_surrogate_is_a_clear_error_and_is_not_sent(bench: Bench, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^expected a value for \w+ that has an encoding in UTF-8, found a lone"):
+        await bench.client.get_token(**arguments)
+    assert bench.provider.asked == []
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        (None, 1),
-        ("", 1),
         ("0", 1),
         ("7", 7),
         (" 7 ", 7),
-        ("99999", 3600),
-        ("9" * 30, 1),
-        ("-5", 1),
-        ("1.5", 1),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", 1),
-        ("\u0667", 1),
+        ("30", 30),
+        ("31", 30),
+        ("99999", 30),
+        ("9" * 5000, 30),
     ],
+    ids=lambda value: str(value)[:8],
 )
-async def test_a_retry_after_of_any_kind_is_understood(bench: Bench, value: str | None, seconds: int) -> None:
-    headers = [] if value is None else [(b"Retry-After", value.encode())]
-    bench.provider.answer = lambda _: httpx.Response(429, headers=headers)
+async def test_a_retry_after_is_between_a_second_and_half_a_minute(bench: Bench, value: str, seconds: int) -> None:
+    bench.provider.answer = lambda _: httpx.Response(429, headers={"Retry-After": value})
 
     error = await bench.failed()
 
     assert isinstance(error, GrantUnavailableError)
     assert error.retry_after_seconds == seconds
+    bench.time += seconds - 0.01
+    assert isinstance(await bench.failed(), GrantUnavailableError)
+    assert len(bench.provider.asked) == 1
+
+
+@pytest.mark.parametrize("value", [None, "", "-5", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT", "\u0667"], ids=ascii)
+async def test_without_a_number_of_seconds_a_429_is_a_failure_like_any_other(bench: Bench, value: str | None) -> None:
+    headers = [] if value is None else [(b"Retry-After", value.encode())]
+    bench.provider.answer = lambda _: httpx.Response(429, headers=headers)
+    await bench.failed()
+    bench.provider.answer = None
+
+    bench.time += 0.89
+    assert isinstance(await bench.failed(), GrantUnavailableError)
+    bench.time += 0.22
+    assert (await bench.client.get_token(API)).token
 
 
 FAULTS: Final[dict[str, Callable[[httpx.Request], httpx.Response]]] = {
@@ -354,7 +416,7 @@ FAULTS: Final[dict[str, Callable[[httpx.Request], httpx.Response]]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_is_told_and_the_next_call_asks_again(
+async def test_a_fault_is_reported_and_a_later_call_tries_again(
     bench: Bench, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.provider.answer = FAULTS[name]
@@ -364,10 +426,51 @@ async def test_a_fault_is_told_and_the_next_call_asks_again(
     assert SECRET not in f"{caplog.text} {error} {error!r}"
     bench.provider.answer = None
 
+    bench.time += 2
     assert (await bench.client.get_token(API)).token
 
 
-async def test_a_provider_out_of_reach_is_told() -> None:
+@pytest.mark.parametrize("part", ["the endpoint", "the discovery document"])
+async def test_in_an_outage_one_call_tries_when_it_is_due_and_the_others_fail_at_once(
+    part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[float] = []
+    time = 0.0
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST" or part == "the discovery document":
+            tries.append(time)
+            raise httpx.ConnectError("refused")
+        base = "https://a.logto.app/oidc"
+        return httpx.Response(200, json={"issuer": base, "jwks_uri": f"{base}/jwks", "token_endpoint": f"{base}/token"})
+
+    client = LogtoClient(
+        endpoint="https://a.logto.app",
+        client_id="c",
+        client_secret="s",
+        http_transport=httpx.MockTransport(refuse),
+        clock=Clock(monotonic=lambda: time),
+    )
+    for tenths in range(1000):
+        time = tenths / 10
+        results = await asyncio.gather(
+            *(client.get_token(f"{API}/{number}") for number in range(3)), return_exceptions=True
+        )
+        for result in results:
+            assert isinstance(result, GrantUnavailableError)
+            assert 1 <= result.retry_after_seconds <= 33
+
+    # Calls at the start are concurrent; they share the fetch of the discovery document, and are one failure.
+    at_start = 3 if part == "the endpoint" else 1
+    assert tries[:at_start] == [0.0] * at_start
+    waits = [later - earlier for earlier, later in pairwise(tries[at_start - 1 :])]
+    for wait, expected in zip(waits, (1, 2, 4, 8, 16, 30, 30), strict=False):
+        assert expected * 0.9 <= wait <= expected * 1.1 + 0.11
+    assert len(waits) >= 6
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1 + len(waits)
+
+
+async def test_an_unreachable_provider_is_reported() -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
@@ -418,71 +521,6 @@ async def test_the_profile_of_a_user(bench: Bench) -> None:
         assert token == "" or token not in str(caught.value)
 
 
-class Api(httpx.AsyncBaseTransport):
-    """An API that refuses some tokens."""
-
-    def __init__(self, *refused: str) -> None:
-        self.refused = set(refused)
-        self.seen: list[str] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.seen.append(request.headers["authorization"].removeprefix("Bearer "))
-        return httpx.Response(401 if self.seen[-1] in self.refused else 200)
-
-
-async def test_requests_of_ones_own_httpx_client_are_signed(bench: Bench) -> None:
-    api = Api()
-    auth = bench.client.auth(API, scopes=["read:user"], organization_id=None)
-
-    async with httpx.AsyncClient(transport=api, auth=auth) as http:
-        answers = [await http.get("https://api.example.com") for _ in range(3)]
-
-    assert [answer.status_code for answer in answers] == [200] * 3
-    assert len(set(api.seen)) == len(bench.provider.asked) == 1
-
-
-async def test_a_token_that_the_api_refuses_is_replaced_once(bench: Bench) -> None:
-    first = (await bench.client.get_token(API)).token
-    bench.time += 10
-    api = Api(first)
-    async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API)) as http:
-        assert (await http.get("https://api.example.com")).status_code == 200
-        second = (await bench.client.get_token(API)).token
-        assert api.seen == [first, second]
-
-        # A token that is new is not replaced: an API that refuses each would cost a request for one each time.
-        api.refused.add(second)
-        assert (await http.get("https://api.example.com")).status_code == 401
-        bench.time += 10
-        bench.say_token(access_token="third")
-        api.refused.add("third")
-        assert (await http.get("https://api.example.com")).status_code == 401
-    assert api.seen == [first, second, second, second, "third"]
-
-
-async def test_a_body_that_is_used_up_is_not_sent_again(bench: Bench) -> None:
-    first = (await bench.client.get_token(API)).token
-    bench.time += 60
-    api = Api(first)
-
-    async def chunks() -> AsyncGenerator[bytes]:
-        yield b"once"
-
-    async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API)) as http:
-        answer = await http.post("https://api.example.com", content=chunks())
-
-    assert answer.status_code == 401
-    assert api.seen == [first]
-
-
-def test_a_synchronous_client_is_told_that_it_cannot(bench: Bench) -> None:
-    with (
-        httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200)), auth=bench.client.auth(API)) as http,
-        pytest.raises(RuntimeError, match="AsyncClient"),
-    ):
-        http.get("https://api.example.com")
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -490,6 +528,9 @@ def test_a_synchronous_client_is_told_that_it_cannot(bench: Bench) -> None:
         {"client_secret": ""},
         {"endpoint": "http://logto.internal"},
         {"endpoint": "nonsense"},
+        {"max_waiting": 0},
+        {"client_id": "m\ud800"},
+        {"client_secret": "m\ud800"},
     ],
     ids=repr,
 )

@@ -71,7 +71,14 @@ TREE: Final = {
     "ProviderUnavailableError": (RefusalError, "provider_unavailable", "provider_unavailable", 503),
 }
 ABSTRACT: Final = {"LogtoError", "RefusalError", "AuthorizationHeaderError", "InvalidTokenError", "ForbiddenError"}
-ON_THEIR_OWN: Final = {"SettingsError", "FetchError", "GrantError", "GrantRefusedError", "GrantUnavailableError"}
+ON_THEIR_OWN: Final = {
+    "SettingsError",
+    "FetchError",
+    "GrantError",
+    "GrantRefusedError",
+    "GrantUnavailableError",
+    "OriginError",
+}
 REFUSALS: Final = [error for name in TREE if issubclass(error := getattr(errors, name), RefusalError)]
 
 

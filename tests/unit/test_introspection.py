@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any
 
 import httpx
@@ -30,13 +31,15 @@ class Provider(httpx.AsyncBaseTransport):
         self.inner = httpx.ASGITransport(app=issuer.app)
         self.asked: list[httpx.Request] = []
         self.answer: Callable[[], httpx.Response] | None = None
+        # Until it is set there is no response about a token that has this in it.
         self.gate: asyncio.Event | None = None
+        self.held = ""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not request.url.path.endswith("/introspection"):
             return await self.inner.handle_async_request(request)
         self.asked.append(request)
-        if self.gate is not None:
+        if self.gate is not None and self.held in request.content.decode():
             await self.gate.wait()
         return await self.inner.handle_async_request(request) if self.answer is None else self.answer()
 
@@ -186,8 +189,24 @@ async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench) -> N
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     bench.provider.answer = None
 
+    bench.time += 2
     assert await bench.refused(OPAQUE) == (401, "inactive")
     assert len([path for path in fetched if path.endswith("openid-configuration")]) == 2
+
+
+async def test_a_provider_silences_the_api_for_half_a_minute_at_most(bench: Bench) -> None:
+    bench.provider.answer = lambda: httpx.Response(429, headers={"Retry-After": "3600"})
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailableError) as caught:
+            await bench.auth.verify(OPAQUE)
+        assert caught.value.retry_after_seconds == 30
+    bench.provider.answer = None
+
+    bench.time += 29
+    assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+    assert len(bench.provider.asked) == 1
+    bench.time += 1
+    assert await bench.refused(OPAQUE) == (401, "inactive")
 
 
 async def test_a_made_up_token_is_asked_about_once(bench: Bench) -> None:
@@ -285,14 +304,16 @@ async def test_what_a_running_server_answered_is_understood(name: str) -> None:
     "answer",
     [
         lambda: httpx.Response(401, json={"error": "invalid_client"}),
+        lambda: httpx.Response(400, json={"error": "invalid_client"}),
+        lambda: httpx.Response(401, text="<html>"),
         lambda: httpx.Response(500, text="<html>"),
         lambda: httpx.Response(302, headers={"Location": "https://evil.example.com"}),
         lambda: httpx.Response(200, text="<html>"),
         lambda: httpx.Response(200, json=["active"]),
     ],
-    ids=["401", "500", "302", "html", "list"],
+    ids=["401", "400", "401 html", "500", "302", "html", "list"],
 )
-async def test_a_provider_that_does_not_say_is_503_and_the_next_question_is_asked(
+async def test_without_a_usable_response_every_token_is_503_until_a_later_try_succeeds(
     bench: Bench, answer: Callable[[], httpx.Response], caplog: pytest.LogCaptureFixture
 ) -> None:
     token = bench.issuer.opaque_token()
@@ -301,9 +322,155 @@ async def test_a_provider_that_does_not_say_is_503_and_the_next_question_is_aske
         assert await bench.refused(token) == (503, "provider_unavailable")
     bench.provider.answer = None
 
+    assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+    assert len(bench.provider.asked) == 1
+    bench.time += 2
     assert (await bench.auth.verify(token)).client_id == SPA
     assert token not in caplog.text
     assert SECRET not in caplog.text
+
+
+async def test_a_status_for_one_token_closes_the_door_to_no_other(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As of a firewall in front of the provider, which dislikes how an invented token looks.
+    bench.provider.answer = lambda: httpx.Response(403, json={"error": OPAQUE, "error_description": OPAQUE})
+    with caplog.at_level(logging.DEBUG):
+        assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+    bench.provider.answer = lambda: httpx.Response(400)
+    assert await bench.refused(f"{OPAQUE}2") == (503, "provider_unavailable")
+    bench.provider.answer = None
+
+    assert (await bench.auth.verify(bench.issuer.opaque_token())).client_id == SPA
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"introspection: {bench.issuer.issuer}/token/introspection: status {found}"
+        for found in ("403 instead of 200, '***'", "400 instead of 200, no OAuth error")
+    ]
+
+
+@pytest.mark.parametrize(
+    "repeated", [SECRET, f"unknown%3A+{OPAQUE}", "Basic bG9jYWwtbWFjaGluZTpsb2NhbC1tYWNoaW5lLXNlY3JldA=="]
+)
+async def test_a_provider_that_repeats_a_secret_brings_it_into_no_log(
+    bench: Bench, repeated: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.provider.answer = lambda: httpx.Response(401, json={"error": repeated})
+    with caplog.at_level(logging.DEBUG), pytest.raises(ProviderUnavailableError) as caught:
+        await bench.auth.verify(OPAQUE)
+
+    assert "status 401 instead of 200, '***'; check client_id" in caplog.text
+    assert not [text for text in (SECRET, OPAQUE, "bG9jYWwt") if text in f"{caplog.text} {caught.value}"]
+
+
+async def test_in_an_outage_one_token_tries_when_it_is_due_and_the_others_get_503_at_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    bench.provider.answer = refuse
+    tries: list[float] = []
+    for tenths in range(700):
+        asked = len(bench.provider.asked)
+        for number in range(3):
+            with pytest.raises(ProviderUnavailableError) as caught:
+                await bench.auth.verify(f"{OPAQUE}{tenths}-{number}")
+            assert 1 <= caught.value.retry_after_seconds <= 33
+        tries += [tenths / 10] * (len(bench.provider.asked) - asked)
+        bench.time += 0.1
+
+    waits = [later - earlier for earlier, later in pairwise(tries)]
+    for wait, expected in zip(waits, (1, 2, 4, 8, 16, 30), strict=False):
+        assert expected * 0.9 <= wait <= expected * 1.1 + 0.11
+    assert len(waits) >= 5
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == len(tries)
+    assert warnings[0].startswith("introspection of new tokens: failed, next try in 1 s at the earliest: http://127")
+
+
+async def test_a_discovery_document_without_the_endpoint_is_looked_up_again(bench: Bench) -> None:
+    inner = bench.provider.inner.handle_async_request
+    names = iter([b"introspection_gone", b"introspection_endpoint"])
+
+    async def rename(request: httpx.Request) -> httpx.Response:
+        answer = await inner(request)
+        if not request.url.path.endswith("/openid-configuration"):
+            return answer
+        return httpx.Response(200, content=(await answer.aread()).replace(b"introspection_endpoint", next(names)))
+
+    bench.provider.inner.handle_async_request = rename  # type: ignore[method-assign]
+
+    assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+    bench.time += 2
+    assert await bench.refused(OPAQUE) == (401, "inactive")
+
+
+class TestStrangers:
+    """A flood of invented tokens, and known users whose cached responses have expired."""
+
+    @staticmethod
+    async def sign_in_users(bench: Bench, count: int) -> list[str]:
+        tokens = [bench.issuer.opaque_token() for _ in range(count)]
+        for token in tokens:
+            await bench.auth.verify(token)
+        bench.time += 31
+        return tokens
+
+    async def test_it_takes_no_place_of_a_known_user(self, bench: Bench) -> None:
+        app = FastAPI()
+
+        @app.get("/", dependencies=[Depends(bench.auth)])
+        async def read() -> None: ...
+
+        known = await self.sign_in_users(bench, 40)
+        bench.provider.gate, bench.provider.held = asyncio.Event(), "invented"
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
+
+            async def call(token: str) -> tuple[int, str | None]:
+                response = await http.get("/", headers=bearer(token))
+                return response.status_code, response.headers.get("retry-after")
+
+            flood = [asyncio.create_task(call(f"invented{number:035}")) for number in range(80)]
+            await wait_until(lambda: len(bench.provider.asked) == 40 + 50)
+            served = await asyncio.gather(*map(call, known))
+            bench.provider.gate.set()
+            strangers = await asyncio.gather(*flood)
+
+        assert served == [(200, None)] * 40
+        assert sorted(strangers, key=str) == [(401, None)] * 50 + [(503, "1")] * 30
+
+    async def test_a_429_for_invented_tokens_silences_no_known_user(self, bench: Bench) -> None:
+        (known,) = await self.sign_in_users(bench, 1)
+        bench.provider.answer = lambda: httpx.Response(429, headers={"Retry-After": "3600"})
+        assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+        bench.provider.answer = None
+
+        assert (await bench.auth.verify(known)).client_id == SPA
+        assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
+
+    async def test_a_user_is_known_for_an_hour_and_not_after_a_refusal(self) -> None:
+        bench = Bench(max_waiting=1)
+        late, revoked, other = await self.sign_in_users(bench, 3)
+        bench.provider.say({"active": False})
+        assert await bench.refused(revoked) == (401, "inactive")
+        bench.provider.say(bench.claims(client_id="other-app"))
+        assert await bench.refused(other) == (401, "audience")
+        bench.provider.answer = None
+        bench.time += 31
+        bench.provider.gate, bench.provider.held = asyncio.Event(), OPAQUE
+        flood = asyncio.create_task(bench.refused(OPAQUE))
+        await wait_until(lambda: len(bench.provider.asked) == 6)
+
+        for token in (revoked, other):
+            assert await bench.refused(token) == (503, "provider_unavailable")
+        bench.time += 3600 - 33
+        bench.provider.say(bench.claims())
+        assert (await bench.auth.verify(late)).client_id == SPA
+        bench.time += 30 + 3600
+        assert await bench.refused(late) == (503, "provider_unavailable")
+        bench.provider.answer = None
+        bench.provider.gate.set()
+        assert await flood == (401, "inactive")
 
 
 async def test_a_provider_out_of_reach_is_503(bench: Bench) -> None:
@@ -343,6 +510,9 @@ async def test_a_discovery_document_that_names_another_host_gets_no_secret() -> 
 async def test_a_token_of_three_parts_is_never_sent_there(bench: Bench) -> None:
     for token in (bench.issuer.forged_token(), "a.b.c", "a.b", f"{OPAQUE}.", "abc"):
         assert (await bench.refused(token))[0] == 401
+    # Nor what can't be sent.
+    for token in (f"{OPAQUE}\ud800", "\udfff" * 43):
+        assert await bench.refused(token) == (401, "malformed")
     await bench.auth.verify(bench.issuer.access_token())
 
     assert bench.provider.asked == []
@@ -388,6 +558,8 @@ def test_opaque_tokens_open_neither_organizations_nor_other_resources(bench: Ben
         {"cache_seconds": 301},
         {"cache_seconds": float("nan")},
         {"max_waiting": 0},
+        {"client_id": "m\ud800"},
+        {"client_secret": "m\ud800"},
     ],
     ids=repr,
 )

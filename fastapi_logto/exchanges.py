@@ -1,0 +1,135 @@
+"""Token exchange (RFC 8693): which subject tokens may be exchanged from the cache, and for how long."""
+
+from base64 import urlsafe_b64decode
+from functools import partial
+from typing import Final, Literal, TypeAlias
+
+from fastapi_logto.cache import TokenCache
+from fastapi_logto.clock import Clock
+from fastapi_logto.errors import GrantRefusedError
+from fastapi_logto.flights import Flights
+from fastapi_logto.grants import (
+    CACHE_BYTES,
+    Fields,
+    Grants,
+    IssuedToken,
+    KeptToken,
+    Kind,
+    build_key,
+    check_text,
+    is_token,
+)
+from fastapi_logto.strict_json import parse_object
+
+__all__ = ["EXCHANGE_GRANT", "Exchanges", "SubjectTokenType"]
+
+SubjectTokenType: TypeAlias = Literal["access_token", "personal_access_token"]
+"""What is exchanged: an access or subject token, or a user's personal access token."""
+
+EXCHANGE_GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+_TOKEN_TYPES: Final[dict[SubjectTokenType, str]] = {
+    "access_token": "urn:ietf:params:oauth:token-type:access_token",
+    "personal_access_token": "urn:logto:token-type:personal_access_token",
+}
+# An exchanged token may live for a day, and the provider alone knows whether the subject token still may be exchanged.
+# A personal access token is checked by nothing but its exchange: as long as introspection trusts its responses.
+_LONGEST_SECONDS: Final[dict[SubjectTokenType, float]] = {"access_token": 300.0, "personal_access_token": 30.0}
+# What Logto's subject tokens begin with, which are made for impersonation and may be used once.
+_ONE_TIME: Final = "sub_"
+_KNOWN_SECONDS: Final = 3600.0
+_CACHE_SIZE: Final = 10_000
+_LONGEST_READ: Final = 16 * 1024
+# Later than any date. 10**400 can't be converted to a float.
+_LATEST: Final = 1e12
+
+
+class Exchanges:
+    """Exchanges tokens of users, and caches the results by the digest of what was sent."""
+
+    def __init__(self, grants: Grants, *, clock: Clock) -> None:
+        """Start with an empty cache.
+
+        Args:
+            grants: Sends the requests.
+            clock: Its monotonic time is used for ages, its wall time for the `exp` of subject tokens.
+        """
+        self._grants = grants
+        self._clock = clock
+        self._flights: Flights[bytes, KeptToken] = Flights()
+        # Not together with the machine's own tokens: many users must not evict these.
+        self._cache: TokenCache[KeptToken] = TokenCache(size=_CACHE_SIZE, max_bytes=CACHE_BYTES)
+
+    async def exchange(
+        self, fields: Fields, *, subject_token: str, subject_token_type: SubjectTokenType, actor_token: str | None
+    ) -> IssuedToken:
+        """Return a token in exchange for a user's.
+
+        Args:
+            fields: The fields that all token requests have.
+            subject_token: The user's token.
+            subject_token_type: What it is.
+            actor_token: An access token of the acting party.
+
+        Raises:
+            GrantRefusedError: The provider refuses, or no token has such characters.
+            GrantUnavailableError: There is no valid response, or too many exchanges are in flight.
+            ValueError: A token is empty.
+        """
+        tokens = [("subject_token", subject_token, _TOKEN_TYPES[subject_token_type])]
+        if actor_token is not None:
+            tokens.append(("actor_token", actor_token, _TOKEN_TYPES["access_token"]))
+        for name, token, token_type in tokens:
+            fields += ((name, _check_token(name, token)), (f"{name}_type", token_type))
+        ends = [seconds for _, token, _ in tokens if (seconds := self._find_rest(token)) is not None]
+        request = partial(
+            self._grants.request_token, fields, longest_seconds=min([_LONGEST_SECONDS[subject_token_type], *ends])
+        )
+        if subject_token.startswith(_ONE_TIME):
+            # One call, one exchange: a second caller gets the provider's refusal, and never the first caller's token.
+            return (await request(kind=subject_token_type)).issued
+        key = build_key(fields)
+        kept, now = self._cache.find(key), self._clock.monotonic()
+        if kept is not None and now < kept.until:
+            return kept.issued
+        is_known = kept is not None and now < kept.until + _KNOWN_SECONDS
+        kind: Kind = "known_exchange" if is_known else subject_token_type
+        try:
+            kept = await self._flights.join_or_lead(key, partial(request, kind=kind))
+        except GrantRefusedError:
+            # No longer a token that has a place reserved.
+            self._cache.drop(key)
+            raise
+        self._cache.keep(key, kept, weight=kept.weight)
+        return kept.issued
+
+    def _find_rest(self, token: str) -> float | None:
+        """Return how many seconds a token has left; `None` if that can't be read from it."""
+        expires_at = _read_expiry(token)
+        return None if expires_at is None else max(0.0, expires_at - self._clock.now())
+
+
+def _check_token(name: str, token: str) -> str:
+    if token and not is_token(token):
+        # Tokens come from callers: as a refusal it is handled where the provider's own refusal is.
+        raise GrantRefusedError(
+            f"exchange: expected a {name} of the characters of a token, found others",
+            status=400,
+            error="invalid_grant",
+            description="",
+        )
+    return check_text(name, token)
+
+
+def _read_expiry(token: str) -> float | None:
+    """Return the `exp` of a JWT, without verifying it: it only shortens the time for which a result is cached."""
+    segments = token.split(".", 3)
+    if len(segments) != 3 or len(token) > _LONGEST_READ:
+        return None
+    try:
+        expires_at = parse_object(urlsafe_b64decode(segments[1] + "==")).get("exp")
+    except ValueError:
+        return None
+    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float):
+        return None
+    return float(max(0.0, min(expires_at, _LATEST)))

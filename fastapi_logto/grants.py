@@ -1,0 +1,274 @@
+"""Token requests: the form, the lane that it is sent in, and the token or the error in the response."""
+
+import json
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from fastapi_logto.cache import build_digest
+from fastapi_logto.errors import FetchError, GrantRefusedError, GrantUnavailableError, quote
+from fastapi_logto.flights import Flights
+from fastapi_logto.lanes import Lane
+from fastapi_logto.metadata import MetadataSource, ProviderMetadata
+from fastapi_logto.oauth import MOVED, check_answered, is_encodable, send_form
+from fastapi_logto.redaction import build_basic_secrets, mask
+from fastapi_logto.strict_json import JsonObject
+from fastapi_logto.transport import Answer, Transport
+
+__all__ = [
+    "CACHE_BYTES",
+    "Fields",
+    "Grants",
+    "IssuedToken",
+    "KeptToken",
+    "Kind",
+    "build_fields",
+    "build_key",
+    "check_text",
+    "is_token",
+]
+
+Fields: TypeAlias = tuple[tuple[str, str], ...]
+"""The fields of a form, in order."""
+
+Kind: TypeAlias = Literal["machine", "access_token", "personal_access_token", "known_exchange", "userinfo"]
+"""The kinds of request. Each has a separate lane."""
+
+CACHE_BYTES: Final = 32 * 1024 * 1024
+"""How much memory cached tokens may take."""
+
+_TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]++=*+\Z", re.ASCII)
+_MARGIN_SECONDS: Final = 60.0
+# An API that refuses every token must not cost a request for a new one each time.
+_REPLACE_SECONDS: Final = 10.0
+_LONGEST_SECONDS: Final = 24 * 3600.0
+_ERROR: Final = re.compile(r"[a-z_]{1,80}\Z", re.ASCII)
+_SECRET_FIELDS: Final = frozenset({"subject_token", "actor_token"})
+_ADVICE: Final = {
+    "invalid_client": "check client_id and client_secret, and that they are of this tenant",
+    "invalid_target": "check that the resource is exactly the API resource's indicator in Logto",
+    "access_denied": "check that the application or the user is a member of the organization",
+    "invalid_grant": "the subject token is expired, used up, of another kind, or a machine's",
+    "invalid_request": "check that the application in Logto is a machine-to-machine one, or may exchange tokens",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedToken:
+    """A token that the provider issued to this API.
+
+    Attributes:
+        token: The access token; omitted from the `repr`.
+        scopes: The scopes that were granted. **One that was requested and not granted is absent here, without an
+            error**: Logto issues the token nevertheless.
+    """
+
+    token: str = field(repr=False)
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptToken:
+    """A token; until when it is used, and from when on it is replaced if an API refuses it."""
+
+    issued: IssuedToken
+    until: float
+    replaceable_at: float
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        return 1000 + len(self.issued.token) + sum(map(len, self.issued.scopes)) + 60 * len(self.issued.scopes)
+
+
+class Grants:
+    """Sends token and userinfo requests, each kind in its own lane."""
+
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        client_secret: str,
+        metadata: MetadataSource,
+        transport: Transport,
+        monotonic: Callable[[], float],
+        max_waiting: int,
+    ) -> None:
+        """Put the parts together. Sends nothing.
+
+        Args:
+            client_id: The client's id.
+            client_secret: Its secret.
+            metadata: The source of the endpoints' URLs.
+            transport: The transport.
+            monotonic: The clock, in seconds.
+            max_waiting: How many requests of each kind may be in flight, except for the machine's own.
+        """
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._metadata = metadata
+        self._transport = transport
+        self._monotonic = monotonic
+        self._discovery: Flights[None, ProviderMetadata] = Flights()
+        self._own_secrets = build_basic_secrets(client_id, client_secret)
+
+        def build(name: str, max_in_flight: int | None = max_waiting) -> Lane:
+            return Lane(name, monotonic=monotonic, max_in_flight=max_in_flight)
+
+        # Strangers decide how many exchanges there are and how many of them fail, and with which responses.
+        self._lanes: dict[Kind, Lane] = {
+            "machine": build("machine token", None),
+            "access_token": build("exchange of an access token"),
+            "personal_access_token": build("exchange of a personal access token"),
+            "known_exchange": build("exchange of a token that was exchanged before"),
+            "userinfo": build("userinfo"),
+        }
+
+    async def request_token(
+        self, fields: Fields, *, kind: Kind, longest_seconds: float = _LONGEST_SECONDS
+    ) -> KeptToken:
+        """Request a token.
+
+        Args:
+            fields: The form.
+            kind: The lane.
+            longest_seconds: The longest time for which the token may be used.
+
+        Raises:
+            GrantRefusedError: The provider refuses.
+            GrantUnavailableError: There is no valid response, or the lane is closed.
+        """
+        secrets = [value for name, value in fields if name in _SECRET_FIELDS]
+        url, answer = await self._send(kind, fields=fields)
+        document = self._read(answer, url=url, secrets=secrets)
+        token, token_type, scope = document.get("access_token"), document.get("token_type"), document.get("scope", "")
+        if not isinstance(token, str) or not is_token(token) or not isinstance(scope, str):
+            raise GrantUnavailableError(f"{url}: a response without a bearer token")
+        if not isinstance(token_type, str) or token_type.lower() != "bearer":
+            raise GrantUnavailableError(f"{url}: a token of another type than Bearer")
+        issued = IssuedToken(token=token, scopes=frozenset(filter(None, scope.split(" "))))
+        now, use = self._monotonic(), min(_find_use_seconds(document.get("expires_in")), longest_seconds)
+        return KeptToken(issued, until=now + use, replaceable_at=now + _REPLACE_SECONDS)
+
+    async def fetch_userinfo(self, token: str) -> JsonObject:
+        """Fetch the claims of the user whose opaque token it is.
+
+        Args:
+            token: The token, of the characters of a bearer token.
+
+        Raises:
+            GrantRefusedError: The provider refuses.
+            GrantUnavailableError: There is no valid response, or the lane is closed.
+        """
+        url, answer = await self._send("userinfo", token=token)
+        return self._read(answer, url=url, secrets=[token])
+
+    async def _send(self, kind: Kind, *, fields: Fields = (), token: str = "") -> tuple[str, Answer]:
+        lane = self._lanes[kind]
+        try:
+            with lane.enter():
+                url = await self._find_url("userinfo_endpoint" if kind == "userinfo" else "token_endpoint")
+                if kind == "userinfo":
+                    answer = await self._transport.send("GET", url, headers={"Authorization": f"Bearer {token}"})
+                else:
+                    answer = await send_form(
+                        self._transport, url, fields, client_id=self._client_id, client_secret=self._client_secret
+                    )
+                if answer.status in MOVED:
+                    # The next try looks up the new URL.
+                    self._metadata.forget()
+                check_answered(answer, url=url)
+        except FetchError as error:
+            raise GrantUnavailableError(str(error), retry_after_seconds=lane.retry_after_seconds) from None
+        return url, answer
+
+    async def _find_url(self, name: Literal["token_endpoint", "userinfo_endpoint"]) -> str:
+        metadata = await self._discovery.join_or_lead(None, self._metadata.find)
+        url = metadata.token_endpoint if name == "token_endpoint" else metadata.userinfo_endpoint
+        if url is None:
+            self._metadata.forget()
+            raise FetchError(f"the discovery document names no {name} at its own origin")
+        return url
+
+    def _read(self, answer: Answer, *, url: str, secrets: Collection[str]) -> JsonObject:
+        if answer.status == 200:
+            return answer.document
+        error, description = answer.document.get("error"), answer.document.get("error_description")
+        if not isinstance(error, str):
+            raise GrantUnavailableError(f"{url}: status {answer.status}, and no OAuth error")
+        # A provider that repeats what it was sent must not bring a secret into our logs.
+        sent = [*self._own_secrets, *secrets]
+        shown = mask(error, secrets=sent)
+        told = quote(mask(description, secrets=sent) if isinstance(description, str) else "")
+        raise GrantRefusedError(
+            f"{url}: {quote(shown)}, {told}; {_ADVICE.get(shown, 'see the error and its description')}",
+            status=answer.status,
+            error=shown if _ERROR.match(shown) else quote(shown),
+            description=told,
+        )
+
+
+def build_fields(
+    grant_type: str, *, resource: str | None, scopes: Collection[str], organization_id: str | None
+) -> Fields:
+    """Return the fields that all token requests have.
+
+    Args:
+        grant_type: The grant type.
+        resource: The resource indicator.
+        scopes: The scopes.
+        organization_id: The organization.
+
+    Raises:
+        ValueError: A value is empty, or can't be sent.
+    """
+    names = [scopes] if isinstance(scopes, str) else sorted(set(scopes))
+    scope = " ".join(str.__str__(name) for name in names)
+    values = {
+        "grant_type": grant_type,
+        "resource": resource,
+        "organization_id": organization_id,
+        "scope": scope or None,
+    }
+    return tuple((name, check_text(name, value)) for name, value in values.items() if value is not None)
+
+
+def build_key(fields: Fields) -> bytes:
+    """Return the key of a token request in a cache: a digest, because tokens are among the fields.
+
+    Args:
+        fields: The form.
+    """
+    return build_digest(json.dumps(sorted(fields)).encode("ascii"))
+
+
+def check_text(name: str, value: str) -> str:
+    """Return a value as a plain `str`: a subclass that shows another text would be cached as that one.
+
+    Args:
+        name: Name of the field.
+        value: Its value.
+
+    Raises:
+        ValueError: The value is empty, or has a lone surrogate. The message does not quote it.
+    """
+    if not value:
+        # Logto takes an empty value for none, and issues another kind of token.
+        raise ValueError(f"expected a value for {name}, found an empty text")
+    if not is_encodable(value):
+        raise ValueError(f"expected a value for {name} that has an encoding in UTF-8, found a lone surrogate")
+    return str.__str__(value)
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text has only characters of a bearer token (RFC 6750 section 2.1)."""
+    return _TOKEN68.match(text) is not None
+
+
+def _find_use_seconds(lifetime: object) -> float:
+    """Return how long a token is used: its lifetime, less a minute or a tenth; 0 if the lifetime is unknown."""
+    if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:
+        return 0.0
+    seconds = float(min(lifetime, _LONGEST_SECONDS))
+    return seconds - min(_MARGIN_SECONDS, seconds / 10)

@@ -1,0 +1,54 @@
+"""Keeps secrets that were sent out of what is said about the response."""
+
+from base64 import b64encode
+from collections.abc import Collection
+from typing import Final
+from urllib.parse import quote_plus, unquote_plus
+
+__all__ = ["build_basic_secrets", "mask"]
+
+_MASKED: Final = "***"
+# Shorter pieces of a random secret are found in any text, and are of no use to anyone.
+_PIECE_LENGTH: Final = 8
+# More than any message quotes, so that a secret is found whose beginning is quoted.
+_CHECKED_LENGTH: Final = 512
+_MOST_ENCODINGS: Final = 3
+
+
+def mask(text: str, *, secrets: Collection[str]) -> str:
+    """Return a text of the provider, or `***` if it repeats a secret or a piece of eight characters of one.
+
+    A piece is found in any case, percent-encoded or form-encoded up to three times, and with other characters
+    between its letters and digits. All of the text is replaced: what is left around a piece may be another one.
+
+    Args:
+        text: The text; only its beginning is checked, more than `errors.quote` shows.
+        secrets: The secrets that were sent.
+    """
+    forms = [text[:_CHECKED_LENGTH]]
+    for _ in range(_MOST_ENCODINGS):
+        forms.append(unquote_plus(forms[-1]))
+    return _MASKED if any(_repeats(form, secret) for form in forms for secret in secrets) else text
+
+
+def build_basic_secrets(client_id: str, client_secret: str) -> tuple[str, ...]:
+    """Return the secrets of a request that is authenticated by HTTP Basic: the secret, and the credentials in base64.
+
+    Args:
+        client_id: The client's id.
+        client_secret: Its secret.
+    """
+    pairs = (f"{quote_plus(client_id)}:{quote_plus(client_secret)}", f"{client_id}:{client_secret}")
+    return (client_secret, *(b64encode(pair.encode()).decode() for pair in pairs))
+
+
+def _repeats(text: str, secret: str) -> bool:
+    plain, sought = _strip(text), _strip(secret)
+    if not sought:
+        return secret in text
+    length = min(_PIECE_LENGTH, len(sought))
+    return any(plain[start : start + length] in sought for start in range(len(plain) - length + 1))
+
+
+def _strip(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).casefold()

@@ -1,0 +1,252 @@
+"""Token exchange: how long a result is cached by kind of subject token, and strangers who block nobody."""
+
+import asyncio
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import httpx
+import pytest
+
+from fastapi_logto.client import IssuedToken, SubjectTokenType
+from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
+from tests.unit.apps import API
+from tests.unit.clients import Bench
+from tests.unit.fakes import wait_until
+
+OPAQUE: Final = "o" * 43
+PAT: SubjectTokenType = "personal_access_token"
+NOW: Final = 1_800_000_000
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def build_jwt(payload: object) -> str:
+    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return f"e30.{urlsafe_b64encode(text).rstrip(b'=').decode()}.c2ln"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetime:
+    """A subject token, and for how many seconds the result of its exchange is cached."""
+
+    id: str
+    token: str
+    seconds: float
+    kind: SubjectTokenType = "access_token"
+    actor_token: str | None = None
+    expires_in: object = 24 * 3600
+
+
+LIFETIMES: Final = (
+    Lifetime(id="opaque", token=OPAQUE, seconds=300),
+    Lifetime(id="personal access token", token="pat_alice", kind=PAT, seconds=30),
+    Lifetime(id="one-time", token="sub_alice", seconds=0),
+    Lifetime(id="one-time, as another kind", token="sub_alice", kind=PAT, seconds=0),
+    Lifetime(id="JWT", token=build_jwt({"exp": NOW + 3600}), seconds=300),
+    Lifetime(id="JWT that expires sooner", token=build_jwt({"exp": NOW + 100}), seconds=100),
+    Lifetime(id="JWT with a fraction", token=build_jwt({"exp": NOW + 99.5}), seconds=99.5),
+    Lifetime(id="expired JWT", token=build_jwt({"exp": NOW - 1}), seconds=0),
+    Lifetime(id="JWT that expired long ago", token=build_jwt({"exp": -(10**400)}), seconds=0),
+    Lifetime(id="JWT that expires late", token=build_jwt({"exp": 10**400}), seconds=300),
+    Lifetime(id="JWT without exp", token=build_jwt({}), seconds=300),
+    Lifetime(id="JWT with a text for exp", token=build_jwt({"exp": str(NOW + 10)}), seconds=300),
+    Lifetime(id="JWT with true for exp", token=build_jwt({"exp": True}), seconds=300),
+    Lifetime(id="three parts, no JSON", token=build_jwt(b"{"), seconds=300),
+    Lifetime(id="three parts, nested deeply", token=build_jwt(b"[" * 5000), seconds=300),
+    Lifetime(id="three parts, no base64", token="a.b.c", seconds=300),
+    Lifetime(id="three parts, too long", token=build_jwt({"exp": NOW + 10, "x": "y" * 16_384}), seconds=300),
+    Lifetime(id="two parts", token="a.b", seconds=300),
+    Lifetime(id="JWT as actor", token=OPAQUE, actor_token=build_jwt({"exp": NOW + 50}), seconds=50),
+    Lifetime(id="opaque actor", token=OPAQUE, actor_token="a" * 43, seconds=300),
+    Lifetime(id="short result", token=OPAQUE, seconds=90, expires_in=100),
+    Lifetime(id="result of unknown life", token=OPAQUE, seconds=0, expires_in=None),
+)
+
+
+@pytest.mark.parametrize("row", LIFETIMES, ids=lambda row: row.id)
+async def test_a_result_is_cached_as_long_as_its_subject_token_may_be_trusted(bench: Bench, row: Lifetime) -> None:
+    bench.say_token(expires_in=row.expires_in)
+
+    async def exchange() -> IssuedToken:
+        return await bench.client.exchange(row.token, API, subject_token_type=row.kind, actor_token=row.actor_token)
+
+    first = await exchange()
+    if row.seconds:
+        bench.time += row.seconds - 0.25
+        assert await exchange() is first
+        bench.time += 0.25
+    assert await exchange() is not first
+    assert len(bench.provider.asked) == 2
+
+
+async def test_a_revoked_personal_access_token_is_refused_half_a_minute_later(bench: Bench) -> None:
+    bench.say_token(expires_in=24 * 3600)
+    await bench.client.exchange("pat_alice", API, subject_token_type=PAT)
+    bench.provider.say({"error": "invalid_grant"}, status=400)
+
+    bench.time += 30
+    for _ in range(2):
+        with pytest.raises(GrantRefusedError) as caught:
+            await bench.client.exchange("pat_alice", API, subject_token_type=PAT)
+        assert caught.value.error == "invalid_grant"
+
+
+async def test_a_one_time_token_is_exchanged_once_however_many_callers_bring_it(bench: Bench) -> None:
+    used: set[str] = set()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        token = dict(parse_qsl(request.content.decode()))["subject_token"]
+        if token in used:
+            return httpx.Response(400, json={"error": "invalid_grant"})
+        used.add(token)
+        return httpx.Response(200, json={"access_token": "t", "token_type": "Bearer", "expires_in": 3600})
+
+    bench.provider.answer = answer
+    bench.provider.gate = asyncio.Event()
+    callers = [asyncio.create_task(bench.client.exchange("sub_alice", API)) for _ in range(5)]
+    await wait_until(lambda: len(bench.provider.asked) == 5)
+    bench.provider.gate.set()
+    results = await asyncio.gather(*callers, return_exceptions=True)
+
+    assert sum(isinstance(result, IssuedToken) for result in results) == 1
+    assert sum(isinstance(result, GrantRefusedError) for result in results) == 4
+    with pytest.raises(GrantRefusedError):
+        await bench.client.exchange("sub_alice", API)
+
+
+async def test_callers_with_the_same_token_share_one_request(bench: Bench) -> None:
+    bench.say_token()
+    bench.provider.gate = asyncio.Event()
+    callers = [asyncio.create_task(bench.client.exchange(OPAQUE, API)) for _ in range(20)]
+    await wait_until(lambda: len(bench.provider.asked) == 1)
+    bench.provider.gate.set()
+
+    assert len({id(issued) for issued in await asyncio.gather(*callers)}) == 1
+    assert len(bench.provider.asked) == 1
+
+
+@pytest.mark.parametrize("token", ["pat\ud800", "pat alice", "pat\nalice", "pät", "=", "pat\x00"], ids=ascii)
+async def test_characters_that_no_token_has_are_refused_and_not_sent(bench: Bench, token: str) -> None:
+    exchanges: tuple[dict[str, Any], ...] = (
+        {"subject_token": token},
+        {"subject_token": OPAQUE, "actor_token": token},
+        {"subject_token": token, "subject_token_type": PAT},
+    )
+    for arguments in exchanges:
+        with pytest.raises(GrantRefusedError) as caught:
+            await bench.client.exchange(resource=API, **arguments)
+        assert (caught.value.status, caught.value.error, caught.value.description) == (400, "invalid_grant", "")
+        assert "of the characters of a token, found others" in str(caught.value)
+        assert token not in str(caught.value)
+    assert bench.provider.asked == []
+
+
+class Strangers:
+    """Invented tokens get a response of a test's choice, or none yet; `good…` ones are exchanged."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.gate = asyncio.Event()
+        self.refusal = httpx.Response(400, json={"error": "invalid_grant"})
+        self.inner = bench.provider.handle_async_request
+        self.waiting = 0
+        bench.provider.handle_async_request = self.handle  # type: ignore[method-assign]
+        bench.say_token()
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        if b"invented" not in request.content:
+            return await self.inner(request)
+        self.waiting += 1
+        await self.gate.wait()
+        return self.refusal
+
+    def flood(self, kind: SubjectTokenType, count: int = 60) -> Sequence["asyncio.Task[IssuedToken]"]:
+        exchange = self.bench.client.exchange
+        return [
+            asyncio.create_task(exchange(f"invented-{number}", API, subject_token_type=kind)) for number in range(count)
+        ]
+
+
+async def test_invented_personal_access_tokens_block_nobody_else(bench: Bench) -> None:
+    known = [f"good-{number}" for number in range(20)]
+    strangers = Strangers(bench)
+    for token in known:
+        await bench.client.exchange(token, API, subject_token_type=PAT)
+    bench.time += 31
+
+    flood = strangers.flood(PAT)
+    await wait_until(lambda: strangers.waiting == 50)
+    shut_out = [task for task in flood if task.done()]
+    assert len(shut_out) == 10
+    for task in shut_out:
+        error = task.exception()
+        assert isinstance(error, GrantUnavailableError)
+        assert error.retry_after_seconds == 1
+        assert str(error) == "exchange of a personal access token: not sent, 50 are in flight"
+    # While the places of the strangers are taken:
+    exchange = bench.client.exchange
+    await asyncio.gather(*(exchange(token, API, subject_token_type=PAT) for token in known))
+    await exchange("good-access-token", API)
+    assert (await bench.client.get_token(API)).token
+    bench.provider.answer = None
+    assert (await bench.client.get_userinfo(bench.issuer.opaque_token()))["sub"]
+    strangers.gate.set()
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx.Response(429, headers={"Retry-After": "3600"}),
+        httpx.Response(500),
+        httpx.Response(403, text="<html>"),
+    ],
+    ids=lambda response: str(response.status_code),
+)
+async def test_what_invented_tokens_cause_at_the_provider_silences_nobody_else(
+    bench: Bench, response: httpx.Response
+) -> None:
+    strangers = Strangers(bench)
+    strangers.refusal = response
+    strangers.gate.set()
+    await bench.client.exchange("good-known", API, subject_token_type=PAT)
+    bench.time += 31
+
+    results = await asyncio.gather(*strangers.flood(PAT, 5), return_exceptions=True)
+
+    assert all(isinstance(result, GrantUnavailableError) for result in results)
+    assert (await bench.client.exchange("good-known", API, subject_token_type=PAT)).token
+    assert (await bench.client.exchange("good-access-token", API)).token
+    assert (await bench.client.get_token(API)).token
+
+
+async def test_a_place_is_reserved_for_an_hour_and_not_after_a_refusal() -> None:
+    bench = Bench(max_waiting=1)
+    strangers = Strangers(bench)
+    exchange = bench.client.exchange
+    for token in ("good-late", "good-revoked"):
+        await exchange(token, API, subject_token_type=PAT)
+    bench.time += 31
+    bench.provider.say({"error": "invalid_grant"}, status=400)
+    with pytest.raises(GrantRefusedError):
+        await exchange("good-revoked", API, subject_token_type=PAT)
+    bench.say_token()
+    flood = strangers.flood(PAT, 1)
+    await wait_until(lambda: strangers.waiting == 1)
+
+    bench.time += 3598
+    with pytest.raises(GrantUnavailableError):
+        await exchange("good-revoked", API, subject_token_type=PAT)
+    assert (await exchange("good-late", API, subject_token_type=PAT)).token
+    bench.time += 30 + 3600
+    with pytest.raises(GrantUnavailableError):
+        await exchange("good-late", API, subject_token_type=PAT)
+    strangers.gate.set()
+    await asyncio.gather(*flood, return_exceptions=True)
