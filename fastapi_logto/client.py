@@ -6,16 +6,17 @@ from functools import partial
 from typing import Final
 
 import httpx
+from pydantic import SecretStr
 
 from fastapi_logto.cache import TokenCache
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError, SettingsError
 from fastapi_logto.exchanges import EXCHANGE_GRANT, Exchanges, SubjectTokenType
 from fastapi_logto.flights import Flights
-from fastapi_logto.grants import CACHE_BYTES, Fields, Grants, IssuedToken, KeptToken, build_fields, build_key, is_token
+from fastapi_logto.grants import CACHE_BYTES, Grants, IssuedToken, KeptToken, build_form, build_key, is_token
 from fastapi_logto.machine_auth import MachineAuth
 from fastapi_logto.metadata import build_metadata_source
-from fastapi_logto.oauth import is_encodable
+from fastapi_logto.oauth import Client, Form, is_encodable
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.transport import Transport
@@ -88,8 +89,7 @@ class LogtoClient:
         self._allow_http = allow_http
         self._monotonic = clock.monotonic
         self._grants = Grants(
-            client_id=client_id,
-            client_secret=client_secret,
+            client=Client(client_id, SecretStr(client_secret)),
             metadata=build_metadata_source(settings, transport=transport, clock=clock),
             transport=transport,
             monotonic=clock.monotonic,
@@ -125,8 +125,8 @@ class LogtoClient:
         References:
             RFC 6749 section 4.4; RFC 8707 section 2.2.
         """
-        fields = build_fields(_MACHINE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id)
-        return await self._get(fields)
+        form = build_form(_MACHINE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id)
+        return await self._get(form)
 
     async def get_organization_token(self, organization_id: str, *, scopes: Collection[str] = ()) -> IssuedToken:
         """Return an organization token of this machine: for no API, with permissions inside the organization.
@@ -144,7 +144,7 @@ class LogtoClient:
             ValueError: As `get_token`.
         """
         return await self._get(
-            build_fields(_MACHINE_GRANT, resource=None, scopes=scopes, organization_id=organization_id)
+            build_form(_MACHINE_GRANT, resource=None, scopes=scopes, organization_id=organization_id)
         )
 
     async def exchange(
@@ -191,11 +191,14 @@ class LogtoClient:
         References:
             RFC 8693 section 2.
         """
+        subject, actor = SecretStr(subject_token), None if actor_token is None else SecretStr(actor_token)
+        # What records local variables must not find them here.
+        del subject_token, actor_token
         return await self._exchanges.exchange(
-            build_fields(EXCHANGE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id),
-            subject_token=subject_token,
+            build_form(EXCHANGE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id),
+            subject_token=subject,
             subject_token_type=subject_token_type,
-            actor_token=actor_token,
+            actor_token=actor,
         )
 
     async def get_userinfo(self, token: str) -> JsonObject:
@@ -216,7 +219,9 @@ class LogtoClient:
         """
         if not is_token(token):
             raise GrantRefusedError("userinfo: no bearer token", status=401, error="invalid_token", description="")
-        return await self._grants.fetch_userinfo(token)
+        secret = SecretStr(token)
+        del token
+        return await self._grants.fetch_userinfo(secret)
 
     def auth(
         self, resource: str, *, base_url: str, scopes: Collection[str] = (), organization_id: str | None = None
@@ -244,14 +249,14 @@ class LogtoClient:
             http = httpx.AsyncClient(base_url=url, auth=client.auth(url, base_url=url))
             ```
         """
-        fields = build_fields(_MACHINE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id)
-        return MachineAuth(partial(self._get, fields), base_url=base_url, allow_http=self._allow_http)
+        form = build_form(_MACHINE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id)
+        return MachineAuth(partial(self._get, form), base_url=base_url, allow_http=self._allow_http)
 
-    async def _get(self, fields: Fields, *, instead_of: IssuedToken | None = None) -> IssuedToken:
-        key = build_key(fields)
+    async def _get(self, form: Form, *, instead_of: IssuedToken | None = None) -> IssuedToken:
+        key = build_key(form)
         kept, now = self._cache.find(key), self._monotonic()
         is_refused = kept is not None and kept.issued is instead_of and now >= kept.replaceable_at
         if kept is None or is_refused or now >= kept.until:
-            kept = await self._flights.join_or_lead(key, partial(self._grants.request_token, fields, kind="machine"))
+            kept = await self._flights.join_or_lead(key, partial(self._grants.request_token, form, kind="machine"))
             self._cache.keep(key, kept, weight=kept.weight)
         return kept.issued

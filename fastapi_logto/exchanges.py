@@ -4,13 +4,14 @@ from base64 import urlsafe_b64decode
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
+from pydantic import SecretStr
+
 from fastapi_logto.cache import TokenCache
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.flights import Flights
 from fastapi_logto.grants import (
     CACHE_BYTES,
-    Fields,
     Grants,
     IssuedToken,
     KeptToken,
@@ -19,6 +20,7 @@ from fastapi_logto.grants import (
     check_text,
     is_token,
 )
+from fastapi_logto.oauth import Form
 from fastapi_logto.strict_json import parse_object
 
 __all__ = ["EXCHANGE_GRANT", "Exchanges", "SubjectTokenType"]
@@ -61,12 +63,17 @@ class Exchanges:
         self._cache: TokenCache[KeptToken] = TokenCache(size=_CACHE_SIZE, max_bytes=CACHE_BYTES)
 
     async def exchange(
-        self, fields: Fields, *, subject_token: str, subject_token_type: SubjectTokenType, actor_token: str | None
+        self,
+        form: Form,
+        *,
+        subject_token: SecretStr,
+        subject_token_type: SubjectTokenType,
+        actor_token: SecretStr | None,
     ) -> IssuedToken:
         """Return a token in exchange for a user's.
 
         Args:
-            fields: The fields that all token requests have.
+            form: The fields that all token requests have.
             subject_token: The user's token.
             subject_token_type: What it is.
             actor_token: An access token of the acting party.
@@ -76,19 +83,16 @@ class Exchanges:
             GrantUnavailableError: There is no valid response, or too many exchanges are in flight.
             ValueError: A token is empty.
         """
-        tokens = [("subject_token", subject_token, _TOKEN_TYPES[subject_token_type])]
+        form += _build_token_fields("subject_token", subject_token, _TOKEN_TYPES[subject_token_type])
+        longest_seconds = self._find_rest(subject_token, _LONGEST_SECONDS[subject_token_type])
         if actor_token is not None:
-            tokens.append(("actor_token", actor_token, _TOKEN_TYPES["access_token"]))
-        for name, token, token_type in tokens:
-            fields += ((name, _check_token(name, token)), (f"{name}_type", token_type))
-        ends = [seconds for _, token, _ in tokens if (seconds := self._find_rest(token)) is not None]
-        request = partial(
-            self._grants.request_token, fields, longest_seconds=min([_LONGEST_SECONDS[subject_token_type], *ends])
-        )
-        if subject_token.startswith(_ONE_TIME):
+            form += _build_token_fields("actor_token", actor_token, _TOKEN_TYPES["access_token"])
+            longest_seconds = self._find_rest(actor_token, longest_seconds)
+        request = partial(self._grants.request_token, form, longest_seconds=longest_seconds)
+        if subject_token.get_secret_value().startswith(_ONE_TIME):
             # One call, one exchange: a second caller gets the provider's refusal, and never the first caller's token.
             return (await request(kind=subject_token_type)).issued
-        key = build_key(fields)
+        key = build_key(form)
         kept, now = self._cache.find(key), self._clock.monotonic()
         if kept is not None and now < kept.until:
             return kept.issued
@@ -103,14 +107,14 @@ class Exchanges:
         self._cache.keep(key, kept, weight=kept.weight)
         return kept.issued
 
-    def _find_rest(self, token: str) -> float | None:
-        """Return how many seconds a token has left; `None` if that can't be read from it."""
-        expires_at = _read_expiry(token)
-        return None if expires_at is None else max(0.0, expires_at - self._clock.now())
+    def _find_rest(self, token: SecretStr, longest_seconds: float) -> float:
+        """Return how many seconds a token has left, at most some; these if the token does not say."""
+        expires_at = _read_expiry(token.get_secret_value())
+        return longest_seconds if expires_at is None else min(longest_seconds, max(0.0, expires_at - self._clock.now()))
 
 
-def _check_token(name: str, token: str) -> str:
-    if token and not is_token(token):
+def _build_token_fields(name: str, token: SecretStr, token_type: str) -> tuple[tuple[str, str], ...]:
+    if token.get_secret_value() and not is_token(token.get_secret_value()):
         # Tokens come from callers: as a refusal it is handled where the provider's own refusal is.
         raise GrantRefusedError(
             f"exchange: expected a {name} of the characters of a token, found others",
@@ -118,7 +122,7 @@ def _check_token(name: str, token: str) -> str:
             error="invalid_grant",
             description="",
         )
-    return check_text(name, token)
+    return (name, check_text(name, token.get_secret_value())), (f"{name}_type", token_type)
 
 
 def _read_expiry(token: str) -> float | None:

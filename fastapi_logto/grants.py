@@ -4,33 +4,32 @@ import json
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal, TypeAlias
+
+from pydantic import SecretStr
 
 from fastapi_logto.cache import build_digest
 from fastapi_logto.errors import FetchError, GrantRefusedError, GrantUnavailableError, quote
 from fastapi_logto.flights import Flights
 from fastapi_logto.lanes import Lane
 from fastapi_logto.metadata import MetadataSource, ProviderMetadata
-from fastapi_logto.oauth import MOVED, check_answered, is_encodable, send_form
-from fastapi_logto.redaction import build_basic_secrets, mask
-from fastapi_logto.strict_json import JsonObject
-from fastapi_logto.transport import Answer, Transport
+from fastapi_logto.oauth import MOVED, Client, Form, build_form_request, check_answered, is_encodable
+from fastapi_logto.redaction import mask
+from fastapi_logto.strict_json import JsonObject, JsonValue
+from fastapi_logto.transport import Answer, Request, Transport
 
 __all__ = [
     "CACHE_BYTES",
-    "Fields",
     "Grants",
     "IssuedToken",
     "KeptToken",
     "Kind",
-    "build_fields",
+    "build_form",
     "build_key",
     "check_text",
     "is_token",
 ]
-
-Fields: TypeAlias = tuple[tuple[str, str], ...]
-"""The fields of a form, in order."""
 
 Kind: TypeAlias = Literal["machine", "access_token", "personal_access_token", "known_exchange", "userinfo"]
 """The kinds of request. Each has a separate lane."""
@@ -88,8 +87,7 @@ class Grants:
     def __init__(
         self,
         *,
-        client_id: str,
-        client_secret: str,
+        client: Client,
         metadata: MetadataSource,
         transport: Transport,
         monotonic: Callable[[], float],
@@ -98,20 +96,17 @@ class Grants:
         """Put the parts together. Sends nothing.
 
         Args:
-            client_id: The client's id.
-            client_secret: Its secret.
+            client: The credentials.
             metadata: The source of the endpoints' URLs.
             transport: The transport.
             monotonic: The clock, in seconds.
             max_waiting: How many requests of each kind may be in flight, except for the machine's own.
         """
-        self._client_id = client_id
-        self._client_secret = client_secret
+        self._client = client
         self._metadata = metadata
         self._transport = transport
         self._monotonic = monotonic
         self._discovery: Flights[None, ProviderMetadata] = Flights()
-        self._own_secrets = build_basic_secrets(client_id, client_secret)
 
         def build(name: str, max_in_flight: int | None = max_waiting) -> Lane:
             return Lane(name, monotonic=monotonic, max_in_flight=max_in_flight)
@@ -125,13 +120,11 @@ class Grants:
             "userinfo": build("userinfo"),
         }
 
-    async def request_token(
-        self, fields: Fields, *, kind: Kind, longest_seconds: float = _LONGEST_SECONDS
-    ) -> KeptToken:
+    async def request_token(self, form: Form, *, kind: Kind, longest_seconds: float = _LONGEST_SECONDS) -> KeptToken:
         """Request a token.
 
         Args:
-            fields: The form.
+            form: The form.
             kind: The lane.
             longest_seconds: The longest time for which the token may be used.
 
@@ -139,9 +132,8 @@ class Grants:
             GrantRefusedError: The provider refuses.
             GrantUnavailableError: There is no valid response, or the lane is closed.
         """
-        secrets = [value for name, value in fields if name in _SECRET_FIELDS]
-        url, answer = await self._send(kind, fields=fields)
-        document = self._read(answer, url=url, secrets=secrets)
+        url, answer = await self._send(kind, partial(build_form_request, form=form, client=self._client))
+        document = self._read(answer, url=url, form=form)
         token, token_type, scope = document.get("access_token"), document.get("token_type"), document.get("scope", "")
         if not isinstance(token, str) or not is_token(token) or not isinstance(scope, str):
             raise GrantUnavailableError(f"{url}: a response without a bearer token")
@@ -151,7 +143,7 @@ class Grants:
         now, use = self._monotonic(), min(_find_use_seconds(document.get("expires_in")), longest_seconds)
         return KeptToken(issued, until=now + use, replaceable_at=now + _REPLACE_SECONDS)
 
-    async def fetch_userinfo(self, token: str) -> JsonObject:
+    async def fetch_userinfo(self, token: SecretStr) -> JsonObject:
         """Fetch the claims of the user whose opaque token it is.
 
         Args:
@@ -161,20 +153,16 @@ class Grants:
             GrantRefusedError: The provider refuses.
             GrantUnavailableError: There is no valid response, or the lane is closed.
         """
-        url, answer = await self._send("userinfo", token=token)
-        return self._read(answer, url=url, secrets=[token])
+        request = Request(headers={"Authorization": f"Bearer {token.get_secret_value()}"})
+        url, answer = await self._send("userinfo", lambda _: request)
+        return self._read(answer, url=url, form=Form((("subject_token", token.get_secret_value()),)))
 
-    async def _send(self, kind: Kind, *, fields: Fields = (), token: str = "") -> tuple[str, Answer]:
+    async def _send(self, kind: Kind, build: Callable[[str], Request]) -> tuple[str, Answer]:
         lane = self._lanes[kind]
         try:
             with lane.enter():
                 url = await self._find_url("userinfo_endpoint" if kind == "userinfo" else "token_endpoint")
-                if kind == "userinfo":
-                    answer = await self._transport.send("GET", url, headers={"Authorization": f"Bearer {token}"})
-                else:
-                    answer = await send_form(
-                        self._transport, url, fields, client_id=self._client_id, client_secret=self._client_secret
-                    )
+                answer = await self._transport.send(url, build(url))
                 if answer.status in MOVED:
                     # The next try looks up the new URL.
                     self._metadata.forget()
@@ -191,28 +179,29 @@ class Grants:
             raise FetchError(f"the discovery document names no {name} at its own origin")
         return url
 
-    def _read(self, answer: Answer, *, url: str, secrets: Collection[str]) -> JsonObject:
+    def _read(self, answer: Answer, *, url: str, form: Form) -> JsonObject:
         if answer.status == 200:
             return answer.document
-        error, description = answer.document.get("error"), answer.document.get("error_description")
-        if not isinstance(error, str):
+        if not isinstance(answer.document.get("error"), str):
             raise GrantUnavailableError(f"{url}: status {answer.status}, and no OAuth error")
         # A provider that repeats what it was sent must not bring a secret into our logs.
-        sent = [*self._own_secrets, *secrets]
-        shown = mask(error, secrets=sent)
-        told = quote(mask(description, secrets=sent) if isinstance(description, str) else "")
+        shown, told = (self._mask(answer.document.get(name), form) for name in ("error", "error_description"))
         raise GrantRefusedError(
-            f"{url}: {quote(shown)}, {told}; {_ADVICE.get(shown, 'see the error and its description')}",
+            f"{url}: {quote(shown)}, {quote(told)}; {_ADVICE.get(shown, 'see the error and its description')}",
             status=answer.status,
             error=shown if _ERROR.match(shown) else quote(shown),
-            description=told,
+            description=quote(told),
         )
 
+    def _mask(self, text: JsonValue, form: Form) -> str:
+        if not isinstance(text, str):
+            return ""
+        tokens = [value for name, value in form.fields if name in _SECRET_FIELDS]
+        return mask(text, secrets=[*self._client.secrets, *tokens])
 
-def build_fields(
-    grant_type: str, *, resource: str | None, scopes: Collection[str], organization_id: str | None
-) -> Fields:
-    """Return the fields that all token requests have.
+
+def build_form(grant_type: str, *, resource: str | None, scopes: Collection[str], organization_id: str | None) -> Form:
+    """Return the form with the fields that all token requests have.
 
     Args:
         grant_type: The grant type.
@@ -231,16 +220,16 @@ def build_fields(
         "organization_id": organization_id,
         "scope": scope or None,
     }
-    return tuple((name, check_text(name, value)) for name, value in values.items() if value is not None)
+    return Form(tuple((name, check_text(name, value)) for name, value in values.items() if value is not None))
 
 
-def build_key(fields: Fields) -> bytes:
+def build_key(form: Form) -> bytes:
     """Return the key of a token request in a cache: a digest, because tokens are among the fields.
 
     Args:
-        fields: The form.
+        form: The form.
     """
-    return build_digest(json.dumps(sorted(fields)).encode("ascii"))
+    return build_digest(json.dumps(sorted(form.fields)).encode("ascii"))
 
 
 def check_text(name: str, value: str) -> str:

@@ -21,8 +21,8 @@ from fastapi_logto.errors import (
 from fastapi_logto.flights import Flights
 from fastapi_logto.lanes import Lane, LaneClosedError
 from fastapi_logto.metadata import MetadataSource, ProviderMetadata
-from fastapi_logto.oauth import MOVED, check_answered, is_encodable, send_form
-from fastapi_logto.redaction import build_basic_secrets, mask
+from fastapi_logto.oauth import MOVED, Client, Form, build_form_request, check_answered, is_encodable
+from fastapi_logto.redaction import mask
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.transport import Answer, Transport
 
@@ -138,7 +138,7 @@ class Introspector:
             Lane(f"introspection of {kind} tokens", monotonic=clock.monotonic, max_in_flight=config.max_waiting)
             for kind in ("new", "known")
         )
-        self._own_secrets = build_basic_secrets(config.client_id, config.client_secret)
+        self._client = Client(config.client_id, SecretStr(config.client_secret))
 
     async def introspect(self, token: SecretStr, digest: bytes) -> JsonObject:
         """Return the claims of a token that is active according to the provider.
@@ -203,13 +203,8 @@ class Introspector:
         if url is None:
             self._metadata.forget()
             raise FetchError("the discovery document names no introspection_endpoint at its own origin")
-        answer = await send_form(
-            self._transport,
-            url,
-            [("token", token.get_secret_value()), ("token_type_hint", "access_token")],
-            client_id=self._config.client_id,
-            client_secret=self._config.client_secret,
-        )
+        form = Form((("token", token.get_secret_value()), ("token_type_hint", "access_token")))
+        answer = await self._transport.send(url, build_form_request(url, form, client=self._client))
         if answer.status in MOVED:
             # The next try looks up the new URL.
             self._metadata.forget()
@@ -227,7 +222,7 @@ class Introspector:
         error = answer.document.get("error")
         if not isinstance(error, str):
             return "no OAuth error"
-        return quote(mask(error, secrets=[*self._own_secrets, token.get_secret_value()]))
+        return quote(mask(error, secrets=[*self._client.secrets, token.get_secret_value()]))
 
     def _read(self, answer: Answer, *, until: float) -> _Answer:
         document = answer.document

@@ -1,16 +1,26 @@
 """Requests to the provider's OAuth endpoints: forms, sent by a client with a secret. On Authlib's parts without I/O."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
 
 from authlib.oauth2.auth import ClientAuth
+from pydantic import SecretStr
 
 from fastapi_logto.backoff import LONGEST_WAIT_SECONDS
 from fastapi_logto.errors import FetchError
-from fastapi_logto.transport import Answer, Transport
+from fastapi_logto.redaction import build_basic_secrets
+from fastapi_logto.transport import Answer, Request
 
-__all__ = ["MOVED", "check_answered", "is_encodable", "read_retry_after", "send_form"]
+__all__ = [
+    "MOVED",
+    "Client",
+    "Form",
+    "build_form_request",
+    "check_answered",
+    "is_encodable",
+    "read_retry_after",
+]
 
 MOVED: Final = frozenset({404, 410})
 """Statuses that mean: the endpoint is no longer at this URL."""
@@ -19,31 +29,51 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _TOO_MANY: Final = 429
 
 
-async def send_form(
-    transport: Transport, url: str, fields: Sequence[tuple[str, str]], *, client_id: str, client_secret: str
-) -> Answer:
-    """Send a form to an endpoint, as a client with a secret.
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The credentials of a client."""
+
+    client_id: str
+    client_secret: SecretStr
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be repeated: the secret, and the credentials as HTTP Basic has them."""
+        return build_basic_secrets(self.client_id, self.client_secret.get_secret_value())
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Form:
+    """The fields of a form. Tokens are among them, so its `repr` shows nothing.
+
+    Attributes:
+        fields: Names and values, in order.
+    """
+
+    fields: tuple[tuple[str, str], ...]
+
+    def __add__(self, more: tuple[tuple[str, str], ...]) -> "Form":
+        """Return the form with more fields."""
+        return Form(self.fields + more)
+
+
+def build_form_request(url: str, form: Form, *, client: Client) -> Request:
+    """Return the request that sends a form to an endpoint, authenticated by HTTP Basic.
 
     Args:
-        transport: The transport.
         url: The endpoint.
-        fields: The form's fields.
-        client_id: The client's id.
-        client_secret: Its secret.
-
-    Returns:
-        The response, of whatever status.
-
-    Raises:
-        FetchError: There was none.
+        form: The form.
+        client: The credentials.
 
     References:
         RFC 6749 sections 2.3.1 and 4.1.3.
     """
     # RFC 6749 section 2.3.1 has both form-encoded before they are joined by a colon, which Authlib leaves to us.
-    auth: Any = ClientAuth(quote_plus(client_id), quote_plus(client_secret))
-    prepared: tuple[str, dict[str, str], str] = auth.prepare("POST", url, {"Content-Type": _FORM}, urlencode(fields))
-    return await transport.send("POST", prepared[0], headers=prepared[1], body=prepared[2])
+    auth: Any = ClientAuth(quote_plus(client.client_id), quote_plus(client.client_secret.get_secret_value()))
+    prepared: tuple[str, dict[str, str], str] = auth.prepare(
+        "POST", url, {"Content-Type": _FORM}, urlencode(form.fields)
+    )
+    return Request(method="POST", headers=prepared[1], body=prepared[2])
 
 
 def check_answered(answer: Answer, *, url: str) -> None:

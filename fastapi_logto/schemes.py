@@ -59,7 +59,6 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
                 WebSocket of a server that can't deny otherwise, a `WebSocketException`.
         """
         try:
-            values = [value for name, value in conn.scope["headers"] if name == b"authorization"]
             verifier = self._provider.verifier
             if verifier is None:
                 if self._provider.publishers:
@@ -67,10 +66,10 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
                     with suppress(SettingsError):
                         await self._provider.load_beside()
                 # A request without a token is told so, even if settings are missing.
-                _parse(values)
+                _parse_token(conn)
                 verifier = await self._provider.load_beside()
-            claims = verifier.recall(verifier.build_digest(values), self._policy) or await verifier.verify(
-                _parse(values), self._policy
+            claims = verifier.recall(verifier.build_digest(_read_header(conn)), self._policy) or await verifier.verify(
+                _parse_token(conn), self._policy
             )
             if self._policy.accepts_organizations:
                 check_has_organization(claims)
@@ -153,8 +152,13 @@ class OrganizationScheme(TokenScheme[ClaimsT]):
         super().__init__(provider, policy, scheme_name=scheme_name)
 
 
-def _parse(values: list[bytes]) -> SecretStr:
-    return parse_authorization([value.decode("latin-1") for value in values])
+def _read_header(conn: HTTPConnection) -> list[bytes]:
+    # Never in a local variable of a frame that an error may come through.
+    return [value for name, value in conn.scope["headers"] if name == b"authorization"]
+
+
+def _parse_token(conn: HTTPConnection) -> SecretStr:
+    return parse_authorization([value.decode("latin-1") for value in _read_header(conn)])
 
 
 def find_provider(scheme: TokenScheme[ClaimsT]) -> Provider[ClaimsT]:

@@ -7,7 +7,7 @@ once, by a worker thread, and so is the import of httpx.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
@@ -19,11 +19,26 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Answer", "Transport"]
+__all__ = ["Answer", "Request", "Transport"]
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
 _LONGEST_NAME: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Request:
+    """A request as it is sent. It may hold secrets, so nothing of it is in its `repr`.
+
+    Attributes:
+        method: `GET` or `POST`.
+        headers: Further headers.
+        body: The body.
+    """
+
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +47,13 @@ class Answer:
 
     Attributes:
         status: The HTTP status.
-        document: The JSON object of the body; empty where the body is none and the status is no 200.
+        document: The JSON object of the body, which may hold tokens; empty if the status is not 200 and it is none.
         retry_after: The header `Retry-After`, as it came; `None` without one.
         weight: About how many bytes the document takes in memory.
     """
 
     status: int
-    document: JsonObject
+    document: JsonObject = field(repr=False)
     retry_after: str | None = None
     weight: int = 0
 
@@ -85,38 +100,26 @@ class Transport:
             FetchError: Anything but a status of 200 with a strict JSON object, within the deadline
                 and the size. The message never quotes the body.
         """
-        answer = await self._send("GET", url, headers={}, body="", reads_errors=False, parse=parse)
+        answer = await self._send(url, Request(), reads_errors=False, parse=parse)
         if answer.status != 200:
             raise FetchError(f"{_name(url)}: status {answer.status} instead of 200", status=answer.status)
         return answer.document
 
-    async def send(self, method: str, url: str, *, headers: Mapping[str, str], body: str = "") -> Answer:
-        """Send one request, and give the answer of whatever status.
+    async def send(self, url: str, request: Request) -> Answer:
+        """Send one request, and return the response, whatever its status.
 
         Args:
-            method: `GET` or `POST`.
             url: Where to. Redirects are not followed.
-            headers: Further headers.
-            body: The body.
-
-        Returns:
-            The answer.
+            request: The request.
 
         Raises:
-            FetchError: None came within the deadline and the size, or one of status 200 that is no strict
-                JSON object. The message never quotes a body.
+            FetchError: There was no response within the deadline and the size, or one of status 200 that is not a
+                strict JSON object. The message never quotes a body.
         """
-        return await self._send(method, url, headers=headers, body=body, reads_errors=True)
+        return await self._send(url, request, reads_errors=True)
 
     async def _send(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: str,
-        reads_errors: bool,
-        parse: Callable[[bytes], JsonObject] = parse_object,
+        self, url: str, request: Request, *, reads_errors: bool, parse: Callable[[bytes], JsonObject] = parse_object
     ) -> Answer:
         name = _name(url)
         try:
@@ -124,9 +127,7 @@ class Transport:
                 await asyncio.to_thread(self._prepare)
             # httpx's own time-outs are for each read: a body that drips would outlive them.
             async with asyncio.timeout(self._timeout_seconds):
-                status, retry_after, data = await self._exchange(
-                    method, url, headers=headers, body=body, reads_errors=reads_errors
-                )
+                status, retry_after, data = await self._exchange(url, request, reads_errors=reads_errors)
             document = await asyncio.to_thread(_parse, data, parse=parse, is_required=status == 200)
             return Answer(status=status, document=document, retry_after=retry_after, weight=estimate_weight(data))
         except TimeoutError:
@@ -134,10 +135,10 @@ class Transport:
         except StrictJsonError as error:
             raise FetchError(f"{name}: {error}") from None
         except FetchError as error:
-            raise FetchError(f"{name}: {error}", status=error.status) from error.__cause__
+            raise FetchError(f"{name}: {error}", status=error.status) from None
         except (OSError, ImportError) as error:
             # No trust store where SSL_CERT_FILE says, no package for the proxy that the environment names.
-            raise FetchError(f"{name}: {type(error).__name__}") from error
+            raise FetchError(f"{name}: {type(error).__name__}") from None
 
     def _prepare(self) -> None:
         import httpx  # noqa: PLC0415 - late and in a thread: it reads hundreds of files
@@ -151,9 +152,7 @@ class Transport:
         # Last, because it says that all is prepared: the default names of clients are often blocked at the edge.
         self._user_agent = f"fastapi-logto/{number}"
 
-    async def _exchange(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: str, reads_errors: bool
-    ) -> tuple[int, str | None, bytes]:
+    async def _exchange(self, url: str, request: Request, *, reads_errors: bool) -> tuple[int, str | None, bytes]:
         import httpx  # noqa: PLC0415 - already loaded by `_prepare`
 
         try:
@@ -169,12 +168,19 @@ class Transport:
                         "Accept-Encoding": "identity",
                     },
                 ) as client,
-                client.stream(method, url, headers=headers, content=body.encode() if body else None) as response,
+                client.stream(
+                    request.method,
+                    url,
+                    headers=request.headers,
+                    content=request.body.encode() if request.body else None,
+                ) as response,
             ):
                 data = await self._read_body(response) if response.status_code == 200 or reads_errors else b""
                 return response.status_code, response.headers.get("retry-after"), data
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError) as error:
-            raise FetchError(type(error).__name__) from error
+        except FetchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the HTTP client's edge: its frames hold the request with its secrets
+            raise FetchError(type(error).__name__) from None
 
     async def _read_body(self, response: "httpx.Response") -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":

@@ -1,0 +1,179 @@
+"""What records the local variables of an error's frames, as error trackers do, finds no token and no secret in ours."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, HTTPException, Request
+from starlette.responses import Response
+
+from fastapi_logto import LogtoAuth, LogtoSettings, TokenClaims
+from fastapi_logto.client import LogtoClient
+from fastapi_logto.introspection import Introspection
+from fastapi_logto.testing import LocalIssuer
+from tests.unit.apps import API, bearer
+
+ENDPOINT = "https://tenant.example.test"
+SECRET = "secret-of-a-machine-xyz"
+PERSONAL = "pat_personal_access_token_aaaaaaaa"
+ACTOR = "eyJhY3RvciI.dG9rZW4.YWN0b3I"
+OPAQUE = "o" * 43
+ISSUER = LocalIssuer(endpoint=ENDPOINT)
+TOKEN = ISSUER.access_token()
+DISCOVERY = {
+    "issuer": f"{ENDPOINT}/oidc",
+    "jwks_uri": f"{ENDPOINT}/oidc/jwks",
+    "token_endpoint": f"{ENDPOINT}/oidc/token",
+    "introspection_endpoint": f"{ENDPOINT}/oidc/token/introspection",
+    "userinfo_endpoint": f"{ENDPOINT}/oidc/me",
+}
+
+
+def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
+    """Yield what an error tracker records of an error and its causes: where, and the text of each local variable.
+
+    Frames of this test and of the frameworks hold what they were given, which nobody here can change.
+    """
+    while error is not None:
+        yield "the error", f"{error} {error!r} {error.args}"
+        trace = error.__traceback__
+        while trace is not None:
+            frame, trace = trace.tb_frame, trace.tb_next
+            if "/tests/" in frame.f_code.co_filename or "/starlette/" in frame.f_code.co_filename:
+                continue
+            for name, value in frame.f_locals.items():
+                yield f"{name} in {frame.f_code.co_qualname}", repr(value)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def find_leaks(error: BaseException, *secrets: str) -> list[str]:
+    pieces = [piece for secret in secrets for piece in secret.split(".") if len(piece) > 20] + list(secrets)
+    return sorted({place for place, text in iter_shown(error) if any(piece in text for piece in pieces)})
+
+
+def unreachable(_request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("down")
+
+
+def surprising(request: httpx.Request) -> httpx.Response:
+    if request.url.path.endswith("/openid-configuration"):
+        return httpx.Response(200, json=DISCOVERY)
+    raise RuntimeError("a surprise of the transport")
+
+
+def garbled(request: httpx.Request) -> httpx.Response:
+    if request.url.path.endswith("/openid-configuration"):
+        return httpx.Response(200, json=DISCOVERY)
+    return httpx.Response(200, content=b"[" * 10_000)
+
+
+def refusing(request: httpx.Request) -> httpx.Response:
+    if request.url.path.endswith("/openid-configuration"):
+        return httpx.Response(200, json=DISCOVERY)
+    if request.url.path.endswith("/jwks"):
+        return httpx.Response(200, json=ISSUER.jwks())
+    # A provider that repeats what it was sent.
+    said = request.content.decode() + request.headers.get("authorization", "")
+    return httpx.Response(400, json={"error": "invalid_grant", "error_description": said})
+
+
+PROVIDERS: Mapping[str, Callable[[httpx.Request], httpx.Response]] = {
+    "unreachable": unreachable,
+    "surprising": surprising,
+    "garbled": garbled,
+    "refusing": refusing,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is used with a provider."""
+
+    auth: LogtoAuth
+    several: LogtoAuth
+    client: LogtoClient
+
+
+CALLS: Mapping[str, Callable[[Subject], Awaitable[object]]] = {
+    "a JWT": lambda one: one.auth.verify(TOKEN),
+    "a JWT, several tenants": lambda one: one.several.verify(TOKEN),
+    "an opaque token": lambda one: one.auth.verify(OPAQUE),
+    "a machine token": lambda one: one.client.get_token(API),
+    "an exchange": lambda one: one.client.exchange(
+        PERSONAL, API, subject_token_type="personal_access_token", actor_token=ACTOR
+    ),
+    "an exchange of a JWT": lambda one: one.client.exchange(TOKEN, API),
+    "a profile": lambda one: one.client.get_userinfo(OPAQUE),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
+async def test_no_frame_of_an_error_shows_a_token_or_a_secret(
+    call: Callable[[Subject], Awaitable[object]], provider: Callable[[httpx.Request], httpx.Response]
+) -> None:
+    transport = httpx.MockTransport(provider)
+    opaque = Introspection(client_id="i", client_secret=SECRET, allowed_clients=["a"])
+    subject = Subject(
+        auth=LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=transport, opaque=opaque),
+        several=LogtoAuth(
+            settings=[LogtoSettings(endpoint=endpoint, audience=API) for endpoint in (ENDPOINT, "https://b.example")],
+            http_transport=transport,
+        ),
+        client=LogtoClient(endpoint=ENDPOINT, client_id="m", client_secret=SECRET, http_transport=transport),
+    )
+    (outcome,) = await asyncio.gather(call(subject), return_exceptions=True)
+
+    if isinstance(outcome, BaseException):
+        assert find_leaks(outcome, TOKEN, OPAQUE, SECRET, PERSONAL, ACTOR) == []
+    else:
+        assert provider is refusing
+
+
+REFUSED: Mapping[str, str] = {
+    "a forged signature": ISSUER.forged_token(),
+    "an expired token": ISSUER.access_token(lifetime_seconds=-60),
+    "another audience": ISSUER.access_token(audience="https://other.example"),
+    "an ID token": ISSUER.id_token(),
+    "an unknown key": LocalIssuer(endpoint=ENDPOINT).access_token(),
+    "a claim of the wrong type": ISSUER.access_token(claims={"scope": 1}),
+    "odd base64": TOKEN + "=",
+    "an odd payload": TOKEN.replace(".", ".A", 1),
+    "four parts": TOKEN + ".x",
+    "a surrogate": TOKEN + "\ud800",
+}
+
+
+@pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
+async def test_no_frame_of_a_refusal_shows_the_token(token: str) -> None:
+    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=httpx.MockTransport(refusing))
+
+    with pytest.raises(Exception, match=r"invalid_token") as caught:
+        await auth.verify(token)
+
+    signature = token.split(".")[2].rstrip("=\ud800")
+    assert find_leaks(caught.value, token, signature) == []
+
+
+async def test_no_frame_of_a_refused_request_shows_the_token() -> None:
+    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=httpx.MockTransport(unreachable))
+    app = FastAPI()
+    seen: list[HTTPException] = []
+
+    @app.exception_handler(HTTPException)
+    async def record(_request: Request, error: HTTPException) -> Response:
+        seen.append(error)
+        return Response(status_code=error.status_code)
+
+    @app.get("/")
+    async def read(claims: Annotated[TokenClaims, Depends(auth)]) -> str:
+        return claims.sub
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as http:
+        response = await http.get("/", headers=bearer(TOKEN))
+
+    assert response.status_code == 503
+    assert find_leaks(seen[0], TOKEN) == []
