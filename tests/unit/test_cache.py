@@ -1,13 +1,20 @@
 """The store of verified tokens is bounded, forgets the least recently used first, and never holds a token."""
 
+import base64
+import gc
 import hashlib
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fastapi_logto.cache import TokenCache, build_digest
+from fastapi_logto.strict_json import estimate_weight
+from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing.signing import JsonValue
 from tests.captured import TOKENS
+from tests.unit.apps import build_auth
 
 A, B, C, D = (build_digest(name) for name in (b"a", b"b", b"c", b"d"))
 
@@ -137,3 +144,90 @@ def test_headers_that_differ_in_one_character_have_different_digests(position: i
     other[position] ^= 1
 
     assert build_digest(bytes(other)) != build_digest(header)
+
+
+# Bytes
+
+
+def test_the_oldest_entries_go_when_they_weigh_too_much() -> None:
+    cache: TokenCache[str] = TokenCache(size=100, max_bytes=10)
+    for digest, weight in ((A, 4), (B, 4), (C, 4)):
+        cache.keep(digest, digest.hex(), weight=weight)
+
+    assert [cache.find(digest) is not None for digest in (A, B, C)] == [False, True, True]
+
+
+def test_an_entry_that_weighs_more_than_the_store_may_hold_is_not_kept() -> None:
+    cache: TokenCache[str] = TokenCache(size=100, max_bytes=10)
+
+    cache.keep(A, "a", weight=11)
+
+    assert len(cache) == 0
+    cache.keep(B, "b", weight=10)
+    assert cache.find(B) == "b"
+
+
+def test_what_is_dropped_or_replaced_weighs_no_more() -> None:
+    cache: TokenCache[str] = TokenCache(size=100, max_bytes=10)
+    cache.keep(A, "a", weight=10)
+    cache.keep(A, "a", weight=2)
+    cache.keep(B, "b", weight=8)
+    cache.drop(B)
+    cache.keep(C, "c", weight=8)
+
+    assert (cache.find(A), cache.find(B), cache.find(C)) == ("a", None, "c")
+
+
+HEAVY: dict[str, dict[str, JsonValue]] = {
+    "usual": {},
+    "text": {"custom": "x" * 11_000},
+    "wide text": {"custom": "\U0001f600" * 900},
+    "objects": {"custom": [{} for _ in range(3600)]},
+    "lists": {"custom": [[] for _ in range(3600)]},
+    "nested": {"custom": [{"a": [[]]} for _ in range(1000)]},
+    "names": {f"k{number}": [] for number in range(1000)},
+    "numbers": {"custom": [number + 1e-9 for number in range(600)]},
+    "large integers": {"custom": [10**18 + number for number in range(500)]},
+}
+
+
+@pytest.mark.parametrize("claims", HEAVY.values(), ids=HEAVY)
+async def test_the_claims_of_a_token_take_at_most_the_memory_that_is_estimated(claims: dict[str, JsonValue]) -> None:
+    issuer = LocalIssuer()
+    issuer.rotate(algorithm="RS256", keep_previous=False)
+    auth = build_auth(issuer)
+    tokens = [issuer.access_token(subject=f"user-{number}", claims=claims) for number in range(12)]
+    for token in tokens[:2]:
+        await auth.verify(token)
+    payload = tokens[0].split(".")[1]
+    estimated = estimate_weight(base64.urlsafe_b64decode(payload + "=="))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for token in tokens[2:]:
+            await auth.verify(token)
+        gc.collect()
+        held = (tracemalloc.get_traced_memory()[0] - before) / 10
+    finally:
+        tracemalloc.stop()
+
+    assert 0 < held <= estimated
+
+
+async def test_the_settings_bound_the_memory_of_cached_tokens() -> None:
+    issuer = LocalIssuer()
+    issuer.rotate(algorithm="RS256", keep_previous=False)
+    auth = build_auth(issuer, token_cache_bytes=1_000_000)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(40):
+            await auth.verify(issuer.access_token(subject=f"user-{number}", claims=HEAVY["objects"]))
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+    assert held < 2_000_000
