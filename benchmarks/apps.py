@@ -20,7 +20,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from joserfc.jwk import ECKey
 
 from benchmarks.common import AUDIENCE, freeze
-from fastapi_logto import LogtoAuth, turns
+from fastapi_logto import LogtoAuth
 from fastapi_logto.settings import Algorithm
 
 __all__ = ["VARIANTS", "build", "create_app"]
@@ -99,8 +99,6 @@ def create_app() -> FastAPI:
     if not os.environ.get("BENCH_AWS_LC"):
         # As if it were not installed.
         sys.modules["awscrt"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
-    if budget := os.environ.get("BENCH_TURN_SECONDS"):
-        turns.TURN_SECONDS = float(budget)  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition] - what is measured
     algorithm: Any = os.environ["BENCH_ALGORITHM"]
     freeze()
     return build(os.environ["BENCH_VARIANT"], endpoint=os.environ["BENCH_ENDPOINT"], algorithm=algorithm)

@@ -4,7 +4,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,6 @@ __all__ = [
     "measure_rates",
     "measure_slow_provider",
     "measure_start",
-    "measure_turns",
 ]
 
 _HERE = "benchmarks.apps:create_app"
@@ -165,52 +164,6 @@ def measure_disturbance(
     return {
         name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in samples.items()
     }
-
-
-TURN_BUDGETS: Mapping[str, float] = {"0.1 ms": 0.0001, "0.5 ms": 0.0005, "1 ms": 0.001, "2 ms": 0.002, "inline": 1e9}
-"""Budgets of a turn, by name; without a limit, everything that came together is verified at once, as peers do."""
-
-
-def measure_turns(algorithm: Algorithm, *, is_aws_lc: bool = False, rounds: int = 3) -> dict[str, dict[str, float]]:
-    """Measure what the budget of a turn costs and saves, with 16 clients that send new tokens, or forged ones.
-
-    Args:
-        algorithm: How the tokens are signed.
-        is_aws_lc: Whether AWS-LC verifies ES384.
-        rounds: How often each budget is measured.
-
-    Returns:
-        By budget: p99 of an unrelated route with new and forged tokens, and calm (microseconds); p99 and rate of the
-        new tokens themselves.
-    """
-    samples: dict[str, dict[str, list[float]]] = {}
-    with BenchProvider(algorithm) as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        forged = _write(folder, "forged", (provider.forge() for _ in range(500)))
-        servers = {
-            name: _serve(stack, _with_budget(name, seconds, is_aws_lc=is_aws_lc), provider, algorithm)
-            for name, seconds in TURN_BUDGETS.items()
-        }
-        for _ in range(rounds):
-            new = _write(folder, "new", (provider.mint() for _ in range(20_000)))
-            for name in random.sample(list(servers), len(servers)):
-                found = samples.setdefault(name, {"calm": [], "new": [], "forged": [], "own": [], "rate": []})
-                found["calm"].append(measure(start(servers[name], path="/open", clients=1, seconds=1)).p99)
-                noise = start(servers[name], tokens=new, once=True, seconds=3)
-                found["new"].append(measure(start(servers[name], path="/open", clients=1, seconds=2)).p99)
-                load = measure(noise)
-                found["own"].append(load.p99)
-                found["rate"].append(load.rate)
-                noise = start(servers[name], tokens=forged, seconds=3)
-                found["forged"].append(measure(start(servers[name], path="/open", clients=1, seconds=2)).p99)
-                measure(noise, is_admitted=False)
-    return {
-        name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in samples.items()
-    }
-
-
-def _with_budget(name: str, seconds: float, *, is_aws_lc: bool) -> Contestant:
-    one = _ours(name, "auth", is_aws_lc=is_aws_lc)
-    return Contestant(name, one.factory, {**one.environment, "BENCH_TURN_SECONDS": str(seconds)})
 
 
 def measure_slow_provider(these: Sequence[Contestant]) -> dict[str, dict[str, float]]:
