@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fastapi_logto.cli import main
-from fastapi_logto.cli.rendering import build_console
+from fastapi_logto.cli.terminal import open_terminal
 from fastapi_logto.testing import LocalIssuer
 from tests.conftest import RunCli
 from tests.tenants import API, serve
@@ -149,6 +149,6 @@ def test_a_token_comes_from_one_place(cli: RunCli) -> None:
 
 
 def test_what_is_printed_is_never_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    build_console().print("[bold]x[/bold] :smile:")
+    open_terminal().print("[bold]x[/bold] :smile:")
 
     assert capsys.readouterr().out == "[bold]x[/bold] :smile:\n"
