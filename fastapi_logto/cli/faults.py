@@ -38,6 +38,4 @@ def explain_fault(error: Exception) -> str:
     """
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return (
-        f"fastapi-logto: unexpected {type(error).__name__} at {place}; this is a fault of the command, please report it"
-    )
+    return f"fastapi-logto: unexpected {type(error).__name__} at {place}; please report this fault of the command"

@@ -154,6 +154,16 @@ def test_a_name_that_nobody_knows_is_a_fault_of_dns() -> None:
     assert {check.status for check in checks[1:]} == {"skipped"}
 
 
+def test_a_name_that_no_resolver_takes_is_a_fault_of_dns(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = LogtoSettings(endpoint=f"https://{'a' * 64}.example", audience=API)
+
+    checks = check_tenant(settings, Network(timeout_seconds=10)).section.checks
+
+    assert (checks[0].name, checks[0].status) == ("DNS", "failed")
+    assert checks[0].found.endswith(": UnicodeError")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_name_is_told_with_its_addresses() -> None:
     with serve_captured() as server:
         checks = look(server, fetch_endpoint=f"http://localhost:{server.port}")
