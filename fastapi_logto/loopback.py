@@ -11,7 +11,7 @@ _IPV6_LOOPBACK: Final = IPv6Address("::1")
 def is_loopback(host: str) -> bool:
     """Return whether a connection to this host stays on this machine.
 
-    No other name counts: `x.localhost` and `localhost.` may be looked up in DNS, and the answer can be any address.
+    No other name counts: `x.localhost` and `localhost.` may be looked up in DNS, which can name any address.
     Nor do other spellings of an address (`127.1`, `2130706433`, `0177.0.0.1`), which resolvers read differently.
 
     Args:

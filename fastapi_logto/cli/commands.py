@@ -42,8 +42,8 @@ __all__ = ["app", "run"]
 app: Final = typer.Typer(
     name="fastapi-logto",
     help="Why is my token refused? What do my routes ask for? And what must Logto know of them?",
-    epilog="Exit codes: 0 fine, 1 a check failed, 2 a wrong usage or setting. Tokens come from standard input or a "
-    "prompt, and are never sent anywhere but where --help says so.",
+    epilog="Exit codes: 0 fine, 1 a check failed, 2 a wrong usage or setting, 70 a fault of the command. Tokens come "
+    "from standard input or a prompt, and are never sent anywhere but where --help says so.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -29,6 +29,7 @@ class ExitCode:
     FAILED: ClassVar[int] = 1
     USAGE: ClassVar[int] = 2
     FAULT: ClassVar[int] = 70
+    INTERRUPTED: ClassVar[int] = 130
 
 
 class CommandError(LogtoError):

@@ -15,6 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from fastapi_logto.cli.results import ExitCode
 from fastapi_logto.cli.terminal import Terminal, ask_secret, build_text, confirm, escape, escape_lines, warn, write
 from tests.captured import Answer, serve_captured
 from tests.conftest import RunCli
@@ -205,7 +206,15 @@ def test_an_exception_that_no_command_expects_is_one_line_without_its_text(cli: 
 
     ended = cli("routes", "faulty:app")
 
-    assert (ended.code, ended.out) == (70, "")
+    assert (ended.code, ended.out) == (ExitCode.FAULT, "")
     assert ended.err == (
         "fastapi-logto: unexpected LookupError at faulty.py:4; please report this fault of the command\n"
     )  # fmt: skip
+
+
+def test_an_interrupted_command_ends_without_a_word(cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt\n")
+
+    ended = cli("routes", "interrupted:app")
+
+    assert (ended.code, ended.out, ended.err) == (ExitCode.INTERRUPTED, "", "")
