@@ -13,7 +13,7 @@ from typing import Final
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 
-__all__ = ["CREDENTIALS", "PREFIX", "BrokenList", "Variables", "find_file", "parse_list", "read_variables"]
+__all__ = ["CREDENTIALS", "PREFIX", "BrokenList", "Variables", "is_file_or_pipe", "parse_list", "read_variables"]
 
 PREFIX: Final = "LOGTO_"
 
@@ -77,13 +77,13 @@ def read_variables(known: Collection[str], *, env_file: str | Path | None) -> Va
     """
     values = _pick(os.environ, known)
     if values or env_file is None:
-        is_ignored = env_file is not None and find_file(env_file)
+        is_ignored = env_file is not None and is_file_or_pipe(env_file)
         return Variables(values=values, source="environment", ignored_file=str(env_file) if is_ignored else None)
     values = _pick(_read_file(env_file), known)
     return Variables(values=values, source=str(env_file) if values else "environment", ignored_file=None)
 
 
-def find_file(path: str | Path) -> bool:
+def is_file_or_pipe(path: str | Path) -> bool:
     """Return whether there is a file to read variables from, which may be a pipe."""
     # `Path` raises for a name that is too long or a folder that may not be entered; these functions return `False`.
     return os.path.exists(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112

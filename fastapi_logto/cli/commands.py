@@ -33,7 +33,7 @@ from fastapi_logto.cli.route_table import list_routes
 from fastapi_logto.cli.scopes import compare, find_tenant, list_wanted, push
 from fastapi_logto.cli.terminal import confirm, open_progress, open_terminal, show, warn, write
 from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
-from fastapi_logto.environment import find_file
+from fastapi_logto.environment import is_file_or_pipe
 from fastapi_logto.errors import SettingsError, quote
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 
@@ -57,7 +57,7 @@ def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path)
     # Without the option `.env` does not have to exist, and the environment replaces it. With the option both would be
     # mistakes: another tenant would be checked, or be sent the secret, than the one that was named.
     if source is not None and source.name == "COMMANDLINE":
-        if not find_file(value):
+        if not is_file_or_pipe(value):
             raise CommandError(f"--env-file: expected a file of variables, found none at {value}")
         names = ", ".join(read_known_variables(env_file=None).values)
         if names:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastapi_logto.environment import CREDENTIALS, find_file
+from fastapi_logto.environment import CREDENTIALS, is_file_or_pipe
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.settings import LogtoSettings, build_variable_name, read_known_variables
 from fastapi_logto.testing import LocalIssuer
@@ -213,8 +213,8 @@ def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
 
 
 def test_a_file_may_be_a_pipe_and_no_folder() -> None:
-    assert find_file("/dev/null")
-    assert not find_file(".")
+    assert is_file_or_pipe("/dev/null")
+    assert not is_file_or_pipe(".")
 
 
 # The command line: where the secret goes.
