@@ -13,10 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, scenarios, signature_cost
+from benchmarks import report, scenarios
 from benchmarks.in_process import measure_in_process
 from benchmarks.one_process import measure_import, measure_memory
 from benchmarks.scenarios import BASELINES, KEY_VERIFY, OURS, OURS_AWS_LC, OURS_SCOPES, contestants
+from benchmarks.turns import measure_turns
 from fastapi_logto.settings import Algorithm
 
 _ALGORITHMS: tuple[Algorithm, ...] = ("ES384", "ES256", "RS256")
@@ -60,7 +61,7 @@ def _disturb(*, is_frozen: bool) -> dict[str, Any]:
 
 
 SCENARIOS: dict[str, Callable[[], Any]] = {
-    "signature": signature_cost.measure_costs,
+    "turns": measure_turns,
     "in-process": measure_in_process,
     "known": _known,
     "again": _again,

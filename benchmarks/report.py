@@ -51,10 +51,14 @@ def write(results: dict[str, Any]) -> None:
             tables[scenario] = _disturbance(results[scenario])
     if "slow-provider" in results:
         tables["slow-provider"] = _slow_provider(results["slow-provider"])
-    if "signature" in results:
-        tables["signature"] = _table(
-            ("", "cost, in hand-overs of a call to a thread and back"),
-            [(name, f"{cost:.1f}") for name, cost in results["signature"].items() if name != "hand-over"],
+    if "turns" in results:
+        tables["turns"] = _table(
+            ("signature", "budget of a turn", "longest wait of others, in verifications", "CPU of a verification"),
+            [
+                (kind, name, f"{row['wait']:.1f}", f"{row['cpu']:.2f}")
+                for kind, rows in results["turns"].items()
+                for name, row in rows.items()
+            ],
         )
     if "in-process" in results:
         base = results["in-process"]["HTTPBearer"]

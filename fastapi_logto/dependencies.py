@@ -221,7 +221,7 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
 
 
 auth: Final = LogtoAuth()
-"""The default scheme, set up by `LOGTO_…` variables and a `.env` file at its first use."""
+"""The default scheme, set up by `LOGTO_…` variables, or a `.env` file, at its first use."""
 
 require: Final = auth.require
 """`auth.require` of the default scheme."""

@@ -1,7 +1,6 @@
 """Signs the requests of an `httpx.AsyncClient` with a machine's token, for one origin."""
 
 from collections.abc import AsyncGenerator, Generator
-from ipaddress import ip_address
 from typing import Final, Protocol
 
 import httpx
@@ -9,6 +8,7 @@ from typing_extensions import override
 
 from fastapi_logto.errors import OriginError, SettingsError, quote
 from fastapi_logto.grants import IssuedToken
+from fastapi_logto.loopback import is_loopback
 
 __all__ = ["GetToken", "MachineAuth"]
 
@@ -88,7 +88,7 @@ def _parse_base_url(base_url: str, *, allow_http: bool) -> str:
             "client.auth: expected the base_url of an API such as https://orders.example.com, without credentials, "
             "found another text"
         )
-    if url.scheme == "http" and not allow_http and not _is_loopback(url.host):
+    if url.scheme == "http" and not allow_http and not is_loopback(url.host):
         raise SettingsError(
             f"client.auth: expected a base_url with https, or http on a loopback address only, found "
             f"{quote(_read_origin(url))}; "
@@ -101,12 +101,3 @@ def _parse_base_url(base_url: str, *, allow_http: bool) -> str:
 def _read_origin(url: httpx.URL) -> str:
     """Return scheme, host and port (RFC 6454 section 4), as httpx normalizes them and connects by them."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    # Whether `::ffff:127.0.0.1` is loopback depends on the version of Python.
-    return address.is_loopback if address.version == 4 else str(address) == "::1"

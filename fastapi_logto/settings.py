@@ -4,11 +4,9 @@ A check that depends on a setting is never off because the setting is missing: w
 or an audience there is no `LogtoSettings` at all.
 """
 
-import json
-import os
+import logging
 import re
 from collections.abc import Collection
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, get_origin
 from urllib.parse import urlsplit
@@ -25,16 +23,18 @@ from pydantic import (
 )
 from typing_extensions import Unpack
 
+from fastapi_logto.environment import CREDENTIALS, PREFIX, BrokenList, Variables, parse_list, read_variables
 from fastapi_logto.errors import SettingsError, quote
+from fastapi_logto.loopback import is_loopback
 
 __all__ = [
     "Algorithm",
     "LogtoSettings",
     "SettingsArguments",
     "TokenType",
+    "build_variable_name",
     "check_audiences",
-    "read_env_file",
-    "read_variables",
+    "read_known_variables",
 ]
 
 Algorithm: TypeAlias = Literal[
@@ -45,7 +45,7 @@ Algorithm: TypeAlias = Literal[
 TokenType: TypeAlias = Literal["at+jwt", "JWT", "absent"]
 """What a token's `typ` may say; `absent` admits a header without one."""
 
-_PREFIX: Final = "LOGTO_"
+_logger: Final = logging.getLogger("fastapi_logto")
 _NOT_IN_URLS: Final = re.compile(r"[ \"<>\\^`{|}]")
 
 
@@ -74,14 +74,8 @@ def _trim(url: str) -> str:
     return url.rstrip("/")
 
 
-class _BrokenList(str):
-    """A variable's text that begins like a JSON list and is none: surely not one entry of that name."""
-
-    __slots__ = ()
-
-
 def _one_or_several(value: object) -> object:
-    if isinstance(value, _BrokenList):
+    if isinstance(value, BrokenList):
         raise ValueError('expected a JSON list such as ["a", "b"]')  # noqa: TRY004 - pydantic collects these
     return (value,) if isinstance(value, str) else value
 
@@ -324,25 +318,34 @@ class LogtoSettings(BaseModel):
 
     @classmethod
     def from_environment(cls, *, env_file: str | Path | None = None) -> Self:
-        """Read the settings from `LOGTO_…` environment variables.
+        """Read the settings from `LOGTO_…` variables: all from the environment, or all from one file.
 
-        Lists are written with commas or as a JSON list. An empty variable counts as not set.
+        Lists are written with commas or as a JSON list. An empty variable counts as not set. The log says which source
+        was read (level INFO).
 
         Args:
-            env_file: A `.env` file to read too, where it exists; the environment goes before it.
-                Of its other variables nothing is taken.
+            env_file: A `.env` file. It is read only if the environment sets no `LOGTO_…` variable that this package
+                knows, and it does not have to exist. Other variables in it are ignored.
 
         Returns:
             The settings.
 
         Raises:
-            SettingsError: A variable is missing or bad.
+            SettingsError: A variable is missing or invalid. The message says if the file was not read, and why.
         """
-        arguments = {
-            name: _split(text) if get_origin(cls.model_fields[name].annotation) is tuple else text
-            for name, (text, _) in read_variables(env_file=env_file).items()
-        }
-        return cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
+        variables = read_known_variables(env_file=env_file)
+        if variables.values:
+            _logger.info("settings are read from %s", variables.describe_source())
+        arguments: dict[str, object] = {}
+        for name, field in cls.model_fields.items():
+            text = variables.values.get(build_variable_name(name))
+            if text is not None:
+                arguments[name] = parse_list(text) if get_origin(field.annotation) is tuple else text
+        try:
+            return cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
+        except SettingsError as error:
+            explanation = variables.explain_ignored()
+            raise error if explanation is None else SettingsError(f"{explanation}\n{error}") from None
 
     @property
     def issuer(self) -> str:
@@ -360,66 +363,27 @@ class LogtoSettings(BaseModel):
         return self.fetch_endpoint or self.endpoint
 
 
-def read_variables(*, env_file: str | Path | None) -> dict[str, tuple[str, str]]:
-    """Give the settings that the environment has, not checked: by field the text, and where it was found.
+def read_known_variables(*, env_file: str | Path | None) -> Variables:
+    """Return the variables of one tenant, not checked: those of the settings, and the command line's credentials.
 
     Args:
-        env_file: A `.env` file to read too, where it exists; the environment goes before it.
+        env_file: The `.env` file to read if the environment sets none of them; it does not have to exist.
 
     Raises:
         SettingsError: The file can't be read.
     """
-    file = {} if env_file is None else read_env_file(env_file)
-    found: dict[str, tuple[str, str]] = {}
-    for name in LogtoSettings.model_fields:
-        variable = _PREFIX + name.upper()
-        for values, source in ((os.environ, "environment"), (file, str(env_file))):
-            text = (values.get(variable) or "").strip()
-            if text:
-                found[name] = (text, source)
-                break
-    return found
+    return read_variables((*map(build_variable_name, LogtoSettings.model_fields), *CREDENTIALS), env_file=env_file)
 
 
-def read_env_file(env_file: str | Path) -> dict[str, str | None]:
-    """Give the variables of a `.env` file, none where there is no file.
-
-    Args:
-        env_file: The file.
-
-    Raises:
-        SettingsError: It can't be read.
-    """
-    from dotenv import dotenv_values  # noqa: PLC0415 - only where a file is asked for
-
-    try:
-        return dotenv_values(env_file, interpolate=False)
-    except UnicodeDecodeError:
-        raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
-    except OSError as error:
-        raise SettingsError(f"{env_file}: expected a file that can be read, found {type(error).__name__}") from None
+def build_variable_name(field: str) -> str:
+    """Return the name of a setting's environment variable."""
+    return PREFIX + field.upper()
 
 
 def _is_fetchable(url: str) -> bool:
     """Say whether keys may be fetched from a URL without `allow_http`: https, or http on loopback."""
     parts = urlsplit(url)
-    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _split(text: str) -> object:
-    if not text.startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return _BrokenList(text)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def _build_error(error: ValidationError) -> SettingsError:
@@ -438,7 +402,7 @@ def _build_error(error: ValidationError) -> SettingsError:
 
 
 def _build_line(name: str, *, expected: str, value: object) -> str:
-    variable, example = _PREFIX + name.upper(), (LogtoSettings.model_fields[name].examples or [""])[0]
+    variable, example = build_variable_name(name), (LogtoSettings.model_fields[name].examples or [""])[0]
     found = "nothing" if value is None else _describe(value)
     return f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={example}"
 

@@ -18,6 +18,7 @@ __all__ = [
     "estimate_weight",
     "parse_object",
     "parse_object_of_entries",
+    "parse_value",
 ]
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
@@ -51,8 +52,20 @@ def parse_object(data: bytes) -> JsonObject:
     References:
         RFC 8259; I-JSON, RFC 7493 section 2.
     """
+    return _expect_object(parse_value(data))
+
+
+def parse_value(data: bytes) -> JsonValue:
+    """Parse UTF-8 bytes that hold exactly one JSON value of any type, as strictly as `parse_object`.
+
+    Args:
+        data: The bytes; no BOM.
+
+    Raises:
+        StrictJsonError: Anything else.
+    """
     value = _decode(data, _STRICT)
-    # Only an escape makes a lone surrogate: other objects need no walk.
+    # Only an escape makes a lone surrogate: other values need no walk.
     if b"\\u" in data:
         check_strict(value)
     return value
@@ -69,7 +82,7 @@ def parse_object_of_entries(data: bytes) -> JsonObject:
     Raises:
         StrictJsonError: It is not one JSON object, or too deep.
     """
-    return _decode(data, _BY_ENTRY)
+    return _expect_object(_decode(data, _BY_ENTRY))
 
 
 def check_strict(value: JsonValue) -> None:
@@ -108,7 +121,7 @@ def estimate_weight(json: bytes) -> int:
     return _ENTRY_BYTES + 2 * len(json) + _CONTAINER_BYTES * containers + _VALUE_BYTES * values
 
 
-def _decode(data: bytes, decoder: json.JSONDecoder) -> JsonObject:
+def _decode(data: bytes, decoder: json.JSONDecoder) -> JsonValue:
     _check_depth(data)
     try:
         value: JsonValue = decoder.decode(data.decode("utf-8"))
@@ -116,6 +129,10 @@ def _decode(data: bytes, decoder: json.JSONDecoder) -> JsonObject:
         raise
     except ValueError as error:
         raise StrictJsonError(f"not strict JSON: {type(error).__name__}") from None
+    return value
+
+
+def _expect_object(value: JsonValue) -> JsonObject:
     if not isinstance(value, dict):
         raise StrictJsonError("not a JSON object")
     return value

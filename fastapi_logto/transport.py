@@ -61,7 +61,8 @@ class Answer:
 class Transport:
     """Fetches documents of the provider.
 
-    Proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`, …) are used as httpx does.
+    https uses the proxies of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) as httpx does. Plain http never
+    uses a proxy: a proxy could read the secrets and replace the keys, also those of a loopback address.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class Transport:
                 httpx.AsyncClient(
                     transport=self._http_transport,
                     verify=self._ssl_context or True,
+                    trust_env=httpx.URL(url).scheme == "https",
                     follow_redirects=False,
                     timeout=httpx.Timeout(self._timeout_seconds, connect=min(_CONNECT_SECONDS, self._timeout_seconds)),
                     headers={

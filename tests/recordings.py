@@ -5,10 +5,10 @@ evened out: ports, key ids and times.
 """
 
 import html
-import os
 import re
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from rich.console import Console
@@ -39,10 +39,11 @@ def find_file(name: str) -> Path:
 
 def record(name: str, *, colours: bool) -> str:
     """Run the command in a situation; give what it printed, evened out, without spaces at the ends of lines."""
-    with run_situation(name) as situation:
+    # In an empty folder: a `.env` file of the current one would get a line of its own.
+    with run_situation(name) as situation, TemporaryDirectory() as folder:
         own = {"COLUMNS": str(WIDTH), **({"FORCE_COLOR": "1", "TERM": "xterm-256color"} if colours else {})}
-        arguments = ("doctor", "--token-stdin", "--env-file", os.devnull)
-        done = run_command(*arguments, stdin=situation.token, environment={**situation.environment, **own})
+        environment = {**situation.environment, **own}
+        done = run_command("doctor", "--token-stdin", stdin=situation.token, environment=environment, cwd=Path(folder))
     assert done.stderr == ""
     text = done.stdout
     for pattern, replacement in _VARYING:

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; that of the process when left out.
 
     Returns:
-        The exit code: 0 fine, 1 a check failed, 2 a wrong usage or setting.
+        The exit code: 0 fine, 1 a check failed, 2 a wrong usage or setting, 70 a fault of the command.
     """
     try:
         from fastapi_logto.cli.commands import run  # noqa: PLC0415 - needs the extra

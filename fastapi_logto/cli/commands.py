@@ -2,26 +2,25 @@
 
 import io
 import logging
-import os
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import typer
 
 from fastapi_logto.cli.applications import load_application
 from fastapi_logto.cli.doctor import diagnose
+from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
-from fastapi_logto.cli.machines import Credentials
+from fastapi_logto.cli.machines import MACHINE, MANAGEMENT_CLIENT, find_credentials
 from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
 from fastapi_logto.cli.minting import mint_for_machine, mint_for_user
 from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.rendering import (
-    build_console,
     render_diagnosis,
     render_inspection,
     render_issuer,
@@ -29,20 +28,22 @@ from fastapi_logto.cli.rendering import (
     render_routes,
     render_scopes,
 )
-from fastapi_logto.cli.results import CommandError, ExitCode, show, show_lines, to_json
+from fastapi_logto.cli.results import CommandError, ExitCode, to_json
 from fastapi_logto.cli.route_table import list_routes
 from fastapi_logto.cli.scopes import compare, find_tenant, list_wanted, push
-from fastapi_logto.cli.token_input import can_ask, prompt_token, read_secret, read_token, refuse_tokens
-from fastapi_logto.errors import SettingsError
-from fastapi_logto.settings import LogtoSettings, read_env_file
+from fastapi_logto.cli.terminal import confirm, open_progress, open_terminal, show, warn, write
+from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
+from fastapi_logto.environment import is_file_or_pipe
+from fastapi_logto.errors import SettingsError, quote
+from fastapi_logto.settings import LogtoSettings, read_known_variables
 
 __all__ = ["app", "run"]
 
 app: Final = typer.Typer(
     name="fastapi-logto",
     help="Why is my token refused? What do my routes ask for? And what must Logto know of them?",
-    epilog="Exit codes: 0 fine, 1 a check failed, 2 a wrong usage or setting. Tokens come from standard input or a "
-    "prompt, and are never sent anywhere but where --help says so.",
+    epilog="Exit codes: 0 fine, 1 a check failed, 2 a wrong usage or setting, 70 a fault of the command. Tokens come "
+    "from standard input or a prompt, and are never sent anywhere but where --help says so.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -53,14 +54,24 @@ Json: Final = typer.Option("--json", help="Print JSON instead of tables.")
 
 def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
     source = ctx.get_parameter_source(param.name or "")
-    # Without the option `.env` need not be there; a name that was mistyped would check another tenant.
-    if source is not None and source.name == "COMMANDLINE" and (not value.exists() or value.is_dir()):
-        raise CommandError(f"--env-file: expected a file of variables, found none at {value}")
+    # Without the option `.env` does not have to exist, and the environment replaces it. With the option both would be
+    # mistakes: another tenant would be checked, or be sent the secret, than the one that was named.
+    if source is not None and source.name == "COMMANDLINE":
+        if not is_file_or_pipe(value):
+            raise CommandError(f"--env-file: expected a file of variables, found none at {value}")
+        names = ", ".join(read_known_variables(env_file=None).values)
+        if names:
+            raise CommandError(
+                f"--env-file: expected no LOGTO_ variable in the environment, found {names}; variables of two sources "
+                "never mix: unset these, or omit --env-file"
+            )
     return value
 
 
 EnvFile: Final = typer.Option(
-    "--env-file", callback=_check_env_file, help="A file of variables, read beside the environment."
+    "--env-file",
+    callback=_check_env_file,
+    help="A file of variables; read only if the environment sets none of them.",
 )
 Only: Final = typer.Option("--resource", help="Look at this API resource alone; several times.")
 Without: Final = typer.Option("--except", help="A scope to leave out, an organization's permission say; several times.")
@@ -71,13 +82,10 @@ ManagementResource: Final = typer.Option(
 Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, such as example_app.main:app.")
 
 
-_MANAGEMENT_CLIENT: Final = "LOGTO_MANAGEMENT_CLIENT"
-_MACHINE: Final = "LOGTO_MACHINE"
-
 scopes_app: Final = typer.Typer(
     help="Compare the scopes of your routes with the permissions in Logto, and create those that it lacks.",
-    epilog=f"Signs in at the tenant as a machine-to-machine application: {_MANAGEMENT_CLIENT}_ID, or --client-id; "
-    f"{_MANAGEMENT_CLIENT}_SECRET, or a prompt. It needs a machine role with access to the Management API.",
+    epilog=f"Signs in at the tenant as a machine-to-machine application: {MANAGEMENT_CLIENT}_ID, or --client-id; "
+    f"{MANAGEMENT_CLIENT}_SECRET, or a prompt. It needs a machine role with access to the Management API.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -96,7 +104,7 @@ def run(arguments: Sequence[str] | None) -> int:
     """Run the command line.
 
     Args:
-        arguments: The arguments; those of the process when left out.
+        arguments: The arguments; those of the process when omitted.
 
     Returns:
         The exit code.
@@ -107,77 +115,51 @@ def run(arguments: Sequence[str] | None) -> int:
             stream.reconfigure(errors="replace")
     # What the package logs of a fetch that failed is in the result, and would be on the terminal twice.
     logging.getLogger("fastapi_logto").addHandler(logging.NullHandler())
-    code: int = ExitCode.FINE
+    arguments = sys.argv[1:] if arguments is None else arguments
+    code: object = ExitCode.FINE
     try:
-        refuse_tokens(sys.argv[1:] if arguments is None else arguments)
-        app(args=None if arguments is None else list(arguments), prog_name="fastapi-logto")
+        check_arguments(arguments)
+        # Typer itself prints nothing: its messages repeat the arguments.
+        code = app(args=list(arguments), prog_name="fastapi-logto", standalone_mode=False)
     except (CommandError, SettingsError) as error:
-        build_console(is_error=True).print(f"fastapi-logto: {show_lines(str(error))}", soft_wrap=True)
+        warn(f"fastapi-logto: {error}")
         code = ExitCode.USAGE
-    except SystemExit as ended:
-        # Typer ends every command so.
-        code = ended.code if isinstance(ended.code, int) else ExitCode.FINE
-    return code
-
-
-def _find_credentials(client_id: str | None, env_file: Path, *, prefix: str) -> Credentials:
-    file = read_env_file(env_file)
-    id_name, secret_name = f"{prefix}_ID", f"{prefix}_SECRET"
-    client_id = client_id or os.environ.get(id_name) or file.get(id_name)
-    if not client_id:
-        raise CommandError(
-            f"expected the id of a machine-to-machine application, found none; set {id_name} or give --client-id"
-        )
-    secret = os.environ.get(secret_name) or file.get(secret_name)
-    if not secret and not can_ask():
-        raise CommandError(f"expected the secret of {client_id}, found none; set {secret_name}")
-    secret = secret or read_secret(f"Secret of {client_id} (not shown)")
-    return Credentials(client_id=client_id, client_secret=secret)
+    except typer.Abort:
+        warn("Aborted!")
+        code = ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 - the top of the command line: no traceback, which may show a secret
+        usage = explain_usage(error)
+        warn(explain_fault(error) if usage is None else usage)
+        code = ExitCode.FAULT if usage is None else ExitCode.USAGE
+    return code if isinstance(code, int) else ExitCode.FINE
 
 
 def _open_management(
     settings: LogtoSettings, *, client_id: str | None, resource: str | None, env_file: Path
 ) -> ManagementApi:
-    credentials = _find_credentials(client_id, env_file, prefix=_MANAGEMENT_CLIENT)
+    credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MANAGEMENT_CLIENT)
     network = Network(timeout_seconds=settings.fetch_timeout_seconds)
-    with _progress() as progress:
+    with open_progress() as progress:
         progress(f"Signing in at {settings.fetch_base}")
         return sign_in(settings, credentials, resource=resource or find_management_resource(settings), network=network)
 
 
-def _print(value: Any, *, is_json: bool, rendered: Any) -> None:  # noqa: ANN401 - any result, and what shows it
-    with _writing():
-        if is_json:
-            typer.echo(to_json(value))
-        else:
-            build_console().print(rendered)
+def _print(value: Any, *, is_json: bool, rendered: Any) -> None:  # noqa: ANN401 - any result, and its rendering
+    if is_json:
+        write(to_json(value))
+    else:
+        show(rendered)
 
 
-@contextmanager
-def _writing() -> Generator[None]:
-    """Say in one line where the output can't be written; one whose reader has seen enough is no error."""
+def _check_url(value: str) -> str:
     try:
-        yield
-        sys.stdout.flush()
-    except OSError as error:
-        # Python would try once more at its end, and complain in its own way.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise CommandError(f"the output can't be written: {error.strerror}") from None
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[str], None]]:
-    """Say on a terminal what takes its time; on standard error, so that the output stays what it is."""
-    if not sys.stderr.isatty():
-        yield _say_nothing
-        return
-    with build_console(is_error=True).status("Reading the settings") as status:
-        yield status.update
-
-
-def _say_nothing(_text: str) -> None:
-    """Do nothing: nobody watches."""
+        parts = urlsplit(value)
+        is_valid = parts.scheme in {"http", "https"} and parts.hostname is not None and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise CommandError(f"--docs-url: expected a URL such as http://127.0.0.1:8000/docs, found {quote(value)}")
+    return value
 
 
 @app.command()
@@ -187,7 +169,7 @@ def doctor(
     token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Read that token from standard input.")] = False,
     scope: Annotated[list[str] | None, typer.Option(help="A scope that the route asks for; several times.")] = None,
     docs_url: Annotated[
-        str, typer.Option(help="URL of your docs page, whose sign-in is tried.")
+        str, typer.Option(callback=_check_url, help="URL of your docs page, whose sign-in is tried.")
     ] = "http://127.0.0.1:8000/docs",
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
@@ -201,10 +183,9 @@ def doctor(
     if token and token_stdin:
         raise CommandError("expected --token or --token-stdin, one of them, found both")
     found = read_token() if token_stdin else prompt_token() if token else None
-    with _progress() as progress:
+    with open_progress() as progress:
         diagnosis = diagnose(env_file=env_file, docs_url=docs_url, token=found, scopes=scope or (), progress=progress)
-    console = build_console()
-    _print(diagnosis, is_json=is_json, rendered=render_diagnosis(diagnosis, console=console))
+    _print(diagnosis, is_json=is_json, rendered=render_diagnosis(diagnosis, console=open_terminal()))
     raise typer.Exit(diagnosis.exit_code)
 
 
@@ -228,9 +209,9 @@ def inspect(
         if verify:
             raise
     token = prompt_token()
-    with _progress():
+    with open_progress():
         inspection = inspect_token(token, settings=settings, is_to_be_verified=verify)
-    _print(inspection, is_json=is_json, rendered=render_inspection(inspection, console=build_console()))
+    _print(inspection, is_json=is_json, rendered=render_inspection(inspection, console=open_terminal()))
     is_failed = inspection.kind == "unreadable" or (verify and not inspection.is_verified)
     raise typer.Exit(ExitCode.FAILED if is_failed else ExitCode.FINE)
 
@@ -254,10 +235,9 @@ def routes(
     """
     table = list_routes(load_application(target), allowed=allow or (), fails_unprotected=fail_unprotected)
     if form is Format.MARKDOWN and not is_json:
-        with _writing():
-            typer.echo(render_markdown(table))
+        write(render_markdown(table))
     else:
-        rendered = render_routes(table, console=build_console())
+        rendered = render_routes(table, console=open_terminal())
         _print(table, is_json=is_json or form is Format.JSON, rendered=rendered)
     raise typer.Exit(table.exit_code)
 
@@ -322,13 +302,11 @@ def token(
             organization_id=organization,
         )
     else:
-        credentials = _find_credentials(client_id, env_file, prefix=_MACHINE)
+        credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MACHINE)
         minted = mint_for_machine(settings, credentials, resource=target, scopes=asked, organization_id=organization)
     if minted.missing:
-        warning = f"not granted, and absent from the token: {' '.join(minted.missing)}"
-        build_console(is_error=True).print(show(warning), soft_wrap=True)
-    with _writing():
-        typer.echo(to_json(minted) if is_json else minted.access_token)
+        warn(f"not granted, and absent from the token: {' '.join(minted.missing)}")
+    write(to_json(minted) if is_json else minted.access_token)
 
 
 @scopes_app.command("diff")
@@ -353,10 +331,10 @@ def scopes_diff(
     settings = find_tenant(application)
     wanted = list_wanted(application, only=only or (), without=without or ())
     api = _open_management(settings, client_id=client_id, resource=management_resource, env_file=env_file)
-    with _progress() as progress:
+    with open_progress() as progress:
         progress("Reading the permissions")
         report = compare(wanted, api, tenant=settings.endpoint, is_exact=exact)
-    _print(report, is_json=is_json, rendered=render_scopes(report, console=build_console()))
+    _print(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
     raise typer.Exit(report.exit_code)
 
 
@@ -382,18 +360,18 @@ def scopes_push(
     settings = find_tenant(application)
     wanted = list_wanted(application, only=only or (), without=without or ())
     api = _open_management(settings, client_id=client_id, resource=management_resource, env_file=env_file)
-    with _progress() as progress:
+    with open_progress() as progress:
         progress("Reading the permissions")
         report = compare(wanted, api, tenant=settings.endpoint)
     if report.differs:
-        shown = build_console(is_error=True)
-        shown.print(render_scopes(report, console=shown))
+        terminal = open_terminal(is_error=True)
+        terminal.print(render_scopes(report, console=terminal))
         if not yes:
             if not can_ask():
                 raise CommandError("expected --yes where nobody can be asked, found none; nothing was changed")
-            typer.confirm("Create what is missing?", abort=True, err=True)
-        with _progress() as progress:
+            confirm("Create what is missing?")
+        with open_progress() as progress:
             progress("Creating what is missing")
             report = push(wanted, api, report, name=name)
-    _print(report, is_json=is_json, rendered=render_scopes(report, console=build_console()))
+    _print(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
     raise typer.Exit(report.exit_code)

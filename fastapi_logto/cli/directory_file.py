@@ -1,5 +1,6 @@
 """Users, roles and organizations of a local issuer, written in a TOML file."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,11 @@ __all__ = ["read_directory"]
 _Name = Annotated[str, Field(min_length=1)]
 _Scope = Annotated[str, Field(pattern=r"^\S+$")]
 _ORGANIZATION: Final = "organization"
+_MAX_DEPTH: Final = 32
+# What holds no bracket of an array or a table: strings, which may end in up to two more quotes, and comments.
+_TOML: Final = re.compile(
+    r"""\"{3}(?:\\.|[^\\])*?\"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[\[\]{}]""", re.DOTALL
+)
 
 
 class _Table(BaseModel):
@@ -72,9 +78,9 @@ def read_directory(path: Path) -> Directory:
         CommandError: There is no such file, or it says what can't be meant.
     """
     try:
-        with path.open("rb") as stream:
-            document = tomllib.load(stream)
-        file = _File.model_validate(document)
+        text = path.read_text(encoding="utf-8")
+        _check_depth(text)
+        file = _File.model_validate(tomllib.loads(text))
         return _build(file)
     except OSError as error:
         raise CommandError(f"{path}: expected a file that can be read, found: {error.strerror}") from None
@@ -85,6 +91,22 @@ def read_directory(path: Path) -> Directory:
     except ValueError as error:
         # Of the TOML, or of the directory: a scope that no resource has, say.
         raise CommandError(f"{path}: {error}") from None
+
+
+def _check_depth(text: str) -> None:
+    """Refuse arrays in arrays before the parser calls itself for each: a thread with a small stack would crash.
+
+    Text that is no TOML may be counted wrongly, but only behind the place at which the parser stops.
+    """
+    depth = 0
+    for match in _TOML.finditer(text):
+        if match[0] in {"[", "{"}:
+            depth += 1
+        elif match[0] in {"]", "}"}:
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            line = text.count("\n", 0, match.start()) + 1
+            raise ValueError(f"expected arrays and tables of at most {_MAX_DEPTH} levels, found more (at line {line})")
 
 
 def _build(file: _File) -> Directory:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from fastapi_logto.cli.environment import check_audience, list_settings
+from fastapi_logto.cli.environment import check_audience, check_source, list_settings
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.results import Check, Diagnosis, ExitCode, Section
@@ -27,7 +27,7 @@ def diagnose(
     """Look at everything, in the order in which one thing needs another.
 
     Args:
-        env_file: A `.env` file to read beside the environment.
+        env_file: A `.env` file, which is read if the environment sets no variable.
         docs_url: URL of the docs page.
         token: A token to look at. It is sent nowhere.
         scopes: Scopes that a route asks for.
@@ -38,7 +38,7 @@ def diagnose(
     except SettingsError as error:
         return _refuse(error)
     network = Network(timeout_seconds=settings.fetch_timeout_seconds)
-    sections = [Section(title="Settings", checks=check_audience(settings))]
+    sections = [Section(title="Settings", checks=(*check_source(env_file), *check_audience(settings)))]
     progress(f"Asking {settings.fetch_base}")
     tenant = check_tenant(settings, network)
     sections.append(tenant.section)
@@ -63,13 +63,16 @@ def _refuse(error: SettingsError) -> Diagnosis:
     return Diagnosis(
         sections=(Section(title="Settings", checks=tuple(checks)),),
         exit_code=ExitCode.USAGE,
-        next_step=checks[0].advice,
+        next_step=checks[0].advice or checks[0].found,
     )
 
 
 def _split(line: str) -> Check:
-    # The package's own message: variable, expected, found, example.
+    # The package's own messages: "variable: expected, found; for example ...", or "file: expected, found; what to do".
     name, _, rest = line.partition(": ")
     name = name.partition(" ")[0]
     found, example, text = rest.partition("; for example ")
-    return Check(name=name, status="failed", found=found, advice=f"Set it: {text}" if example else found)
+    if example:
+        return Check(name=name, status="failed", found=found, advice=f"Set it: {text}")
+    found, _, advice = rest.partition("; ")
+    return Check(name=name, status="failed", found=found, advice=f"{advice[:1].upper()}{advice[1:]}")

@@ -1,31 +1,44 @@
-"""The settings that the environment has, and where each of them was found."""
+"""The settings in use, and their source: the environment or one file."""
 
 from pathlib import Path
 from typing import cast
 
 from fastapi_logto.cli.results import Check, FoundSetting
 from fastapi_logto.errors import quote
-from fastapi_logto.settings import LogtoSettings, read_variables
+from fastapi_logto.settings import LogtoSettings, build_variable_name, read_known_variables
 
-__all__ = ["check_audience", "list_settings"]
+__all__ = ["check_audience", "check_source", "list_settings"]
 
 
 def list_settings(settings: LogtoSettings, *, env_file: Path | None) -> tuple[FoundSetting, ...]:
-    """Give every setting with its value in use and its source.
+    """Return every setting with its value in use and its source.
 
     Args:
         settings: The settings that were read.
-        env_file: The file that was read too.
+        env_file: The file that is read if the environment sets nothing.
     """
-    found = read_variables(env_file=env_file)
+    variables = read_known_variables(env_file=env_file)
     return tuple(
         FoundSetting(
-            variable=f"LOGTO_{name.upper()}",
+            variable=build_variable_name(name),
             value=_describe(getattr(settings, name)),
-            source=found[name][1] if name in found else "default",
+            source=variables.source if build_variable_name(name) in variables.values else "default",
         )
         for name in LogtoSettings.model_fields
     )
+
+
+def check_source(env_file: Path | None) -> tuple[Check, ...]:
+    """Return a row that says why the file is not read; none if there is no file to ignore.
+
+    Args:
+        env_file: The file that is read if the environment sets nothing.
+    """
+    explanation = read_known_variables(env_file=env_file).explain_ignored()
+    if explanation is None:
+        return ()
+    name, _, text = explanation.partition(": ")
+    return (Check(name=name, status="skipped", found=text.partition("; ")[0]),)
 
 
 def _describe(value: object) -> str:

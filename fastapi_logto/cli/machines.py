@@ -2,12 +2,24 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 from fastapi_logto.cli.loops import run_to_end
+from fastapi_logto.cli.results import CommandError
+from fastapi_logto.cli.terminal import ask_secret
+from fastapi_logto.cli.token_input import can_ask
 from fastapi_logto.client import IssuedToken, LogtoClient
-from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.environment import Variables
+from fastapi_logto.settings import LogtoSettings, read_known_variables
 
-__all__ = ["Credentials", "get_token"]
+__all__ = ["MACHINE", "MANAGEMENT_CLIENT", "Credentials", "find_credentials", "get_token"]
+
+MACHINE: Final = "LOGTO_MACHINE"
+"""How the variables of a machine's credentials begin."""
+
+MANAGEMENT_CLIENT: Final = "LOGTO_MANAGEMENT_CLIENT"
+"""How the variables of the credentials for the Management API begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +33,38 @@ class Credentials:
 
     client_id: str
     client_secret: str = field(repr=False)
+
+
+def find_credentials(settings: LogtoSettings, *, client_id: str | None, env_file: Path, prefix: str) -> Credentials:
+    """Return the credentials from the source of all variables of the tenant; the secret otherwise from a prompt.
+
+    Args:
+        settings: The tenant, which the prompt names: the secret is sent there.
+        client_id: The id, if it is an argument of the command.
+        env_file: The file of variables.
+        prefix: How the names of the two variables begin.
+
+    Raises:
+        CommandError: The id or the secret is missing.
+    """
+    variables = read_known_variables(env_file=env_file)
+    id_name, secret_name = f"{prefix}_ID", f"{prefix}_SECRET"
+    client_id = client_id or variables.values.get(id_name)
+    if not client_id:
+        raise _build_error(
+            variables,
+            f"expected the id of a machine-to-machine application, found none; set {id_name} or give --client-id",
+        )
+    secret = variables.values.get(secret_name)
+    if not secret and not can_ask():
+        raise _build_error(variables, f"expected the secret of {client_id}, found none; set {secret_name}")
+    secret = secret or ask_secret(f"Secret of {client_id} at {settings.fetch_base} (not shown)")
+    return Credentials(client_id=client_id, client_secret=secret)
+
+
+def _build_error(variables: Variables, message: str) -> CommandError:
+    explanation = variables.explain_ignored()
+    return CommandError(message if explanation is None else f"{explanation}\n{message}")
 
 
 def get_token(

@@ -1,20 +1,21 @@
 """Logto's Management API, as far as API resources and their permissions go. Knows no way to delete anything."""
 
-import json
 import re
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from fastapi_logto.cli.machines import Credentials, get_token
 from fastapi_logto.cli.network import Network, Reply, UnreachableError
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.errors import GrantError, quote
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.strict_json import JsonObject, JsonValue
+from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_value
 
 __all__ = ["ManagementApi", "find_management_resource", "sign_in"]
 
 _PAGE_SIZE: Final = 100
 _MOST_PAGES: Final = 100
+_COUNT: Final = re.compile(r"[0-9]{1,9}\Z", re.ASCII)
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_.]{0,79}\Z", re.ASCII)
 _OK, _CREATED, _UNAUTHORIZED, _FORBIDDEN, _UNPROCESSABLE = 200, 201, 401, 403, 422
 _ADVICE: Final = {
@@ -77,7 +78,7 @@ class ManagementApi:
             CommandError: As `list_scopes`.
         """
         entries = self._list("/resources")
-        return next((str(entry["id"]) for entry in entries if entry.get("indicator") == indicator), None)
+        return next((_read_id(entry) for entry in entries if entry.get("indicator") == indicator), None)
 
     def list_scopes(self, resource_id: str) -> list[str]:
         """Give the names of a resource's permissions: of all pages, because Logto gives 20 to whoever asks for none.
@@ -85,7 +86,10 @@ class ManagementApi:
         Raises:
             CommandError: The API can't be reached, refuses, or answers what nobody can read.
         """
-        return [str(entry["name"]) for entry in self._list(f"/resources/{resource_id}/scopes")]
+        names = [entry.get("name") for entry in self._list(f"/resources/{resource_id}/scopes")]
+        if not all(isinstance(name, str) for name in names):
+            raise CommandError("Management API: expected permissions with names, found one without")
+        return cast("list[str]", names)
 
     def create_resource(self, indicator: str, *, name: str) -> str:
         """Create an API resource; give its id, or that of the one which somebody else created meanwhile.
@@ -101,9 +105,7 @@ class ManagementApi:
         if reply.status != _CREATED:
             raise _explain(reply, f"creating the API resource {indicator}")
         document = _read(reply)
-        if not isinstance(document, dict) or not isinstance(document.get("id"), str):
-            raise CommandError("Management API: expected the id of what was created, found none")
-        return str(document["id"])
+        return _read_id(document if isinstance(document, dict) else {})
 
     def create_scope(self, resource_id: str, name: str, *, description: str) -> None:
         """Create a permission; one that is there already is left as it is.
@@ -129,7 +131,7 @@ class ManagementApi:
                 raise CommandError(f"Management API: expected a list from {path}, found something else")
             entries.extend(cast("list[JsonObject]", found))
             total = reply.headers.get("total-number", "")
-            if not found or not total.isdigit() or len(entries) >= int(total):
+            if not found or not _COUNT.match(total) or len(entries) >= int(total):
                 return entries
         raise CommandError(f"Management API: expected an end of {path}, found {_MOST_PAGES} pages and more")
 
@@ -142,10 +144,17 @@ class ManagementApi:
 
 def _read(reply: Reply) -> JsonValue:
     try:
-        document: Any = json.loads(reply.body)
-    except (ValueError, RecursionError):
+        return parse_value(reply.body)
+    except StrictJsonError:
         raise CommandError("Management API: expected JSON, found something else") from None
-    return cast("JsonValue", document)
+
+
+def _read_id(resource: JsonObject) -> str:
+    """Return the id of a resource, which becomes a part of URLs."""
+    found = resource.get("id")
+    if not isinstance(found, str) or not _ID.match(found):
+        raise CommandError(f"Management API: expected the id of an API resource, found {quote(found)}")
+    return found
 
 
 def _find_code(reply: Reply) -> str:

@@ -1,17 +1,20 @@
 """Tokens for trying an API out: a user's from a local issuer, a machine's from any tenant."""
 
+import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi_logto.cli.machines import Credentials, get_token
-from fastapi_logto.cli.network import Network, Reply, UnreachableError
+from fastapi_logto.cli.network import Network, Reply, UnreachableError, parse_location
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.errors import GrantError, GrantUnavailableError, quote
+from fastapi_logto.loopback import is_loopback
+from fastapi_logto.redaction import mask
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 
@@ -19,7 +22,9 @@ __all__ = ["MintedToken", "mint_for_machine", "mint_for_user"]
 
 _OK: Final = 200
 _SEE_OTHER: Final = 303
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token"})
+_TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)
+"""What a bearer token consists of (RFC 6750 section 2.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,7 @@ def mint_for_user(
     Raises:
         CommandError: It is no local issuer, it refuses, or it can't be reached.
     """
-    if urlsplit(settings.fetch_base).hostname not in _LOOPBACK:
+    if not is_loopback(urlsplit(settings.fetch_base).hostname or ""):
         raise CommandError(
             f"expected a local issuer for --user, found {settings.fetch_base}; at a tenant people sign in themselves, "
             "in Swagger UI say, and a machine gets its token with --machine"
@@ -133,9 +138,9 @@ class _LocalSignIn:
             "grant": tuple(scopes),
         }
         reply = self._post("auth", form)
-        answer = parse_qs(urlsplit(reply.headers.get("location", "")).query)
+        answer = parse_location(reply)
         if reply.status != _SEE_OTHER or "code" not in answer:
-            found = answer.get("error_description", [f"status {reply.status}"])[0]
+            found = answer.get("error_description", f"status {reply.status}")
             raise CommandError(
                 f"{self._issuer}: expected a code for the user {quote(username)} by the application "
                 f"{quote(self._client['client_id'])} with the redirect URI {quote(self._client['redirect_uri'])}, "
@@ -146,13 +151,15 @@ class _LocalSignIn:
             {
                 **self._client,
                 "grant_type": "authorization_code",
-                "code": answer["code"][0],
+                "code": answer["code"],
                 "code_verifier": verifier,
                 "resource": resource,
             }
         )
 
     def refresh(self, answer: Mapping[str, str], *, resource: str, organization_id: str) -> Mapping[str, str]:
+        if "refresh_token" not in answer:
+            raise CommandError(f"{self._issuer}: expected a refresh token for --organization, found none")
         return self._exchange(
             {
                 "client_id": self._client["client_id"],
@@ -169,11 +176,14 @@ class _LocalSignIn:
             document = parse_object(reply.body)
         except StrictJsonError:
             document = {}
-        if reply.status != _OK or not isinstance(document.get("access_token"), str):
-            raise CommandError(
-                f"{self._issuer}: expected a token, found {quote(document.get('error_description'))} "
-                f"(status {reply.status})"
-            )
+        token = document.get("access_token")
+        if reply.status != _OK or not isinstance(token, str):
+            found = document.get("error_description")
+            if isinstance(found, str):
+                found = mask(found, secrets=[form[name] for name in _SECRET_FIELDS & form.keys()])
+            raise CommandError(f"{self._issuer}: expected a token, found {quote(found)} (status {reply.status})")
+        if not _TOKEN.match(token):
+            raise CommandError(f"{self._issuer}: expected a token, found a text with other characters")
         return {name: value for name, value in document.items() if isinstance(value, str)}
 
     def _post(self, path: str, form: Mapping[str, str | Sequence[str]]) -> Reply:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final, Literal, TypeAlias, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -16,9 +16,10 @@ import httpx
 from fastapi_logto.errors import LogtoError
 from fastapi_logto.strict_json import JsonValue
 
-__all__ = ["Network", "Reply", "TlsSession", "UnreachableError", "find_proxy"]
+__all__ = ["Network", "Reply", "TlsSession", "UnreachableError", "find_proxy", "parse_location"]
 
 _MAX_BYTES: Final = 256 * 1024
+_MAX_FIELDS: Final = 100
 _CONNECT_SECONDS: Final = 2.0
 
 FailedLayer: TypeAlias = Literal["dns", "tls", "connection", "http"]
@@ -70,16 +71,37 @@ class Reply:
 
 
 def find_proxy(url: str) -> str | None:
-    """Give the proxy that the environment names for a URL, as httpx takes it; `None` without.
+    """Return the host of the proxy that httpx uses for a URL; `None` for plain http, which never uses one.
 
     Args:
         url: The URL.
     """
     parts = urlsplit(url)
-    proxies = getproxies()
-    if proxy_bypass(parts.hostname or ""):
+    if parts.scheme != "https" or proxy_bypass(parts.hostname or ""):
         return None
-    return proxies.get(parts.scheme) or proxies.get("all")
+    proxies = getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    if proxy is None:
+        return None
+    try:
+        # A proxy may be written without its scheme. Its credentials are not for a terminal.
+        host = urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname
+    except ValueError:
+        host = None
+    return host or "an invalid URL"
+
+
+def parse_location(reply: Reply) -> Mapping[str, str]:
+    """Return the parameters in the query of a redirect; none if the reply has no `Location` that is a URL.
+
+    Args:
+        reply: The reply.
+    """
+    try:
+        query = urlsplit(reply.headers.get("location", "")).query
+        return dict(reversed(parse_qsl(query, max_num_fields=_MAX_FIELDS)))
+    except ValueError:
+        return {}
 
 
 class Network:
@@ -104,12 +126,13 @@ class Network:
             UnreachableError: It has none, or none came in time.
         """
         found: list[str] = []
-        failed: list[OSError] = []
+        failed: list[OSError | UnicodeError] = []
 
         def ask() -> None:
             try:
                 found.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
+                # A label of more than 63 characters is a UnicodeError.
                 failed.append(error)
 
         # The resolver of the system knows no deadline of ours.
@@ -117,7 +140,7 @@ class Network:
         thread.start()
         thread.join(self._timeout_seconds)
         if failed or not found:
-            reason = (failed[0].strerror or type(failed[0]).__name__) if failed else "no answer in time"
+            reason = _describe_failure(failed[0]) if failed else "no answer in time"
             raise UnreachableError(f"{host}: {reason}", layer="dns")
         return list(dict.fromkeys(found))
 
@@ -151,6 +174,8 @@ class Network:
             with (
                 httpx.Client(
                     follow_redirects=False,
+                    # A proxy could read the secrets that go over plain http, and replace the keys.
+                    trust_env=httpx.URL(url).scheme == "https",
                     timeout=httpx.Timeout(self._timeout_seconds, connect=min(_CONNECT_SECONDS, self._timeout_seconds)),
                     headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
                 ) as client,
@@ -181,6 +206,10 @@ class Network:
             if time.monotonic() > deadline:
                 raise UnreachableError(f"no whole answer within {self._timeout_seconds:g} s", layer="http")
         return bytes(body)
+
+
+def _describe_failure(error: OSError | UnicodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def _describe_tls(response: httpx.Response) -> TlsSession | None:

@@ -1,24 +1,22 @@
 """How results are shown: the only module that knows of colours, marks and widths."""
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
 from fastapi_logto.cli.inspection import Inspection
 from fastapi_logto.cli.local import LocalUser, RunningIssuer
-from fastapi_logto.cli.results import Check, Diagnosis, Status, show, show_lines
+from fastapi_logto.cli.results import Check, Diagnosis, Status
 from fastapi_logto.cli.route_table import Protection, RouteTable
 from fastapi_logto.cli.scopes import ResourceDifference, ScopesReport
+from fastapi_logto.cli.terminal import Terminal, build_text, escape
 from fastapi_logto.strict_json import JsonObject, JsonValue
 
 __all__ = [
-    "build_console",
     "render_diagnosis",
     "render_inspection",
     "render_issuer",
@@ -42,22 +40,12 @@ _TOKEN: Final[dict[Protection, tuple[str, Status]]] = {
 }
 
 
-def build_console(*, is_error: bool = False) -> Console:
-    """Give what prints: without colours where they are not wanted, and never reading markup out of a text.
-
-    Args:
-        is_error: Whether it prints to standard error.
-    """
-    stream = sys.stderr if is_error else sys.stdout
-    return Console(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=False)
-
-
-def _mark(status: Status, *, console: Console) -> Text:
+def _mark(status: Status, *, console: Terminal) -> RenderableType:
     sign, plain, style = _MARKS[status]
-    return Text(sign if console.encoding.startswith("utf") else plain, style=style)
+    return build_text(sign if console.encoding.startswith("utf") else plain, style=style)
 
 
-def render_diagnosis(diagnosis: Diagnosis, *, console: Console) -> RenderableType:
+def render_diagnosis(diagnosis: Diagnosis, *, console: Terminal) -> RenderableType:
     """Give what `doctor` shows: a table for each part, and the next step.
 
     Args:
@@ -70,12 +58,12 @@ def render_diagnosis(diagnosis: Diagnosis, *, console: Console) -> RenderableTyp
         rows = [*extra, *section.checks]
         parts.append(_render_section(section.title, rows, console=console, told=diagnosis.next_step))
     if diagnosis.next_step:
-        step = Text(show(diagnosis.next_step))
+        step = build_text(diagnosis.next_step)
         parts.append(Panel(step, title="Next step", title_align="left", border_style="yellow"))
     else:
         has_warnings = any(check.status == "warning" for section in diagnosis.sections for check in section.checks)
         text = "Nothing fails; see the warnings." if has_warnings else "All is well."
-        parts.append(Text(text, style="bold yellow" if has_warnings else "bold green"))
+        parts.append(build_text(text, style="bold yellow" if has_warnings else "bold green"))
     return Group(*parts)
 
 
@@ -89,18 +77,18 @@ def _render_settings(diagnosis: Diagnosis) -> Iterator[Check]:
         yield Check(name=f"{rest} others", status="ok", found="default; --json lists them")
 
 
-def _render_section(title: str, checks: Iterable[Check], *, console: Console, told: str = "") -> Group:
+def _render_section(title: str, checks: Iterable[Check], *, console: Terminal, told: str = "") -> Group:
     """Give one part. The first advice is told below all parts, and so not here once more."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(width=1, no_wrap=True)
     table.add_column(no_wrap=True, min_width=12)
     table.add_column(overflow="fold")
     for check in _join_skipped(checks):
-        found = Text(show(check.found), style="dim" if check.status == "skipped" else "")
+        found = build_text(check.found, style="dim" if check.status == "skipped" else "")
         if check.advice and check.advice != told:
-            found.append(f"\n{show(check.advice)}", style=_MARKS[check.status][2].removeprefix("bold "))
-        table.add_row(_mark(check.status, console=console), Text(show(check.name)), found)
-    return Group(Text(title, style="bold"), Padding(table, (0, 0, 1, 2)))
+            found.append_text(build_text("", check.advice, style=_MARKS[check.status][2].removeprefix("bold ")))
+        table.add_row(_mark(check.status, console=console), build_text(check.name), found)
+    return Group(build_text(title, style="bold"), Padding(table, (0, 0, 1, 2)))
 
 
 def _join_skipped(checks: Iterable[Check]) -> Iterator[Check]:
@@ -114,7 +102,7 @@ def _join_skipped(checks: Iterable[Check]) -> Iterator[Check]:
         yield Check(name="Not reached", status="skipped", found=", ".join(names))
 
 
-def render_inspection(inspection: Inspection, *, console: Console) -> RenderableType:
+def render_inspection(inspection: Inspection, *, console: Terminal) -> RenderableType:
     """Give what `inspect` shows.
 
     Args:
@@ -125,17 +113,17 @@ def render_inspection(inspection: Inspection, *, console: Console) -> Renderable
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, min_width=14)
     facts.add_column(overflow="fold")
-    facts.add_row("Kind", Text(inspection.kind, style="bold"))
+    facts.add_row("Kind", build_text(inspection.kind, style="bold"))
     if inspection.problem:
-        facts.add_row("Problem", Text(show(inspection.problem), style="red"))
+        facts.add_row("Problem", build_text(inspection.problem, style="red"))
     if inspection.subject:
-        facts.add_row("Speaks for", Text(show(inspection.subject)))
-    facts.add_row("Admitted to", Text("\n".join(map(show, inspection.admission))))
+        facts.add_row("Speaks for", build_text(inspection.subject))
+    facts.add_row("Admitted to", build_text(*inspection.admission))
     parts.append(Padding(facts, (0, 0, 1, 0)))
     for title, members in (("Header", inspection.header), ("Claims", inspection.claims)):
         if members:
             words: Mapping[str, str] = inspection.times if title == "Claims" else {}
-            parts.append(Text(title, style="bold"))
+            parts.append(build_text(title, style="bold"))
             parts.append(Padding(_render_members(members, words), (0, 0, 1, 2)))
     if inspection.verification is not None:
         section = inspection.verification
@@ -146,12 +134,12 @@ def render_inspection(inspection: Inspection, *, console: Console) -> Renderable
 def _render_verdict(inspection: Inspection) -> Panel:
     if inspection.is_verified:
         text = "VERIFIED: signature, issuer, audience and times hold for this API."
-        return Panel(Text(text, style="bold green"), border_style="green")
+        return Panel(build_text(text, style="bold green"), border_style="green")
     if inspection.verification is not None:
         text = "NOT VERIFIED: a check failed, see Token below. Believe nothing of what this token says."
     else:
         text = "NOT VERIFIED: anybody can write such a token. Believe nothing of it, or check it with --verify."
-    return Panel(Text(text, style="bold red"), border_style="red")
+    return Panel(build_text(text, style="bold red"), border_style="red")
 
 
 def _render_members(members: JsonObject, words: Mapping[str, str]) -> Table:
@@ -159,20 +147,20 @@ def _render_members(members: JsonObject, words: Mapping[str, str]) -> Table:
     table.add_column(no_wrap=True, min_width=12)
     table.add_column(overflow="fold")
     for name, value in members.items():
-        text = Text(_describe_value(value))
+        text = build_text(_describe_value(value))
         if name in words:
-            text.append(f"  {words[name]}", style="cyan")
-        table.add_row(Text(show(name)), text)
+            text.append_text(build_text(f"  {words[name]}", style="cyan"))
+        table.add_row(build_text(name), text)
     return table
 
 
 def _describe_value(value: JsonValue) -> str:
     if isinstance(value, str):
-        return show(value) or '""'
+        return value or '""'
     if isinstance(value, list):
         return "[" + ", ".join(map(_describe_value, value)) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{show(name)}: {_describe_value(member)}" for name, member in value.items()) + "}"
+        return "{" + ", ".join(f"{name}: {_describe_value(member)}" for name, member in value.items()) + "}"
     return {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)
 
 
@@ -186,28 +174,25 @@ def render_issuer(running: RunningIssuer) -> RenderableType:
     for title in ("Who", "Holds", "In organizations"):
         table.add_column(title, overflow="fold")
     for who in (*running.users, *running.machines):
-        table.add_row(Text(show(who.username)), *_render_held(who))
-    lines = "\n".join(f"{name}={value}" for name, value in running.environment.items())
+        table.add_row(build_text(who.username), *_render_held(who))
     return Group(
-        Text(f"Local issuer {running.issuer}, for development only; Ctrl-C ends it", style="bold"),
-        Text("No password: whoever reaches it signs in as anyone.", style="yellow"),
-        Text(),
+        build_text(f"Local issuer {running.issuer}, for development only; Ctrl-C ends it", style="bold"),
+        build_text("No password: whoever reaches it signs in as anyone.", style="yellow"),
+        build_text(""),
         table,
-        Text(),
-        Text("Put into .env:", style="bold"),
-        Text(show_lines(lines), style="cyan"),
+        build_text(""),
+        build_text("Put into .env:", style="bold"),
+        build_text(*(f"{name}={value}" for name, value in running.environment.items()), style="cyan"),
     )
 
 
-def _render_held(who: LocalUser) -> tuple[Text, Text]:
+def _render_held(who: LocalUser) -> tuple[RenderableType, RenderableType]:
     held = " ".join(scope for scopes in who.scopes.values() for scope in scopes)
-    places = "\n".join(
-        f"{name}: {', '.join(scopes) or 'a member without a role'}" for name, scopes in who.organizations.items()
-    )
-    return Text(show(held)), Text(show_lines(places))
+    places = [f"{name}: {', '.join(scopes) or 'a member without a role'}" for name, scopes in who.organizations.items()]
+    return build_text(held), build_text(*places)
 
 
-def render_routes(table: RouteTable, *, console: Console) -> RenderableType:
+def render_routes(table: RouteTable, *, console: Terminal) -> RenderableType:
     """Give what `routes` shows.
 
     Args:
@@ -222,15 +207,15 @@ def render_routes(table: RouteTable, *, console: Console) -> RenderableType:
         word, status = _TOKEN[route.token]
         grid.add_row(
             _mark(status, console=console),
-            Text(", ".join(route.methods)),
-            Text(show(route.path)),
-            Text(word, style=_MARKS[status][2]),
-            Text(show("; ".join(_list_needs(route.scopes, route.needs)).replace("`", ""))),
+            build_text(", ".join(route.methods)),
+            build_text(route.path),
+            build_text(word, style=_MARKS[status][2]),
+            build_text("; ".join(_list_needs(route.scopes, route.needs)).replace("`", "")),
         )
-    parts: list[RenderableType] = [grid, Text()]
-    parts.extend(Text(f"Problem: {show(problem)}", style="bold red") for problem in table.problems)
+    parts: list[RenderableType] = [grid, build_text("")]
+    parts.extend(build_text(f"Problem: {problem}", style="bold red") for problem in table.problems)
     count = f"{table.unprotected} of {len(table.routes)} routes not protected."
-    parts.append(Text(count, style="bold red" if table.unprotected else "bold green"))
+    parts.append(build_text(count, style="bold red" if table.unprotected else "bold green"))
     return Group(*parts)
 
 
@@ -242,11 +227,16 @@ def render_markdown(table: RouteTable) -> str:
     """
     lines = ["| Method | Path | Token | Asks for |", "|---|---|---|---|"]
     for route in table.routes:
-        needs = "; ".join(_list_needs(route.scopes, route.needs)).replace("|", "\\|")
+        path, needs = _build_cell(route.path), _build_cell("; ".join(_list_needs(route.scopes, route.needs)))
         word = _TOKEN[route.token][0]
         shown = f"**{word}**" if route.token == "none" else word  # noqa: S105 - whether a token is needed
-        lines.append(f"| {', '.join(route.methods)} | `{route.path}` | {shown} | {show(needs)} |")
+        lines.append(f"| {', '.join(route.methods)} | `{path}` | {shown} | {needs} |")
     return "\n".join(lines)
+
+
+def _build_cell(text: str) -> str:
+    """Return a text that stays in one cell of a table of Markdown."""
+    return escape(text).replace("|", "\\|")
 
 
 def _list_needs(scopes: tuple[str, ...], needs: tuple[str, ...]) -> list[str]:
@@ -254,7 +244,7 @@ def _list_needs(scopes: tuple[str, ...], needs: tuple[str, ...]) -> list[str]:
     return [*([f"{'scope' if len(scopes) == 1 else 'scopes'} {text}"] if scopes else []), *needs]
 
 
-def render_scopes(report: ScopesReport, *, console: Console) -> RenderableType:
+def render_scopes(report: ScopesReport, *, console: Terminal) -> RenderableType:
     """Give what `scopes` shows.
 
     Args:
@@ -266,11 +256,11 @@ def render_scopes(report: ScopesReport, *, console: Console) -> RenderableType:
         rows = list(_list_scopes(resource))
         parts.append(_render_section(f"{resource.indicator} at {report.tenant}", rows, console=console))
     if report.differs:
-        parts.append(Text("Logto lacks something; fastapi-logto scopes push creates it.", style="bold yellow"))
+        parts.append(build_text("Logto lacks something; fastapi-logto scopes push creates it.", style="bold yellow"))
     elif report.is_pushed:
-        parts.append(Text("Created; Logto has all scopes of the code.", style="bold green"))
+        parts.append(build_text("Created; Logto has all scopes of the code.", style="bold green"))
     else:
-        parts.append(Text("Logto has all scopes of the code.", style="bold green"))
+        parts.append(build_text("Logto has all scopes of the code.", style="bold green"))
     return Group(*parts)
 
 

@@ -15,8 +15,6 @@ __all__ = [
     "FoundSetting",
     "Section",
     "Status",
-    "show",
-    "show_lines",
     "to_json",
 ]
 
@@ -30,6 +28,8 @@ class ExitCode:
     FINE: ClassVar[int] = 0
     FAILED: ClassVar[int] = 1
     USAGE: ClassVar[int] = 2
+    FAULT: ClassVar[int] = 70
+    INTERRUPTED: ClassVar[int] = 130
 
 
 class CommandError(LogtoError):
@@ -87,23 +87,6 @@ class Diagnosis:
     sections: tuple[Section, ...]
     exit_code: int
     next_step: str
-
-
-def show(text: str) -> str:
-    """Give a text that came from outside as a terminal may have it.
-
-    What moves a cursor, colours, hides or reverses is escaped: a token is anybody's text, and would else
-    write over the very line that says that it is not verified.
-
-    Args:
-        text: Any text.
-    """
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
-
-
-def show_lines(text: str) -> str:
-    """Give a text of several lines as a terminal may have it."""
-    return "\n".join(map(show, text.splitlines()))
 
 
 def to_json(value: Any) -> str:  # noqa: ANN401 - any of the values of this package

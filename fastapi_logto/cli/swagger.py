@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from fastapi_logto.cli.network import Network, UnreachableError
+from fastapi_logto.cli.network import Network, UnreachableError, parse_location
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.errors import quote
 from fastapi_logto.settings import LogtoSettings
@@ -59,7 +59,7 @@ def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, r
             f"LOGTO_SWAGGER_CLIENT_ID), and add exactly {redirect_uri} to its redirect URIs. "
             "Where your docs page is elsewhere, say so: --docs-url.",
         )
-    error = parse_qs(urlsplit(reply.headers.get("location", "")).query).get("error", [""])[0]
+    error = parse_location(reply).get("error", "")
     if error == "invalid_target":
         return Check(
             name="Redirect URI",

@@ -14,6 +14,7 @@ from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_span
 from fastapi_logto.errors import FetchError, quote
 from fastapi_logto.key_set import MAX_KEYS, PublicKey, UnusableKeyError, parse_key
+from fastapi_logto.loopback import is_loopback
 from fastapi_logto.metadata import build_discovery_url, check_issuer, parse_metadata
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
@@ -29,7 +30,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "tls": "Correct the certificate, or let this machine trust its authority: SSL_CERT_FILE for this command, "
     "ssl_context= for LogtoAuth.",
     "connection": "Start Logto or correct LOGTO_ENDPOINT; inside a container network set LOGTO_FETCH_ENDPOINT to "
-    "where Logto is reached from here. A proxy is set by HTTPS_PROXY and NO_PROXY.",
+    "where Logto is reached from here. A proxy is set by HTTPS_PROXY and NO_PROXY, for https only.",
     "http": "Something else than Logto answers there: correct LOGTO_ENDPOINT.",
 }
 
@@ -111,8 +112,7 @@ def _resolve(url: str, network: Network) -> Check:
         pass
     proxy = find_proxy(url)
     if proxy is not None:
-        # Its name is resolved by the proxy, and its credentials are nobody's business.
-        return Check(name="DNS", status="skipped", found=f"asked by the proxy {urlsplit(proxy).hostname}")
+        return Check(name="DNS", status="skipped", found=f"resolved by the proxy {proxy}")
     try:
         addresses = network.resolve(host)
     except UnreachableError as error:
@@ -146,8 +146,7 @@ def _refuse(name: str, error: FetchError, url: str) -> _Failed:
 
 def _check_tls(reply: Reply, url: str) -> Check:
     if reply.tls is None:
-        host = urlsplit(url).hostname or ""
-        if host in {"localhost", "127.0.0.1", "::1"} or host.endswith(".localhost"):
+        if is_loopback(urlsplit(url).hostname or ""):
             return Check(name="TLS", status="skipped", found="plain http, on this machine alone")
         return Check(
             name="TLS",

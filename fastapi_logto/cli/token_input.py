@@ -5,33 +5,39 @@ import sys
 from collections.abc import Sequence
 from typing import Final, TextIO
 
-import typer
-
 from fastapi_logto.cli.results import CommandError
+from fastapi_logto.cli.terminal import ask_secret
 
-__all__ = ["can_ask", "prompt_token", "read_secret", "read_token", "refuse_tokens"]
+__all__ = ["can_ask", "check_arguments", "prompt_token", "read_token"]
 
 _LONGEST: Final = 256 * 1024
-_TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.|[A-Za-z0-9_][A-Za-z0-9_-]{42}\Z", re.ASCII)
-"""What a JWT begins with, or the whole of an opaque token of Logto."""
+_TOKEN: Final = re.compile(
+    r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.|(?:^|(?<=[\s=:\"']))[A-Za-z0-9_][A-Za-z0-9_-]{42}(?=$|[\s\"',;])", re.ASCII
+)
+"""What a JWT begins with, anywhere in an argument, or an opaque token of Logto as a word."""
 
 _PREFIX: Final = re.compile(r"(?:authorization\s*:\s*)?(?:bearer\s+)?", re.IGNORECASE)
 
 
-def refuse_tokens(arguments: Sequence[str]) -> None:
+def check_arguments(arguments: Sequence[str]) -> None:
     """Refuse a command line with a token in it, before a message about wrong arguments repeats it.
 
     Args:
         arguments: The arguments.
 
     Raises:
-        CommandError: One of them looks like a token.
+        CommandError: One of them looks like a token, or is not text.
     """
-    if any(_TOKEN.match(argument.rpartition("=")[2]) for argument in arguments):
-        raise CommandError(
-            "expected no token among the arguments, where the shell's history and every process of this machine can "
-            "read it; pipe it in, or have the command ask for it. If this one is real, end its session"
-        )
+    for argument in arguments:
+        if _TOKEN.search(argument):
+            raise CommandError(
+                "expected no token among the arguments, where the shell's history and every process of this machine "
+                "can read it; pipe it in, or have the command ask for it. If this one is real, end its session"
+            )
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise CommandError("expected arguments in UTF-8, found other bytes") from None
 
 
 def can_ask() -> bool:
@@ -61,17 +67,7 @@ def prompt_token() -> str:
     """
     if not can_ask():
         return read_token()
-    return _strip(read_secret("Access token (not shown)"), where="prompt")
-
-
-def read_secret(question: str) -> str:
-    """Ask for what is not to be shown.
-
-    Args:
-        question: What to ask.
-    """
-    answer: str = typer.prompt(question, hide_input=True, err=True)
-    return answer
+    return _strip(ask_secret("Access token (not shown)"), where="prompt")
 
 
 def _strip(text: str, *, where: str) -> str:

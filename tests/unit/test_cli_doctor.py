@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from fastapi_logto import LogtoSettings
 from fastapi_logto.cli.advice import ADVICE
 from fastapi_logto.cli.environment import check_audience, list_settings
-from fastapi_logto.cli.network import Network, UnreachableError, find_proxy
+from fastapi_logto.cli.network import Network, UnreachableError
 from fastapi_logto.cli.tenant import check_tenant
 from fastapi_logto.errors import Reason
 from fastapi_logto.testing import Directory, LocalIssuer
@@ -55,27 +56,25 @@ def test_every_reason_has_its_advice() -> None:
     assert all(text.endswith((".", "}.")) for text in ADVICE.values())
 
 
-def test_settings_are_told_with_where_they_were_found(cli: RunCli, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(f"LOGTO_AUDIENCE={API}\nLOGTO_ISSUERS=https://a.example/oidc\nOTHER_SECRET=hidden\n")
+def test_settings_are_shown_with_their_source(cli: RunCli, tmp_path: Path) -> None:
     with serve_issuer() as issuer:
-        environment = {
-            "LOGTO_ENDPOINT": issuer.endpoint,
-            "LOGTO_ISSUERS": "https://b.example/oidc,https://c.example/oidc",
-        }
-        code, diagnosis = run_doctor(cli, **environment)
-        shown = cli("doctor", **environment).out
+        values = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API, "LOGTO_ISSUERS": "https://b.example/oidc"}
+        code, by_environment = run_doctor(cli, **values)
+        shown_by_environment = cli("doctor", **values).out
+        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()) + "A=hidden\n")
+        _, by_file = run_doctor(cli)
+        shown_by_file = cli("doctor").out
 
-    settings = {one["variable"]: (one["value"], one["source"]) for one in diagnosis["settings"]}
     assert code == 0
-    assert settings["LOGTO_ENDPOINT"] == (issuer.endpoint, "environment")
-    assert settings["LOGTO_AUDIENCE"] == (API, ".env")
-    assert settings["LOGTO_ISSUERS"] == ("https://b.example/oidc, https://c.example/oidc", "environment")
-    assert settings["LOGTO_ALLOW_HTTP"] == ("false", "default")
-    assert settings["LOGTO_SWAGGER_CLIENT_ID"] == ("", "default")
-    assert len(settings) == len(LogtoSettings.model_fields)
-    assert f"{API} (from .env)" in shown
-    assert f"{issuer.endpoint} (from the environment)" in shown
-    assert "hidden" not in shown + json.dumps(diagnosis)
+    for diagnosis, source in ((by_environment, "environment"), (by_file, ".env")):
+        settings = {one["variable"]: (one["value"], one["source"]) for one in diagnosis["settings"]}
+        assert {name: settings[name] for name in values} == {name: (value, source) for name, value in values.items()}
+        assert settings["LOGTO_ALLOW_HTTP"] == ("false", "default")
+        assert settings["LOGTO_SWAGGER_CLIENT_ID"] == ("", "default")
+        assert len(settings) == len(LogtoSettings.model_fields)
+    assert f"{issuer.endpoint} (from the environment)" in shown_by_environment
+    assert f"{API} (from .env)" in shown_by_file
+    assert "hidden" not in shown_by_file + json.dumps(by_file)
 
 
 def test_the_list_of_settings_agrees_with_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +155,16 @@ def test_a_name_that_nobody_knows_is_a_fault_of_dns() -> None:
     assert {check.status for check in checks[1:]} == {"skipped"}
 
 
+def test_a_name_that_no_resolver_takes_is_a_fault_of_dns(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = LogtoSettings(endpoint=f"https://{'a' * 64}.example", audience=API)
+
+    checks = check_tenant(settings, Network(timeout_seconds=10)).section.checks
+
+    assert (checks[0].name, checks[0].status) == ("DNS", "failed")
+    assert re.search(r": Unicode\w*Error\Z", checks[0].found)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_name_is_told_with_its_addresses() -> None:
     with serve_captured() as server:
         checks = look(server, fetch_endpoint=f"http://localhost:{server.port}")
@@ -173,7 +182,7 @@ def test_a_proxy_resolves_the_name_and_its_password_is_not_shown(monkeypatch: py
 
     checks = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
 
-    assert checks["DNS"].found == "asked by the proxy 127.0.0.1"
+    assert checks["DNS"].found == "resolved by the proxy 127.0.0.1"
     assert checks["Discovery"].status == "failed"
     assert "secret" not in str(checks)
 
@@ -222,14 +231,6 @@ def test_a_name_that_is_gone_between_two_looks_is_a_fault_of_dns() -> None:
     assert caught.value.layer == "dns"
 
 
-def test_hosts_that_no_proxy_names_are_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "tenant.example")
-
-    assert find_proxy("https://tenant.example/x") is None
-    assert find_proxy("https://other.example/x") == "http://127.0.0.1:9"
-
-
 def test_https_where_only_http_is_served_is_a_fault_of_tls() -> None:
     with serve_captured() as server:
         checks = look(server, fetch_endpoint=f"https://127.0.0.1:{server.port}")
@@ -238,12 +239,10 @@ def test_https_where_only_http_is_served_is_a_fault_of_tls() -> None:
     assert "no TLS" in checks["TLS"][1]
 
 
-def test_plain_http_to_another_machine_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_to_another_machine_is_a_warning() -> None:
     with serve_captured() as server:
-        # The proxy is a server that answers for whatever host it is asked.
-        monkeypatch.setenv("http_proxy", server.endpoint)
-        monkeypatch.setenv("no_proxy", "")
-        checks = look(server, fetch_endpoint="http://logto.internal:3001", allow_http=True)
+        # For the resolver this is 127.0.0.1, and for us another host: only the literal address is loopback.
+        checks = look(server, fetch_endpoint=f"http://127.1:{server.port}", allow_http=True)
 
     assert checks["TLS"][0] == "warning"
     assert "closed network" in checks["TLS"][2]
@@ -544,6 +543,14 @@ def test_more_than_any_token_has_is_a_wrong_usage(cli: RunCli) -> None:
 
     assert ended.code == 2
     assert "found more than 262144 bytes" in ended.err
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/docs", "/docs", "http://", "http://[", "http://127.0.0.1:0/docs"])
+def test_the_url_of_the_docs_page_is_a_url(cli: RunCli, url: str) -> None:
+    ended = cli("doctor", "--docs-url", url)
+
+    expected = f"--docs-url: expected a URL such as http://127.0.0.1:8000/docs, found '{url}'"
+    assert (ended.code, ended.out, ended.err) == (2, "", f"fastapi-logto: {expected}\n")
 
 
 def test_a_fetch_that_fails_is_logged_nowhere_but_told(cli: RunCli) -> None:

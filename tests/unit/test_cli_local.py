@@ -1,6 +1,7 @@
 """The local issuer as a command, the file of its users, and tokens minted from it."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,80 @@ def test_a_mistake_in_a_file_is_told_with_its_place(file: Path, old: str, new: s
     assert str(caught.value).startswith(f"{file}: ")
     assert message in str(caught.value)
     assert "worker-secret" not in str(caught.value)
+
+
+_STRINGS = r"""
+a = "]\"]" # ]
+b = ']]]]'
+c = '''
+]]]]'''''
+"""
+DEEP = {
+    "arrays": f"x = {'[' * 100_000}",
+    "closed arrays": f"x = {'[' * 50_000}{']' * 50_000}",
+    "tables": f"x = {'{a = ' * 30_000}1{'}' * 30_000}",
+    "arrays and tables": f"x = {'[{a = ' * 30_000}",
+    "behind strings": f'{_STRINGS}d = """\n]]\\"""]]"""""\nx = {"[" * 40}',
+    "one level too many": f"x = {'[' * 33}{']' * 33}",
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_a_file_that_is_nested_too_deeply_is_refused_before_it_is_parsed(
+    cli: RunCli, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "people.toml"
+    path.write_text(f"{DEEP[name]}\n{FILE}")
+
+    ended = cli("dev", "--file", "people.toml")
+
+    line = DEEP[name].count("\n") + 1
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "fastapi-logto: people.toml: expected arrays and tables of at most 32 levels, found more "
+        f"(at line {line})\n"
+    )  # fmt: skip
+
+
+def test_a_nested_file_crashes_no_thread_with_a_small_stack(tmp_path: Path) -> None:
+    # As on Alpine, where a parser that calls itself too often ends the process.
+    names = [*DEEP, "dotted keys"]
+    for name in names:
+        (tmp_path / f"{name}.toml").write_text(DEEP.get(name, f"x{'.a' * 2000} = 1\n[b{'.a' * 2000}]\n"))
+    code = (
+        "import sys, threading\n"
+        "from fastapi_logto.cli import main\n"
+        "threading.stack_size(262144)\n"
+        f"run = lambda: print([main(['dev', '--file', name + '.toml']) for name in {names!r}])\n"
+        "thread = threading.Thread(target=run)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert (done.returncode, done.stdout) == (0, f"{[2] * len(names)}\n")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("expected arrays and tables of at most 32 levels") == len(DEEP)
+
+
+def test_brackets_in_strings_and_comments_are_no_levels(tmp_path: Path) -> None:
+    path = tmp_path / "people.toml"
+    deep = "[" * 100
+    strings = f'"a\\"{deep}" = \'\'\'{deep}\'\'\'\nb = """{deep}\\""""\nc = "{deep}"\n'
+    path.write_text(f"{FILE}# {deep}\n[[resources]]\nindicator = '{deep}'\n[resources.scopes]\n{strings}")
+
+    resource = read_directory(path).resources[-1]
+
+    assert (resource.indicator, dict(resource.scopes)) == (deep, {f'a"{deep}': deep, "b": f'{deep}"', "c": deep})
+
+
+def test_a_file_of_the_deepest_level_is_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "people.toml"
+    path.write_text(f"x = {'[' * 32}{']' * 32}\n")
+
+    with pytest.raises(CommandError, match="resources: Field required"):
+        read_directory(path)
 
 
 def test_dev_starts_nothing_with_a_mistake(cli: RunCli, file: Path) -> None:
@@ -269,6 +344,10 @@ def test_an_issuer_that_does_not_run_or_answers_oddly_is_told(cli: RunCli) -> No
         server.replace("/oidc/auth", Answer.redirect("http://127.0.0.1:8000/?code=x", status=303))
         server.replace("/oidc/token", Answer(body=b"<html>"))
         odd = cli("token", "--user", "alice", **environment)
+        server.replace("/oidc/token", Answer.json({"access_token": "a.b.c"}))
+        no_refresh_token = cli("token", "--user", "alice", "--organization", "acme", **environment)
 
+    assert no_refresh_token.code == 2
+    assert "expected a refresh token for --organization, found none" in no_refresh_token.err
     assert "ReadError; start it with: fastapi-logto dev" in away.err
     assert "expected a token, found None (status 200)" in odd.err

@@ -180,11 +180,8 @@ def test_the_reference_has_every_command_and_every_option() -> None:
 def test_the_reference_has_every_exit_code() -> None:
     page = (ROOT / "docs/reference/command-line.md").read_text()
 
-    assert re.findall(r"^\| (\d) \|", page, re.MULTILINE) == [
-        str(ExitCode.FINE),
-        str(ExitCode.FAILED),
-        str(ExitCode.USAGE),
-    ]
+    codes = [ExitCode.FINE, ExitCode.FAILED, ExitCode.USAGE, ExitCode.FAULT, ExitCode.INTERRUPTED]
+    assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == [str(code) for code in codes]
 
 
 def test_every_recording_is_shown() -> None:

@@ -412,7 +412,6 @@ def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
         "http://127.8.9.10",
         "http://[::1]:3001",
         "http://localhost:3001",
-        "http://logto.localhost",
         "https://tenant.logto.app",
     ],
 )
@@ -434,14 +433,6 @@ def test_scheme_and_host_of_an_endpoint_mean_the_same_in_any_case() -> None:
 def test_an_endpoint_with_characters_that_no_url_has_is_refused(endpoint: str) -> None:
     with pytest.raises(SettingsError, match="without spaces, quotes, brackets or backslashes"):
         build(endpoint=endpoint)
-
-
-def test_a_file_that_is_not_text_is_an_error_that_names_it(tmp_path: Path) -> None:
-    file = tmp_path / ".env"
-    file.write_bytes(b"LOGTO_ENDPOINT=https://a.logto.app\nOTHER=\xff\xfe\n")
-
-    with pytest.raises(SettingsError, match=r"\.env: expected a text in UTF-8"):
-        LogtoSettings.from_environment(env_file=file)
 
 
 def test_a_bottomless_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -594,88 +585,12 @@ def test_arguments_never_read_the_environment(monkeypatch: pytest.MonkeyPatch, t
     assert (settings.leeway_seconds, settings.allow_http, settings.algorithms) == (10, False, ("ES384", "RS256"))
 
 
-def test_the_environment_does_not_read_a_file_unasked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("LOGTO_LEEWAY_SECONDS=33\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    set_environment(monkeypatch)
-
-    assert LogtoSettings.from_environment().leeway_seconds == 10
-
-
-def test_a_file_is_read_and_the_environment_goes_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / ".env"
-    file.write_text(
-        "LOGTO_ENDPOINT=https://file.logto.app\n"
-        'export LOGTO_AUDIENCE=\'["https://api.example.com", "b"]\'\n'
-        "LOGTO_LEEWAY_SECONDS=33\n"
-        "LOGTO_TOKEN_CACHE_SIZE\n",
-        encoding="utf-8",
-    )
-    monkeypatch.setenv("LOGTO_ENDPOINT", "https://environment.logto.app")
-
-    settings = LogtoSettings.from_environment(env_file=str(file))
-
-    assert settings.endpoint == "https://environment.logto.app"
-    assert settings.audience == (AUDIENCE, "b")
-    assert settings.leeway_seconds == 33
-    assert settings.token_cache_size == 10_000
-
-
-def test_an_empty_variable_leaves_that_of_the_file_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # An empty variable counts as not set: so it can't go before one that is.
-    file = tmp_path / ".env"
-    file.write_text(f"LOGTO_ENDPOINT={ENDPOINT}\nLOGTO_AUDIENCE={AUDIENCE}\n", encoding="utf-8")
-    monkeypatch.setenv("LOGTO_AUDIENCE", "")
-
-    assert LogtoSettings.from_environment(env_file=file).audience == (AUDIENCE,)
-
-
-def test_a_file_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    set_environment(monkeypatch)
-
-    assert LogtoSettings.from_environment(env_file=tmp_path / "missing") == build()
-
-
-def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError
-
-    file = tmp_path / ".env"
-    monkeypatch.setattr("dotenv.dotenv_values", refuse)
-
-    with pytest.raises(SettingsError, match=r"\.env: expected a file that can be read, found PermissionError"):
-        LogtoSettings.from_environment(env_file=file)
-
-
 @pytest.mark.parametrize(
     "field", sorted(set(LogtoSettings.model_fields) - {"allow_http", "accept_organization_tokens"})
 )
 def test_a_boolean_is_no_number_and_no_text(field: str) -> None:
     with pytest.raises(SettingsError, match="found True"):
         build(**{field: True})
-
-
-def test_the_neighbours_in_a_file_are_neither_used_nor_shown(tmp_path: Path) -> None:
-    file = tmp_path / ".env"
-    file.write_text(
-        "DATABASE_URL=postgres://app:hunter2@db/app\n"
-        "LOGTO_APP_SECRET=hunter2\n"
-        "LOGTO_ENDPOINT=tenant-${LOGTO_APP_SECRET}\n"
-        "LOGTO_LEEWAY_SECONDS=61\n",
-        encoding="utf-8",
-    )
-
-    with pytest.raises(SettingsError) as caught:
-        LogtoSettings.from_environment(env_file=file)
-
-    assert str(caught.value).splitlines() == [
-        error_line(
-            "endpoint", expected="expected a URL that begins with https://", found="'tenant-${LOGTO_APP_SECRET}'"
-        ),
-        error_line("audience", expected="audience is required", found="nothing"),
-        error_line("leeway_seconds", expected="Input should be less than or equal to 60", found="'61'"),
-    ]
-    assert "hunter2" not in repr(caught.value)
 
 
 def test_unknown_variables_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

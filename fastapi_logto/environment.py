@@ -1,0 +1,128 @@
+"""The `LOGTO_…` variables of one tenant: all from the process environment, or all from one `.env` file.
+
+Variables of two sources never mix. Otherwise a `.env` file that lies in the current folder could have a secret of the
+environment sent to its own endpoint, or replace the keys of the environment's tenant by a `LOGTO_FETCH_ENDPOINT`.
+"""
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fastapi_logto.errors import SettingsError
+from fastapi_logto.strict_json import StrictJsonError, parse_object
+
+__all__ = ["CREDENTIALS", "PREFIX", "BrokenList", "Variables", "is_file_or_pipe", "parse_list", "read_variables"]
+
+PREFIX: Final = "LOGTO_"
+
+CREDENTIALS: Final = (
+    "LOGTO_MACHINE_ID",
+    "LOGTO_MACHINE_SECRET",
+    "LOGTO_MANAGEMENT_CLIENT_ID",
+    "LOGTO_MANAGEMENT_CLIENT_SECRET",
+)
+"""The variables of the command line, which are no settings but belong to the same tenant."""
+
+
+class BrokenList(str):
+    """A variable that begins like a JSON list and is not one: surely not a single entry of that name."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variables:
+    """The variables of one source.
+
+    Attributes:
+        values: The variables that are set, by name; omitted from the `repr`, which would show secrets.
+        source: `environment`, or the name of the file.
+        ignored_file: The name of a file that exists and was not read, because the environment sets a variable.
+    """
+
+    values: Mapping[str, str] = field(repr=False)
+    source: str
+    ignored_file: str | None
+
+    def explain_ignored(self) -> str | None:
+        """Return why the file was not read; `None` if there was no file to ignore."""
+        if self.ignored_file is None:
+            return None
+        return (
+            f"{self.ignored_file}: not read, because the environment sets {', '.join(self.values)}; "
+            "set all LOGTO_ variables in one place, the environment or the file"
+        )
+
+    def describe_source(self) -> str:
+        """Return where the variables are from, for the log."""
+        if self.source != "environment":
+            return self.source
+        return "the environment" if self.ignored_file is None else f"the environment, {self.ignored_file} is not read"
+
+
+def read_variables(known: Collection[str], *, env_file: str | Path | None) -> Variables:
+    """Return the variables of the environment if it sets one of them, and those of the file otherwise.
+
+    Only known names count: Kubernetes, for example, sets `LOGTO_PORT` for a service named `logto`. An empty variable
+    counts as not set.
+
+    Args:
+        known: The names of the variables that this package reads.
+        env_file: The `.env` file; `None` for the environment alone. It does not have to exist.
+
+    Raises:
+        SettingsError: The file can't be read, or a variable is not text.
+    """
+    values = _pick(os.environ, known)
+    if values or env_file is None:
+        is_ignored = env_file is not None and is_file_or_pipe(env_file)
+        return Variables(values=values, source="environment", ignored_file=str(env_file) if is_ignored else None)
+    values = _pick(_read_file(env_file), known)
+    return Variables(values=values, source=str(env_file) if values else "environment", ignored_file=None)
+
+
+def is_file_or_pipe(path: str | Path) -> bool:
+    """Return whether there is a file to read variables from, which may be a pipe."""
+    # `Path` raises for a name that is too long or a folder that may not be entered; these functions return `False`.
+    return os.path.exists(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112
+
+
+def parse_list(text: str) -> object:
+    """Return the entries of a variable, which are separated by commas or written as a JSON list.
+
+    Args:
+        text: The variable.
+
+    Returns:
+        The list, whose entries are not checked; a `BrokenList` for a JSON list with a mistake.
+    """
+    if not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        document = parse_object(f'{{"list": {text}}}'.encode())
+    except StrictJsonError:
+        return BrokenList(text)
+    return document["list"] if len(document) == 1 else BrokenList(text)
+
+
+def _pick(source: Mapping[str, str | None], known: Collection[str]) -> dict[str, str]:
+    texts = {name: (source.get(name) or "").strip() for name in known}
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise SettingsError(f"{name}: expected a text in UTF-8, found other bytes") from None
+    return {name: text for name, text in texts.items() if text}
+
+
+def _read_file(env_file: str | Path) -> Mapping[str, str | None]:
+    from dotenv import dotenv_values  # noqa: PLC0415 - only if there is a file to read
+
+    try:
+        return dotenv_values(env_file, interpolate=False)
+    except UnicodeDecodeError:
+        raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
+    except OSError as error:
+        raise SettingsError(f"{env_file}: expected a file that can be read, found {type(error).__name__}") from None
