@@ -1,7 +1,6 @@
 """A real socket for a local issuer, served by uvicorn."""
 
 import asyncio
-import ipaddress
 import signal
 import socket
 import threading
@@ -11,6 +10,8 @@ from types import FrameType
 from typing import Final
 
 from starlette.types import ASGIApp
+
+from fastapi_logto.testing.hosts import is_loopback
 
 try:
     import uvicorn
@@ -67,13 +68,6 @@ class Server(uvicorn.Server):
             self.has_started.set()
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def listen(*, host: str, port: int, allow_remote: bool) -> socket.socket:
     """Give a listening socket.
 
@@ -81,7 +75,7 @@ def listen(*, host: str, port: int, allow_remote: bool) -> socket.socket:
         ValueError: The host is not a loopback one, and `allow_remote` was not given.
         OSError: The address is in use, or not of this machine.
     """
-    if not allow_remote and not _is_loopback(host):
+    if not allow_remote and not is_loopback(host):
         msg = (
             f"host: expected a loopback address such as 127.0.0.1, found {host[:80]!r}; a local issuer lets anybody "
             "sign in as anyone, so say allow_remote (--allow-remote) if others shall reach it"
