@@ -31,5 +31,5 @@ def is_symmetric(group: dict[str, Any]) -> bool:
 def list_entries(group: dict[str, Any]) -> list[Any]:
     """Return what a JWS group publishes, as the entries of a key set."""
     published: dict[str, Any] = group.get("public") or group["private"]
-    entries: list[Any] = published["keys"] if "keys" in published else [published]
+    entries: list[Any] = published.get("keys", [published])
     return entries
