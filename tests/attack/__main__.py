@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tests.attack.composition import run_composition
+from tests.attack.differential import run_differential
 from tests.attack.report import Tally, print_report
 from tests.attack.vectors import run_authorization_rows, run_token_rows, run_wycheproof
 from tests.vectors.forge import Forge
@@ -18,6 +19,7 @@ _CLASSES: Final[dict[str, Callable[[Tally, Forge], Awaitable[None]]]] = {
     "vectors: Authorization headers": run_authorization_rows,
     "vectors: Wycheproof": run_wycheproof,
     "composition matrix": run_composition,
+    "differential: PyJWT and jose": run_differential,
 }
 
 
