@@ -1,6 +1,6 @@
 """The composition matrix: each pair of dependencies at each place, for each caller, against the oracle."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
@@ -11,7 +11,7 @@ from fastapi_logto import LogtoAuth, mount_protected
 from fastapi_logto.testing import claims as build_claims
 from fastapi_logto.testing import override
 from tests.attack.asgi import ACCEPTED, Reply, connect, send
-from tests.attack.nodes import Node, build_nodes
+from tests.attack.nodes import RULES, Node, build_nodes
 from tests.attack.oracle import CALLERS, NAMED_ORGANIZATION, Caller, Rule, judge_all
 from tests.attack.provider import Provider, build_auth
 from tests.attack.report import Tally
@@ -175,12 +175,12 @@ def _build_authorization(caller: Caller, forge: Forge) -> list[bytes]:
 class _Matrix:
     """One run: the callers' headers, and the judge that says what must come out."""
 
-    def __init__(self, tally: Tally, forge: Forge, *, judge: Judge, auth: LogtoAuth) -> None:
+    def __init__(self, tally: Tally, forge: Forge, *, judge: Judge, auth: LogtoAuth, only: Collection[str]) -> None:
         self._tally = tally
         self._judge = judge
         self._headers = {caller.id: _build_authorization(caller, forge) for caller in CALLERS}
         self.auth = auth
-        self.nodes = build_nodes(auth)
+        self.nodes = tuple(node for node in build_nodes(auth) if node.id in only)
 
     async def ask(self, app: FastAPI, path: str, place: _Place, pair: tuple[Node, Node], rules: Sequence[Rule]) -> None:
         """Send each caller's request and compare."""
@@ -218,10 +218,15 @@ def _build_path(place: _Place, number: int) -> tuple[str, str]:
 
 
 async def run_composition(
-    tally: Tally, forge: Forge, *, judge: Judge = judge_all, auth: LogtoAuth | None = None
+    tally: Tally,
+    forge: Forge,
+    *,
+    judge: Judge = judge_all,
+    auth: LogtoAuth | None = None,
+    only: Collection[str] = RULES,
 ) -> None:
     """Compare each pair of dependencies at each place, for each caller, with the judge."""
-    matrix = _Matrix(tally, forge, judge=judge, auth=auth or build_auth(Provider(forge.jwks())))
+    matrix = _Matrix(tally, forge, judge=judge, auth=auth or build_auth(Provider(forge.jwks())), only=only)
     for one, first in enumerate(matrix.nodes):
         for place in _PLACES:
             # Few routes in each application: FastAPI looks for a route in all of them, one after the other.

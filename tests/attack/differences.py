@@ -225,7 +225,7 @@ DIFFERENCES: Final = (
     Difference(
         id="a registered claim of null",
         peers=_BOTH,
-        fits=_in_claims(lambda value: value is None, "scope", "act", "organization_id", "cnf", "nbf"),
+        fits=_in_claims(lambda value: value is None, "scope", "act", "organization_id"),
         why="A claim that is there has a value of its type. The peers take null for an absent claim.",
         reference="RFC 7519 section 4.1",
     ),

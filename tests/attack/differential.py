@@ -19,6 +19,7 @@ __all__ = ["FEWEST_MUTANTS", "run_differential"]
 FEWEST_MUTANTS: Final = 20_000
 # Verdicts of so many tokens fit into a pipe.
 _BATCH: Final = 500
+_LONGEST_VALUE: Final = 40
 
 
 async def run_differential(
@@ -50,20 +51,25 @@ def _compare(
     mutant: Mutant, ours: Verdict, pyjwt: Verdict, jose: Verdict, differences: Sequence[Difference], used: Counter[str]
 ) -> str | None:
     if ours.surprise is not None:
-        return f"{_describe(mutant)}: ours raised {ours.surprise}"
+        return f"{_describe(Facts(mutant))}: ours raised {ours.surprise}"
     contrary = [name for name, verdict in (("pyjwt", pyjwt), ("jose", jose)) if verdict.accepts != ours.accepts]
     if not contrary:
         return None
-    rows = explain(differences, Facts(mutant), we_accept=ours.accepts, contrary=contrary)
+    facts = Facts(mutant)
+    rows = explain(differences, facts, we_accept=ours.accepts, contrary=contrary)
     if rows is None:
         verb, opposite = ("accept", "refuse") if ours.accepts else ("refuse", "accept")
-        return f"{_describe(mutant)}: we {verb} and {' and '.join(contrary)} {opposite}, which no row explains"
+        return f"{_describe(facts)}: we {verb} and {' and '.join(contrary)} {opposite}, which no row explains"
     used.update(row.id for row in rows)
     return None
 
 
-def _describe(mutant: Mutant) -> str:
-    return f"{mutant.kind} ({mutant.member})" if mutant.member else mutant.kind
+def _describe(facts: Facts) -> str:
+    """Return the mutation and what it changed. A changed value is made here and is no secret."""
+    mutant = facts.mutant
+    members = {**facts.header.members, **facts.payload.members}
+    changes = [f"{name}={members[name]!r:.{_LONGEST_VALUE}}" for name in mutant.member.split("+") if name in members]
+    return f"{mutant.kind} ({', '.join(changes) or mutant.member})"
 
 
 def _check_whole(tally: Tally, differences: Sequence[Difference], used: Counter[str]) -> None:

@@ -113,7 +113,7 @@ class PyJwt:
 def freeze_pyjwt() -> Generator[None]:
     """Have PyJWT, which takes no clock, read the time of the forge."""
     # A name that the module imports and does not export.
-    names = vars(api_jwt)
+    names = api_jwt.__dict__
     before = names["datetime"]
     names["datetime"] = _FixedTime
     try:

@@ -70,8 +70,9 @@ class Provider:
         url = str(request.url)
         self.asked[url] += 1
         document = self.documents.get(url, Document(body=b"", status=404))
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in document.headers.items()]
         # A stream, so that httpx decodes nothing of the content while it builds the response.
-        return httpx.Response(document.status, headers=dict(document.headers), stream=httpx.ByteStream(document.body))
+        return httpx.Response(document.status, headers=headers, stream=httpx.ByteStream(document.body))
 
 
 def build_auth(
