@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Scope
 __all__ = ["ACCEPTED", "Reply", "connect", "send"]
 
 ACCEPTED: Final = 101
-"""The status that stands for an accepted WebSocket."""
+"""The status of an accepted WebSocket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ def _build_endpoint(node: Node) -> Callable[..., Any]:
 
 
 def _build_both(first: Node, second: Node) -> Callable[..., Any]:
-    """Return a dependency with one dependency of its own, and another one a level deeper."""
+    """Return a dependency on one dependency, and on another one a level deeper."""
 
     async def inner(_claims: Annotated[Any, second.marker]) -> None:
         return None
@@ -140,7 +140,7 @@ _OVERRIDDEN: Final = _Place(name="testing.override", add=_add_to_route)
 _OPENED: Final = _Place(name="dependency_overrides", add=_add_to_route)
 # They are that requirement, or have it alone in front of the token.
 _EQUAL_TO_THE_OVERRIDDEN: Final = frozenset(
-    {"require_scopes", "a dependency of the application's own", "Security of a dependency of its own"}
+    {"require_scopes", "the application's dependency", "Security of the application's dependency"}
 )
 
 

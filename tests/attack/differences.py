@@ -155,7 +155,7 @@ DIFFERENCES: Final = (
         id="an empty required claim",
         peers=_BOTH,
         fits=_in_claims(lambda value: value == "", "sub", "jti", "client_id"),
-        why="An empty subject, client or token id identifies nobody. The peers ask only whether the claim is there.",
+        why="An empty subject, client or token id identifies nobody. The peers check only that the claim exists.",
         reference="RFC 9068 section 2.2",
     ),
     Difference(
@@ -226,7 +226,7 @@ DIFFERENCES: Final = (
         id="a registered claim of null",
         peers=_BOTH,
         fits=_in_claims(lambda value: value is None, "scope", "act", "organization_id"),
-        why="A claim that is there has a value of its type. The peers take null for an absent claim.",
+        why="A present claim has a value of its type. The peers take null for an absent claim.",
         reference="RFC 7519 section 4.1",
     ),
 )

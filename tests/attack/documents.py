@@ -79,7 +79,7 @@ def _publish(forge: Forge) -> dict[str, Any]:
 
 
 async def run_key_sets(tally: Tally, forge: Forge, rows: Sequence[KeySetRow]) -> None:
-    """Send a good token and attacks while each key set is served, and the good token once more after a good key set."""
+    """Send a valid token and attacks while each key set is served, and the valid token again after a good key set."""
     good = _publish(forge)
     for row in rows:
         document = row.build(good, forge)
@@ -187,7 +187,7 @@ async def _run_grants(tally: Tally) -> None:
 
 
 async def _find_grant_problem(provider: Provider, *, expected: type[Exception | IssuedToken] | None) -> str | None:
-    """Ask for a token; `expected` is the class of what must come out, `None` stands for either documented error."""
+    """Request a token; `expected` is the class of the outcome, and `None` means either documented error."""
     client = LogtoClient(
         endpoint=ENDPOINT,
         client_id="api",

@@ -1,4 +1,4 @@
-"""Hostile key sets: what is in them, what becomes of the good token, and which tokens attack through them."""
+"""Hostile key sets: what is in them, what becomes of the valid token, and which tokens attack through them."""
 
 import hmac
 import json
@@ -23,7 +23,7 @@ Entries = list[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySetRow:
-    """A key set, and the status of a request with a good token.
+    """A key set, and the status of a request with a valid token.
 
     Attributes:
         id: Name of the row.
@@ -157,11 +157,16 @@ def list_attacks(forge: Forge, row: KeySetRow) -> Sequence[str]:
 
 
 _MATERIAL_ROWS: Final = (
-    _entries("a private key beside", lambda good, f: [_private(f.stranger), good], 200, attack=_attack_with_stranger),
+    _entries(
+        "a private key and the good one",
+        lambda good, f: [_private(f.stranger), good],
+        200,
+        attack=_attack_with_stranger,
+    ),
     _entries("a private key alone", lambda _, f: [_private(f.stranger)], 503, attack=_attack_with_stranger),
     _entries("the good key with its private part", lambda good, f: [good | {"d": _private(f.ec)["d"]}], 503),
     _entries(
-        "a secret beside",
+        "a secret and the good key",
         lambda good, _: [_OCT, good],
         200,
         attack=_attack_with_secret,
@@ -174,7 +179,7 @@ _MATERIAL_ROWS: Final = (
     ),
     _entries("a secret alone", lambda _, __: [_OCT], 503, attack=_attack_with_secret),
     _entries(
-        "a weak RSA key beside",
+        "a weak RSA key and the good one",
         lambda good, _: [_named(_weak_key(), "weak"), good],
         200,
         _STRENGTH,
@@ -217,7 +222,7 @@ _MATERIAL_ROWS: Final = (
     _changed("kid a number", 503, kid=1),
     _changed("kid empty", 503, kid=""),
     _changed("kid too long", 503, kid="k" * 10_000),
-    _changed("certificates beside the key", 200, x5c=["AA"], x5u="https://evil.example.test/", x5t="AA"),
+    _changed("certificates of the key", 200, x5c=["AA"], x5u="https://evil.example.test/", x5t="AA"),
     _changed("unknown members", 200, unknown={"a": [1]}),
     _entries("only Ed25519", lambda _, __: [_named(OKPKey.generate_key("Ed25519"), "ed")], 503),
 )

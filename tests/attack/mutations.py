@@ -1,4 +1,4 @@
-"""Seeded mutations of good tokens: of their text, header, payload and signature, signed again or not."""
+"""Seeded mutations of valid tokens: of their text, header, payload and signature, signed again or not."""
 
 import hmac
 import json
@@ -51,7 +51,7 @@ class Mutant:
         header: The bytes of the header.
         payload: The bytes of the payload.
         token: The token.
-        original: The good token whose text was changed; empty for a token that was signed anew.
+        original: The valid token whose text was changed; empty for a token that was signed anew.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Signer:
     key: PrivateKey = field(repr=False)
 
     def build_header(self, **changes: object) -> dict[str, object]:
-        """Return the header of a good token with changes; `ABSENT` leaves a member out."""
+        """Return the header of a valid token with changes; `ABSENT` leaves a member out."""
         members: dict[str, object] = {"alg": self.alg, "typ": "at+jwt", "kid": self.kid}
         return {name: value for name, value in (members | changes).items() if value is not ABSENT}
 
@@ -351,7 +351,7 @@ _COUNTS: Final[dict[Callable[[_Generator], Mutant], int]] = {
 
 
 def generate(forge: Forge, *, share: float = 1.0) -> Iterator[Mutant]:
-    """Make every mutant, or a share of each kind; the good tokens and all times first."""
+    """Make every mutant, or a share of each kind; the valid tokens and all times first."""
     generator = _Generator(forge, Random(SEED))  # noqa: S311 - repeatable, and no secret
     for signer in generator.signers:
         yield signer.mutate("good", "")

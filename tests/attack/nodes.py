@@ -46,8 +46,8 @@ RULES: Final[dict[str, Rule]] = {
     "other.require_scopes": Rule(audience="other", scopes=_READ),
     "other.require_organization": Rule(audience="other", organization="named"),
     "Security(other)": Rule(audience="other", scopes=_WRITE),
-    "a dependency of the application's own": Rule(scopes=_READ),
-    "Security of a dependency of its own": Rule(scopes=_READ | _WRITE),
+    "the application's dependency": Rule(scopes=_READ),
+    "Security of the application's dependency": Rule(scopes=_READ | _WRITE),
 }
 
 
@@ -126,8 +126,8 @@ def build_nodes(auth: LogtoAuth) -> tuple[Node, ...]:
         "Security(auth.optional)": Security(auth.optional, scopes=["write"]),
         "other.optional": Depends(other.optional),
         "Security(other)": Security(other, scopes=["write"]),
-        "a dependency of the application's own": Depends(own),
-        "Security of a dependency of its own": Security(own, scopes=["write"]),
+        "the application's dependency": Depends(own),
+        "Security of the application's dependency": Security(own, scopes=["write"]),
     }
     return tuple(
         Node(id=name, rule=rule, marker=markers.get(name) or Depends(callables[name]), requirement=callables.get(name))

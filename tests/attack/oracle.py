@@ -43,7 +43,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What one dependency requires, in words of its own.
+    """What one dependency requires, in the words of this table.
 
     Attributes:
         audience: Which API's tokens it accepts.

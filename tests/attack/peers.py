@@ -134,7 +134,7 @@ class Jose:
     def start(self, tokens: Sequence[str]) -> None:
         """Hand tokens over. The process works on them while this one does something else.
 
-        So few at a time that their verdicts fit into a pipe: else each process would wait for the other.
+        The verdicts of one call must fit into a pipe: otherwise each process would wait for the other.
         """
         self._in.writelines(f"{json.dumps(token)}\n" for token in tokens)
         self._in.flush()

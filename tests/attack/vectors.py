@@ -27,7 +27,7 @@ _KeyType = Literal["EC", "OKP", "RSA"]
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _SHORTEST_SECRET: Final = 16
 _LOGGER: Final = "fastapi_logto"
-# Of the rows of `AUTHORIZATION_ROWS`: it stands for a good token there.
+# The token of `AUTHORIZATION_ROWS`, which is replaced by a valid one.
 _PLACEHOLDER: Final = "eyJhbGciOiJFUzM4NCJ9.e30.c2ln"
 # RFC 9110 sections 5.5 and 11.4: white space around a token in a header is no part of it, so the token is the good one.
 _GOOD_IN_A_HEADER: Final = frozenset({"space at the start", "space at the end", "tab at the end"})
@@ -120,7 +120,7 @@ async def run_token_rows(
 
 
 async def run_authorization_rows(tally: Tally, forge: Forge) -> None:
-    """Send every row of `Authorization` headers, with a good token in place of the rows' own."""
+    """Send every row of `Authorization` headers, with a valid token in place of the rows' own."""
     app = build_app(build_auth(Provider(forge.jwks())))
     good = forge.good()
     for row in AUTHORIZATION_ROWS:

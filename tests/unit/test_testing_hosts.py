@@ -15,7 +15,7 @@ from fastapi_logto.testing.__main__ import main
 from tests.unit.test_testing_sign_in import FORM, GOOD_REQUEST, Browser
 
 if TYPE_CHECKING:
-    from httpx2 import Response  # what the test client of the newest Starlette answers with
+    from httpx2 import Response  # the response of the newest Starlette's test client
 
 DISCOVERY: Final = "/oidc/.well-known/openid-configuration"
 EVERY_PATH: Final = (
