@@ -15,17 +15,21 @@ BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
 PROVIDER := tests/integration/oidc_provider
 DOCS_ASSETS := tests/integration/docs_assets
+JOSE := tests/attack/jose
 
-.PHONY: demo test screenshots lint types docs recordings package lowest pythons bench all clean
+.PHONY: demo test attack screenshots lint types docs recordings package lowest pythons bench all clean
 
 demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
 	@exec $(BIN)/python -m example_app.demo
 
-test: $(VENV)/integration.stamp provider docs-assets  ## every test; names what it had to skip
+test: $(VENV)/integration.stamp provider docs-assets jose  ## every test; names what it had to skip
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+attack: $(VENV)/integration.stamp $(JOSE)/node_modules/stamp  ## the attack suite; needs Node.js, takes up to five minutes
+	@$(BIN)/python -m tests.attack
 
 screenshots: $(VENV)/integration.stamp provider docs-assets  ## the pictures of the documentation, made by the tests that use the pages
 	FASTAPI_LOGTO_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_pages.py -k "tutorial or example"
@@ -90,18 +94,21 @@ $(VENV)/test.stamp $(VENV)/integration.stamp $(VENV)/lint.stamp $(VENV)/docs.sta
 	$(SYNC) --group $*
 	@touch $@
 
-# The real OpenID Connect server that integration tests run against, and what the docs pages load from a CDN, for the
-# tests in a browser. Without npm these tests are skipped, and say so.
-.PHONY: provider docs-assets
+# The real OpenID Connect server that integration tests run against, what the docs pages load from a CDN, for the tests
+# in a browser, and the library that the attack suite compares with. Without npm these tests are skipped, and say so.
+.PHONY: provider docs-assets jose
 provider:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PROVIDER)/node_modules/stamp; fi
 
 docs-assets:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(DOCS_ASSETS)/node_modules/stamp; fi
 
-$(PROVIDER)/node_modules/stamp $(DOCS_ASSETS)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
+jose:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(JOSE)/node_modules/stamp; fi
+
+$(PROVIDER)/node_modules/stamp $(DOCS_ASSETS)/node_modules/stamp $(JOSE)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-* dist site build .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules
+	rm -rf $(VENV) .venv-* dist site build .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules $(JOSE)/node_modules

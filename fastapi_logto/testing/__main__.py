@@ -30,6 +30,13 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", default=3001, type=_parse_port, help="port, 0 for any (default: %(default)s)")
     parser.add_argument("--audience", default=EXAMPLE_AUDIENCE, help="the API resource (default: %(default)s)")
     parser.add_argument("--allow-remote", action="store_true", help="admit a host that others can reach")
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="answer requests to this host too, such as issuer or issuer:3001 in a container network (repeatable)",
+    )
     return parser
 
 
@@ -59,10 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; those of the process when left out.
 
     Returns:
-        The exit code: 0 after Ctrl-C, 1 when it can't listen.
+        The exit code: 0 after Ctrl-C, 1 if it cannot listen or an argument is invalid.
     """
     arguments = _build_parser().parse_args(argv)
     try:
+        issuer = LocalIssuer(directory=Directory.example(arguments.audience), allowed_hosts=arguments.allowed_host)
         from fastapi_logto.testing.serving import build_url, listen, run_until_signal  # noqa: PLC0415 - needs uvicorn
 
         sock = listen(host=arguments.host, port=arguments.port, allow_remote=arguments.allow_remote)
@@ -74,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = (err.strerror or str(err)).partition(" (")[0]
         print(f"cannot listen on {arguments.host} port {arguments.port}: {reason}; try another --port", file=sys.stderr)
         return 1
-    issuer = LocalIssuer(endpoint=build_url(sock), directory=Directory.example(arguments.audience))
+    issuer.endpoint = build_url(sock)
     print(_describe(issuer, audience=arguments.audience), flush=True)
     run_until_signal(issuer.app, sock=sock)
     return 0

@@ -1,7 +1,7 @@
 """The local issuer: a mint of tokens with the endpoints of Logto in front of it."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self, overload
 
@@ -48,6 +48,7 @@ class LocalIssuer(TokenMint):
         directory: Directory | None = None,
         now: Callable[[], float] = time.time,
         clock: Clock | None = None,
+        allowed_hosts: Collection[str] = (),
     ) -> None:
         """Make an issuer with a new P-384 key; nothing is served yet.
 
@@ -56,15 +57,18 @@ class LocalIssuer(TokenMint):
             directory: What is known; `Directory.example()` when left out.
             now: The clock, in seconds since the epoch; instead of `clock`.
             clock: The clocks; a `ManualClock` where a test moves time.
+            allowed_hosts: Further hosts that requests may name, such as `issuer` or `issuer:3001` in a container
+                network. The endpoint's host, `localhost` and literal loopback addresses with its port are always
+                allowed; every other `Host` header is refused with 421, against DNS rebinding.
 
         Raises:
-            ValueError: Both `now` and `clock` are given.
+            ValueError: Both `now` and `clock` are given, or an allowed host is malformed.
         """
         if clock is not None and now is not time.time:
             raise ValueError("expected now or clock, found both")
         super().__init__(endpoint=endpoint, directory=directory, now=now if clock is None else clock.now)
         self.clock: Clock = Clock(now=self._tell_time) if clock is None else clock
-        self.app = build_app(self, is_away=self._is_away)
+        self.app = build_app(self, is_away=self._is_away, allowed_hosts=allowed_hosts)
         self._outages = 0
 
     @overload
@@ -167,7 +171,7 @@ class LocalIssuer(TokenMint):
         Args:
             host: A loopback address.
             port: The port; any free one when 0.
-            allow_remote: Admit a host that others can reach.
+            allow_remote: Admit a host that others can reach. Names that they use go into `allowed_hosts`.
 
         Raises:
             ValueError: The host is not a loopback one and `allow_remote` was not given.

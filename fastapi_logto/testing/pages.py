@@ -85,7 +85,7 @@ def build_error_page(refusal: RefusedError) -> str:
     return _page(
         "This sign-in can't go on",
         f"<p><code>{escape(refusal.error)}</code>: {escape(refusal.description)}</p>\n"
-        '<p class="soft">The application that sent you here has to mend its request.</p>',
+        '<p class="soft">The page or application that sent you here must correct its request.</p>',
     )
 
 

@@ -1,7 +1,6 @@
 """The endpoints of a local issuer: HTTP in, HTTP out, no rules of their own."""
 
 import asyncio
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
@@ -19,6 +18,7 @@ from fastapi_logto.testing.clients import authenticate_client
 from fastapi_logto.testing.directory import Application, Directory, User
 from fastapi_logto.testing.forms import Parameters
 from fastapi_logto.testing.grants import TokenEndpoint, build_profile
+from fastapi_logto.testing.hosts import HostGuard, check_same_origin, parse_hosts
 from fastapi_logto.testing.metadata import build_metadata
 from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.pages import build_error_page, build_index_page, build_sign_in_page
@@ -28,7 +28,6 @@ __all__ = ["build_app"]
 
 _MAX_BODY_BYTES: Final = 64 * 1024
 _FORM: Final = "application/x-www-form-urlencoded"
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _OPEN: Final = {"Access-Control-Allow-Origin": "*"}
 _PAGE_HEADERS: Final = {
@@ -39,17 +38,24 @@ _PAGE_HEADERS: Final = {
     ),
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer: browsers would then send `Origin: null` with the form, as a page of another origin may.
+    "Referrer-Policy": "same-origin",
     **_NO_STORE,
 }
 
 
-def build_app(mint: TokenMint, *, is_away: Callable[[], bool] = lambda: False) -> Starlette:
+def build_app(
+    mint: TokenMint, *, is_away: Callable[[], bool] = lambda: False, allowed_hosts: Collection[str] = ()
+) -> Starlette:
     """Give the ASGI application with all endpoints of an issuer.
 
     Args:
         mint: The keys, and what is known.
         is_away: Says whether nothing is to be answered but that the service is unavailable.
+        allowed_hosts: Hosts to answer to besides that of the mint's endpoint and the loopback names.
+
+    Raises:
+        ValueError: An allowed host is malformed.
     """
     endpoints = _Endpoints(mint=mint, tokens=TokenEndpoint(mint))
     readable, callable_from_pages = ["GET", "OPTIONS"], ["GET", "POST", "OPTIONS"]
@@ -64,7 +70,10 @@ def build_app(mint: TokenMint, *, is_away: Callable[[], bool] = lambda: False) -
             Route("/oidc/token/introspection", endpoints.introspect, methods=["POST"]),
             Route("/oidc/me", endpoints.show_profile, methods=callable_from_pages),
         ],
-        middleware=[Middleware(_Outage, is_away=is_away)],
+        middleware=[
+            Middleware(HostGuard, find_endpoint=lambda: mint.endpoint, allowed=parse_hosts(allowed_hosts)),
+            Middleware(_Outage, is_away=is_away),
+        ],
         exception_handlers={RefusedError: _answer_refusal, HTTPException: _answer_unknown_route},
     )
     # A redirect would be built from the `Host` header, unchecked.
@@ -117,6 +126,11 @@ class _Endpoints:
 
     async def authorize(self, request: Request) -> Response:
         is_form = request.method == "POST"
+        if is_form:
+            try:
+                check_same_origin(request.headers)
+            except RefusedError as refusal:
+                return _show_error(refusal)
         raw = await _read_form(request) if is_form else _read_query(request)
         return await asyncio.to_thread(self._authorize, raw, is_form=is_form)
 
@@ -152,7 +166,7 @@ class _Endpoints:
             address = ReturnAddress.parse(parameters, directory=directory)
             user = _find_choice(parameters, directory=directory) if is_form else None
         except RefusedError as refusal:
-            return HTMLResponse(build_error_page(refusal), status_code=refusal.status, headers=_PAGE_HEADERS)
+            return _show_error(refusal)
         try:
             asked = AuthorizationRequest.parse(parameters, address=address, directory=directory)
             if not is_form:
@@ -198,10 +212,12 @@ def _find_choice(parameters: Parameters, *, directory: Directory) -> User | None
 
 
 def _find_base_url(request: Request) -> str:
-    host = request.headers.get("host", "")
-    if _HOST.fullmatch(host) is None:
-        raise RefusedError("invalid_request", "the Host header is missing or malformed")
-    return f"{request.scope['scheme']}://{host.lower()}"
+    # The guard has checked the host.
+    return f"{request.scope['scheme']}://{request.headers['host'].lower()}"
+
+
+def _show_error(refusal: RefusedError) -> Response:
+    return HTMLResponse(build_error_page(refusal), status_code=refusal.status, headers=_PAGE_HEADERS)
 
 
 def _read_query(request: Request) -> bytes:

@@ -516,3 +516,21 @@ def test_the_browser_tests_of_the_documentation_pass(visitor: Visit, frontend: s
         "test_carol_has_no_permission",
     ]
     names[name](visitor.context.new_page(), frontend)
+
+
+def test_a_page_of_another_origin_cannot_send_the_sign_in_form(visitor: Visit) -> None:
+    directory = Directory.example(API, redirect_uris=["http://127.0.0.1:1/callback"])
+    pages = FastAPI()
+
+    @pages.get("/")
+    async def show() -> HTMLResponse:
+        return HTMLResponse(f'<form method="post" action="{served.endpoint}/oidc/auth"><button>Send</button></form>')
+
+    with LocalIssuer(directory=directory).serve() as served, serve(pages, port=find_free_port()) as url:
+        page = visitor.context.new_page()
+        page.goto(url)
+        with page.expect_response(f"{served.endpoint}/oidc/auth") as answered:
+            page.get_by_role("button").click()
+
+        assert answered.value.status == 403
+        expect(page.get_by_text("the form was sent by a page of another origin")).to_be_visible()

@@ -590,7 +590,9 @@ class TestLocalIssuer:
     @staticmethod
     def ask(issuer: LocalIssuer, token: str | None, *, secret: str = SECRET) -> Any:
         form = {"hint": "none"} if token is None else {"token": token}
-        return TestClient(issuer.app).post("/oidc/token/introspection", data=form, auth=("local-machine", secret))
+        return TestClient(issuer.app, base_url=issuer.endpoint).post(
+            "/oidc/token/introspection", data=form, auth=("local-machine", secret)
+        )
 
     def test_it_tells_an_access_token_from_a_refresh_token_by_its_type(self) -> None:
         issuer = LocalIssuer()

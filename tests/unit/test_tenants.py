@@ -193,7 +193,7 @@ async def test_one_tenant_under_two_domains_has_one_key_set() -> None:
 
 
 async def test_keys_are_fetched_from_another_address_than_the_issuers() -> None:
-    issuer = LocalIssuer(endpoint=A)
+    issuer = LocalIssuer(endpoint=A, allowed_hosts=["logto:3001"])
     network = Network(issuer)
     network.by_host["logto"] = network.by_host.pop("a.example.com")
     auth = LogtoAuth(

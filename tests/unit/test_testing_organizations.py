@@ -81,7 +81,7 @@ async def test_an_unknown_resource_is_refused_in_an_organization_too(client: Log
 
 
 def refresh(issuer: LocalIssuer, refresh_token: str, **form: str) -> tuple[int, dict[str, Any]]:
-    answer = TestClient(issuer.app).post(
+    answer = TestClient(issuer.app, base_url=issuer.endpoint).post(
         "/oidc/token",
         data={"grant_type": "refresh_token", "client_id": "local-spa", "refresh_token": refresh_token, **form},
     )
@@ -197,7 +197,9 @@ def test_an_exchange_without_a_resource_gives_an_opaque_token(issuer: LocalIssue
         "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
         "scope": "openid read:user",
     }
-    answer = TestClient(issuer.app).post("/oidc/token", data=form, auth=("local-machine", "local-machine-secret"))
+    answer = TestClient(issuer.app, base_url=issuer.endpoint).post(
+        "/oidc/token", data=form, auth=("local-machine", "local-machine-secret")
+    )
 
     assert (answer.status_code, answer.json()["scope"]) == (200, "openid")
     assert issuer.find_opaque_token(answer.json()["access_token"]) is not None

@@ -31,7 +31,7 @@ GRANT: Final = {"grant_type": "client_credentials", "resource": API}
 
 @pytest.fixture
 def issuer() -> LocalIssuer:
-    return LocalIssuer()
+    return LocalIssuer(allowed_hosts=["logto"])
 
 
 @pytest.fixture
@@ -217,16 +217,6 @@ def test_a_body_of_just_the_limit_is_read(http: TestClient) -> None:
     expect_bad_request(answer, "no client authentication mechanism provided")
 
 
-@pytest.mark.parametrize("host", [b"", b"a b", b"[:::]", b"host:port", b"h/ost", b"a@b", b"\xff", b"[::1"])
-@pytest.mark.parametrize("path", ["/", DISCOVERY])
-def test_a_malformed_host_is_400(issuer: LocalIssuer, path: str, host: bytes) -> None:
-    status, _, body = asyncio.run(call(issuer, path=path, headers=[(b"host", host)]))
-    if host == b"[:::]":
-        assert status == 200
-    else:
-        assert (status, b"the Host header is missing or malformed" in body) == (400, True)
-
-
 async def call(
     issuer: LocalIssuer,
     *,
@@ -252,7 +242,7 @@ async def call(
         "scheme": "http",
         "path": path,
         "query_string": query,
-        "headers": headers or [],
+        "headers": [(b"host", b"127.0.0.1:3001"), *(headers or [])],
     }
     await issuer.app(scope, receive, send)
     body = b"".join(message["body"] for message in sent[1:])

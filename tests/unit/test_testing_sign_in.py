@@ -363,10 +363,10 @@ def test_pages_may_not_be_framed_stored_or_scripted(browser: Browser, changes: d
     )
     assert headers["x-frame-options"] == "DENY"
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
 
 
 def test_the_answer_to_the_form_may_not_be_stored(browser: Browser) -> None:
     answer = browser.submit(browser.open())
-    assert (answer.headers["cache-control"], answer.headers["referrer-policy"]) == ("no-store", "no-referrer")
+    assert (answer.headers["cache-control"], answer.headers["referrer-policy"]) == ("no-store", "same-origin")

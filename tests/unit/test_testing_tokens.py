@@ -334,7 +334,8 @@ def test_basic_credentials_are_form_decoded() -> None:
     directory = Directory(
         resources=[Resource(indicator=API)], machines=[Machine(client_id=client_id, client_secret=secret)]
     )
-    http = TestClient(LocalIssuer(directory=directory).app)
+    issuer = LocalIssuer(directory=directory)
+    http = TestClient(issuer.app, base_url=issuer.endpoint)
     encoded = urlencode([(client_id, secret)]).replace("=", ":")
     headers = {"Authorization": "bAsIc " + b64encode(encoded.encode()).decode()}
     assert http.post("/oidc/token", data=GRANT, headers=headers).status_code == 200

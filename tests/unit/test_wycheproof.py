@@ -1,14 +1,11 @@
 """Project Wycheproof's vectors of signatures, compact JWS and JWKs.
 
-They lie beside the repository, or where `FASTAPI_LOGTO_VECTORS` says. The numbers of vectors that ran are asserted, so
-an emptied file fails.
+The numbers of vectors that ran are asserted, so an emptied file fails.
 """
 
 import json
-import os
 from base64 import urlsafe_b64decode
 from collections import Counter
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import pytest
@@ -20,33 +17,12 @@ from fastapi_logto.aws_lc import build_aws_lc_key
 from fastapi_logto.errors import AlgorithmError, InvalidTokenError, SignatureError, UnknownKeyError
 from fastapi_logto.jws import UnverifiedJws, parse_unverified, verify_signature
 from fastapi_logto.key_set import KeySet, parse_key_set
-from fastapi_logto.strict_json import JsonValue
+from tests.wycheproof import is_symmetric, list_entries, read_groups
 
-DIRECTORY: Final = Path(
-    os.environ.get("FASTAPI_LOGTO_VECTORS") or Path(__file__).resolve().parents[3] / "shared" / "vectors"
-)
-FILES: Final = {
-    "ecdsa_secp256r1_sha256_p1363_test.json",
-    "ecdsa_secp384r1_sha384_p1363_test.json",
-    "ed25519_test.json",
-    "json_web_key_test.json",
-    "json_web_signature_test.json",
-    "rsa_signature_2048_sha256_test.json",
-}
 OURS: Final = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
 """Every algorithm that can be accepted; the defaults alone would leave most vectors out."""
 
-pytestmark = [
-    pytest.mark.skipif(
-        not all((DIRECTORY / name).is_file() for name in FILES), reason="wycheproof: vectors are not here"
-    ),
-    pytest.mark.usefixtures("backend"),
-]
-
-
-def read_groups(name: str) -> list[dict[str, Any]]:
-    groups: list[dict[str, Any]] = json.loads((DIRECTORY / name).read_text(encoding="utf-8"))["testGroups"]
-    return groups
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def holds(alg: str, key: JoseKey, vector: dict[str, Any]) -> bool:
@@ -107,11 +83,7 @@ def test_every_signature_holds_or_not_as_its_vector_says(
 
 def build_key_set(group: dict[str, Any]) -> KeySet | None:
     """Parse what a group publishes as a provider's key set would be; `None` when nothing of it is usable."""
-    published: JsonValue = group.get("public") or group["private"]
-    entries: list[JsonValue] = [published]
-    if isinstance(published, dict) and isinstance(listed := published.get("keys"), list):
-        entries = listed
-    key_set = parse_key_set({"keys": entries}, algorithms=OURS)
+    key_set = parse_key_set({"keys": list_entries(group)}, algorithms=OURS)
     return key_set if key_set.keys else None
 
 
@@ -128,11 +100,6 @@ def refusal_of(token: object, key_set: KeySet | None) -> type[InvalidTokenError]
     except InvalidTokenError as error:
         return type(error)
     return None
-
-
-def is_symmetric(group: dict[str, Any]) -> bool:
-    """Whether a group's keys are secrets, which are no provider's to publish."""
-    return "public" not in group
 
 
 # Vectors whose expected outcome we refuse to share, each with the reason.

@@ -1,0 +1,98 @@
+"""Which requests the local issuer answers: those to its own hosts, and form posts from its own pages."""
+
+import re
+from collections.abc import Callable, Collection
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fastapi_logto.loopback import is_loopback
+from fastapi_logto.testing.refusals import RefusedError
+
+__all__ = ["HostGuard", "check_same_origin", "parse_hosts"]
+
+_HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+# `none` is a request that the user made, such as a reload.
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
+
+
+def parse_hosts(hosts: Collection[str]) -> frozenset[str]:
+    """Return hosts in lower case.
+
+    Raises:
+        ValueError: One is not a host name or address with an optional port.
+    """
+    for host in hosts:
+        if _HOST.fullmatch(host) is None:
+            msg = f"allowed_hosts: expected a host such as 'issuer' or 'issuer:3001', found {host[:80]!r}"
+            raise ValueError(msg)
+    return frozenset(host.lower() for host in hosts)
+
+
+class HostGuard:
+    """ASGI middleware that refuses every `Host` but the issuer's own.
+
+    Without it, a website whose name is rebound to this machine's loopback address (DNS rebinding) has the same
+    origin as the issuer and can read its users and tokens.
+    """
+
+    def __init__(self, app: ASGIApp, *, find_endpoint: Callable[[], str], allowed: frozenset[str]) -> None:
+        """Keep what is allowed besides the endpoint's host and the loopback names with its port.
+
+        Args:
+            app: The application to guard.
+            find_endpoint: Returns the endpoint, which changes while the issuer is served.
+            allowed: Further hosts, in lower case. One without a port is allowed with every port.
+        """
+        self._app = app
+        self._find_endpoint = find_endpoint
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 400 or 421."""
+        app = self._app
+        if scope["type"] == "http":
+            try:
+                self._check(Headers(scope=scope).getlist("host"))
+            except RefusedError as refusal:
+                app = JSONResponse(refusal.body, status_code=refusal.status, headers={"Cache-Control": "no-store"})
+        await app(scope, receive, send)
+
+    def _check(self, hosts: Collection[str]) -> None:
+        host = "".join(hosts).lower()
+        match = _HOST.fullmatch(host)
+        if len(hosts) != 1 or match is None:
+            raise RefusedError("invalid_request", "the Host header is missing or malformed")
+        endpoint = urlsplit(self._find_endpoint())
+        default = _DEFAULT_PORTS.get(endpoint.scheme)
+        name, port = match["name"].strip("[]"), int(match["port"] or default or 0)
+        is_own_name = name == endpoint.hostname or is_loopback(name)
+        if (is_own_name and port == (endpoint.port or default)) or not self._allowed.isdisjoint({host, match["name"]}):
+            return
+        description = (
+            f"expected the host {endpoint.netloc}, found {host[:80]}; if others reach this issuer by that name, "
+            "allow it with allowed_hosts (--allowed-host)"
+        )
+        raise RefusedError("invalid_request", description, status=421)
+
+
+def check_same_origin(headers: Headers) -> None:
+    """Refuse a form post that a page of another origin sent.
+
+    A request with neither `Origin` nor `Sec-Fetch-Site` does not come from a browser's page and is accepted. The
+    scheme is not compared, because a proxy may end TLS.
+
+    Raises:
+        RefusedError: The request comes from another origin, or its origin is hidden (`null`).
+
+    References:
+        Fetch standard, "append a request Origin header"; Fetch Metadata Request Headers, `Sec-Fetch-Site`.
+    """
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    is_own_origin = origin is None or origin.partition("://")[2].lower() == headers["host"].lower()
+    if not is_own_origin or (site is not None and site not in _OWN_SITES):
+        raise RefusedError("invalid_request", "the form was sent by a page of another origin", status=403)

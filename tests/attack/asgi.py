@@ -1,0 +1,104 @@
+"""A client that calls an ASGI application directly, with headers that no HTTP client would send."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from starlette.types import ASGIApp, Message, Scope
+
+__all__ = ["ACCEPTED", "Reply", "connect", "send"]
+
+ACCEPTED: Final = 101
+"""The status of an accepted WebSocket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A response, or the outcome of a WebSocket handshake.
+
+    Attributes:
+        status: The HTTP status; `ACCEPTED` for an accepted WebSocket, 500 for an exception of the application.
+        headers: The headers, names in lower case.
+        body: The body.
+        raised: The class of an exception that the application raised.
+    """
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+    raised: str | None = None
+
+    @property
+    def detail(self) -> dict[str, str]:
+        """The `detail` of a refusal; empty if the body has none."""
+        try:
+            found: Any = json.loads(self.body)["detail"]
+        except (ValueError, KeyError, TypeError):
+            return {}
+        return cast("dict[str, str]", found) if isinstance(found, dict) else {}
+
+
+async def send(
+    app: ASGIApp, path: str, *, authorization: Sequence[bytes] = (), headers: Sequence[tuple[bytes, bytes]] = ()
+) -> Reply:
+    """Send a GET request."""
+    scope = _build_scope("http", path, authorization=authorization, headers=headers)
+    scope["method"] = "GET"
+    return await _call(app, scope, first={"type": "http.request", "body": b"", "more_body": False})
+
+
+async def connect(
+    app: ASGIApp, path: str, *, authorization: Sequence[bytes] = (), headers: Sequence[tuple[bytes, bytes]] = ()
+) -> Reply:
+    """Open a WebSocket, at a server that can send a denial response."""
+    scope = _build_scope("websocket", path, authorization=authorization, headers=headers)
+    scope["subprotocols"] = []
+    scope["extensions"] = {"websocket.http.response": {}}
+    return await _call(app, scope, first={"type": "websocket.connect"})
+
+
+def _build_scope(
+    kind: str, path: str, *, authorization: Sequence[bytes], headers: Sequence[tuple[bytes, bytes]]
+) -> Scope:
+    return {
+        "type": kind,
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http" if kind == "http" else "ws",
+        "server": ("api.example.test", 80),
+        "client": ("192.0.2.1", 50_000),
+        "path": path,
+        "raw_path": path.encode("ascii"),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"api.example.test"), *headers, *((b"authorization", value) for value in authorization)],
+    }
+
+
+async def _call(app: ASGIApp, scope: Scope, *, first: Message) -> Reply:
+    waiting = [first]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return waiting.pop(0) if waiting else {"type": f"{scope['type']}.disconnect", "code": 1005}
+
+    async def collect(message: Message) -> None:
+        sent.append(message)
+
+    try:
+        await app(scope, receive, collect)
+    except Exception as error:  # noqa: BLE001 - what a server would turn into a 500
+        return Reply(status=500, raised=type(error).__name__)
+    return _read(sent)
+
+
+def _read(sent: Sequence[Message]) -> Reply:
+    for message in sent:
+        if message["type"] == "websocket.accept":
+            return Reply(status=ACCEPTED)
+        if message["type"].endswith("response.start"):
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in message["headers"]}
+            body = b"".join(other.get("body", b"") for other in sent if other["type"].endswith("response.body"))
+            return Reply(status=message["status"], headers=headers, body=body)
+    return Reply(status=500, raised="no response")

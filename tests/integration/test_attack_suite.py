@@ -1,0 +1,214 @@
+"""The attack suite can fail: each class reports a verifier, a document or an expectation that is wrong."""
+
+import asyncio
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from typing_extensions import Unpack
+
+from fastapi_logto import LogtoAuth, SettingsArguments
+from tests.attack.__main__ import run_classes
+from tests.attack.composition import run_composition
+from tests.attack.differences import DIFFERENCES
+from tests.attack.differential import run_differential
+from tests.attack.documents import run_key_sets
+from tests.attack.key_sets import KEY_SET_ROWS
+from tests.attack.mutations import Mutant
+from tests.attack.nodes import OTHER_API
+from tests.attack.oracle import CALLERS, Caller, Rule, judge, judge_all
+from tests.attack.peers import ALGORITHMS, PeerMissingError, run_jose
+from tests.attack.provider import Document, Provider, build_auth
+from tests.attack.report import Tally, print_report
+from tests.attack.vectors import run_token_rows
+from tests.vectors.forge import API, Forge
+from tests.vectors.payloads import PAYLOAD_ROWS
+from tests.vectors.rows import EXPIRED, PayloadRow, TokenRow
+from tests.vectors.tokens import TOKEN_ROWS
+
+FORGE: Final = Forge.create()
+SMALL_SHARE: Final = 0.05
+# Of so many mutants, some have each of the changes that a weak verifier overlooks.
+FAIR_SHARE: Final = 0.1
+
+
+@pytest.fixture(autouse=True)
+def loop_guard() -> None:
+    """The suite waits for its node process on the loop, which serves nobody else."""
+
+
+@pytest.fixture
+def jose() -> None:
+    try:
+        with run_jose(FORGE.jwks()):
+            pass
+    except PeerMissingError as error:
+        pytest.skip(str(error))
+
+
+def compare(*, share: float = SMALL_SHARE, **options: Any) -> Tally:
+    tally = Tally(name="differential")
+    asyncio.run(run_differential(tally, FORGE, share=share, **options))
+    return tally
+
+
+def compose(**options: Any) -> Tally:
+    tally = Tally(name="composition")
+    asyncio.run(run_composition(tally, FORGE, only={"auth", "other", "require_scopes"}, **options))
+    return tally
+
+
+def build_weak_auth(**changes: Unpack[SettingsArguments]) -> LogtoAuth:
+    changes["algorithms"] = ALGORITHMS
+    return build_auth(Provider(FORGE.jwks()), changes=changes)
+
+
+@pytest.mark.usefixtures("jose")
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (SettingsArguments(audience=[API, f"{API}/"]), "aud='https://api.example.test/'"),
+        (SettingsArguments(required_claims=()), "claim (jti)"),
+        (SettingsArguments(token_types=["at+jwt", "JWT"]), "header (typ='JWT')"),
+        (SettingsArguments(leeway_seconds=60), "time (exp="),
+    ],
+    ids=["audience", "required claims", "type", "leeway"],
+)
+def test_a_verifier_that_skips_a_check_differs_from_its_peers(changes: SettingsArguments, found: str) -> None:
+    failures = compare(share=FAIR_SHARE, auth=build_weak_auth(**changes)).failures
+
+    assert [line for line in failures if found in line and "we accept and" in line]
+
+
+@pytest.mark.usefixtures("jose")
+def test_a_verifier_that_refuses_too_much_differs_from_its_peers() -> None:
+    failures = compare(auth=build_weak_auth(audience="https://another.example.test")).failures
+
+    assert "mutant 0: good (): we refuse and pyjwt and jose accept, which no row explains" in failures
+
+
+@pytest.mark.usefixtures("jose")
+@pytest.mark.parametrize("row", ["duplicate members", "issued within a minute ahead", "a lone surrogate"])
+def test_a_difference_without_its_row_is_a_failure(row: str) -> None:
+    failures = compare(differences=[one for one in DIFFERENCES if one.id != row]).failures
+
+    assert len(failures) > len(compare().failures)
+
+
+def test_each_explanation_says_why_and_where_that_is_written() -> None:
+    assert [row.id for row in DIFFERENCES if not (row.why and row.reference and row.peers)] == []
+    assert len({row.id for row in DIFFERENCES}) == len(DIFFERENCES)
+
+
+def test_a_peer_that_is_missing_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    (tally,) = asyncio.run(run_classes({"differential": run_differential}))
+
+    assert tally.failures == ["jose: node or its package is missing; install Node.js 20 and run make attack"]
+    assert print_report([tally], out=io.StringIO()) == 1
+
+
+def test_an_oracle_with_a_wrong_rule_is_reported() -> None:
+    def admit_without_scope(rules: Sequence[Rule], caller: Caller) -> int:
+        return judge_all([replace(rule, scopes=frozenset()) for rule in rules], caller)
+
+    assert compose().failures == []
+    assert "user without scopes at route: require_scopes + auth: expected 200, found 403, raised None" in (
+        compose(judge=admit_without_scope).failures
+    )
+
+
+def test_a_scheme_that_accepts_another_audience_is_reported() -> None:
+    auth = build_weak_auth(audience=[API, OTHER_API])
+
+    assert "user of the other API at route: auth + auth: expected 401, found 200, raised None" in (
+        compose(auth=auth).failures
+    )
+
+
+def test_the_oracle_answers_what_the_documentation_says() -> None:
+    verdicts = {caller.id: judge(Rule(organization="named", scopes=frozenset({"read"})), caller) for caller in CALLERS}
+
+    assert verdicts == {
+        "no token": 401,
+        "forged token": 401,
+        "user": 403,
+        "user without scopes": 403,
+        "user with one scope": 403,
+        "machine": 403,
+        "machine in the organization": 200,
+        "member": 200,
+        "member without scopes": 403,
+        "member of another organization": 403,
+        "organization token": 200,
+        "organization token of another": 403,
+        "user behind support": 403,
+        "member behind somebody": 200,
+        "user of the other API": 401,
+        "member at the other API": 401,
+    }
+
+
+def test_a_key_set_that_opens_for_an_attack_is_reported() -> None:
+    def publish_a_stranger(good: dict[str, Any], forge: Forge) -> Document:
+        return Document.of({"keys": [dict(forge.stranger.as_dict(private=False)) | {"kid": good["kid"]}, good]})
+
+    row = replace(KEY_SET_ROWS[0], id="a stranger's key", build=publish_a_stranger)
+    tally = Tally(name="documents")
+    asyncio.run(run_key_sets(tally, FORGE, [row]))
+
+    assert tally.failures == ["key set: a stranger's key, attack 0: found 200, raised None"]
+
+
+def test_a_vector_with_another_outcome_is_reported() -> None:
+    rows: list[TokenRow | PayloadRow] = [
+        replace(TOKEN_ROWS[0], refused=EXPIRED),
+        replace(PAYLOAD_ROWS[-1], id="other", refused=EXPIRED),
+    ]
+    tally = Tally(name="vectors")
+    asyncio.run(run_token_rows(tally, FORGE, rows=rows))
+
+    assert tally.rows == 2
+    assert [line.partition(":")[0] for line in tally.failures] == [TOKEN_ROWS[0].id, "other"]
+
+
+def test_a_suite_that_takes_too_long_is_stopped_and_fails() -> None:
+    async def wait(_tally: Tally, _forge: Forge) -> None:
+        await asyncio.Event().wait()
+
+    (tally,) = asyncio.run(run_classes({"slow": wait}, longest_seconds=0.01))
+
+    assert tally.failures == ["stopped, because the suite took longer than 0 s"]
+
+
+def test_the_report_names_classes_rows_failures_and_seconds() -> None:
+    good, bad = Tally(name="good", rows=1200, seconds=1.25), Tally(name="bad", seconds=0.5)
+    out = io.StringIO()
+
+    assert print_report([good], out=out) == 0
+    bad.count("a row", "expected 401, found 200")
+    assert print_report([good, bad], out=out) == 1
+    assert out.getvalue().splitlines() == [
+        "class   rows  failures  seconds",
+        "good   1,200         0      1.2",
+        "total  1,200         0      1.2",
+        "class   rows  failures  seconds",
+        "good   1,200         0      1.2",
+        "bad        1         1      0.5",
+        "total  1,201         1      1.8",
+        "FAILED bad: a row: expected 401, found 200",
+    ]
+
+
+@pytest.mark.parametrize("tallies", [[], [Tally(name="empty")]], ids=["no class", "a class without rows"])
+def test_a_suite_that_ran_nothing_fails(tallies: list[Tally]) -> None:
+    assert print_report(tallies, out=io.StringIO()) == 1
+
+
+def test_a_mutant_shows_no_token() -> None:
+    mutant = Mutant(kind="kind", member="aud", header=b"{}", payload=b"{}", token="a.b.c", original="d.e.f")
+
+    assert repr(mutant) == "Mutant(kind='kind', member='aud')"
