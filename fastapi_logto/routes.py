@@ -233,11 +233,12 @@ def _find_overrides(route: object, owner: object) -> Mapping[object, object]:
 
 
 def _iter_stand_ins(dependencies: Iterable[Dependant], overrides: Mapping[object, object]) -> Iterator[object]:
+    # Another scheme or requirement is a stand-in too: it admits tokens that the original refuses.
     for dependency in dependencies:
-        if dependency.call in overrides and any(map(_find_node, [dependency, *_iter_dependencies(dependency)])):
-            stand_in = overrides[dependency.call]
-            if not isinstance(stand_in, TokenScheme | Requirement):
-                yield stand_in
+        if overrides.get(dependency.call, dependency.call) != dependency.call and any(
+            map(_find_node, [dependency, *_iter_dependencies(dependency)])
+        ):
+            yield overrides[dependency.call]
 
 
 def _find_owner(app: object) -> Starlette | Router | None:
