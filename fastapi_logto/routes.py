@@ -291,12 +291,14 @@ def list_notes(app: FastAPI, *, redirect_path: str | None) -> list[SchemeNotes]:
 def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
     """Return the scopes to request in a token for one resource, so that it opens the routes of an application.
 
+    Routes that the application keeps out of its OpenAPI document are left out: anyone may read the metadata.
+
     Args:
         app: The application.
         resource: The resource indicator.
     """
     found: set[str] = set()
-    for route in iter_routes(app):
+    for route in (route for route in iter_routes(app) if not route.is_hidden):
         nodes = [node for node in route.nodes if resource in node.scheme.resources]
         scopes = {scope for node in nodes for scope in node.scopes}
         for requirement in route.requirements:
