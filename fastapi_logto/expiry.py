@@ -46,13 +46,13 @@ async def _close(websocket: WebSocket, *, timeout_seconds: float) -> None:
     closing = asyncio.ensure_future(websocket.close(code=status.WS_1008_POLICY_VIOLATION, reason="expired"))
     closing.add_done_callback(_retrieve)
     try:
-        # Not `asyncio.timeout`: the `websockets` of uvicorn catches the cancellation and goes on waiting.
+        # Not `asyncio.timeout`: the `websockets` of uvicorn catches the cancellation and waits on.
         await asyncio.wait({closing}, timeout=timeout_seconds)
     except asyncio.CancelledError:
         closing.cancel()
         raise
     if not closing.done():
-        # Not cancelled: at a time limit of its own, that server cuts the connection off. Others wait for the network.
+        # Not cancelled: that server aborts the connection at its own, longer time limit.
         _logger.info("gave up closing a WebSocket after %s s: the client does not read", timeout_seconds)
         return
     with suppress(WebSocketDisconnect):
@@ -132,7 +132,7 @@ async def pass_on(chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], f
 
 
 class _Source(Generic[ChunkT]):
-    """A stream that is closed at the end of its time, by whoever runs then.
+    """A stream that is closed when its time is over, by its consumer or by a timer.
 
     Attributes:
         is_expired: Whether its time is over.

@@ -46,8 +46,8 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
         app: The application, or a router of it.
         path: Where to mount, such as `/mcp`; it may have parameters, such as `{organization_id}`.
         mounted: The ASGI application.
-        requires: `auth`, a requirement, or a dependency of your own that depends on one of them. Each requires a
-            token from every caller; what a dependency of your own returns is ignored.
+        requires: `auth`, a requirement, or your own dependency that depends on one of them, so that every caller needs
+            a token. What your own dependency returns is ignored.
 
     Raises:
         ValueError: The path does not begin with a slash, has nothing behind it, or has a parameter that would take

@@ -69,10 +69,10 @@ def check_routes(app: FastAPI) -> None:
 
 
 def check_scheme_names(app: FastAPI) -> None:
-    """Refuse an OpenAPI document in which one name would stand for two security schemes.
+    """Refuse an OpenAPI document in which two security schemes would have the same name.
 
     Args:
-        app: The application. Mounted applications have documents of their own.
+        app: The application. Each mounted application has its own document.
 
     Raises:
         SettingsError: Two security schemes have the same name.
@@ -112,8 +112,8 @@ def _iter_claims_problems(route: FoundRoute) -> Iterator[str]:
 def _iter_scheme_problems(route: FoundRoute) -> Iterator[str]:
     if len({isinstance(scheme, OrganizationScheme) for scheme in route.schemes}) > 1:
         yield (
-            f"{route.path}: it asks for an organization, but another of its dependencies, perhaps of its router, "
-            "admits no organization tokens; let each of them ask for the organization"
+            f"{route.path}: it requires an organization, but another of its dependencies, perhaps of its router, "
+            "refuses organization tokens; require the organization in each of them"
         )
 
 
@@ -154,7 +154,7 @@ def _iter_path_problems(route: FoundRoute, *, above: Sequence[FoundRoute], prefi
 
 
 def _iter_name_problems(routes: Sequence[FoundRoute]) -> Iterator[str]:
-    """Find names of security schemes that stand for two of them in the OpenAPI document of one application."""
+    """Find names that two security schemes share in the OpenAPI document of one application."""
     ours: dict[tuple[int, str], Provider[Any]] = {}
     for route in routes:
         for scheme in route.schemes:
@@ -232,7 +232,7 @@ def _list_types(annotation: object) -> list[type]:
         seen.append(part)
         if isinstance(part, type):
             found.append(part)
-        # `__value__` is what a type alias (PEP 695) stands for.
+        # `__value__` is the type behind a type alias (PEP 695).
         left.extend([get_origin(part), getattr(part, "__value__", None), *get_args(part)])
     return found
 

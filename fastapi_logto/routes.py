@@ -253,7 +253,7 @@ def _find_owner(app: object) -> Starlette | Router | None:
 def list_needs(app: FastAPI) -> dict[tuple[str, str], OperationNeeds]:
     """Return what the protected operations of an application require, by path and method in lower case.
 
-    Mounted applications have OpenAPI documents of their own.
+    Each mounted application has its own OpenAPI document.
 
     Args:
         app: The application.
@@ -274,7 +274,7 @@ def list_needs(app: FastAPI) -> dict[tuple[str, str], OperationNeeds]:
 def list_notes(app: FastAPI, *, redirect_path: str | None) -> list[SchemeNotes]:
     """Return the notes on the schemes of an application, one for each name.
 
-    Mounted applications have OpenAPI documents of their own.
+    Each mounted application has its own OpenAPI document.
 
     Args:
         app: The application.

@@ -67,7 +67,7 @@ def test_a_plain_scheme_above_an_organization_is_refused_at_start(logto: LogtoAu
     logto.install(app)
 
     with (
-        pytest.raises(SettingsError, match=r"/of/\{organization_id\}/members: it asks for an organization"),
+        pytest.raises(SettingsError, match=r"/of/\{organization_id\}/members: it requires an organization"),
         TestClient(app),
     ):
         pass
@@ -89,7 +89,7 @@ def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: 
     app = FastAPI()
     app.router.routes.extend(WRAPPERS[name](inner))
 
-    with pytest.raises(SettingsError, match="asks for an organization"):
+    with pytest.raises(SettingsError, match="requires an organization"):
         check_routes(app)
 
 
@@ -97,7 +97,7 @@ def test_optional_above_an_organization_is_refused_like_the_scheme_that_it_asks(
     app = FastAPI(dependencies=[Depends(logto.optional)])
     app.include_router(build_router(logto))
 
-    with pytest.raises(SettingsError, match="asks for an organization"):
+    with pytest.raises(SettingsError, match="requires an organization"):
         check_routes(app)
 
 
