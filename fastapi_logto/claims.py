@@ -57,10 +57,13 @@ _VERIFIED: Final = object()
 _REGISTERED_CLAIMS: Final = frozenset(
     {
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "act", "may_act", "cnf"),
-        *("organization_id", "auth_time", "acr", "amr", "sid", "azp", "roles", "groups", "entitlements"),
+        *("organization_id", "auth_time", "acr", "amr"),
     }
 )
-"""Claims whose absence has a meaning, so that `null` would be another spelling of it (RFC 7519, 8693, 9068)."""
+"""Claims whose absence has a meaning, so that `null` would be another spelling of it (RFC 7519, 8693, 9068, 7800).
+
+Profile claims such as `email` or `roles` are registered too, but describe the user: a tenant's script may set them to `null`.
+"""
 
 NumericDate: TypeAlias = StrictInt | StrictFloat
 """Seconds since the epoch; never a boolean or a text (RFC 7519 section 2)."""

@@ -17,7 +17,8 @@ from fastapi_logto.openapi import SwaggerOptions, describe
 from fastapi_logto.provider import OpaqueTokensSetup, Provider
 from fastapi_logto.resource_auth import ResourceAuth
 from fastapi_logto.resource_pages import publish
-from fastapi_logto.routes import check_routes, list_needs, list_notes
+from fastapi_logto.route_checks import check_routes, check_scheme_names
+from fastapi_logto.routes import list_needs, list_notes
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
 
 if TYPE_CHECKING:
@@ -202,6 +203,8 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
             document = build_document()
             # FastAPI keeps the document that it built: the routes are walked through once for each.
             if document is not described:
+                # Without the lifespan nobody has checked it, and the document shows one scheme for each name.
+                check_scheme_names(app)
                 redirect_path = app.swagger_ui_oauth2_redirect_url if app.docs_url else None
                 describe(document, schemes=list_notes(app, redirect_path=redirect_path), operations=list_needs(app))
                 described = document

@@ -6,13 +6,27 @@ No `from __future__ import annotations` here: FastAPI reads the annotations of t
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, WebSocket, WebSocketException, status
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    HTTPException,
+    Request,
+    Response,
+    WebSocket,
+    WebSocketException,
+    params,
+    status,
+)
 from fastapi.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from fastapi_logto.claims import TokenClaims
+from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth
+from fastapi_logto.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
+from fastapi_logto.schemes import TokenScheme
 
 __all__ = ["claims_of", "mount_protected"]
 
@@ -32,29 +46,63 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
         app: The application, or a router of it.
         path: Where to mount, such as `/mcp`; it may have parameters, such as `{organization_id}`.
         mounted: The ASGI application.
-        requires: A requirement, or `auth` itself.
+        requires: `auth`, a requirement, or your own dependency that depends on one of them, so that every caller needs
+            a token. What your own dependency returns is ignored.
 
     Raises:
         ValueError: The path does not begin with a slash, has nothing behind it, or has a parameter that would take
-            all that follows; or `auth.optional` is required.
+            all that follows; or what is required would admit callers without a token, as `auth.optional` does.
     """
     prefix = path.rstrip("/")
     if not prefix.startswith("/") or ":path}" in prefix:
         raise ValueError(f"path: expected where to mount, such as /mcp, found {path!r}")
-    if isinstance(requires, OptionalLogtoAuth):
-        raise ValueError(  # noqa: TRY004 - a dependency of the right kind, and the wrong one
-            "requires: expected auth or a requirement, found auth.optional, which admits everybody"
-        )
+    source = _find_claims_source(requires)
+    gates = [] if source.dependency is requires else [Depends(requires)]
 
-    async def forward(request: Request, claims: Annotated[TokenClaims, Depends(requires)]) -> Response:
+    async def forward(request: Request, claims: Annotated[TokenClaims, source]) -> Response:
         return _Mounted(mounted, request, scope=_build_scope(request, claims))
 
-    async def forward_websocket(websocket: WebSocket, claims: Annotated[TokenClaims, Depends(requires)]) -> None:
+    async def forward_websocket(websocket: WebSocket, claims: Annotated[TokenClaims, source]) -> None:
         await mounted(_build_scope(websocket, claims), websocket.receive, websocket.send)
 
-    for one in (prefix, prefix + "/{mounted_path:path}"):
-        app.add_api_route(one, forward, methods=_METHODS, include_in_schema=False, response_model=None)
-        app.add_api_websocket_route(one, forward_websocket)
+    setattr(forward, MOUNTED_ATTRIBUTE, mounted)
+    for one in (prefix, f"{prefix}/{{{MOUNTED_PATH}:path}}"):
+        app.add_api_route(
+            one,
+            forward,
+            methods=_METHODS,
+            include_in_schema=False,
+            response_model=None,
+            dependencies=gates,
+        )
+        app.add_api_websocket_route(one, forward_websocket, dependencies=gates)
+
+
+def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
+    """Return the dependency that gives the claims, once a token is known to be required.
+
+    FastAPI calls a dependency after those that it depends on. So a dependency is safe if a scheme that is not optional
+    is among these, whatever the dependency does itself.
+    """
+    if callable(requires):
+        probe = APIRouter(dependencies=[Depends(requires)])
+        probe.add_api_route("/", _answer_nothing)
+        for node in next(iter_routes(probe)).nodes:
+            if not node.is_optional:
+                is_ours = issubclass(type(requires), TokenScheme | Requirement)
+                return params.Depends(requires) if is_ours else params.Security(node.call, scopes=node.scopes)
+    found = (
+        "auth.optional"
+        if isinstance(requires, OptionalLogtoAuth)
+        else getattr(requires, "__name__", type(requires).__name__)
+    )
+    raise ValueError(
+        f"requires: expected auth or a requirement, found {found}, which would admit callers without a token; "
+        'pass auth, auth.require_scopes("..."), or a dependency that depends on one of them'
+    )
+
+
+async def _answer_nothing() -> None: ...
 
 
 def claims_of(conn: HTTPConnection | None) -> TokenClaims:
@@ -119,7 +167,7 @@ def _build_scope(conn: HTTPConnection, claims: TokenClaims) -> Scope:
     if root_path and not f"{path}/".startswith(root_path.rstrip("/") + "/"):
         # A proxy took the prefix off, and the application was told of it: as the server would say it.
         path = root_path + path
-    below: str | None = scope["path_params"].get("mounted_path")
+    below: str | None = scope["path_params"].get(MOUNTED_PATH)
     if below is None:
         # `/mcp` is the root of what is mounted there, without a redirect to `/mcp/`.
         path, below = path + "/", ""
@@ -132,6 +180,6 @@ def _build_scope(conn: HTTPConnection, claims: TokenClaims) -> Scope:
         "path": path,
         "app_root_path": scope.get("app_root_path", root_path),
         "root_path": path[: len(path) - len(below)].removesuffix("/"),
-        "path_params": {name: value for name, value in scope["path_params"].items() if name != "mounted_path"},
+        "path_params": {name: value for name, value in scope["path_params"].items() if name != MOUNTED_PATH},
         _CLAIMS_KEY: claims,
     }

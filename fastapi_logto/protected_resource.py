@@ -96,7 +96,8 @@ def build_resource_metadata(
     document: dict[str, str | Sequence[str]] = {
         "resource": resource,
         "authorization_servers": list(dict.fromkeys(issuers)),
-        "scopes_supported": sorted(scopes),
+        # An empty list must be omitted (section 3.2).
+        **({"scopes_supported": sorted(scopes)} if scopes else {}),
         "bearer_methods_supported": ["header"],
     }
     documentation = next((settings.documentation_url for settings in tenants if settings.documentation_url), None)

@@ -4,25 +4,25 @@ No `from __future__ import annotations` here: FastAPI reads the annotations of `
 no module to resolve their texts in when the dependency is an object.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from inspect import Signature
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from fastapi import Depends, WebSocket, status
+from fastapi import Depends, WebSocket
 from fastapi.openapi.models import SecurityBase as SchemeModel
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from pydantic import SecretStr
-from starlette.websockets import WebSocketState
 from typing_extensions import override
 
 from fastapi_logto.checks import Caller
 from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.errors import SettingsError
+from fastapi_logto.expiry import CLOSE_TIMEOUT_SECONDS, check_claims, check_stream, close_after, pass_on
 from fastapi_logto.organizations import Organization
 from fastapi_logto.provider import Provider
 from fastapi_logto.requirements import Requirement
@@ -103,8 +103,9 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         verifier = await self._provider.load_beside()
         return await verifier.verify(secret, self._policy)
 
-    @asynccontextmanager
-    async def closing_at_expiry(self, websocket: WebSocket, claims: TokenClaims) -> AsyncGenerator[None]:
+    def closing_at_expiry(
+        self, websocket: WebSocket, claims: TokenClaims, *, close_timeout_seconds: float = CLOSE_TIMEOUT_SECONDS
+    ) -> AbstractAsyncContextManager[None]:
         """Close a WebSocket when the token that opened it expires: with code 1008 and the reason `expired`.
 
         ```python
@@ -112,51 +113,47 @@ class ResourceAuth(TokenScheme[ClaimsT]):
             async for text in websocket.iter_text(): ...
         ```
 
+        The block is cancelled at that time. If the client has stopped reading, the close is given up after a time
+        limit, and the server ends the connection once the handler has returned.
+
         Args:
             websocket: The accepted WebSocket.
             claims: The claims of the token.
-        """
-        timeout = asyncio.timeout(self._seconds_left(claims))
-        try:
-            async with timeout:
-                yield
-        except TimeoutError:
-            if not timeout.expired():
-                raise  # of the handler's own
-            if websocket.application_state is not WebSocketState.DISCONNECTED:
-                await websocket.close(code=status.WS_1008_POLICY_VIOLATION, reason="expired")
+            close_timeout_seconds: The time limit of the close.
 
-    async def until_expiry(self, chunks: AsyncIterable[ChunkT], claims: TokenClaims) -> AsyncGenerator[ChunkT]:
-        """Pass a stream on until the token that asked for it expires; then it ends, and so does what it comes from.
+        Returns:
+            The context manager.
+
+        Raises:
+            TypeError: The claims are none, such as the `None` of `auth.optional`.
+        """
+        check_claims(claims)
+        return close_after(websocket, seconds=self._seconds_left(claims), timeout_seconds=close_timeout_seconds)
+
+    def until_expiry(self, chunks: AsyncIterable[ChunkT], claims: TokenClaims) -> AsyncGenerator[ChunkT]:
+        """Pass a stream on until the token that requested it expires; then the stream is closed, and ends.
 
         ```python
         return StreamingResponse(auth.until_expiry(read_events(), claims))
         ```
 
+        The stream is closed on time even if the client has stopped reading. The connection of such a client ends when
+        the server or a proxy ends it.
+
         Args:
-            chunks: What a response streams.
+            chunks: The chunks of the response: an async generator, or another async iterator. A plain generator is
+                refused, because nothing can interrupt it while it waits.
             claims: The claims of the token.
+
+        Returns:
+            The chunks until then.
+
+        Raises:
+            TypeError: The chunks are not an async iterator, or the claims are none.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._seconds_left(claims)
-        iterator = aiter(chunks)
-        try:
-            while loop.time() < deadline:
-                timeout = asyncio.timeout_at(deadline)
-                try:
-                    # Around each wait and not around the loop: a time-out must not strike whoever takes a chunk.
-                    async with timeout:
-                        chunk = await anext(iterator)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    if timeout.expired():
-                        return
-                    raise  # of the stream's own
-                yield chunk
-        finally:
-            if isinstance(iterator, AsyncGenerator):
-                await iterator.aclose()
+        check_stream(chunks)
+        check_claims(claims)
+        return pass_on(chunks, find_seconds=partial(self._seconds_left, claims))
 
     def _seconds_left(self, claims: TokenClaims) -> float:
         # The leeway that a request has, or a connection would end that was just admitted.

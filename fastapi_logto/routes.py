@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar
 
 from fastapi import FastAPI, routing
 from fastapi.dependencies.models import Dependant
@@ -11,18 +11,17 @@ from starlette.applications import Starlette
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 
 from fastapi_logto.checks import build_scopes_error
-from fastapi_logto.claims import TokenClaims
-from fastapi_logto.errors import ForbiddenError, SettingsError
+from fastapi_logto.errors import ForbiddenError
 from fastapi_logto.openapi import SIGN_IN_SCOPE, OperationNeeds, SchemeNotes
-from fastapi_logto.organizations import Organization
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme
 
 __all__ = [
+    "MOUNTED_ATTRIBUTE",
+    "MOUNTED_PATH",
     "FoundRoute",
     "SchemeNode",
-    "check_routes",
     "find_scheme",
     "iter_routes",
     "list_needs",
@@ -31,6 +30,12 @@ __all__ = [
 ]
 
 PickedT = TypeVar("PickedT")
+
+MOUNTED_ATTRIBUTE: Final = "__fastapi_logto_mounted__"
+"""The attribute of an endpoint that passes its requests on to a mounted application."""
+
+MOUNTED_PATH: Final = "mounted_path"
+"""The path parameter of such an endpoint: the path below the mount."""
 
 _CONVERTOR: Final = re.compile(r":\w+\}")
 _MOST_MIDDLEWARE: Final = 20
@@ -77,7 +82,9 @@ class FoundRoute:
         requirements: The requirements among its dependencies, and among theirs.
         nodes: Where these ask a scheme, or the route does itself.
         stand_ins: What is called instead of one of these, or of what asks them, by `app.dependency_overrides`.
-        unguarded: Parameters of a claims type that FastAPI would read from the body.
+        dependants: The route as FastAPI analysed it, and each of its dependencies.
+        is_hidden: Whether the application keeps the route out of its OpenAPI document (`include_in_schema=False`).
+        mounted: The application that `mount_protected` mounted here.
     """
 
     path: str
@@ -88,7 +95,9 @@ class FoundRoute:
     requirements: tuple[Requirement[Any], ...] = ()
     nodes: tuple[SchemeNode, ...] = ()
     stand_ins: tuple[object, ...] = ()
-    unguarded: tuple[str, ...] = ()
+    dependants: tuple[Dependant, ...] = ()
+    is_hidden: bool = False
+    mounted: object = None
 
     @property
     def schemes(self) -> tuple[TokenScheme[Any], ...]:
@@ -156,6 +165,8 @@ def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
             endpoint=endpoint,
             owner=owner,
             dependant=getattr(route, "dependant", None),
+            overrides=_find_overrides(route, owner),
+            is_in_schema=getattr(route, "include_in_schema", True),
         )
     yield from _iter_frontends(owner, prefix=prefix)
     router: Any = owner.router if isinstance(owner, Starlette) else owner
@@ -179,6 +190,9 @@ def _iter_frontends(owner: Starlette | Router, *, prefix: str) -> Iterator[Found
                 endpoint=files,
                 owner=owner,
                 dependant=late.dependant,
+                overrides=_find_overrides(late, owner),
+                # Files are in no OpenAPI document, and nobody has hidden them.
+                is_in_schema=True,
             )
 
 
@@ -190,8 +204,11 @@ def _build_route(
     endpoint: object,
     owner: object,
     dependant: Dependant | None,
+    overrides: Mapping[object, object],
+    is_in_schema: bool,
 ) -> FoundRoute:
     dependencies = list(_iter_dependencies(dependant)) if isinstance(dependant, Dependant) else []
+    mounted = getattr(endpoint, MOUNTED_ATTRIBUTE, None)
     return FoundRoute(
         path=path,
         methods=methods,
@@ -200,18 +217,28 @@ def _build_route(
         owner=owner,
         requirements=_pick((one.call for one in dependencies), Requirement),
         nodes=tuple(filter(None, map(_find_node, dependencies))),
-        stand_ins=tuple(_iter_stand_ins(dependencies, owner)),
-        unguarded=tuple(_iter_unguarded(dependant)) if isinstance(dependant, Dependant) else (),
+        stand_ins=tuple(_iter_stand_ins(dependencies, overrides)),
+        dependants=(dependant, *dependencies) if isinstance(dependant, Dependant) else (),
+        # A mount is in no OpenAPI document, and nobody has hidden it.
+        is_hidden=not is_in_schema and mounted is None,
+        mounted=mounted,
     )
 
 
-def _iter_stand_ins(dependencies: Iterable[Dependant], owner: object) -> Iterator[object]:
-    table: Mapping[object, object] = getattr(owner, "dependency_overrides", {})
+def _find_overrides(route: object, owner: object) -> Mapping[object, object]:
+    """Return the table that FastAPI looks into for a route: of the application that the route was made for."""
+    providers = (getattr(one, "dependency_overrides_provider", None) for one in (route, owner))
+    provider = next(filter(None, providers), owner)
+    return getattr(provider, "dependency_overrides", {})
+
+
+def _iter_stand_ins(dependencies: Iterable[Dependant], overrides: Mapping[object, object]) -> Iterator[object]:
+    # Another scheme or requirement is a stand-in too: it admits tokens that the original refuses.
     for dependency in dependencies:
-        if dependency.call in table and any(map(_find_node, [dependency, *_iter_dependencies(dependency)])):
-            stand_in = table[dependency.call]
-            if not isinstance(stand_in, TokenScheme | Requirement):
-                yield stand_in
+        if overrides.get(dependency.call, dependency.call) != dependency.call and any(
+            map(_find_node, [dependency, *_iter_dependencies(dependency)])
+        ):
+            yield overrides[dependency.call]
 
 
 def _find_owner(app: object) -> Starlette | Router | None:
@@ -223,23 +250,10 @@ def _find_owner(app: object) -> Starlette | Router | None:
     return None
 
 
-def check_routes(app: FastAPI) -> None:
-    """Refuse what can't be meant, before the first request finds it out.
-
-    Args:
-        app: The application.
-
-    Raises:
-        SettingsError: A handler would read claims from the request's body; a route asks for an organization
-            while something above it admits no organization's token, or asks for it in a path without it.
-    """
-    problems = [problem for route in iter_routes(app) for problem in _find_problems(route)]
-    if problems:
-        raise SettingsError("\n".join(dict.fromkeys(problems)))
-
-
 def list_needs(app: FastAPI) -> dict[tuple[str, str], OperationNeeds]:
-    """Give what the protected operations of an application ask for, by path and method in lower case.
+    """Return what the protected operations of an application require, by path and method in lower case.
+
+    Each mounted application has its own OpenAPI document.
 
     Args:
         app: The application.
@@ -252,20 +266,22 @@ def list_needs(app: FastAPI) -> dict[tuple[str, str], OperationNeeds]:
             refusals=_build_refusals(route),
         )
         for route in iter_routes(app)
-        if route.nodes
+        if route.nodes and route.owner is app
         for method in route.methods
     }
 
 
 def list_notes(app: FastAPI, *, redirect_path: str | None) -> list[SchemeNotes]:
-    """Give what is said of the schemes of an application, once for each name.
+    """Return the notes on the schemes of an application, one for each name.
+
+    Each mounted application has its own OpenAPI document.
 
     Args:
         app: The application.
         redirect_path: Where Swagger UI waits for the answer of a sign-in; `None` where there is no such page.
     """
     schemes: dict[str, TokenScheme[Any]] = {}
-    for scheme in (scheme for route in iter_routes(app) for scheme in route.schemes):
+    for scheme in (scheme for route in iter_routes(app) if route.owner is app for scheme in route.schemes):
         # Of the nodes of one name the plain one knows best.
         if scheme.scheme_name not in schemes or not isinstance(scheme, OrganizationScheme):
             schemes[scheme.scheme_name] = scheme
@@ -273,14 +289,16 @@ def list_notes(app: FastAPI, *, redirect_path: str | None) -> list[SchemeNotes]:
 
 
 def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
-    """Give the scopes to ask for in a token for one resource, so that it opens the routes of an application.
+    """Return the scopes to request in a token for one resource, so that it opens the routes of an application.
+
+    Routes that the application keeps out of its OpenAPI document are left out: anyone may read the metadata.
 
     Args:
         app: The application.
         resource: The resource indicator.
     """
     found: set[str] = set()
-    for route in iter_routes(app):
+    for route in (route for route in iter_routes(app) if not route.is_hidden):
         nodes = [node for node in route.nodes if resource in node.scheme.resources]
         scopes = {scope for node in nodes for scope in node.scopes}
         for requirement in route.requirements:
@@ -322,25 +340,6 @@ def _pick(calls: Iterable[object], kind: type[PickedT]) -> tuple[PickedT, ...]:
     return tuple(call for call in calls if isinstance(call, kind))
 
 
-def _find_problems(route: FoundRoute) -> Iterator[str]:
-    for name in route.unguarded:
-        yield (
-            f"{route.path}: its parameter {name} would come from the request's body; declare it with Depends(auth) or "
-            "Depends(auth.require_scopes(...))"
-        )
-    if any(not isinstance(scheme, OrganizationScheme) for scheme in route.schemes) and any(
-        isinstance(scheme, OrganizationScheme) for scheme in route.schemes
-    ):
-        yield (
-            f"{route.path}: it asks for an organization, but another of its dependencies, perhaps of its router, "
-            "admits no organization tokens; let each of them ask for the organization"
-        )
-    for requirement in route.requirements:
-        place: Organization | None = requirement.organization
-        if place is not None and place.source == "path" and f"{{{place.name}}}" not in route.path:
-            yield f"{route.path}: it {place.describe_absence()}"
-
-
 def _iter_dependencies(dependant: Dependant) -> Iterator[Dependant]:
     for dependency in dependant.dependencies:
         yield dependency
@@ -353,17 +352,3 @@ def _find_node(dependency: Dependant) -> SchemeNode | None:
         return None
     scopes = _unique([*(dependency.parent_oauth_scopes or ()), *(dependency.own_oauth_scopes or ())])
     return SchemeNode(call=call, scopes=tuple(scopes))
-
-
-def _iter_unguarded(dependant: Dependant) -> Iterator[str]:
-    for field in (*dependant.body_params, *dependant.query_params, *dependant.header_params, *dependant.cookie_params):
-        if _mentions_claims(field.field_info.annotation):
-            yield field.name
-    for dependency in dependant.dependencies:
-        yield from _iter_unguarded(dependency)
-
-
-def _mentions_claims(annotation: object) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, TokenClaims):
-        return True
-    return any(_mentions_claims(argument) for argument in get_args(annotation))

@@ -74,15 +74,18 @@ def parse_value(data: bytes) -> JsonValue:
 def parse_object_of_entries(data: bytes) -> JsonObject:
     """Parse an object whose entries are judged one by one: an inner object that is not strict spoils only itself.
 
-    An inner object with duplicate members becomes `None`. Whoever uses an entry calls `check_strict` on it first.
+    The entries of its lists may be odd, its other members may not. An inner object with duplicate members becomes
+    `None`; call `check_strict` on an entry before it is used.
 
     Args:
         data: The bytes; no BOM.
 
     Raises:
-        StrictJsonError: It is not one JSON object, or too deep.
+        StrictJsonError: It is not one JSON object, or too deep, or odd outside of its lists.
     """
-    return _expect_object(_decode(data, _BY_ENTRY))
+    value = _expect_object(_decode(data, _BY_ENTRY))
+    check_strict({name: None if isinstance(member, list) else member for name, member in value.items()})
+    return value
 
 
 def check_strict(value: JsonValue) -> None:

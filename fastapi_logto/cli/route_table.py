@@ -8,7 +8,8 @@ from fastapi import FastAPI
 
 from fastapi_logto.cli.results import CommandError, ExitCode
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.routes import FoundRoute, check_routes, iter_routes
+from fastapi_logto.route_checks import check_routes
+from fastapi_logto.routes import FoundRoute, iter_routes
 
 __all__ = ["Protection", "RouteRow", "RouteTable", "list_routes"]
 

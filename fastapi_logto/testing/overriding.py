@@ -164,6 +164,7 @@ class Entry:
 
     Attributes:
         users: How many blocks need it.
+        before: What stood in the same place before, and is called for requests outside of every block.
     """
 
     def __init__(self, node: Node, *, holder: object, before: Callable[..., Any] | None) -> None:
@@ -178,7 +179,7 @@ class Entry:
         self._node = node
         self._holder = holder
         self._table = _find_table(holder)
-        self._before = before
+        self.before: Callable[..., Any] | None = before
 
     @property
     def __signature__(self) -> Signature:
@@ -187,8 +188,8 @@ class Entry:
             Parameter("conn", Parameter.KEYWORD_ONLY, annotation=HTTPConnection),
             Parameter("security_scopes", Parameter.KEYWORD_ONLY, annotation=SecurityScopes),
         ]
-        if self._before is not None and self._find_block() is None:
-            found: Any = Depends(self._before)
+        if self.before is not None and self._find_block() is None:
+            found: Any = Depends(self.before)
             parameters.append(Parameter("found", Parameter.KEYWORD_ONLY, default=found, annotation=Any))
         return Signature(parameters)
 
@@ -213,10 +214,10 @@ class Entry:
             found: object = table.get(self._node)
             if found is not self:
                 continue
-            if self._before is None:
+            if self.before is None:
                 del table[self._node]
             else:
-                table[self._node] = self._before
+                table[self._node] = self.before
 
     def _find_block(self) -> _Block | None:
         blocks: Iterable[_Block] = (*_of_context.get(), *_of_thread.blocks)

@@ -28,8 +28,9 @@ class RouteInfo:
         scopes: The scopes that must all be granted, by requirements or by `Security(auth, scopes=[...])`.
         schemes: The schemes that give the claims, as in `auth.schemes`.
         is_protected: Whether nobody gets in without a good token.
-        is_overridden: Whether something else stands in the place of what asks for one, in
-            `app.dependency_overrides`; it is not protected then. `override` of this package is no such thing.
+        is_overridden: Whether `app.dependency_overrides` replaces one of its checks, even by another scheme or
+            requirement, which would admit other tokens. The route is not protected then. `override` of this package
+            does not count.
         is_optional: Whether it asks `auth.optional` and so lets in who brings no token at all.
     """
 
@@ -128,7 +129,8 @@ def _find_open(found: Collection[RouteInfo], allowed: Collection[str]) -> Iterat
 
 
 def _describe(route: FoundRoute) -> RouteInfo:
-    is_overridden = any(not isinstance(stand_in, Entry) for stand_in in route.stand_ins)
+    # An entry of `override` gives way to what stood in its place before.
+    is_overridden = any(not isinstance(one, Entry) or one.before is not None for one in route.stand_ins)
     return RouteInfo(
         path=route.path,
         methods=route.methods,

@@ -159,6 +159,13 @@ DIFFERENCES: Final = (
         reference="RFC 9068 section 2.2",
     ),
     Difference(
+        id="a blank subject",
+        peers=_BOTH,
+        fits=_in_claims(lambda value: isinstance(value, str) and value.isspace(), "sub"),
+        why="White space identifies nobody. The peers check only that the claim exists.",
+        reference="RFC 9068 section 2.2; RFC 7519 section 4.1.2",
+    ),
+    Difference(
         id="an actor that is none",
         peers=_BOTH,
         fits=_in_claims(lambda value: not is_actor(value), "act"),
@@ -225,7 +232,7 @@ DIFFERENCES: Final = (
     Difference(
         id="a registered claim of null",
         peers=_BOTH,
-        fits=_in_claims(lambda value: value is None, "scope", "act", "organization_id"),
+        fits=_in_claims(lambda value: value is None, "scope", "act", "organization_id", "auth_time", "acr", "amr"),
         why="A present claim has a value of its type. The peers take null for an absent claim.",
         reference="RFC 7519 section 4.1",
     ),

@@ -11,14 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from uvicorn.config import WSProtocolType
 
 __all__ = ["build_stripping_proxy", "serve"]
 
 
 @contextmanager
-def serve(app: ASGIApp | str, *, port: int, root_path: str = "") -> Generator[str]:
-    """Serve an application from a thread, from its start to its end; give its URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, root_path=root_path, log_level="warning")
+def serve(app: ASGIApp | str, *, port: int, root_path: str = "", ws: WSProtocolType = "auto") -> Generator[str]:
+    """Serve an application from a thread, from its start to its end; yield its URL."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, root_path=root_path, ws=ws, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

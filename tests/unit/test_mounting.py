@@ -1,11 +1,14 @@
 """ASGI applications of any kind behind a requirement."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
 import pytest
 from blockbuster import BlockBuster
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, Security
+from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -15,9 +18,10 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims, claims_of, mount_protected
-from fastapi_logto.routes import check_routes, iter_routes
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto import LogtoAuth, Organization, Requirement, SettingsError, TokenClaims, claims_of, mount_protected
+from fastapi_logto.route_checks import check_routes
+from fastapi_logto.routes import iter_routes
+from fastapi_logto.testing import LocalIssuer, assert_protected
 from tests.unit.apps import bearer, build_auth, detail
 
 issuer = LocalIssuer()
@@ -71,6 +75,85 @@ def build_app(logto: LogtoAuth, path: str = "/mcp", **options: Any) -> FastAPI:
 GOOD = bearer(issuer.access_token(subject="me", scope="read:user"))
 
 
+def build_optional_user(logto: LogtoAuth) -> Any:
+    def optional_user(claims: Annotated[TokenClaims | None, Depends(logto.optional)]) -> TokenClaims | None:
+        return claims
+
+    return optional_user
+
+
+def build_user_of_optional_user(logto: LogtoAuth) -> Any:
+    class OptionalUser:
+        def __init__(self, claims: Annotated[TokenClaims | None, Depends(build_optional_user(logto))]) -> None:
+            self.claims = claims
+
+    return OptionalUser
+
+
+class OtherScheme(HTTPBearer):
+    resource_metadata: str | None = None
+    resources: frozenset[str] = frozenset()
+
+
+ADMITTING: list[tuple[Callable[[LogtoAuth], Any], str]] = [
+    (lambda logto: logto.optional, "auth.optional"),
+    (build_optional_user, "optional_user"),
+    (build_user_of_optional_user, "OptionalUser"),
+    (lambda _: lambda: None, "<lambda>"),
+    (lambda logto: lambda: logto, "<lambda>"),
+    (lambda logto: partial(logto, security_scopes=SecurityScopes()), "partial"),
+    (lambda _: HTTPBearer(), "HTTPBearer"),
+    (lambda _: Requirement(cast("Any", OtherScheme()), caller="user"), "Requirement"),
+    (lambda _: TokenClaims.model_construct, "model_construct"),
+    (Depends, "Depends"),
+    (lambda _: "token", "str"),
+    (lambda _: None, "NoneType"),
+]
+
+
+def check(claims: TokenClaims) -> None:
+    if claims.user_id == "banned":
+        raise HTTPException(418)
+
+
+def build_check_of_auth(logto: LogtoAuth) -> Any:
+    async def not_banned(claims: Annotated[TokenClaims, Depends(logto)]) -> None:
+        check(claims)
+
+    return not_banned
+
+
+def build_check_of_a_requirement(logto: LogtoAuth) -> Any:
+    def user(claims: Annotated[TokenClaims, Depends(logto.require_scopes("read:user"))]) -> Iterator[dict[str, str]]:
+        check(claims)
+        yield {"name": claims.user_id}
+
+    return user
+
+
+def build_check_of_a_dependency(logto: LogtoAuth) -> Any:
+    class User:
+        def __init__(
+            self,
+            claims: Annotated[TokenClaims | None, Depends(logto.optional)],
+            user: Annotated[dict[str, str], Depends(build_check_of_a_requirement(logto))],
+        ) -> None:
+            self.claims, self.user = claims, user
+
+    return User
+
+
+def build_check_of_scopes(logto: LogtoAuth) -> Any:
+    async def user(claims: Annotated[TokenClaims, Security(logto.optional, scopes=["read:user"])]) -> str:
+        check(claims)
+        return claims.user_id
+
+    return user
+
+
+REQUIRING = [build_check_of_auth, build_check_of_a_requirement, build_check_of_a_dependency, build_check_of_scopes]
+
+
 class TestRefusals:
     @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp/user", "/mcp/deep/er/", "/mcp//user", "/mcp/%2e%2e/user"])
     @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -105,9 +188,47 @@ class TestRefusals:
 
         assert client.post("/mcp/user", content=b"{", headers={"Content-Type": "application/json"}).status_code == 401
 
-    def test_optional_sign_in_is_no_requirement(self, logto: LogtoAuth) -> None:
-        with pytest.raises(ValueError, match=r"requires: expected auth or a requirement, found auth\.optional"):
-            mount_protected(FastAPI(), path="/mcp", mounted=inner, requires=logto.optional)
+    @pytest.mark.parametrize(("build", "found"), ADMITTING, ids=[found for _, found in ADMITTING])
+    def test_a_dependency_that_would_admit_callers_without_a_token_is_refused(
+        self, logto: LogtoAuth, build: Callable[[LogtoAuth], Any], found: str
+    ) -> None:
+        app = FastAPI()
+
+        with pytest.raises(ValueError, match="requires:") as caught:
+            mount_protected(app, path="/mcp", mounted=inner, requires=build(logto))
+
+        assert str(caught.value) == (
+            f"requires: expected auth or a requirement, found {found}, which would admit callers without a token; "
+            'pass auth, auth.require_scopes("..."), or a dependency that depends on one of them'
+        )
+        assert TestClient(app).get("/mcp/user").status_code == 404
+
+    @pytest.mark.parametrize("name", ["require_scopes", "verify"])
+    def test_a_method_that_was_meant_to_be_called_says_so(self, logto: LogtoAuth, name: str) -> None:
+        with pytest.raises(TypeError, match=r"Depends\(auth"):
+            mount_protected(FastAPI(), path="/mcp", mounted=inner, requires=getattr(logto, name))
+
+    @pytest.mark.parametrize("build", REQUIRING, ids=lambda build: build.__name__)
+    def test_a_dependency_of_ones_own_on_top_of_a_requirement_requires_a_token_too(
+        self, logto: LogtoAuth, build: Callable[[LogtoAuth], Any]
+    ) -> None:
+        app = FastAPI()
+        mount_protected(app, path="/mcp", mounted=inner, requires=build(logto))
+        assert_protected(app)
+        client = TestClient(app)
+
+        assert detail(client, "/mcp/user") == (401, "auth.authorization_header_missing", "header_missing")
+        with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/mcp/echo"):
+            pass
+        assert denied.value.status_code == 401
+        assert client.get("/mcp/user", headers=bearer(issuer.forged_token())).status_code == 401
+        # Whatever it returns, what is mounted finds the claims of the token.
+        assert client.get("/mcp/user", headers=GOOD).json() == "me"
+        with client.websocket_connect("/mcp/echo", headers=GOOD) as websocket:
+            websocket.send_text("hello")
+            assert websocket.receive_text() == "me: hello"
+        banned = bearer(issuer.access_token(subject="banned", scope="read:user"))
+        assert client.get("/mcp/user", headers=banned).status_code == 418
 
     @pytest.mark.parametrize("path", ["", "/", "mcp", "//", "/a/{rest:path}", "/a/{rest:path}/b"])
     def test_a_path_that_is_none_is_refused(self, logto: LogtoAuth, path: str) -> None:

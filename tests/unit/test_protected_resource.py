@@ -1,12 +1,13 @@
 """The metadata by which clients find out where to ask for tokens, and the challenges that name it."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, LogtoSettings, Organization, SettingsError
+from fastapi_logto import LogtoAuth, LogtoSettings, Organization, SettingsError, mount_protected
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer, build_auth
 
@@ -44,6 +45,38 @@ def challenge(app: FastAPI, path: str = "/read", token: str | None = None, **hea
     return answer.headers["WWW-Authenticate"]
 
 
+async def read() -> bool:
+    return True
+
+
+Hide = Callable[[FastAPI, Any], None]
+
+
+def hide_route(app: FastAPI, requirement: Any) -> None:
+    app.get("/hidden", dependencies=[Depends(requirement)], include_in_schema=False)(read)
+
+
+def hide_router(app: FastAPI, requirement: Any) -> None:
+    router = APIRouter(prefix="/hidden", dependencies=[Depends(requirement)], include_in_schema=False)
+    router.get("/inside")(read)
+    app.include_router(router)
+
+
+def hide_included_router(app: FastAPI, requirement: Any) -> None:
+    router = APIRouter(dependencies=[Depends(requirement)])
+    router.get("/inside")(read)
+    app.include_router(router, prefix="/hidden", include_in_schema=False)
+
+
+def hide_mounted_application(app: FastAPI, requirement: Any) -> None:
+    inner = FastAPI(dependencies=[Depends(requirement)], include_in_schema=False)
+    inner.get("/inside")(read)
+    app.mount("/hidden", inner)
+
+
+HIDDEN: list[Hide] = [hide_route, hide_router, hide_included_router, hide_mounted_application]
+
+
 class TestDocument:
     def test_it_says_where_to_ask_for_what(self) -> None:
         auth = LogtoAuth(
@@ -73,6 +106,43 @@ class TestDocument:
         app = build_app(build_auth(issuer), scopes={"write": "Change what is yours"})
 
         assert ask(app)["scopes_supported"] == ["of", "read", "write"]
+
+    @pytest.mark.parametrize("hide", HIDDEN, ids=lambda hide: hide.__name__)
+    def test_the_scopes_of_routes_that_are_hidden_from_the_schema_are_left_out(self, hide: Hide) -> None:
+        auth = build_auth(issuer)
+        app = build_app(auth)
+        hide(app, auth.require_scopes("impersonate"))
+
+        assert ask(app)["scopes_supported"] == ["of", "read"]
+
+    def test_a_scope_of_a_hidden_route_is_listed_if_another_route_or_the_application_itself_names_it(self) -> None:
+        auth = build_auth(issuer)
+        app = build_app(auth, scopes={"impersonate": "Act as somebody else"})
+        for path, shown in (("/hidden", False), ("/shown", True)):
+            app.get(path, dependencies=[Depends(auth.require_scopes("read", path))], include_in_schema=shown)(read)
+        hide_route(app, auth.require_scopes("impersonate", "read"))
+
+        assert ask(app)["scopes_supported"] == ["/shown", "impersonate", "of", "read"]
+
+    def test_an_api_of_hidden_routes_alone_lists_no_scopes_at_all(self) -> None:
+        auth = build_auth(issuer)
+        app = FastAPI(openapi_url=None)
+        auth.install(app)
+        hide_route(app, auth.require_scopes("impersonate"))
+
+        # RFC 9728 section 3.2: parameters with zero values are omitted.
+        assert ask(app) == {
+            "resource": API,
+            "authorization_servers": [issuer.issuer],
+            "bearer_methods_supported": ["header"],
+        }
+
+    def test_a_protected_mount_is_listed_although_it_is_in_no_schema(self) -> None:
+        auth = build_auth(issuer)
+        app = build_app(auth)
+        mount_protected(app, path="/mcp", mounted=FastAPI(), requires=auth.require_scopes("call:tool"))
+
+        assert ask(app)["scopes_supported"] == ["call:tool", "of", "read"]
 
     def test_nothing_of_it_comes_from_the_request(self) -> None:
         app = build_app(build_auth(issuer, public_url="https://api.example.com"))
@@ -162,10 +232,6 @@ class TestDocument:
 
         assert ask(app)["authorization_servers"] == ["https://a.logto.app/oidc", "https://b.logto.app/oidc"]
         assert ask(app, "/b")["authorization_servers"] == ["https://b.logto.app/oidc"]
-
-
-async def read() -> bool:
-    return True
 
 
 class TestPath:

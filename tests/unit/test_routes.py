@@ -1,22 +1,17 @@
 """What is refused at the start of an application, and what its OpenAPI document says of its requirements."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, WebSocket, routing
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Host, Mount
 from starlette.staticfiles import StaticFiles
-from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims
-from fastapi_logto.routes import check_routes, iter_routes
+from fastapi_logto.routes import iter_routes
 from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import bearer, build_auth
+from tests.unit.apps import build_auth
 
 ISSUERS: dict[LogtoAuth, LocalIssuer] = {}
 
@@ -37,131 +32,6 @@ def build_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter:
         return claims.user_id
 
     return router
-
-
-@pytest.mark.parametrize("above", ["router", "application", "mount"])
-def test_a_plain_scheme_above_an_organization_is_refused_at_start(logto: LogtoAuth, above: str) -> None:
-    app = FastAPI(dependencies=[Depends(logto)] if above == "application" else [])
-    inner = FastAPI() if above == "mount" else app
-    inner.include_router(build_router(logto, *([] if above == "application" else [logto.optional.auth])))
-    if above == "mount":
-        app.mount("/v1", inner)
-    logto.install(app)
-
-    with (
-        pytest.raises(SettingsError, match=r"/of/\{organization_id\}/members: it asks for an organization"),
-        TestClient(app),
-    ):
-        pass
-
-
-WRAPPERS: dict[str, Callable[[FastAPI], Any]] = {
-    "middleware around": lambda app: [Mount("/v1", GZipMiddleware(app))],
-    "middleware of the mount": lambda app: [Mount("/v1", app, middleware=[Middleware(GZipMiddleware)])],
-    "an application between": lambda app: [Mount("/v1", Starlette(routes=[Mount("/v2", app)]))],
-    "a host": lambda app: [Host("api.example.com", app)],
-    "a router": lambda app: [Mount("/v1", app.router)],
-}
-
-
-@pytest.mark.parametrize("name", WRAPPERS)
-def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: str) -> None:
-    inner = FastAPI()
-    inner.include_router(build_router(logto, logto))
-    app = FastAPI()
-    app.router.routes.extend(WRAPPERS[name](inner))
-
-    with pytest.raises(SettingsError, match="asks for an organization"):
-        check_routes(app)
-
-
-def test_optional_above_an_organization_is_refused_like_the_scheme_that_it_asks(logto: LogtoAuth) -> None:
-    app = FastAPI(dependencies=[Depends(logto.optional)])
-    app.include_router(build_router(logto))
-
-    with pytest.raises(SettingsError, match="asks for an organization"):
-        check_routes(app)
-
-
-def test_the_organization_may_be_in_the_path_of_a_mount(logto: LogtoAuth) -> None:
-    inner, app, router = FastAPI(), FastAPI(), APIRouter()
-
-    @inner.get("/members", dependencies=[Depends(logto.require_organization())])
-    async def read() -> bool:
-        return True
-
-    app.mount("/of/{organization_id:str}", inner)
-    router.mount("/sub", inner)
-    app.include_router(router, prefix="/in/{organization_id}")
-    check_routes(app)
-
-    client = TestClient(app)
-    issuer = ISSUERS[logto]
-    paths = ["/of/A/members"]
-    if hasattr(routing, "iter_route_contexts"):
-        # Older versions of FastAPI leave out what is mounted in a router that is included.
-        paths.append("/in/A/sub/members")
-    for path in paths:
-        assert client.get(path, headers=bearer(issuer.organization_token("A"))).status_code == 200
-        assert client.get(path, headers=bearer(issuer.organization_token("B"))).status_code == 403
-
-
-def test_organizations_all_the_way_up_are_fine(logto: LogtoAuth) -> None:
-    app = FastAPI()
-    app.include_router(
-        build_router(
-            logto, logto.require_organization(), logto.require(organization=Organization.from_path(), caller="user")
-        )
-    )
-    logto.install(app)
-
-    with TestClient(app):
-        pass
-
-
-def test_a_path_without_its_organization_is_refused_at_start(logto: LogtoAuth) -> None:
-    app = FastAPI()
-
-    @app.websocket("/members")
-    async def watch(
-        websocket: WebSocket, claims: Annotated[TokenClaims, Depends(logto.require_organization())]
-    ) -> None: ...
-
-    with pytest.raises(SettingsError, match=r"/members: .* no parameter \{organization_id\}"):
-        check_routes(app)
-
-
-def test_claims_that_would_come_from_the_body_are_refused_at_start(logto: LogtoAuth) -> None:
-    app = FastAPI()
-
-    async def inner(claims: list[TokenClaims]) -> int:
-        return len(claims)
-
-    @app.post("/plain")
-    async def plain(claims: TokenClaims) -> str:
-        return claims.user_id
-
-    @app.post("/optional")
-    async def optional(maybe: TokenClaims | None = None) -> bool:
-        return maybe is None
-
-    @app.post("/inner", dependencies=[Depends(inner)])
-    async def outer() -> bool:
-        return True
-
-    @app.get("/good")
-    async def good(claims: Annotated[TokenClaims, Depends(logto)]) -> TokenClaims:
-        return claims
-
-    with pytest.raises(SettingsError) as caught:
-        check_routes(app)
-
-    lines = str(caught.value).splitlines()
-    assert [line.partition(" would come")[0] for line in lines] == [
-        "/plain: its parameter claims",
-        "/optional: its parameter maybe",
-        "/inner: its parameter claims",
-    ]
 
 
 def test_the_routes_are_read_with_what_they_are_mounted_under(logto: LogtoAuth) -> None:

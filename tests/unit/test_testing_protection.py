@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Host, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from fastapi_logto import LogtoAuth, TokenClaims, mount_protected
@@ -217,7 +218,10 @@ def test_what_is_open_is_named(auth: LogtoAuth, add: Callable[[FastAPI, LogtoAut
 
 
 @pytest.mark.parametrize("name", ["scheme", "requirement", "above"])
-def test_what_stands_in_the_place_of_a_check_is_told(auth: LogtoAuth, name: str) -> None:
+@pytest.mark.parametrize(
+    "by", ["function", "optional", "scheme", "other scheme", "other requirement", "same requirement"]
+)
+def test_an_override_of_a_check_is_reported(auth: LogtoAuth, name: str, by: str) -> None:
     def above(claims: Annotated[TokenClaims, Depends(auth)]) -> str:
         return claims.user_id
 
@@ -225,15 +229,34 @@ def test_what_stands_in_the_place_of_a_check_is_told(auth: LogtoAuth, name: str)
     requirement = auth.require_scopes("read:user")
     app.get("/scoped", dependencies=[Depends(requirement), Depends(above)])(give)
     choices: dict[str, Callable[..., Any]] = {"scheme": auth, "requirement": requirement, "above": above}
-    overridden = choices[name]
-    assert_protected(app)
+    stand_ins: dict[str, Callable[..., Any]] = {
+        "function": give,
+        "optional": auth.optional,
+        "scheme": auth,
+        "other scheme": auth.for_audience("https://other.example.test"),
+        "other requirement": auth.require_scopes("other"),
+        "same requirement": auth.require_scopes("read:user"),
+    }
+    overridden, stand_in = choices[name], stand_ins[by]
     app.dependency_overrides[give] = lambda: False
     assert_protected(app)
 
-    app.dependency_overrides[overridden] = give
-    assert failures(app) == ["GET /scoped: what asks for a token is overridden in app.dependency_overrides"]
-    app.dependency_overrides[overridden] = auth.require_scopes("other")
+    app.dependency_overrides[overridden] = stand_in
+    if overridden == stand_in:
+        assert_protected(app)
+    else:
+        assert failures(app) == ["GET /scoped: what asks for a token is overridden in app.dependency_overrides"]
+
+
+def test_an_override_is_reported_below_a_router_that_is_mounted_by_itself(auth: LogtoAuth) -> None:
+    inner, app = FastAPI(), FastAPI()
+    inner.get("/scoped", dependencies=[Depends(auth)])(give)
+    app.mount("/v1", inner.router)
     assert_protected(app)
+
+    inner.dependency_overrides[auth] = give
+    assert TestClient(app).get("/v1/scoped").json() is True
+    assert failures(app) == ["GET /v1/scoped: what asks for a token is overridden in app.dependency_overrides"]
 
 
 def test_an_override_of_this_package_is_no_hole(auth: LogtoAuth) -> None:
@@ -241,6 +264,15 @@ def test_an_override_of_this_package_is_no_hole(auth: LogtoAuth) -> None:
 
     with override(app, auth, claims()):
         assert_protected(app)
+
+
+def test_an_override_of_this_package_hides_no_other_one(auth: LogtoAuth) -> None:
+    app = FastAPI()
+    app.get("/plain", dependencies=[Depends(auth)])(give)
+    app.dependency_overrides[auth] = give
+
+    with override(app, auth, claims()):
+        assert failures(app) == ["GET /plain: what asks for a token is overridden in app.dependency_overrides"]
 
 
 def test_a_method_may_be_listed_by_itself() -> None:

@@ -341,9 +341,9 @@ _NAME_ROWS: Final = (
     _row("sub blank", CLAIMS, _SUB, claim="sub", sub=" "),
     *(
         _claim(f"{name} null", CLAIMS, _NULLS, name=name, value=None)
-        for name in ("iss", "aud", "exp", "organization_id", "may_act", "auth_time", "acr", "amr", "sid", "roles")
+        for name in ("iss", "aud", "exp", "organization_id", "may_act", "auth_time", "acr", "amr")
     ),
-    _row("a custom claim null", None, _NULLS, tenant=None),
+    *(_row(f"{name} null", None, _NULLS, **{name: None}) for name in ("tenant", "email", "picture", "roles", "sid")),
     *(
         _row(f"cnf {json.dumps(cnf)}", CLAIMS, _CNF, claim="cnf", cnf=cnf)
         for cnf in each([{"jkt": "0ZcOCORZNYy"}, {"x5t#S256": "bw"}, {}, None, "", [], 0])

@@ -1,0 +1,241 @@
+"""What the start of an application refuses: routes that would not protect what they seem to protect."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
+
+from fastapi import FastAPI, params
+from fastapi.dependencies.models import Dependant
+from fastapi.security.base import SecurityBase
+from pydantic import AliasChoices, AliasPath, BaseModel
+from pydantic.fields import FieldInfo
+
+from fastapi_logto.claims import TokenClaims
+from fastapi_logto.errors import SettingsError
+from fastapi_logto.organizations import Organization
+from fastapi_logto.provider import Provider
+from fastapi_logto.resource_auth import OptionalLogtoAuth
+from fastapi_logto.routes import MOUNTED_PATH, FoundRoute, iter_routes
+from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
+
+__all__ = ["check_routes", "check_scheme_names"]
+
+_Kind: TypeAlias = Literal["path", "query", "header", "cookie", "body"]
+
+_NO_SEPARATORS: Final = str.maketrans("", "", "-_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parameter:
+    """A value that FastAPI reads from the request for a handler or one of its dependencies.
+
+    Attributes:
+        kind: Where the value comes from.
+        name: The name of the parameter, or of the field of a model, in Python.
+        aliases: The names that FastAPI looks for in the request.
+    """
+
+    kind: _Kind
+    name: str
+    aliases: frozenset[str]
+
+    def is_named_like(self, place: Organization) -> bool:
+        """Return whether a reader would take the value for the organization that the place names."""
+        return _simplify(place.name) in {_simplify(name) for name in (self.name, *self.aliases)}
+
+    def is_read_from(self, place: Organization) -> bool:
+        """Return whether the value comes from the very place where the organization is checked."""
+        names = {name.lower() for name in self.aliases} if self.kind == "header" else self.aliases
+        return self.kind == place.source and names == {place.name}
+
+
+def check_routes(app: FastAPI) -> None:
+    """Refuse routes that would not protect what they seem to protect, before the first request.
+
+    Mounted applications are checked too, also below `mount_protected`. What a handler reads from the request by
+    itself, without a parameter, is not checked; neither are the fields of a JSON body.
+
+    Args:
+        app: The application.
+
+    Raises:
+        SettingsError: A handler would read claims from the request's body, or the organization from another place
+            than the one that is checked; a route requires an organization while something above it admits no
+            organization's token, or in a path without one; two security schemes have the same name.
+    """
+    problems = list(_iter_problems(app))
+    if problems:
+        raise SettingsError("\n".join(dict.fromkeys(problems)))
+
+
+def check_scheme_names(app: FastAPI) -> None:
+    """Refuse an OpenAPI document in which two security schemes would have the same name.
+
+    Args:
+        app: The application. Each mounted application has its own document.
+
+    Raises:
+        SettingsError: Two security schemes have the same name.
+    """
+    problems = list(_iter_name_problems([route for route in iter_routes(app) if route.owner is app]))
+    if problems:
+        raise SettingsError("\n".join(dict.fromkeys(problems)))
+
+
+def _iter_problems(app: object, *, prefix: str = "", above: Sequence[FoundRoute] = ()) -> Iterator[str]:
+    routes = list(iter_routes(app, prefix=prefix))
+    yield from _iter_name_problems(routes)
+    for route in routes:
+        yield from _iter_claims_problems(route)
+        yield from _iter_scheme_problems(route)
+        yield from _iter_place_problems(route)
+        yield from _iter_parameter_problems(route, above=above)
+        yield from _iter_path_problems(route, above=above, prefix=prefix)
+        if route.mounted is not None:
+            mount = route.path.removesuffix(f"/{{{MOUNTED_PATH}}}")
+            yield from _iter_problems(route.mounted, prefix=mount, above=[*above, route])
+
+
+def _iter_claims_problems(route: FoundRoute) -> Iterator[str]:
+    for dependant in route.dependants:
+        for field in (
+            *(*dependant.body_params, *dependant.query_params),
+            *(*dependant.header_params, *dependant.cookie_params),
+        ):
+            if any(issubclass(part, TokenClaims) for part in _list_types(field.field_info.annotation)):
+                yield (
+                    f"{route.path}: its parameter {field.name} would come from the request's body; declare it with "
+                    "Depends(auth) or Depends(auth.require_scopes(...))"
+                )
+
+
+def _iter_scheme_problems(route: FoundRoute) -> Iterator[str]:
+    if len({isinstance(scheme, OrganizationScheme) for scheme in route.schemes}) > 1:
+        yield (
+            f"{route.path}: it requires an organization, but another of its dependencies, perhaps of its router, "
+            "refuses organization tokens; require the organization in each of them"
+        )
+
+
+def _iter_place_problems(route: FoundRoute) -> Iterator[str]:
+    for place in _iter_places([route]):
+        if place.source == "path" and f"{{{place.name}}}" not in route.path:
+            yield f"{route.path}: it {place.describe_absence()}"
+
+
+def _iter_parameter_problems(route: FoundRoute, *, above: Sequence[FoundRoute]) -> Iterator[str]:
+    """Find parameters that are named like the checked place, and that callers fill with what they like.
+
+    Below a mount FastAPI makes a query parameter of `organization_id: str`. `/organizations/acme/members` would be
+    checked, and `?organization_id=globex` be read.
+    """
+    places = list(dict.fromkeys(_iter_places([*above, route])))
+    parameters = [parameter for dependant in route.dependants for parameter in _iter_parameters(dependant)]
+    for parameter in parameters:
+        if any(parameter.is_read_from(place) for place in places):
+            continue
+        for place in filter(parameter.is_named_like, places):
+            declared = "Path()" if place.source == "path" else f"Header(alias={place.name!r})"
+            yield (
+                f"{route.path}: expected to read the organization from the {place.source}, where it is checked, found "
+                f"the {parameter.kind} parameter {parameter.name}; declare it with {declared}, rename it, or remove it "
+                "and use claims.organization_id"
+            )
+
+
+def _iter_path_problems(route: FoundRoute, *, above: Sequence[FoundRoute], prefix: str) -> Iterator[str]:
+    for place in _iter_places(above):
+        if place.source == "path" and f"{{{place.name}}}" in route.path.removeprefix(prefix):
+            # Starlette lets the inner parameter replace the one that the mount has checked.
+            yield (
+                f"{route.path}: expected one parameter {{{place.name}}}, checked at the mount {prefix}, found another "
+                "one below it; rename it"
+            )
+
+
+def _iter_name_problems(routes: Sequence[FoundRoute]) -> Iterator[str]:
+    """Find names that two security schemes share in the OpenAPI document of one application."""
+    ours: dict[tuple[int, str], Provider[Any]] = {}
+    for route in routes:
+        for scheme in route.schemes:
+            provider = find_provider(scheme)
+            if ours.setdefault((id(route.owner), scheme.scheme_name), provider) is not provider:
+                yield _describe_clash(scheme.scheme_name, "another LogtoAuth")
+    for route in routes:
+        calls: Iterator[Any] = (dependant.call for dependant in route.dependants)
+        for call in calls:
+            if not isinstance(call, SecurityBase) or isinstance(call, TokenScheme | OptionalLogtoAuth):
+                continue
+            if (id(route.owner), call.scheme_name) in ours:
+                yield _describe_clash(call.scheme_name, f"a {type(call).__name__}")
+
+
+def _describe_clash(name: str, other: str) -> str:
+    return (
+        f"scheme_name: expected a name for each security scheme of an application, found {name!r} for a LogtoAuth and "
+        f"for {other}, so that the docs page would sign users in at the wrong place; pass LogtoAuth(scheme_name=...)"
+    )
+
+
+def _iter_places(routes: Iterable[FoundRoute]) -> Iterator[Organization]:
+    """Return the places in a request that name its organization, where there is a name to compare with."""
+    for requirement in (requirement for route in routes for requirement in route.requirements):
+        place: Organization | None = requirement.organization
+        if place is not None and place.source in {"path", "header"}:
+            yield place
+
+
+def _iter_parameters(dependant: Dependant) -> Iterator[_Parameter]:
+    kinds: tuple[tuple[_Kind, list[Any]], ...] = (
+        ("path", dependant.path_params),
+        ("query", dependant.query_params),
+        ("header", dependant.header_params),
+        ("cookie", dependant.cookie_params),
+        ("body", dependant.body_params),
+    )
+    for kind, fields in kinds:
+        for field in fields:
+            info: FieldInfo = field.field_info
+            yield _build_parameter(kind, field.name, info, hyphens=False)
+            if isinstance(info, params.Param | params.Form):
+                # FastAPI spreads the fields of such a model over the query, the headers, the cookies or the form.
+                for model in _list_types(info.annotation):
+                    if issubclass(model, BaseModel):
+                        for name, inner in model.model_fields.items():
+                            yield _build_parameter(kind, name, inner, hyphens=kind == "header")
+
+
+def _build_parameter(kind: _Kind, name: str, info: FieldInfo, *, hyphens: bool) -> _Parameter:
+    aliases = [*_iter_aliases(info.validation_alias)] or [*_iter_aliases(info.alias)]
+    return _Parameter(
+        kind=kind,
+        name=name,
+        aliases=frozenset(aliases or [name.replace("_", "-") if hyphens else name]),
+    )
+
+
+def _iter_aliases(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
+    for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+        if choice is not None:
+            yield choice if isinstance(choice, str) else str(choice.path[0])
+
+
+def _list_types(annotation: object) -> list[type]:
+    """Return the classes that an annotation mentions, also inside of unions, generics and aliases."""
+    found: list[type] = []
+    seen: list[object] = []
+    left = [annotation]
+    while left:
+        part = left.pop()
+        if any(part is one for one in seen):
+            continue  # an alias may mention itself
+        seen.append(part)
+        if isinstance(part, type):
+            found.append(part)
+        # `__value__` is the type behind a type alias (PEP 695).
+        left.extend([get_origin(part), getattr(part, "__value__", None), *get_args(part)])
+    return found
+
+
+def _simplify(name: str) -> str:
+    return name.translate(_NO_SEPARATORS).casefold()

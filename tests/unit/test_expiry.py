@@ -1,0 +1,427 @@
+"""A WebSocket and a stream end when the token that opened them does."""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Depends, FastAPI, WebSocket
+from fastapi.responses import StreamingResponse
+from starlette.testclient import TestClient
+from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect
+
+from fastapi_logto import Clock, LogtoAuth, TokenClaims
+from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import claims as make_claims
+from tests.unit.apps import bearer, build_auth
+from tests.unit.fakes import wait_until
+
+NOW = 1_800_000_000.0
+CLAIMS = make_claims()
+
+
+def build(*, seconds: float) -> tuple[LogtoAuth, str]:
+    """Give a scheme, and a token that has so many seconds to live."""
+    issuer = LocalIssuer(now=lambda: NOW)
+    auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=0)
+    return auth, issuer.access_token(subject="me", claims={"exp": int(NOW) + seconds})
+
+
+async def stumble() -> None:
+    raise TimeoutError("of the handler's own")
+
+
+def build_client(auth: LogtoAuth, ended: list[str]) -> TestClient:
+    app = FastAPI()
+
+    @app.websocket("/echo")
+    async def echo(websocket: WebSocket, claims: Annotated[TokenClaims, Depends(auth)]) -> None:
+        await websocket.accept()
+        async with auth.closing_at_expiry(websocket, claims):
+            async for text in websocket.iter_text():
+                await websocket.send_text(f"{claims.user_id}: {text}")
+            ended.append("by the client")
+
+    @app.websocket("/failing")
+    async def fail(websocket: WebSocket, claims: Annotated[TokenClaims, Depends(auth)]) -> None:
+        await websocket.accept()
+        try:
+            async with auth.closing_at_expiry(websocket, claims):
+                await stumble()
+        except TimeoutError as error:
+            await websocket.close(code=4000, reason=str(error))
+
+    @app.websocket("/closed")
+    async def close(websocket: WebSocket, claims: Annotated[TokenClaims, Depends(auth)]) -> None:
+        await websocket.accept()
+        async with auth.closing_at_expiry(websocket, claims):
+            await websocket.close(code=4001)
+            await asyncio.sleep(60)
+        ended.append("closed")
+
+    return TestClient(app)
+
+
+def test_a_websocket_is_closed_with_1008_when_its_token_expires() -> None:
+    auth, token = build(seconds=0.3)
+    ended: list[str] = []
+
+    with build_client(auth, ended).websocket_connect("/echo", headers=bearer(token)) as websocket:
+        websocket.send_text("hello")
+        assert websocket.receive_text() == "me: hello"
+        with pytest.raises(WebSocketDisconnect) as closed:
+            websocket.receive_text()
+
+    assert (closed.value.code, closed.value.reason) == (1008, "expired")
+    assert ended == []
+
+
+@pytest.mark.parametrize("seconds", [3600, 1e300, 10**400], ids=["an hour", "ages", "more than a float"])
+def test_a_websocket_that_ends_before_its_token_is_left_alone(seconds: float) -> None:
+    auth, token = build(seconds=seconds)
+    ended: list[str] = []
+
+    with build_client(auth, ended).websocket_connect("/echo", headers=bearer(token)) as websocket:
+        websocket.send_text("hello")
+        assert websocket.receive_text() == "me: hello"
+
+    assert ended == ["by the client"]
+
+
+def test_a_timeout_of_the_handlers_own_is_its_own() -> None:
+    auth, token = build(seconds=3600)
+
+    with (
+        build_client(auth, []).websocket_connect("/failing", headers=bearer(token)) as websocket,
+        pytest.raises(WebSocketDisconnect) as closed,
+    ):
+        websocket.receive_text()
+
+    assert (closed.value.code, closed.value.reason) == (4000, "of the handler's own")
+
+
+def test_a_websocket_that_is_closed_already_is_not_closed_again() -> None:
+    auth, token = build(seconds=0.2)
+    ended: list[str] = []
+
+    with build_client(auth, ended).websocket_connect("/closed", headers=bearer(token)) as websocket:
+        assert websocket.receive() == {"type": "websocket.close", "code": 4001, "reason": ""}
+        deadline = time.monotonic() + 30
+        while not ended and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    assert ended == ["closed"]
+
+
+class Stalled:
+    """A server whose client does not read: what closes the connection waits until the test lets it go on."""
+
+    def __init__(self, *, catches_cancellation: bool = False, error: Exception | None = None) -> None:
+        self.catches_cancellation, self.error = catches_cancellation, error
+        self.is_open = asyncio.Event()
+        self.is_cancelled = False
+        self.coming: list[Message] = [{"type": "websocket.connect"}]
+        self.sent: list[str] = []
+
+    async def receive(self) -> Message:
+        return self.coming.pop(0)
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message["type"])
+        while message["type"] == "websocket.close" and not self.is_open.is_set():
+            try:
+                await self.is_open.wait()
+            except asyncio.CancelledError:
+                self.is_cancelled = True
+                if not self.catches_cancellation:
+                    raise
+        if message["type"] == "websocket.close" and self.error is not None:
+            raise self.error
+
+    async def accept(self) -> WebSocket:
+        websocket = WebSocket({"type": "websocket"}, self.receive, self.send)
+        await websocket.accept()
+        return websocket
+
+
+@pytest.mark.parametrize("catches_cancellation", [False, True])
+async def test_the_close_is_given_up_if_the_client_does_not_read(
+    caplog: pytest.LogCaptureFixture, *, catches_cancellation: bool
+) -> None:
+    auth, token = build(seconds=0.1)
+    server = Stalled(catches_cancellation=catches_cancellation)
+    websocket = await server.accept()
+
+    with caplog.at_level(logging.INFO, "fastapi_logto"):
+        async with (
+            asyncio.timeout(10),
+            auth.closing_at_expiry(websocket, await auth.verify(token), close_timeout_seconds=0.1),
+        ):
+            await asyncio.Event().wait()
+
+    assert server.sent == ["websocket.accept", "websocket.close"]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "gave up closing a WebSocket after 0.1 s: the client does not read")
+    ]
+    # The server may still end the connection by itself.
+    assert not server.is_cancelled
+    server.is_open.set()
+
+
+async def test_a_close_that_fails_after_it_was_given_up_is_not_logged_as_an_error() -> None:
+    auth, token = build(seconds=0.1)
+    server = Stalled(error=RuntimeError("closed already"))
+    websocket = await server.accept()
+    found: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
+
+    before = asyncio.all_tasks()
+
+    async with auth.closing_at_expiry(websocket, await auth.verify(token), close_timeout_seconds=0.1):
+        await asyncio.Event().wait()
+    server.is_open.set()
+    await wait_until(lambda: asyncio.all_tasks() <= before)
+    gc.collect()
+
+    assert found == []
+
+
+async def test_a_handler_that_is_cancelled_during_the_close_cancels_the_close() -> None:
+    auth, token = build(seconds=0.1)
+    server = Stalled()
+    websocket = await server.accept()
+    claims = await auth.verify(token)
+
+    async def handle() -> None:
+        async with auth.closing_at_expiry(websocket, claims, close_timeout_seconds=60):
+            await asyncio.Event().wait()
+
+    handler = asyncio.ensure_future(handle())
+    await wait_until(lambda: "websocket.close" in server.sent)
+    handler.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+    await wait_until(lambda: server.is_cancelled)
+
+
+async def test_a_client_that_is_gone_at_the_end_is_no_error() -> None:
+    auth, token = build(seconds=0.1)
+    server = Stalled(error=OSError("gone"))
+    server.is_open.set()
+    websocket = await server.accept()
+
+    async with auth.closing_at_expiry(websocket, await auth.verify(token)):
+        await asyncio.Event().wait()
+
+    assert server.sent == ["websocket.accept", "websocket.close"]
+
+
+async def test_a_websocket_that_the_client_has_closed_is_not_closed_again() -> None:
+    auth, token = build(seconds=0.1)
+    server = Stalled()
+    websocket = await server.accept()
+    server.coming.append({"type": "websocket.disconnect", "code": 1000})
+    server.is_open.set()
+
+    async with auth.closing_at_expiry(websocket, await auth.verify(token)):
+        async for _ in websocket.iter_text():
+            pytest.fail("expected no message")
+        await asyncio.Event().wait()
+
+    assert server.sent == ["websocket.accept"]
+
+
+async def test_the_leeway_of_a_request_is_that_of_its_connection() -> None:
+    issuer = LocalIssuer(now=lambda: NOW)
+    auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=60)
+
+    # Past its `exp` by less than clocks may differ: admitted, and not ended at once.
+    assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]
+
+
+class Source:
+    """A stream that never ends by itself, and knows when it was made to."""
+
+    def __init__(self, *, pause: float = 0.0, fails: bool = False, count: int | None = None) -> None:
+        self.pause, self.fails, self.count = pause, fails, count
+        self.is_closed = False
+
+    async def __call__(self) -> AsyncGenerator[int]:
+        number = 0
+        try:
+            while number != self.count:
+                yield number
+                number += 1
+                await asyncio.sleep(self.pause)
+                if self.fails:
+                    raise TimeoutError("of the stream's own")
+        finally:
+            self.is_closed = True
+
+
+async def collect(auth: LogtoAuth, token: str, source: Source, *, taking: float = 0.0) -> list[int]:
+    claims = await auth.verify(token)
+    found: list[int] = []
+    async for chunk in auth.until_expiry(source(), claims):
+        found.append(chunk)
+        await asyncio.sleep(taking)
+    return found
+
+
+async def test_a_stream_ends_when_its_token_expires_and_so_does_its_source() -> None:
+    auth, token = build(seconds=0.3)
+    source = Source(pause=60)
+
+    assert await collect(auth, token, source) == [0]
+    assert source.is_closed
+
+
+async def test_the_source_is_closed_on_time_even_if_nobody_takes_the_next_chunk() -> None:
+    auth, token = build(seconds=0.2)
+    source = Source()
+    chunks = auth.until_expiry(source(), await auth.verify(token))
+
+    assert await anext(chunks) == 0
+    await wait_until(lambda: source.is_closed)
+
+    with pytest.raises(StopAsyncIteration):
+        await anext(chunks)
+
+
+async def test_an_error_of_the_source_at_its_end_reaches_the_consumer() -> None:
+    auth, token = build(seconds=0.2)
+    has_ended = asyncio.Event()
+
+    async def fail() -> AsyncGenerator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            has_ended.set()
+            raise LookupError("of the stream's own")
+
+    chunks = auth.until_expiry(fail(), await auth.verify(token))
+    assert await anext(chunks) == 1
+    await wait_until(has_ended.is_set)
+
+    with pytest.raises(LookupError, match="of the stream's own"):
+        await anext(chunks)
+
+
+async def test_a_chunk_that_comes_after_the_end_is_dropped() -> None:
+    auth, token = build(seconds=0.2)
+
+    async def go_on() -> AsyncGenerator[int]:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)
+                yield 1
+
+    assert [chunk async for chunk in auth.until_expiry(go_on(), await auth.verify(token))] == []
+
+
+async def test_who_takes_a_chunk_slowly_is_not_struck_by_the_end() -> None:
+    auth, token = build(seconds=0.2)
+    source = Source()
+
+    assert await collect(auth, token, source, taking=0.3) == [0]
+    assert source.is_closed
+
+
+async def test_a_stream_that_ends_before_its_token_is_whole() -> None:
+    auth, token = build(seconds=3600)
+
+    assert await collect(auth, token, Source(count=3)) == [0, 1, 2]
+
+
+async def test_a_timeout_of_the_streams_own_is_its_own() -> None:
+    auth, token = build(seconds=3600)
+
+    with pytest.raises(TimeoutError, match="of the stream's own"):
+        await collect(auth, token, Source(fails=True))
+
+
+class Steady:
+    """A stream that is no generator, and never lets the loop have a turn."""
+
+    def __aiter__(self) -> AsyncIterator[int]:
+        return self
+
+    async def __anext__(self) -> int:
+        return 1
+
+
+async def test_a_stream_that_never_waits_ends_too() -> None:
+    auth, token = build(seconds=0.2)
+    claims = await auth.verify(token)
+    found = [chunk async for chunk in auth.until_expiry(Steady(), claims)]
+
+    assert set(found) == {1}
+
+
+def count() -> Iterator[int]:
+    yield 1
+
+
+async def count_later() -> AsyncGenerator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("build_chunks", "found"),
+    [
+        (count, "generator"),
+        (lambda: [1, 2], "list"),
+        (lambda: "text", "str"),
+        (lambda: None, "NoneType"),
+        (lambda: count, "function"),
+        (lambda: count_later, "function"),
+    ],
+)
+def test_a_stream_that_is_not_asynchronous_is_refused_at_the_call(build_chunks: Callable[[], Any], found: str) -> None:
+    auth, _ = build(seconds=60)
+
+    with pytest.raises(TypeError) as caught:
+        auth.until_expiry(build_chunks(), CLAIMS)
+    assert str(caught.value) == (
+        f"chunks: expected an async iterator, such as an async generator, found {found}; write it with async def, and "
+        "call it"
+    )
+
+
+@pytest.mark.parametrize(("claims", "found"), [(None, "NoneType"), ({"exp": 1}, "dict"), ("token", "str")])
+async def test_what_are_no_claims_is_refused_at_the_call(claims: Any, found: str) -> None:
+    auth, _ = build(seconds=60)
+    websocket = await Stalled().accept()
+
+    with pytest.raises(TypeError, match=f"claims: expected the claims of the token, found {found}"):
+        auth.until_expiry(Steady(), claims)
+    with pytest.raises(TypeError, match=f"claims: expected the claims of the token, found {found}"):
+        auth.closing_at_expiry(websocket, claims)
+
+
+def test_a_streaming_response_ends_with_the_token() -> None:
+    auth, token = build(seconds=0.3)
+    app = FastAPI()
+
+    async def ticks() -> AsyncGenerator[str]:
+        yield "tick\n"
+        await asyncio.sleep(60)
+
+    @app.get("/ticks")
+    async def read(claims: Annotated[TokenClaims, Depends(auth)]) -> Any:
+        return StreamingResponse(auth.until_expiry(ticks(), claims))
+
+    @app.get("/thread/ticks")
+    def read_in_a_thread(claims: Annotated[TokenClaims, Depends(auth)]) -> Any:
+        return StreamingResponse(auth.until_expiry(ticks(), claims))
+
+    for path in ("/ticks", "/thread/ticks"):
+        answer = TestClient(app).get(path, headers=bearer(token))
+        assert (answer.status_code, answer.text) == (200, "tick\n")
