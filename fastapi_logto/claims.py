@@ -62,7 +62,7 @@ _REGISTERED_CLAIMS: Final = frozenset(
 )
 """Claims whose absence has a meaning, so that `null` would be another spelling of it (RFC 7519, 8693, 9068, 7800).
 
-Profile claims such as `email` or `roles` are registered too, but describe the user: a tenant's script may set them to `null`.
+Profile claims such as `email` are registered too, but describe the user: a tenant's script may set them to `null`.
 """
 
 NumericDate: TypeAlias = StrictInt | StrictFloat
