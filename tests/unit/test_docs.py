@@ -223,3 +223,18 @@ def test_what_a_page_takes_over_from_a_file_is_there() -> None:
         taken = re.fullmatch(r'--8<-- "([\w./-]+?)(?::(\w+))?"', line)
         assert taken is not None, line
         assert f"[start:{taken[2]}]" in (ROOT / taken[1]).read_text() if taken[2] else (ROOT / taken[1]).is_file()
+
+
+PROOF = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def test_each_promise_of_the_threat_model_names_tests_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "promise | proved by" not in line]
+
+    assert len(rows) > 20
+    for row in rows:
+        proofs = PROOF.findall(row)
+        assert proofs, f"no test is named: {row}"
+        for path, name in proofs:
+            assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name} does not exist"
