@@ -16,9 +16,9 @@ from fastapi_logto.testing import LocalIssuer
 
 __all__ = ["measure_turns"]
 
-_ROUNDS = 10
+_ROUNDS = 6
 _TOKENS = 64
-_BUDGETS = {"0 ms": 0.0, "0.25 ms": 0.000_25, "0.5 ms": 0.000_5, "1 ms": 0.001, "2 ms": 0.002, "no limit": 1e9}
+_BUDGETS = {"one": 1e-9, "0.25 ms": 0.000_25, "0.5 ms": 0.000_5, "1 ms": 0.001, "2 ms": 0.002, "no limit": 1e9}
 _KINDS: dict[str, tuple[Literal["ES384", "ES256", "RS256"], bool]] = {
     "ES384, OpenSSL": ("ES384", False),
     "ES384, AWS-LC": ("ES384", True),

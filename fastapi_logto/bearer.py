@@ -8,8 +8,10 @@ from pydantic import SecretStr
 
 from fastapi_logto.errors import (
     AuthorizationFormatError,
+    AuthorizationHeaderError,
     AuthorizationMissingError,
     AuthorizationTypeError,
+    RefusalError,
 )
 
 __all__ = ["build_challenge", "parse_authorization"]
@@ -44,24 +46,33 @@ def parse_authorization(values: Sequence[str]) -> SecretStr:
     References:
         RFC 6750 section 2.1; RFC 9110 sections 11.1, 11.4 and 11.6.2.
     """
+    outcome = _read_token(values)
+    # What records local variables must find no token in the frame of a refusal.
+    del values
+    if isinstance(outcome, RefusalError):
+        raise outcome
+    return outcome
+
+
+def _read_token(values: Sequence[str]) -> SecretStr | AuthorizationHeaderError:
     if len(values) > 1:
         # Two layers that each take another of two headers would disagree about who is calling.
-        raise AuthorizationFormatError(found=f"{len(values)} Authorization headers")
+        return AuthorizationFormatError(found=f"{len(values)} Authorization headers")
     value = values[0] if values else ""
     if len(value) <= _LONGEST_READ and (usual := _USUAL.match(value)):
         return SecretStr(usual[1])
     value = value.strip(" \t")
     if not value:
-        raise AuthorizationMissingError
+        return AuthorizationMissingError()
     scheme, _, rest = value.partition(" ")
     token = rest.lstrip(" ")
     if not token or " " in token:
-        raise AuthorizationFormatError(expected="two parts")
+        return AuthorizationFormatError(expected="two parts")
     if scheme.lower() != "bearer":
-        raise AuthorizationTypeError
+        return AuthorizationTypeError()
     # A longer text is refused for its length, by whoever gets it: reading it would be work for nothing.
     if len(token) <= _LONGEST_READ and not _TOKEN68.match(token):
-        raise AuthorizationFormatError(expected="characters of a token68")
+        return AuthorizationFormatError(expected="characters of a token68")
     return SecretStr(token)
 
 

@@ -65,6 +65,8 @@ class TokenCache(Generic[ValueT]):
         """
         with self._lock:
             self._remove(digest)
+            if weight > self._max_bytes:
+                return
             self._entries[digest] = (value, weight)
             self._bytes += weight
             while len(self._entries) > self._size or self._bytes > self._max_bytes:

@@ -65,6 +65,8 @@ _REGISTERED_CLAIMS: Final = frozenset(
 Profile claims such as `email` are registered too, but describe the user: a tenant's script may set them to `null`.
 """
 
+_MAX_ACTORS: Final = 8
+
 NumericDate: TypeAlias = StrictInt | StrictFloat
 """Seconds since the epoch; never a boolean or a text (RFC 7519 section 2)."""
 
@@ -293,7 +295,7 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
     Raises:
         ClaimError: A claim is missing or of the wrong shape.
     """
-    _refuse_nulls(members)
+    _check_registered(members)
     if "cnf" in members:
         # We can't check the proof of possession, and without it the token must not pass as a bearer token.
         raise ClaimError(
@@ -304,7 +306,9 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
         )
     frozen = _freeze(_with_organization(members))
     try:
-        return model.model_validate(frozen, context=_VERIFIED)
+        made = model.model_validate(frozen, context=_VERIFIED)
+        # Each request gets a copy: a model that can't be copied is found out here, where it is a refusal.
+        return made if model is TokenClaims else made.model_copy(deep=True)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
         claim = str(problem["loc"][0]) if problem["loc"] else None
@@ -318,16 +322,19 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
         ) from None
 
 
-def _refuse_nulls(members: JsonObject) -> None:
+def _check_registered(members: JsonObject) -> None:
     for name in _REGISTERED_CLAIMS & members.keys():
         if members[name] is None:
             raise ClaimError(claim=name, expected="a value", found="null")
-    actor = members.get("act")
-    # As deep as the JSON was allowed to be.
-    while isinstance(actor, dict) and "act" in actor:
+    actor: JsonValue = members.get("act")
+    for _ in range(_MAX_ACTORS):
+        if not isinstance(actor, dict) or "act" not in actor:
+            return
         actor = actor["act"]
         if actor is None:
             raise ClaimError(claim="act", expected="an actor of each actor", found="null")
+    # Pydantic recurses with some nine KiB of stack for each, and threads may have little.
+    raise ClaimError(claim="act", expected=f"at most {_MAX_ACTORS} actors", found="more")
 
 
 def _find_origin(error: Exception) -> str:

@@ -69,9 +69,13 @@ class LogtoClient:
         http_transport: httpx.AsyncBaseTransport | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        if not client_id or not client_secret:
+        self.client_id: str = client_id
+        client = Client(client_id, SecretStr(client_secret))
+        # What records local variables must not find it here.
+        del client_secret
+        if not client_id or not client.client_secret:
             raise SettingsError("client: expected client_id and client_secret, found an empty one")
-        if not is_encodable(client_id + client_secret):
+        if not is_encodable(client_id + client.client_secret.get_secret_value()):
             raise SettingsError("client: expected client_id and client_secret in UTF-8, found a lone surrogate")
         if max_waiting < 1:
             raise SettingsError(f"client: expected max_waiting of 1 at least, found {max_waiting!r}")
@@ -85,11 +89,10 @@ class LogtoClient:
         )
         clock = clock or Clock()
         transport = Transport(timeout_seconds=timeout_seconds, http_transport=http_transport, ssl_context=ssl_context)
-        self.client_id: str = client_id
         self._allow_http = allow_http
         self._monotonic = clock.monotonic
         self._grants = Grants(
-            client=Client(client_id, SecretStr(client_secret)),
+            client=client,
             metadata=build_metadata_source(settings, transport=transport, clock=clock),
             transport=transport,
             monotonic=clock.monotonic,
@@ -217,10 +220,10 @@ class LogtoClient:
         References:
             OpenID Connect Core 1.0 section 5.3.
         """
-        if not is_token(token):
-            raise GrantRefusedError("userinfo: no bearer token", status=401, error="invalid_token", description="")
         secret = SecretStr(token)
         del token
+        if not is_token(secret.get_secret_value()):
+            raise GrantRefusedError("userinfo: no bearer token", status=401, error="invalid_token", description="")
         return await self._grants.fetch_userinfo(secret)
 
     def auth(

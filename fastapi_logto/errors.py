@@ -156,12 +156,22 @@ class FetchError(LogtoError):
     Attributes:
         status: The HTTP status that came instead of 200; `None` when no answer came.
         retry_after_seconds: The provider's `Retry-After`; `None` without one.
+        is_about_request: The endpoint responded, and only the body of this response is unusable. Users choose some of
+            what is in a body, so that it says nothing about the next request.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after_seconds: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_seconds: int | None = None,
+        is_about_request: bool = False,
+    ) -> None:
         super().__init__(message)
         self.status: int | None = status
         self.retry_after_seconds: int | None = retry_after_seconds
+        self.is_about_request: bool = is_about_request
 
 
 class GrantError(LogtoError):

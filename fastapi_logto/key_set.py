@@ -154,14 +154,12 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
     if not isinstance(entry, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one kind of error for an invalid key
     check_strict(entry)
-    kty, kid = entry.get("kty"), entry.get("kid")
+    kty, kid = entry.get("kty"), _check_kid(entry)
     if not isinstance(kty, str) or kty not in _KEY_TYPES:
         raise ValueError("its kty is not EC, RSA or OKP")
     if _PRIVATE_MEMBERS & entry.keys():
         # Whoever publishes a private key has lost it.
         raise ValueError("it has private members")
-    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= _MAX_KID_LENGTH):
-        raise ValueError("its kid is not a text of 1 to 256 characters")
     if entry.get("use", "sig") != "sig":
         raise ValueError("its use is not sig")
     operations = entry.get("key_ops", ["verify"])
@@ -188,6 +186,15 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
         jose=jose,
         aws_lc=build_aws_lc_key(jose),
     )
+
+
+def _check_kid(entry: JsonObject) -> str | None:
+    if "kid" not in entry:
+        return None
+    kid = entry["kid"]
+    if not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID_LENGTH:
+        raise ValueError("its kid is not a text of 1 to 256 characters")
+    return kid
 
 
 def _fitting_algorithms(key: "JoseKey") -> frozenset[str]:

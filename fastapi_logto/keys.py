@@ -7,6 +7,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from fastapi_logto.backoff import Backoff
 from fastapi_logto.clock import Clock
@@ -68,6 +69,16 @@ class _Held:
     fetched_at: float
     fetched_at_wall_time: float
     refresh_age: float
+    run: LoopRun
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """When a fetch started: its number, ages, wall time, and the run of its event loop."""
+
+    number: int
+    at: float
+    at_wall_time: float
     run: LoopRun
 
 
@@ -133,7 +144,9 @@ class KeySource:
         self._last_error: FetchError | None = None
         self._backoff = Backoff(monotonic=clock.monotonic)
         self._last_forced_at = -math.inf
-        self._last_started_at = -math.inf
+        self._starts = 0
+        self._applied = 0
+        self._started: WeakKeyDictionary[asyncio.Future[None], _Started] = WeakKeyDictionary()
         self._flights: Flights[None, None] = Flights()
 
     async def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
@@ -158,17 +171,13 @@ class KeySource:
         References:
             RFC 7517 section 4.5; OpenID Connect Core 1.0 section 10.1.1.
         """
-        key_set = self.peek()
+        key_set, is_fetched_for_this = self.peek(), False
         if key_set is None:
-            is_fetched_for_this = True
-            key_set = await self._fetch_first()
+            key_set, is_fetched_for_this = await self._fetch_first()
+        keys = _match(key_set, kid=kid, alg=alg)
+        if not keys and not is_fetched_for_this:
+            key_set, is_fetched_for_this = await self._fetch_for_unknown()
             keys = _match(key_set, kid=kid, alg=alg)
-        else:
-            is_fetched_for_this = False
-            keys = _match(key_set, kid=kid, alg=alg)
-            if not keys:
-                key_set, is_fetched_for_this = await self._fetch_for_unknown()
-                keys = _match(key_set, kid=kid, alg=alg)
         if keys:
             return keys
         if not is_fetched_for_this:
@@ -189,10 +198,10 @@ class KeySource:
             return held.key_set
         if age >= self._ttl_seconds + self._max_stale_seconds:
             return None
-        if held.run.has_ended() or self._is_overdue():
-            # The loop stood still: what would be started in the background might never complete.
-            return None if age >= self._ttl_seconds and self._is_due() else held.key_set
-        if self._is_due() and self._flights.find(None) is None:
+        flight = self._flights.find(None)
+        if age >= self._ttl_seconds and self._is_due() and not self._is_reliable(held, flight):
+            return None
+        if flight is None and self._is_due():
             self._start()
         return held.key_set
 
@@ -231,39 +240,56 @@ class KeySource:
     def _is_due(self) -> bool:
         return self._backoff.wait_seconds == 0
 
-    def _is_overdue(self) -> bool:
-        """Return whether a refresh is under way on this loop and can't be relied on any more."""
-        return self._is_past_deadline(self._last_started_at) and self._flights.find(None) is not None
+    def _is_reliable(self, held: _Held, flight: "asyncio.Future[None] | None") -> bool:
+        """Return whether a refresh in the background can be relied on.
 
-    def _is_past_deadline(self, started_at: float) -> bool:
+        The loop may run only during requests: then the run in which the set was fetched has ended, or that in which
+        the refresh started, or the refresh is overdue.
+        """
+        return not held.run.has_ended() if flight is None else self._is_moving(flight)
+
+    def _is_moving(self, flight: "asyncio.Future[None]") -> bool:
+        started = self._started[flight]
+        return not started.run.has_ended() and not self._is_past_deadline(started)
+
+    def _is_past_deadline(self, started: _Started) -> bool:
         # A second more: on a loop that runs, the refresh ends itself at its deadline.
-        return self._monotonic() - started_at >= self._deadline_seconds + 1
+        return self._monotonic() - started.at >= self._deadline_seconds + 1
 
-    async def _fetch_first(self) -> KeySet:
-        """Fetch because nothing held may serve. An ill provider is asked only as often as it is due."""
-        await self._join_or_start()
+    async def _fetch_first(self) -> tuple[KeySet, bool]:
+        """Fetch because nothing held may serve, and say whether it was fetched for this.
+
+        A failing provider is requested only as often as it is due.
+        """
+        is_own = await self._join_or_start()
         key_set = self._find_usable()
         if key_set is None:
             raise self._build_unavailable()
-        return key_set
+        return key_set, is_own and self._last_error is None
 
-    async def _join_or_start(self) -> None:
+    async def _join_or_start(self) -> bool:
+        """Wait for the fetch under way, or for one that is started now; return whether it was started now."""
         flight = self._find_flight()
-        if flight is None and self._is_due():
+        is_own = flight is None and self._is_due()
+        if is_own:
             flight = self._start()
         if flight is not None:
             await asyncio.wait([flight])
+        return is_own
 
     def _find_flight(self) -> "asyncio.Future[None] | None":
-        """Return the refresh under way on this loop. No request depends on one that is overdue."""
-        if self._is_overdue():
+        """Return the refresh under way on this loop. No request depends on one that stopped."""
+        flight = self._flights.find(None)
+        if flight is not None and not self._is_moving(flight):
             self._flights.abandon(None)
-        return self._flights.find(None)
+            return None
+        return flight
 
     async def _fetch_for_unknown(self) -> tuple[KeySet, bool]:
         """Fetch because a `kid` is not held, and say whether it was fetched for this: keys may have been rotated."""
         flight = self._find_flight()
-        is_forced = flight is None and self._monotonic() - self._last_forced_at >= self._cooldown_seconds
+        is_cooled_down = self._monotonic() - self._last_forced_at >= self._cooldown_seconds
+        is_forced = flight is None and (is_cooled_down or (self._last_error is not None and self._is_due()))
         if is_forced:
             # Counted from the last forced try, good or bad: counted from any fetch, a rotation just
             # after the start would be refused; counting successes only, an ill provider would be
@@ -290,19 +316,30 @@ class KeySource:
         )
 
     def _start(self) -> asyncio.Future[None]:
-        self._last_started_at = self._monotonic()
-        return self._flights.start(None, self._refresh(self._last_started_at), name="fastapi_logto: fetch keys")
+        self._starts += 1
+        started = _Started(self._starts, self._monotonic(), self._clock.now(), LoopRun.current())
+        flight = self._flights.start(None, self._refresh(started), name="fastapi_logto: fetch keys")
+        self._started[flight] = started
+        return flight
 
-    async def _refresh(self, started_at: float) -> None:
-        """Fetch and replace the key set. Never raises: the outcome is in the state."""
+    async def _refresh(self, started: _Started) -> None:
+        """Fetch the key set. Whatever goes wrong is in the state afterwards, and is not raised."""
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                key_set = await self._fetch()
+                outcome: KeySet | Exception = await self._fetch()
         except Exception as surprise:  # noqa: BLE001 - whatever it is, the next request must not find out anew
-            # A try that was stopped with its loop and timed out when that ran on says nothing of the provider.
-            if not self._is_past_deadline(started_at):
-                self._note_failure(surprise)
+            outcome = surprise
+        # A try that was stopped together with its loop says nothing of the provider as it is now. And of two loops that
+        # fetch at the same time, the one that started later knows better.
+        if not self._is_past_deadline(started) and started.number > self._applied:
+            self._applied = started.number
+            self._apply(outcome, started)
+
+    def _apply(self, outcome: KeySet | Exception, started: _Started) -> None:
+        if isinstance(outcome, Exception):
+            self._note_failure(outcome)
             return
+        key_set = outcome
         if not key_set.keys:
             # No outage: the provider has withdrawn its keys.
             self._held = None
@@ -313,7 +350,8 @@ class KeySource:
         if self._held is not None and self._held.key_set.keys == key_set.keys:
             # Usually nothing has changed. Cached tokens refer to the held keys, and keep doing so.
             key_set = self._held.key_set
-        self._held = _Held(key_set, self._monotonic(), self._clock.now(), refresh_age, LoopRun.current())
+        # As old as its request: a key that was published while the response was on its way is not in it.
+        self._held = _Held(key_set, started.at, started.at_wall_time, refresh_age, started.run)
         self._last_error = None
         self._backoff.succeed()
 

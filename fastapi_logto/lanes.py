@@ -70,7 +70,7 @@ class Lane:
         try:
             yield
         except FetchError as error:
-            self._note(error, is_retry=is_retry)
+            self._note(None if error.is_about_request else error, is_retry=is_retry)
             raise
         else:
             self._note(None, is_retry=is_retry)

@@ -156,13 +156,14 @@ class Provider(Generic[ClaimsT]):
         Raises:
             SettingsError: There are several tenants and the requirement does not say, or no tenant has this issuer.
         """
-        if issuer is None and len(self.given) > 1:
+        tenants = self.known_tenants if not self._substitutes else self.given
+        if issuer is None and len(tenants) > 1:
             raise SettingsError(
                 "organization: this API accepts several tenants, so an organization's id alone is ambiguous; say whose "
-                f'organizations are meant: Organization.from_path(issuer="{self.given[0].issuer}"), or issuer="any" if '
+                f'organizations are meant: Organization.from_path(issuer="{tenants[0].issuer}"), or issuer="any" if '
                 "the handler looks data up by claims.iss and the organization's id"
             )
-        if issuer not in {None, "any"} and self.given and not self._list_issuers(self.given, issuer):
+        if issuer not in {None, "any"} and tenants and not self._list_issuers(tenants, issuer):
             raise SettingsError(f"organization: expected an issuer of the settings or 'any', found issuer={issuer!r}")
 
     def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
@@ -174,10 +175,12 @@ class Provider(Generic[ClaimsT]):
         Returns:
             Every issuer that this tenant accepts; `None` if it does not matter.
         """
-        # In a test, one connected issuer represents every tenant.
-        if issuer in {None, "any"} or self._substitutes:
+        # In a test, one connected issuer represents every tenant, and claims may come without any settings.
+        if issuer == "any" or self._substitutes or not self.known_tenants:
             return None
-        return self._list_issuers(self.tenants, issuer)
+        if issuer is None:
+            return None if len(self.known_tenants) == 1 else frozenset()
+        return self._list_issuers(self.known_tenants, issuer)
 
     @staticmethod
     def _list_issuers(tenants: Sequence[LogtoSettings], issuer: str | None) -> frozenset[str]:

@@ -66,6 +66,10 @@ class Scheme(Protocol[ClaimsT_co]):
         """The resource indicators whose tokens are admitted."""
         ...
 
+    def check_organization_issuer(self, issuer: str | None) -> None:
+        """Check that it is clear whose organizations are meant."""
+        ...
+
     def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
         """Return the issuers of the tenant whose organizations are meant; `None` if it does not matter."""
         ...
@@ -124,6 +128,8 @@ class Requirement(Generic[ClaimsT]):
         self.scheme: Scheme[ClaimsT] = scheme
         self.scopes: tuple[str, ...] = _check_texts(scopes, "scope")
         self.any_scope: tuple[str, ...] = _check_texts(any_scope, "scope")
+        if organization is not None:
+            scheme.check_organization_issuer(organization.issuer)
         self.organization: Organization | None = organization
         self.caller: Caller | None = _check_caller(caller)
         self.clients: tuple[str, ...] = _check_texts(clients, "client id")

@@ -350,8 +350,6 @@ class ResourceAuth(TokenScheme[ClaimsT]):
             ValueError: Nothing is asked for, or something that can't be meant, such as an empty list.
             SettingsError: There are several tenants, and it is not said whose organizations are meant.
         """
-        if organization is not None:
-            self._provider.check_organization_issuer(organization.issuer)
         return Requirement(
             self if organization is None else self._in_organization,
             scopes=scopes,

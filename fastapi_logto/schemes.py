@@ -98,6 +98,14 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         except SettingsError:
             return frozenset()
 
+    def check_organization_issuer(self, issuer: str | None) -> None:
+        """Check that it is clear whose organizations a requirement means; see `Organization.issuer`.
+
+        Raises:
+            SettingsError: There are several tenants and the requirement does not say, or no tenant has this issuer.
+        """
+        self._provider.check_organization_issuer(issuer)
+
     def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
         """Return the issuers whose organizations a requirement means; see `Organization.issuer`."""
         return self._provider.find_organization_issuers(issuer)

@@ -7,6 +7,7 @@ has been used to get around a check (RFC 8259 sections 4 and 8.1; RFC 8725 secti
 
 import json
 import math
+import re
 from itertools import accumulate
 from typing import Final, TypeAlias
 
@@ -25,6 +26,13 @@ JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, J
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 MAX_DEPTH: Final = 32
+# CPython refuses to convert more digits.
+_LONGEST_INTEGER: Final = 4300
+# After escaped backslashes are taken out: half of a pair alone.
+_LONE_SURROGATE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
+_HUGE_NUMBER: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
 _ENTRY_BYTES: Final = 1000
 _CONTAINER_BYTES: Final = 150
 _VALUE_BYTES: Final = 60
@@ -65,8 +73,8 @@ def parse_value(data: bytes) -> JsonValue:
         StrictJsonError: Anything else.
     """
     value = _decode(data, _STRICT)
-    # Only an escape makes a lone surrogate: other values need no walk.
-    if b"\\u" in data:
+    # Only an escape makes a lone surrogate, and only a large exponent or hundreds of digits an infinity.
+    if (b"\\u" in data and _LONE_SURROGATE.search(data.replace(b"\\\\", b"__"))) or _HUGE_NUMBER.search(data):
         check_strict(value)
     return value
 
@@ -75,7 +83,7 @@ def parse_object_of_entries(data: bytes) -> JsonObject:
     """Parse an object whose entries are judged one by one: an inner object that is not strict spoils only itself.
 
     The entries of its lists may be odd, its other members may not. An inner object with duplicate members becomes
-    `None`; call `check_strict` on an entry before it is used.
+    `None`, and so does an integer of thousands of digits; call `check_strict` on an entry before it is used.
 
     Args:
         data: The bytes; no BOM.
@@ -111,17 +119,19 @@ def check_strict(value: JsonValue) -> None:
             check_strict(member)
 
 
-def estimate_weight(json: bytes) -> int:
+def estimate_weight(data: bytes) -> int:
     """Return about how many bytes the values of a JSON text take in memory; rather too many than too few.
 
     The text alone says little: `[{},{},...]` takes some thirty times its length.
 
     Args:
-        json: The text.
+        data: The text.
     """
-    containers = json.count(b"{") + json.count(b"[")
-    values = containers + json.count(b",") + json.count(b":")
-    return _ENTRY_BYTES + 2 * len(json) + _CONTAINER_BYTES * containers + _VALUE_BYTES * values
+    containers = data.count(b"{") + data.count(b"[")
+    values = containers + data.count(b",") + data.count(b":")
+    # One character outside of ASCII makes every character of its text up to four times as wide.
+    width = 2 if data.isascii() and b"\\u" not in data else 5
+    return _ENTRY_BYTES + width * len(data) + _CONTAINER_BYTES * containers + _VALUE_BYTES * values
 
 
 def _decode(data: bytes, decoder: json.JSONDecoder) -> JsonValue:
@@ -169,11 +179,8 @@ def _refuse_constant(_name: str) -> float:
     raise StrictJsonError("NaN or Infinity")
 
 
-def _parse_finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise StrictJsonError("a number out of range")
-    return number
+def _parse_integer_or_none(text: str) -> int | None:
+    return int(text) if len(text) <= _LONGEST_INTEGER else None
 
 
 def _check_text(text: str) -> None:
@@ -183,7 +190,5 @@ def _check_text(text: str) -> None:
         raise StrictJsonError("a lone surrogate") from None
 
 
-_STRICT: Final = json.JSONDecoder(
-    object_pairs_hook=_unique_members, parse_constant=_refuse_constant, parse_float=_parse_finite
-)
-_BY_ENTRY: Final = json.JSONDecoder(object_pairs_hook=_unique_members_or_none)
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+_BY_ENTRY: Final = json.JSONDecoder(object_pairs_hook=_unique_members_or_none, parse_int=_parse_integer_or_none)

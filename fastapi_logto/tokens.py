@@ -22,7 +22,7 @@ from fastapi_logto.claims import (
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError, quote
 from fastapi_logto.flights import Flights
-from fastapi_logto.jws import UnverifiedJws, check_size, is_opaque, parse_unverified, parse_unverified_issue_time
+from fastapi_logto.jws import UnverifiedJws, check_size, find_unverified_issue_time, is_opaque, parse_unverified
 from fastapi_logto.key_set import PublicKey
 from fastapi_logto.keys import CoolingDownError, KeySource
 from fastapi_logto.metadata import MetadataSource
@@ -32,7 +32,7 @@ from fastapi_logto.strict_json import JsonObject, estimate_weight
 from fastapi_logto.transport import Transport
 from fastapi_logto.turns import Turns
 
-__all__ = ["AS_SET", "AudiencePolicy", "OpaqueTokens", "TokenVerifier", "build_key_source"]
+__all__ = ["AS_SET", "AudiencePolicy", "OpaqueTokens", "TokenVerifier", "build_key_source", "build_token_digest"]
 
 _USUAL_START: Final = b"Bearer "
 
@@ -154,8 +154,7 @@ class TokenVerifier(Generic[ClaimsT]):
             RFC 9068 section 4.
         """
         check_size(token, max_bytes=self._max_token_bytes)
-        # Of the usual header, however the token came: otherwise a token would be cached once in each form.
-        digest = build_digest(_USUAL_START + token.get_secret_value().encode("utf-8", "surrogatepass"))
+        digest = build_token_digest(token)
         known = self.recall(digest, policy)
         if known is not None:
             return known
@@ -222,7 +221,7 @@ class TokenVerifier(Generic[ClaimsT]):
             cooling_down = error
         # Its time of issue is unverified, and chooses between two refusals only: a key that signed before the last
         # fetch would have been in that set. Later ones may be new, and a client must not throw their tokens away.
-        issued_at = await self._turns.run(partial(parse_unverified_issue_time, unverified))
+        issued_at = find_unverified_issue_time(unverified)
         is_required = "iat" in self._required_claims
         if issued_at is None and not is_required:
             issued_at = cooling_down.fetched_at
@@ -239,15 +238,23 @@ class TokenVerifier(Generic[ClaimsT]):
     def _check(self, claims: TokenClaims, policy: AudiencePolicy, *, is_for_anybody: bool = False) -> None:
         audiences = policy.audiences or self._audiences
         if self._is_one_of_several and policy.audiences is not None:
+            # Empty for a tenant that has no part in this place of the API: none of its tokens is accepted there.
             audiences = policy.audiences & self._audiences
         check_claims(
             claims,
             issuers=self._issuers,
             audiences=None if is_for_anybody else audiences,
-            accepts_organizations=policy.accepts_organizations and self._accepts_organization_tokens,
+            accepts_organizations=(
+                policy.accepts_organizations and self._accepts_organization_tokens and bool(audiences)
+            ),
             now=self._now(),
             leeway_seconds=self._leeway_seconds,
         )
+
+
+def build_token_digest(token: SecretStr) -> bytes:
+    """Return the digest of the usual header of a token: in another form it must not be cached once more."""
+    return build_digest(_USUAL_START + token.get_secret_value().encode("utf-8", "surrogatepass"))
 
 
 def build_key_source(

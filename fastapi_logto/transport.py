@@ -134,9 +134,9 @@ class Transport:
         except TimeoutError:
             raise FetchError(f"{name}: no whole answer within {self._timeout_seconds:g} s") from None
         except StrictJsonError as error:
-            raise FetchError(f"{name}: {error}") from None
+            raise FetchError(f"{name}: {error}", is_about_request=True) from None
         except FetchError as error:
-            raise FetchError(f"{name}: {error}", status=error.status) from None
+            raise FetchError(f"{name}: {error}", status=error.status, is_about_request=error.is_about_request) from None
         except (OSError, ImportError) as error:
             # No trust store where SSL_CERT_FILE says, no package for the proxy that the environment names.
             raise FetchError(f"{name}: {type(error).__name__}") from None
@@ -187,14 +187,14 @@ class Transport:
     async def _read_body(self, response: "httpx.Response") -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             # We asked for none, and one small chunk can decode to hundreds of megabytes.
-            raise FetchError("an encoded body, which was not asked for")
+            raise FetchError("an encoded body, which was not asked for", is_about_request=True)
         body = bytearray()
         # A test's double hands over an answer that is in memory already, and has no stream to read.
         chunks = _as_stream(response.content) if response.is_stream_consumed else response.aiter_raw()
         async for chunk in chunks:
             body += chunk
             if len(body) > self._max_bytes:
-                raise FetchError(f"more than {self._max_bytes} bytes")
+                raise FetchError(f"more than {self._max_bytes} bytes", is_about_request=True)
         return bytes(body)
 
 

@@ -8,6 +8,7 @@ verification would hold the GIL in them, which delays other requests more than t
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final, Generic, TypeVar, cast
@@ -28,9 +29,10 @@ class _Waiting(Generic[ResultT]):
 
     work: Callable[[], ResultT]
     outcome: "asyncio.Future[ResultT]"
+    context: Context = field(default_factory=copy_context)
 
     def do(self) -> None:
-        result, error = _attempt(self.work)
+        result, error = self.context.run(_attempt, self.work)
         if error is None:
             self.outcome.set_result(cast("ResultT", result))
         else:
@@ -39,10 +41,13 @@ class _Waiting(Generic[ResultT]):
         del self, error
 
 
-def _attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, Exception | None]:
+def _attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, BaseException | None]:
     try:
         return work(), None
-    except Exception as error:  # noqa: BLE001 - handed to the caller, who waits in `Turns.run`
+    except StopIteration as error:
+        # A future can't hold it.
+        return None, RuntimeError(f"work raised {type(error).__name__}")
+    except BaseException as error:  # noqa: BLE001 - handed to the caller, who would wait forever otherwise
         return None, error
 
 
@@ -71,26 +76,18 @@ class Turns:
         self._timer = timer
         self._queues: dict[asyncio.AbstractEventLoop, _Queue] = {}
 
-    def __contains__(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Return whether work of a loop is known."""
-        return loop in self._queues
-
-    def __len__(self) -> int:
-        """Return how many loops have work."""
-        return len(self._queues)
-
     async def run(self, work: Callable[[], ResultT]) -> ResultT:
         """Run a piece of work that takes about a millisecond at most.
 
         Args:
-            work: Is not called if its caller is cancelled before its turn.
+            work: Called in the caller's context; not at all if the caller is cancelled before its turn.
 
         Returns:
             Its result.
 
         Raises:
             ProviderUnavailableError: Too much work is waiting.
-            Exception: Anything that the work raises.
+            BaseException: Anything that the work raises.
         """
         loop = asyncio.get_running_loop()
         queue = self._queues.get(loop) or self._open(loop)
@@ -118,15 +115,15 @@ class Turns:
             if other.is_closed():
                 self._queues.pop(other, None)
         queue = self._queues[loop] = _Queue()
-        # What is scheduled now runs after the loop has polled I/O.
-        loop.call_soon(self._take_turn, loop, queue)
+        # What is scheduled now runs after the loop has polled I/O; not in the context of the request that came first.
+        loop.call_soon(self._take_turn, loop, queue, context=Context())
         return queue
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop, queue: _Queue) -> None:
         if not queue.waiting:
             del self._queues[loop]
             return
-        loop.call_soon(self._take_turn, loop, queue)
+        loop.call_soon(self._take_turn, loop, queue, context=Context())
         queue.spent_seconds = 0.0
         started = self._timer()
         while queue.waiting and queue.spent_seconds < TURN_SECONDS:

@@ -182,6 +182,7 @@ HEAVY: dict[str, dict[str, JsonValue]] = {
     "usual": {},
     "text": {"custom": "x" * 11_000},
     "wide text": {"custom": "\U0001f600" * 900},
+    "text with one wide character": {"custom": "x" * 9_000 + "\U0001f600"},
     "objects": {"custom": [{} for _ in range(3600)]},
     "lists": {"custom": [[] for _ in range(3600)]},
     "nested": {"custom": [{"a": [[]]} for _ in range(1000)]},
@@ -231,3 +232,12 @@ async def test_the_settings_bound_the_memory_of_cached_tokens() -> None:
         tracemalloc.stop()
 
     assert held < 2_000_000
+
+
+def test_an_entry_that_weighs_too_much_pushes_no_other_out() -> None:
+    cache: TokenCache[str] = TokenCache(size=100, max_bytes=10)
+    cache.keep(A, "a", weight=5)
+
+    cache.keep(B, "b", weight=11)
+
+    assert (cache.find(A), cache.find(B)) == ("a", None)

@@ -3,11 +3,12 @@
 import logging
 import operator
 from collections.abc import Mapping
+from threading import Lock
 from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, PrivateAttr, ValidationInfo, field_validator, model_validator
 from starlette.testclient import TestClient
 
 from fastapi_logto import TokenClaims
@@ -52,6 +53,12 @@ class Fails(TokenClaims):
         raise RuntimeError("a secret of the application")
 
 
+class CanNotBeCopied(TokenClaims):
+    """Holds what has no copy."""
+
+    _lock: Any = PrivateAttr(default_factory=Lock)
+
+
 class Asserts(TokenClaims):
     """Refuses in Pydantic's own way."""
 
@@ -66,6 +73,7 @@ ROWS: Mapping[str, tuple[type[TokenClaims], dict[str, Any], str]] = {
     "a claim of another type": (Looks, {"plan": 1}, "found TypeError in Looks.read_plan"),
     "an edit of the input": (Edits, {}, "found TypeError in Edits.add_roles"),
     "an arithmetic error": (Divides, {"quota": 0}, "found ZeroDivisionError in Divides.invert"),
+    "a model that can't be copied": (CanNotBeCopied, {}, "found TypeError in deepcopy"),
     "an error once it is made": (Fails, {}, "found RuntimeError in Fails.model_post_init"),
 }
 

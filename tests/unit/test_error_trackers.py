@@ -10,8 +10,10 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.responses import Response
 
-from fastapi_logto import LogtoAuth, LogtoSettings, TokenClaims
+from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims
+from fastapi_logto.bearer import parse_authorization
 from fastapi_logto.client import LogtoClient
+from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer
@@ -156,6 +158,33 @@ async def test_no_frame_of_a_refusal_shows_the_token(token: str) -> None:
 
     signature = token.split(".")[2].rstrip("=\ud800")
     assert find_leaks(caught.value, token, signature) == []
+
+
+HEADERS: Mapping[str, list[str]] = {
+    "two headers": [f"Bearer {TOKEN}", f"Bearer {TOKEN}"],
+    "another scheme": [f"Token {TOKEN}"],
+    "three parts": [f"Bearer {TOKEN} x"],
+    "no scheme": [TOKEN],
+    "a line end": [f"Bearer {TOKEN}\n"],
+}
+
+
+@pytest.mark.parametrize("values", HEADERS.values(), ids=HEADERS)
+def test_no_frame_of_a_refused_header_shows_the_token(values: list[str]) -> None:
+    with pytest.raises(RefusalError) as caught:
+        parse_authorization(values)
+
+    assert find_leaks(caught.value, TOKEN) == []
+
+
+async def test_no_frame_of_a_refused_argument_shows_the_token_or_the_secret() -> None:
+    client = LogtoClient(endpoint=ENDPOINT, client_id="m", client_secret=SECRET)
+    with pytest.raises(GrantRefusedError) as refused:
+        await client.get_userinfo(f"{OPAQUE}\n")
+    with pytest.raises(SettingsError) as unset:
+        LogtoClient(endpoint="no URL", client_id="m", client_secret=SECRET)
+
+    assert find_leaks(refused.value, OPAQUE) == find_leaks(unset.value, SECRET) == []
 
 
 async def test_no_frame_of_a_refused_request_shows_the_token() -> None:

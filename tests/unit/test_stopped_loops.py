@@ -5,11 +5,12 @@ from collections.abc import Generator
 
 import pytest
 
-from fastapi_logto.errors import ProviderUnavailableError
+from fastapi_logto.errors import ProviderUnavailableError, UnknownKeyError
 from fastapi_logto.keys import CoolingDownError
 from fastapi_logto.loop_runs import LoopRun
-from tests.captured import JWKS_PATH
-from tests.unit.key_bench import TTL, Bench, build_bench, until_asked
+from tests.captured import JWKS_PATH, NOW
+from tests.unit.fakes import finish_fetches
+from tests.unit.key_bench import TTL, Bench, at_once, build_bench, until_asked
 
 DEADLINE = 15
 
@@ -56,12 +57,17 @@ def test_past_the_age_a_request_awaits_the_refresh_and_a_withdrawn_key_is_refuse
     bench.rotate(keep_previous=False)
 
     bench.clock.advance(TTL - 1)
-    assert loop.run_until_complete(bench.find(old)) == [old]
-    assert bench.provider.fetches == (1, 1)
+    bench.block()
+    for _ in range(3):
+        # One refresh is started in the background, and stops with the loop.
+        assert loop.run_until_complete(bench.find(old)) == [old]
+        loop.run_until_complete(asyncio.sleep(0))
+    bench.provider.gate = None
     bench.clock.advance(1)
     loop.run_until_complete(bench.refused(old))
 
-    assert bench.provider.fetches == (1, 2)
+    assert bench.provider.fetches[1] <= 3
+    assert bench.source.health().last_error is None
 
 
 def test_where_the_refresh_fails_the_old_keys_serve_until_the_next_try_is_due(
@@ -175,3 +181,101 @@ async def test_an_unknown_kid_that_joined_a_refresh_for_age_may_come_back_in_a_s
 
     assert caught.value.retry_after_seconds == 1
     assert bench.provider.counts[JWKS_PATH] == 2
+
+
+# Findings of one fetch against those of another
+
+
+async def test_with_a_failed_refresh_a_new_kid_is_503_and_not_401(bench: Bench) -> None:
+    """The old keys may serve, but whether the provider has a new one is not known."""
+    await asyncio.to_thread(asyncio.run, bench.find())
+    bench.provider.go_away()
+    bench.clock.advance(TTL)
+
+    error = await bench.unavailable("new")
+
+    assert error.status == 503
+    assert await bench.find() == [bench.kid]
+
+
+async def test_a_rotation_during_the_first_fetch_is_not_refused(bench: Bench) -> None:
+    gate = bench.block()
+    first = asyncio.create_task(bench.find())
+    await until_asked(bench, 1, 0)
+    new = "signed after that fetch began"
+    joined = asyncio.create_task(bench.source.find(kid=new, alg="ES384"))
+    await asyncio.sleep(0)
+    gate.set()
+
+    await first
+    with pytest.raises(UnknownKeyError):
+        await joined
+    assert bench.provider.counts[JWKS_PATH] == 2
+
+
+async def test_a_key_set_is_as_old_as_its_request(bench: Bench) -> None:
+    gate = bench.block()
+    first = asyncio.create_task(bench.find())
+    await until_asked(bench, 1, 0)
+    bench.clock.advance(4)
+    gate.set()
+    await first
+
+    assert bench.source.health().age_seconds == 4
+    await bench.refused("unknown")
+    assert (await bench.cooling_down("unknown")).fetched_at == NOW + 4
+
+
+async def test_an_older_fetch_of_another_loop_does_not_bring_withdrawn_keys_back(bench: Bench) -> None:
+    slow = bench.block()
+    first = asyncio.create_task(bench.find())
+    await until_asked(bench, 1, 0)
+    good, bench.provider.gate = bench.provider.jwks, None
+    bench.provider.jwks = {"keys": []}
+    await asyncio.to_thread(asyncio.run, bench.unavailable())
+    bench.provider.jwks = good
+    slow.set()
+
+    with pytest.raises(ProviderUnavailableError):
+        await first
+    assert bench.source.peek() is None
+
+
+async def test_a_failed_forced_fetch_is_tried_again_when_the_back_off_says_so(bench: Bench) -> None:
+    await bench.find()
+    new = bench.rotate(keep_previous=False)
+    bench.provider.go_away()
+    error = await bench.unavailable(new)
+    bench.provider.come_back()
+    assert error.retry_after_seconds in {1, 2}
+
+    bench.clock.advance(error.retry_after_seconds)
+
+    assert await bench.find(new) == [new]
+
+
+async def test_keys_that_were_warmed_in_another_run_are_refreshed_ahead_as_others_are(bench: Bench) -> None:
+    """As of gunicorn with preload: the loop that warmed the keys has ended, and that of the worker runs on."""
+    await asyncio.to_thread(asyncio.run, bench.find())
+    bench.clock.advance(TTL * 0.85)
+
+    assert at_once(bench.find()) == [bench.kid]
+    await finish_fetches()
+    bench.clock.advance(TTL * 0.75)
+    assert at_once(bench.find()) == [bench.kid]
+
+    assert bench.provider.fetches == (1, 2)
+
+
+async def test_a_refresh_that_moves_is_not_waited_for_although_the_keys_are_of_another_run(bench: Bench) -> None:
+    await asyncio.to_thread(asyncio.run, bench.find())
+    gate = bench.block()
+    bench.clock.advance(TTL - DEADLINE)
+    at_once(bench.find())
+    await until_asked(bench, 1, 2)
+    bench.clock.advance(DEADLINE)
+
+    assert at_once(bench.find()) == [bench.kid]
+
+    gate.set()
+    await finish_fetches()

@@ -9,7 +9,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, LogtoSettings, Organization, SettingsError
+from fastapi_logto import LogtoAuth, LogtoSettings, Organization, Requirement, SettingsError
 from fastapi_logto.errors import AudienceError, IssuerError, ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer
@@ -336,3 +336,39 @@ def test_organization_tokens_are_refused_by_choice_and_those_for_an_api_are_not(
     if not accepted:
         assert answer.json()["detail"]["reason"] == "audience"
     assert TestClient(app).get("/", headers=bearer(of_api)).status_code == 200
+
+
+def test_an_organization_token_of_a_tenant_without_the_audience_opens_nothing_below_it() -> None:
+    bench = build_shared()
+    admin = bench.auth.for_audience(ADMIN)
+    app = FastAPI()
+    where = Organization.from_token(issuer="any")
+    app.get("/", dependencies=[Depends(admin.require_organization(organization=where))])(lambda: None)
+
+    statuses = [
+        TestClient(app).get("/", headers=bearer(one.organization_token("acme"))).status_code
+        for one in (bench.a, bench.b)
+    ]
+
+    assert statuses == [200, 401]
+
+
+def test_a_requirement_that_is_made_by_hand_must_say_whose_organization_it_means_too() -> None:
+    with pytest.raises(SettingsError, match="this API accepts several tenants"):
+        Requirement(build_shared().auth, organization=Organization.from_path())
+
+
+async def test_a_cached_token_needs_no_place_in_the_queue() -> None:
+    bench = Bench()
+    settings = [LogtoSettings(endpoint=endpoint, audience=API, max_waiting_verifications=1) for endpoint in (A, B)]
+    auth = LogtoAuth(settings=settings, http_transport=bench.network)
+    known = bench.a.access_token(claims={"roles": ["r" * 100] * 20})
+    await auth.verify(known)
+    flood = [bench.a.access_token(claims={"roles": ["r" * 100] * 20}) for _ in range(60)]
+
+    outcomes = await asyncio.gather(
+        *(auth.verify(token) for token in flood), *(auth.verify(known) for _ in range(5)), return_exceptions=True
+    )
+
+    assert ProviderUnavailableError in {type(outcome) for outcome in outcomes[:-5]}
+    assert [getattr(outcome, "iss", outcome) for outcome in outcomes[-5:]] == [f"{A}/oidc"] * 5

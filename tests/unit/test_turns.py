@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_each_event_loop_has_its_own_turns_and_none_is_kept(turns: Turns, timer:
             await asyncio.sleep(0)
 
     asyncio.run(finish())
-    assert len(turns) == 0
+    assert not turns._queues
 
 
 def test_work_left_behind_by_a_closed_loop_is_dropped(turns: Turns, timer: Timer) -> None:
@@ -159,7 +160,7 @@ def test_work_left_behind_by_a_closed_loop_is_dropped(turns: Turns, timer: Timer
         return tasks
 
     left = loop.run_until_complete(begin())
-    assert loop in turns
+    assert loop in turns._queues
     for task in left:
         task.cancel()
     loop.close()
@@ -167,4 +168,42 @@ def test_work_left_behind_by_a_closed_loop_is_dropped(turns: Turns, timer: Timer
     assert asyncio.run(turns.run(timer.work("d", log))) == "d"
 
     assert "c" not in log
-    assert loop not in turns
+    assert loop not in turns._queues
+
+
+class Interruption(BaseException):
+    """As another library may raise it."""
+
+
+@pytest.mark.parametrize("error", [Interruption(), asyncio.CancelledError(), StopIteration()], ids=repr)
+async def test_whatever_work_raises_nobody_waits_for_ever(error: BaseException, turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+
+    def fail() -> str:
+        raise error
+
+    async def run(work: Callable[[], str]) -> str:
+        try:
+            return await turns.run(work)
+        except (Interruption, asyncio.CancelledError, RuntimeError) as found:
+            return type(found).__name__
+
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(run(timer.work("a", log)), run(fail), run(timer.work("b", log)))
+
+    expected = "RuntimeError" if isinstance(error, StopIteration) else type(error).__name__
+    assert list(found) == ["a", expected, "b"]
+
+
+async def test_work_runs_in_the_context_of_its_caller(turns: Turns, timer: Timer) -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+
+    def look() -> str:
+        timer.seconds += A_WHOLE_TURN
+        return request.get()
+
+    async def call(name: str) -> str:
+        request.set(name)
+        return await turns.run(look)
+
+    assert await asyncio.gather(*(call(name) for name in "abcd")) == ["a", "b", "c", "d"]

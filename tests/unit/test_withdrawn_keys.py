@@ -95,6 +95,9 @@ ODD = (
     Odd("a duplicate member", json.dumps(OTHER_EC)[:-1] + ', "kty": "EC"}'),
     Odd("NaN", json.dumps({**OTHER_EC, "nbf": float("nan")})),
     Odd("an infinite number", json.dumps(OTHER_EC)[:-1] + ', "nbf": 1e400}'),
+    Odd("a kid of null", json.dumps({**OTHER_EC, "kid": None})),
+    Odd("a kid with duplicate members", json.dumps({**OTHER_EC, "kid": "K"}).replace('"K"', '{"a": 1, "a": 2}')),
+    Odd("an integer of thousands of digits", json.dumps(OTHER_EC)[:-1] + ', "kid": ' + "9" * 5000 + "}"),
     Odd("duplicate key operations", json.dumps({**OTHER_EC, "key_ops": ["verify", "verify"]})),
     Odd("key operations that are no texts, twice", json.dumps({**OTHER_EC, "key_ops": ["verify", [], []]})),
 )

@@ -348,7 +348,9 @@ _NAME_ROWS: Final = (
         _row(f"cnf {json.dumps(cnf)}", CLAIMS, _CNF, claim="cnf", cnf=cnf)
         for cnf in each([{"jkt": "0ZcOCORZNYy"}, {"x5t#S256": "bw"}, {}, None, "", [], 0])
     ),
-    _row("a chain of 31 actors", None, _ACT, act=_acts(31)),
+    _row("a chain of 8 actors", None, _ACT, act=_acts(8)),
+    _row("a chain of 9 actors", CLAIMS, _ACT, claim="act", act=_acts(9)),
+    _row("a chain of 31 actors", CLAIMS, _ACT, claim="act", act=_acts(31)),
     _row("a chain of 32 actors", MALFORMED, _DEPTH, act=_acts(32)),
     *(
         _row(f"act of JSON {json.dumps(act)}", CLAIMS, _ACT, claim="act", act=act)
