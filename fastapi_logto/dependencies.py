@@ -188,6 +188,8 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
 
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncGenerator[Any]:
+            # With the settings, which say whether a requirement's issuer is a tenant's.
+            await self._provider.load_beside()
             check_routes(app)
             async with self.lifespan(), inner(app) as state:
                 yield state

@@ -87,6 +87,7 @@ def _iter_problems(app: object, *, prefix: str = "", above: Sequence[FoundRoute]
     yield from _iter_name_problems(routes)
     for route in routes:
         yield from _iter_claims_problems(route)
+        yield from _iter_issuer_problems(route)
         yield from _iter_scheme_problems(route)
         yield from _iter_place_problems(route)
         yield from _iter_parameter_problems(route, above=above)
@@ -107,6 +108,16 @@ def _iter_claims_problems(route: FoundRoute) -> Iterator[str]:
                     f"{route.path}: its parameter {field.name} would come from the request's body; declare it with "
                     "Depends(auth) or Depends(auth.require_scopes(...))"
                 )
+
+
+def _iter_issuer_problems(route: FoundRoute) -> Iterator[str]:
+    for requirement in route.requirements:
+        if requirement.organization is not None:
+            # Again, because settings of the environment were not known when the requirement was made.
+            try:
+                requirement.scheme.check_organization_issuer(requirement.organization.issuer)
+            except SettingsError as error:
+                yield f"{route.path}: {error}"
 
 
 def _iter_scheme_problems(route: FoundRoute) -> Iterator[str]:

@@ -15,7 +15,6 @@ from fastapi_logto.errors import (
     InvalidTokenError,
     OpaqueTokenError,
     ProviderUnavailableError,
-    UnknownKeyError,
 )
 from fastapi_logto.introspection import Introspection
 from tests.integration.processes import find_free_port
@@ -178,5 +177,6 @@ def test_a_rotation_without_grace_is_followed_and_an_outage_is_told_apart_from_a
         assert second.port != provider.port
         new = second.machine_token(scope="write:user")
         assert asyncio.run(auth.verify(new)).scopes == {"write:user"}
-        with pytest.raises(UnknownKeyError):
+        # Within the cooldown, and issued as late as the last fetch or nearly: its key might be new.
+        with pytest.raises(ProviderUnavailableError):
             asyncio.run(auth.verify(old))

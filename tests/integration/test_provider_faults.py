@@ -39,12 +39,13 @@ _WEAK: Final[dict[str, Any]] = {**RSAKey.generate_key(2048).as_dict(private=Fals
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A fault, and what the health says of it."""
+    """A fault, what the health says of it, and whether it is none: the provider has withdrawn its keys."""
 
     id: str
     answer: Answer | Fault
     says: str
     path: str = JWKS_PATH
+    withdraws_keys: bool = False
 
 
 FAULTS: Final = (
@@ -69,14 +70,17 @@ FAULTS: Final = (
     Row(
         id="10,000 entries that are no keys",
         answer=_key_set(*[NO_KEY] * 10_000),
-        says="none of its 10000 keys is usable",
+        says="no key is usable",
+        withdraws_keys=True,
     ),
     Row(id="no list", answer=Answer.json({"keys": KEY}), says="expected a list named keys"),
-    Row(id="empty set", answer=_key_set(), says="none of its 0 keys"),
-    Row(id="private key", answer=_key_set(_private()), says="none of its 1 keys"),
-    Row(id="HMAC key", answer=_key_set(_symmetric()), says="none of its 1 keys"),
-    Row(id="weak RSA key", answer=_key_set(_WEAK), says="none of its 1 keys"),
-    Row(id="point off the curve", answer=_key_set({**KEY, "y": KEY["x"]}), says="none of its 1 keys"),
+    Row(id="empty set", answer=_key_set(), says="no key is usable", withdraws_keys=True),
+    Row(id="private key", answer=_key_set(_private()), says="no key is usable", withdraws_keys=True),
+    Row(id="HMAC key", answer=_key_set(_symmetric()), says="no key is usable", withdraws_keys=True),
+    Row(id="weak RSA key", answer=_key_set(_WEAK), says="no key is usable", withdraws_keys=True),
+    Row(
+        id="point off the curve", answer=_key_set({**KEY, "y": KEY["x"]}), says="no key is usable", withdraws_keys=True
+    ),
     Row(id="discovery resets", path=DISCOVERY_PATH, answer=Fault.RESET, says="ReadError"),
     Row(id="discovery hangs", path=DISCOVERY_PATH, answer=Fault.HANG, says="no whole answer"),
     Row(
@@ -168,7 +172,27 @@ async def test_a_fault_at_the_start_is_503_once_fetched_and_heals_after_its_back
     assert cold.health().last_error is None
 
 
-@pytest.mark.parametrize("row", FAULTS, ids=lambda row: row.id)
+@pytest.mark.parametrize("row", [row for row in FAULTS if row.withdraws_keys], ids=lambda row: row.id)
+async def test_a_key_set_without_a_usable_key_takes_those_along_that_are_held(
+    row: Row, server: CapturedServer, cold: LogtoAuth, clock: FakeClock
+) -> None:
+    await cold.verify(TOKEN)
+    server.replace(row.path, row.answer)
+    clock.advance(TTL)
+    await cold.verify(TOKEN)
+    await finish_fetches()
+
+    for _ in range(3):
+        with pytest.raises(ProviderUnavailableError):
+            await cold.verify(TOKEN)
+
+    assert row.says in str(cold.health().last_error)
+    server.restore(row.path)
+    clock.advance(2)
+    assert (await cold.verify(TOKEN)).aud == captured.API
+
+
+@pytest.mark.parametrize("row", [row for row in FAULTS if not row.withdraws_keys], ids=lambda row: row.id)
 async def test_a_fault_while_keys_are_held_is_not_noticed_by_their_tokens(
     row: Row, server: CapturedServer, cold: LogtoAuth, clock: FakeClock
 ) -> None:

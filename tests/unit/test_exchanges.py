@@ -250,3 +250,13 @@ async def test_a_place_is_reserved_for_an_hour_and_not_after_a_refusal() -> None
         await exchange("good-late", API, subject_token_type=PAT)
     strangers.gate.set()
     await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_a_profile_that_a_user_made_unreadable_hides_no_other_profile(bench: Bench) -> None:
+    """Of their own profile, users choose the custom data: nested too deeply, it is no document for us."""
+    bench.provider.answer = lambda _: httpx.Response(200, content=b'{"custom_data": ' + b"[" * 40 + b"]" * 40 + b"}")
+    with pytest.raises(GrantUnavailableError, match="nested too deeply"):
+        await bench.client.get_userinfo("o" * 43)
+    bench.provider.say({"sub": "alice"})
+
+    assert await bench.client.get_userinfo("a" * 43) == {"sub": "alice"}

@@ -1,5 +1,6 @@
 """What is refused at the start of an application."""
 
+import pathlib
 from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Annotated, Any
@@ -593,3 +594,20 @@ def test_a_clash_in_an_application_behind_mount_protected_is_refused(logto: Logt
 
     with pytest.raises(SettingsError, match="scheme_name: expected a name for each security scheme"):
         check_routes(app)
+
+
+def test_an_issuer_that_the_environment_does_not_name_is_refused_at_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOGTO_ENDPOINT", "https://tenant.example.com")
+    monkeypatch.setenv("LOGTO_AUDIENCE", "https://api.example.com")
+    auth = LogtoAuth()
+    app = FastAPI()
+    auth.install(app)
+    where = Organization.from_token(issuer="https://tenant.example.com")
+    app.get("/reports", dependencies=[Depends(auth.require_organization(organization=where))])(lambda: None)
+
+    expected = r"/reports: organization: expected an issuer of the settings or 'any', found issuer='https://tenant"
+    with pytest.raises(SettingsError, match=expected), TestClient(app):
+        pass

@@ -61,6 +61,26 @@ def tokens():
                     await refuse(several, head + "." + rest.partition(".")[0] + ".AAAA")
     asyncio.run(main())
 
+def actors():
+    issuer = LocalIssuer(endpoint="https://a.example.com")
+    auth = LogtoAuth(
+        endpoint="https://a.example.com", audience="https://api.example.test",
+        http_transport=httpx.ASGITransport(app=issuer.app),
+    )
+    async def outcome(count):
+        act = {"sub": "x"}
+        for _ in range(count - 1):
+            act = {"sub": "x", "act": act}
+        try:
+            return (await auth.verify(issuer.access_token(claims={"act": act}))).act.sub
+        except RefusalError as error:
+            return error.reason
+    async def main():
+        return [await outcome(count) for count in (1, 8, 9, 31, 32, 40)]
+    found = asyncio.run(main())
+    if found != ["x", "x", "claims", "claims", "malformed", "malformed"]:
+        raise SystemExit(f"found {found}")
+
 def documents():
     for shape in SHAPES.values():
         for path in ("openid-configuration", "jwks"):
@@ -88,7 +108,7 @@ sys.exit(0 if outcome else 1)
 """
 
 
-@pytest.mark.parametrize("part", ["parsers", "tokens", "documents"])
+@pytest.mark.parametrize("part", ["parsers", "tokens", "actors", "documents"])
 def test_nesting_as_deep_as_the_size_limits_allow_is_refused_and_ends_no_process(part: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, part], capture_output=True, text=True, timeout=120, check=False
