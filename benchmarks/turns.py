@@ -65,14 +65,14 @@ def _measure_kind(algorithm: Literal["ES384", "ES256", "RS256"], *, is_aws_lc: b
         for _ in range(_ROUNDS):
             for name, budget in _BUDGETS.items():
                 tokens = [issuer.access_token(audience=AUDIENCE) for _ in range(_TOKENS)]
-                turns.TURN_SECONDS = budget  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition] - what is measured
+                turns.TURN_SECONDS = budget  # type: ignore[misc] # what is measured
                 samples[name].append(await _measure_round(auth, tokens))
 
     usual = turns.TURN_SECONDS
     try:
         asyncio.run(run())
     finally:
-        turns.TURN_SECONDS = usual  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition] - as it was
+        turns.TURN_SECONDS = usual  # type: ignore[misc] # as it was
         sys.modules.pop("awscrt.crypto", None)
         if hidden is not None:
             sys.modules["awscrt.crypto"] = hidden

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias
 
 from fastapi_logto.claims import ClaimsT
 from fastapi_logto.clock import Clock
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["OpaqueTokensSetup", "Provider", "Verifier"]
+
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 Verifier: TypeAlias = TokenVerifier[ClaimsT] | TenantsVerifier[ClaimsT]
 """What verifies: for one tenant, or for several."""
@@ -184,7 +186,7 @@ class Provider(Generic[ClaimsT]):
 
     @staticmethod
     def _list_issuers(tenants: Sequence[LogtoSettings], issuer: str | None) -> frozenset[str]:
-        return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), frozenset())
+        return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), _NOBODY)
 
     def load(self) -> Verifier[ClaimsT]:
         """Give what verifies the tokens.

@@ -33,11 +33,11 @@ class _Stalls(httpx.AsyncBaseTransport):
 
 
 @pytest.fixture
-def loop() -> Generator[None]:
+def loop() -> Generator[asyncio.AbstractEventLoop]:
     """Give the thread a loop, which Mangum takes for every request."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    yield
+    yield loop
     for task in asyncio.all_tasks(loop):
         task.cancel()
     loop.run_until_complete(asyncio.sleep(0))
@@ -108,8 +108,9 @@ def test_keys_stay_fresh_for_as_many_requests_as_come() -> None:
     assert api.auth.health().last_error is None
 
 
-@pytest.mark.usefixtures("loop")
-def test_a_fetch_that_was_cut_off_does_not_keep_later_requests_from_being_served() -> None:
+def test_a_fetch_that_was_cut_off_does_not_keep_later_requests_from_being_served(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
     api = Lambda()
     api.network.is_stalled = True
 
@@ -121,7 +122,7 @@ def test_a_fetch_that_was_cut_off_does_not_keep_later_requests_from_being_served
         request.cancel()
         await asyncio.wait([request])
 
-    asyncio.get_event_loop_policy().get_event_loop().run_until_complete(cut_off())
+    loop.run_until_complete(cut_off())
     api.network.is_stalled = False
     api.clock.advance(60)
 

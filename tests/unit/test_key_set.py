@@ -235,9 +235,12 @@ def test_a_document_without_a_list_of_keys_is_a_failed_fetch(document: JsonObjec
     assert caught.value.status is None
 
 
-@pytest.mark.parametrize("document", [{"keys": []}, {"keys": ["hunter2", {}]}, {"keys": [changed(use="enc")]}])
-def test_a_list_without_a_usable_key_is_an_empty_key_set(document: JsonObject) -> None:
-    assert parse_key_set(document, algorithms=DEFAULT).keys == ()
+NONE_USABLE: tuple[list[JsonValue], ...] = ([], ["hunter2", {}], [changed(use="enc")])
+
+
+@pytest.mark.parametrize("entries", NONE_USABLE)
+def test_a_list_without_a_usable_key_is_an_empty_key_set(entries: list[JsonValue]) -> None:
+    assert parse_key_set({"keys": entries}, algorithms=DEFAULT).keys == ()
 
 
 def test_only_the_first_hundred_entries_are_looked_at(caplog: pytest.LogCaptureFixture) -> None:

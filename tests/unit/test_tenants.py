@@ -245,10 +245,18 @@ async def test_an_audience_that_no_tenant_lists_is_refused_where_it_is_declared(
     assert build_auth(LocalIssuer()).for_audience("https://nowhere.example").resources == {"https://nowhere.example"}
 
 
+def from_header(*, issuer: str | None = None) -> Organization:
+    return Organization.from_header("X-Organization", issuer=issuer)
+
+
+def from_dependency(*, issuer: str | None = None) -> Organization:
+    return Organization.from_dependency(lambda: "acme", issuer=issuer)
+
+
 SOURCES: dict[str, Callable[..., Organization]] = {
     "path": Organization.from_path,
-    "header": lambda **options: Organization.from_header("X-Organization", **options),
-    "dependency": lambda **options: Organization.from_dependency(lambda: "acme", **options),
+    "header": from_header,
+    "dependency": from_dependency,
     "token": Organization.from_token,
 }
 
