@@ -185,7 +185,7 @@ def test_the_reference_has_every_exit_code() -> None:
 
 
 def test_every_recording_is_shown() -> None:
-    page = (ROOT / "docs/how-to/why-refused.md").read_text()
+    page = (ROOT / "docs/how-to/rejected-tokens.md").read_text()
 
     assert set(re.findall(r"\.\./images/doctor-(\w+)\.svg", page)) == FAULTS.keys()
 
