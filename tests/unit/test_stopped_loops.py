@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Generator
 
 import pytest
+import uvloop
 
 from fastapi_logto.errors import ProviderUnavailableError, UnknownKeyError
 from fastapi_logto.keys import CoolingDownError
@@ -24,7 +25,6 @@ def bench() -> Bench:
 def loop(request: pytest.FixtureRequest) -> Generator[asyncio.AbstractEventLoop]:
     """Return a loop that runs only as long as a request, by `run_until_complete`."""
     if request.param == "uvloop":
-        uvloop = pytest.importorskip("uvloop")
         loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     else:
         loop = asyncio.new_event_loop()
