@@ -87,6 +87,14 @@ def test_an_event_of_an_outage_holds_no_token_and_no_secret(path: str, token: st
     sentry_sdk.flush()
 
     assert kept.events
+    frames = [
+        frame
+        for event in kept.events
+        for error in event["exception"]["values"]
+        for frame in error["stacktrace"]["frames"]
+        if frame["module"].startswith("fastapi_logto")
+    ]
+    assert not [frame["function"] for frame in frames if "headers" in json.dumps(frame.get("vars"), default=str)]
     sent = json.dumps(kept.events, default=str)
     assert [
         secret for secret in (token, *token.split("."), SECRET, PERSONAL) if len(secret) > 20 and secret in sent
