@@ -135,14 +135,14 @@ class _LocalSignIn:
             }
         )
 
-    def refresh(self, response: Mapping[str, str], *, resource: str, organization_id: str) -> Mapping[str, str]:
-        if "refresh_token" not in response:
+    def refresh(self, answer: Mapping[str, str], *, resource: str, organization_id: str) -> Mapping[str, str]:
+        if "refresh_token" not in answer:
             raise CommandError(f"{self._issuer}: expected a refresh token for --organization, found none")
         return self._exchange(
             {
                 "client_id": self._client["client_id"],
                 "grant_type": "refresh_token",
-                "refresh_token": response["refresh_token"],
+                "refresh_token": answer["refresh_token"],
                 "resource": resource,
                 "organization_id": organization_id,
             }
