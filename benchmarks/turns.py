@@ -1,7 +1,7 @@
-"""What the budget of a turn costs and saves: `python -m benchmarks turns`.
+"""Measure the cost and the benefit of a turn's budget: `python -m benchmarks turns`.
 
-Sixty-four new tokens arrive at once. Another task of the same event loop measures how long it is kept waiting, in CPU
-time of this thread, so that busy neighbours of the machine change nothing. Rounds are interleaved.
+Sixty-four new tokens arrive at once. Another task of the same event loop measures how long it has to wait, in CPU time
+of this thread, so that other processes do not affect the result. Rounds are interleaved.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ async def _wait_for_others(waits: list[float], done: asyncio.Event) -> None:
 
 
 async def _measure_round(auth: LogtoAuth, tokens: list[str]) -> tuple[float, float]:
-    """Return the longest wait of another task, and the CPU of one verification, in seconds."""
+    """Return the longest wait of another task and the CPU time of one verification, in seconds."""
     waits: list[float] = []
     done = asyncio.Event()
     other = asyncio.create_task(_wait_for_others(waits, done))
@@ -55,7 +55,7 @@ def _measure_kind(algorithm: Literal["ES384", "ES256", "RS256"], *, is_aws_lc: b
     issuer.rotate(algorithm=algorithm, keep_previous=False)
     hidden = sys.modules.pop("awscrt.crypto", None)
     if not is_aws_lc:
-        # As if it were not installed.
+        # Simulates that it is not installed.
         sys.modules["awscrt.crypto"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in _BUDGETS}
 
@@ -65,14 +65,14 @@ def _measure_kind(algorithm: Literal["ES384", "ES256", "RS256"], *, is_aws_lc: b
         for _ in range(_ROUNDS):
             for name, budget in _BUDGETS.items():
                 tokens = [issuer.access_token(audience=AUDIENCE) for _ in range(_TOKENS)]
-                turns.TURN_SECONDS = budget  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition] - what is measured
+                turns.TURN_SECONDS = budget  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition] - the measured variable
                 samples[name].append(await _measure_round(auth, tokens))
 
     usual = turns.TURN_SECONDS
     try:
         asyncio.run(run())
     finally:
-        turns.TURN_SECONDS = usual  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition] - as it was
+        turns.TURN_SECONDS = usual  # type: ignore[misc] # pyright: ignore[reportConstantRedefinition] - restored
         sys.modules.pop("awscrt.crypto", None)
         if hidden is not None:
             sys.modules["awscrt.crypto"] = hidden
@@ -91,7 +91,7 @@ def measure_turns() -> dict[str, Any]:
     """Measure each budget with each kind of signature.
 
     Returns:
-        By kind and budget: the longest wait of another task, in verifications; CPU of a verification over that
-        without a limit; and the wait in milliseconds.
+        By kind and budget: the longest wait of another task, in verifications; the CPU time of a verification,
+        relative to no limit; and the wait in milliseconds.
     """
     return {kind: _measure_kind(algorithm, is_aws_lc=is_aws_lc) for kind, (algorithm, is_aws_lc) in _KINDS.items()}
