@@ -304,7 +304,7 @@ def test_the_form_is_checked_again_when_it_comes_back(browser: Browser) -> None:
 def test_the_page_shows_users_scopes_and_what_it_is(browser: Browser) -> None:
     page = browser.open(scope="read:user delete:all openid offline_access")
     assert "for development only" in page.text
-    assert "No password protects anything here" in page.text
+    assert "It requires no password" in page.text
     assert re.findall(r'name="user" id="user-(\d)" value="(\w+)"( checked)?', page.text) == [
         ("0", "alice", " checked"),
         ("1", "bob", ""),
