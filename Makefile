@@ -1,11 +1,11 @@
-# Everything a contributor runs. Python and make are all that must be there.
+# The commands of a contributor. You need Python 3.11 or later and make.
 
 PYTHON ?= python3
 PYTHONS ?= 3.12 3.13
 export PORT ?= 8000
 export ISSUER_PORT ?= 3001
 
-# Where pyenv has several Pythons, only the chosen ones answer to their names: the oldest supported one first.
+# pyenv runs only the selected Pythons by name, so all supported ones are selected, the oldest first.
 ifneq ($(shell command -v pyenv),)
 export PYENV_VERSION := $(shell pyenv versions --bare | grep -E '^3\.1[1-9]\.' | sort -V | paste -sd: -)
 endif
@@ -19,37 +19,37 @@ JOSE := tests/attack/jose
 
 .PHONY: demo test attack screenshots lint types docs recordings package lowest pythons bench all clean
 
-demo: $(VENV)/demo.stamp  ## the example, protected, against a local issuer
+demo: $(VENV)/demo.stamp  ## run the example against a local issuer
 	@exec $(BIN)/python -m example_app.demo
 
-test: $(VENV)/integration.stamp provider docs-assets jose  ## every test; names what it had to skip
+test: $(VENV)/integration.stamp provider docs-assets jose  ## run all tests and list the skipped ones
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-attack: $(VENV)/integration.stamp $(JOSE)/node_modules/stamp  ## the attack suite; needs Node.js, takes up to five minutes
+attack: $(VENV)/integration.stamp $(JOSE)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
 	@$(BIN)/python -m tests.attack
 
-screenshots: $(VENV)/integration.stamp provider docs-assets  ## the pictures of the documentation, made by the tests that use the pages
+screenshots: $(VENV)/integration.stamp provider docs-assets  ## update the screenshots of the documentation, with the tests of its pages
 	FASTAPI_LOGTO_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_pages.py -k "tutorial or example"
 
-lint: $(VENV)/lint.stamp  ## format, lint, layers
+lint: $(VENV)/lint.stamp  ## check format, lint rules and layers
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 
-types: $(VENV)/lint.stamp  ## mypy and pyright, both strict
+types: $(VENV)/lint.stamp  ## run mypy and pyright in strict mode
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-docs: $(VENV)/docs.stamp  ## the documentation, strictly
+docs: $(VENV)/docs.stamp  ## build the documentation in strict mode
 	$(BIN)/mkdocs build --strict --quiet
 
-recordings: $(VENV)/test.stamp  ## the pictures of the command line in the documentation, from real runs
+recordings: $(VENV)/test.stamp  ## update the recordings of the command line in the documentation
 	$(BIN)/python -m tests.recordings
 
-package: $(VENV)/lint.stamp  ## build, install the wheel alone, use it, and check that its public types are complete
+package: $(VENV)/lint.stamp  ## build the wheel, test it in an empty environment, and check its public types
 	rm -rf dist build/wheel
 	$(BIN)/uv build --quiet
 	$(BIN)/uv venv --quiet build/wheel
@@ -57,13 +57,13 @@ package: $(VENV)/lint.stamp  ## build, install the wheel alone, use it, and chec
 	cd build && wheel/bin/python -P ../tests/wheel.py
 	cd build && PATH="$$PWD/wheel/bin:$$PATH" ../$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto
 
-lowest: $(VENV)/test.stamp  ## the unit tests with the oldest dependencies that we say we support
+lowest: $(VENV)/test.stamp  ## run the unit tests with the oldest supported dependencies
 	$(BIN)/uv venv --quiet --clear .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
 		--editable ".[testing,cli]" --group lowest
 	.venv-lowest/bin/python -m pytest -q tests/unit
 
-pythons: $(VENV)/test.stamp  ## the unit tests with the newer Pythons that we support
+pythons: $(VENV)/test.stamp  ## run the unit tests with the newer supported Pythons
 	set -e; for version in $(PYTHONS); do \
 		export UV_PROJECT_ENVIRONMENT=.venv-$$version; \
 		$(BIN)/uv venv --quiet --clear --no-python-downloads --python $$version $$UV_PROJECT_ENVIRONMENT; \
@@ -71,8 +71,8 @@ pythons: $(VENV)/test.stamp  ## the unit tests with the newer Pythons that we su
 		$$UV_PROJECT_ENVIRONMENT/bin/python -m pytest -q tests/unit; \
 	done
 
-bench: .venv-bench/stamp  ## what the documentation claims of speed, measured here beside its peers; ARGS names scenarios
-	@command -v wrk >/dev/null || { echo "bench: wrk is missing, which makes the load (apt-get install wrk)"; exit 1; }
+bench: .venv-bench/stamp  ## measure the performance claims of the documentation and the peers; ARGS selects scenarios
+	@command -v wrk >/dev/null || { echo "bench: expected wrk, which makes the load, found none; apt-get install wrk"; exit 1; }
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 .venv-bench/stamp: $(BIN)/uv benchmarks/peers.txt pyproject.toml
@@ -94,8 +94,8 @@ $(VENV)/test.stamp $(VENV)/integration.stamp $(VENV)/lint.stamp $(VENV)/docs.sta
 	$(SYNC) --group $*
 	@touch $@
 
-# The real OpenID Connect server that integration tests run against, what the docs pages load from a CDN, for the tests
-# in a browser, and the library that the attack suite compares with. Without npm these tests are skipped, and say so.
+# The real OpenID Connect server for integration tests, the CDN assets of the docs pages for browser tests, and the
+# library that the attack suite compares with. Without npm these tests are skipped with a message.
 .PHONY: provider docs-assets jose
 provider:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PROVIDER)/node_modules/stamp; fi

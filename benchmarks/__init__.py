@@ -1,1 +1,1 @@
-"""Each script measures one claim; `RESULTS.md` has what came out, with machine and date."""
+"""Benchmarks. Each script measures one claim; `RESULTS.md` has the results, with machine and date."""

@@ -1,6 +1,6 @@
-"""Measure and write down: `make bench`, or `python -m benchmarks [SCENARIO ...]` for some of it.
+"""Measure and write the results: `make bench`, or `python -m benchmarks [SCENARIO ...]` for some scenarios.
 
-What was measured is kept in `benchmarks/results.json`; `benchmarks/RESULTS.md` and the pictures are made from that.
+The measurements are stored in `benchmarks/results.json`; `benchmarks/RESULTS.md` and the charts are made from it.
 """
 
 import datetime as dt
@@ -25,7 +25,7 @@ _RESULTS = Path(__file__).with_name("results.json")
 
 
 def _known() -> dict[str, Any]:
-    # Many short rounds of few: these differ by some percent only.
+    # Few contestants and many short rounds, because they differ by only a few percent.
     return scenarios.measure_rates([*BASELINES, OURS, OURS_SCOPES], "ES384", tokens=1, rounds=30, seconds=1)
 
 
@@ -88,7 +88,7 @@ def _describe_machine() -> dict[str, Any]:
 
 
 def main(names: list[str]) -> int:
-    """Run the scenarios of these names, or all, and write the results."""
+    """Run the named scenarios, by default all, and write the results."""
     unknown = set(names) - SCENARIOS.keys()
     if unknown:
         sys.stderr.write(f"expected {', '.join(SCENARIOS)}, found {', '.join(sorted(unknown))}\n")

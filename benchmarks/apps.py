@@ -1,6 +1,6 @@
-"""Our own route and what it is measured against, one application each: `uvicorn --factory benchmarks.apps:create_app`.
+"""Our route and its baselines, one application each: `uvicorn --factory benchmarks.apps:create_app`.
 
-Every application has the same handler at `/protected`, and the same one unprotected at `/open`.
+Every application has the same handler at `/protected`, and the same handler unprotected at `/open`.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ _bearer = HTTPBearer()
 
 
 def build_auth(endpoint: str, algorithm: Algorithm) -> LogtoAuth:
-    """Give our scheme, as a reader of the README would set it up."""
+    """Return our scheme, set up as in the README."""
     return LogtoAuth(endpoint=endpoint, audience=AUDIENCE, algorithms=[algorithm])
 
 
 async def require_bearer(credentials: Annotated[HTTPAuthorizationCredentials, Depends(_bearer)]) -> str:
-    """Stand where a check of scopes would stand: a dependency over a dependency."""
+    """Add a dependency on top of a dependency, as a scope check does."""
     return credentials.credentials
 
 
 def build_key_verify(endpoint: str) -> Callable[..., Any]:
-    """Give a dependency that does nothing but verify an ES384 signature in four threads."""
+    """Return a dependency that only verifies an ES384 signature, in four threads."""
     jwks = httpx.get(f"{endpoint}/oidc/jwks").json()
     entry = next(key for key in jwks["keys"] if key.get("crv") == "P-384")
     key = ECKey.import_key(entry).public_key
@@ -66,19 +66,13 @@ VARIANTS: dict[str, Callable[[str, Algorithm], Any]] = {
     "require_scopes": lambda endpoint, algorithm: build_auth(endpoint, algorithm).require_scopes("read:user"),
     "key.verify": lambda endpoint, _algorithm: build_key_verify(endpoint),
 }
-"""What stands before the handler, by name."""
+"""The dependency of the protected route, by name."""
 
 
 def build(name: str, *, endpoint: str, algorithm: Algorithm) -> FastAPI:
-    """Give an application with one protected route.
+    """Return an application with one protected route.
 
-    Args:
-        name: One of `VARIANTS`.
-        endpoint: The provider.
-        algorithm: How the tokens are signed.
-
-    Returns:
-        The application.
+    `name` is one of `VARIANTS`; `algorithm` is the algorithm of the tokens.
     """
     dependency = VARIANTS[name](endpoint, algorithm)
     app = FastAPI()
@@ -95,9 +89,9 @@ def build(name: str, *, endpoint: str, algorithm: Algorithm) -> FastAPI:
 
 
 def create_app() -> FastAPI:
-    """Give the application that the environment names."""
+    """Return the application selected by environment variables."""
     if not os.environ.get("BENCH_AWS_LC"):
-        # As if it were not installed.
+        # Simulates that it is not installed.
         sys.modules["awscrt"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
     algorithm: Any = os.environ["BENCH_ALGORITHM"]
     freeze()

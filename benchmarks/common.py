@@ -1,4 +1,4 @@
-"""What the applications share. Imports nothing that would count as their own start."""
+"""Shared code of the applications. Its imports must not count towards their start time."""
 
 import gc
 import os
@@ -10,7 +10,7 @@ AUDIENCE: Final = "https://api.example.test"
 
 
 def freeze() -> None:
-    """Have the garbage collector leave alone what is there already, where the environment says so."""
+    """Exclude existing objects from garbage collection, if the environment requests it."""
     if os.environ.get("BENCH_FREEZE"):
         gc.collect()
         gc.freeze()

@@ -1,7 +1,7 @@
-"""CPU of one request inside the process: no socket, no server, the application called as ASGI.
+"""Measure the CPU time of one request inside the process: no socket and no server, the application is called as ASGI.
 
-Each route is the only one of its own application, since a router that tries others first takes its time too.
-Rounds are interleaved; the median is taken of each, and differences are told beside the ratio to an unprotected route.
+Each application has only one protected route and one open route, because a router that tries other routes first takes
+time too. Rounds are interleaved; the result is the median, reported as a ratio and as a difference.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def _call(app: FastAPI, token: str) -> None:
 
     await app(scope, receive, send)
     if statuses != [200]:
-        raise RuntimeError(f"answers that were not expected: {statuses}")
+        raise RuntimeError(f"expected one response with status 200, found {statuses}")
 
 
 async def _measure(apps: dict[str, FastAPI], token: str) -> dict[str, float]:
@@ -64,7 +64,7 @@ async def _measure(apps: dict[str, FastAPI], token: str) -> dict[str, float]:
 
 
 def measure_in_process() -> dict[str, float]:
-    """Give the microseconds of CPU that one request takes, by variant, with a token that is known already."""
+    """Return the CPU time of one request in microseconds, by variant, with a cached token."""
     with BenchProvider("ES384") as provider:
         names = ("unprotected", "HTTPBearer", "HTTPBearer in a dependency", "auth", "require_scopes")
         apps = {name: build(name, endpoint=provider.endpoint, algorithm="ES384") for name in names}

@@ -1,4 +1,4 @@
-"""Servers as processes, and load on them by wrk: only on the loopback address, for seconds."""
+"""Run servers as processes and put load on them with wrk, for seconds and only on the loopback address."""
 
 import json
 import os
@@ -20,15 +20,15 @@ _SCRIPT = Path(__file__).with_name("wrk.lua")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk saw, and what the server took. Times are microseconds.
+    """The measurements of wrk and of the server. Times are in microseconds.
 
     Attributes:
-        rate: Requests in a second.
-        cpu: CPU of the server for one request, with all its threads.
-        p50: Half of the answers took no longer.
-        p99: All but a hundredth.
-        longest: The longest of them.
-        refused: Answers of another status than 2xx or 3xx.
+        rate: Requests per second.
+        cpu: CPU time of the server per request, with all its threads.
+        p50: Median response time.
+        p99: 99th percentile of the response time.
+        longest: The longest response time.
+        refused: Responses with a status other than 2xx or 3xx.
     """
 
     rate: float
@@ -41,7 +41,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An application that runs."""
+    """A running application."""
 
     url: str
     pid: int
@@ -50,7 +50,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A load under way."""
+    """A load in progress."""
 
     process: "subprocess.Popen[str]"
     server: Server
@@ -63,11 +63,11 @@ def serve(factory: str, environment: dict[str, str], *, token: str | None = None
 
     Args:
         factory: `module:function`.
-        environment: Variables for it.
-        token: For the first request at `/protected`; none is sent without.
+        environment: Its environment variables.
+        token: The token of the first request to `/protected`; by default none is sent.
 
     Yields:
-        The server, which has admitted the token.
+        The server, after it accepted the first request.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -75,7 +75,7 @@ def serve(factory: str, environment: dict[str, str], *, token: str | None = None
     command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
     start = time.perf_counter()
-    # Some peers write a traceback for each refused token.
+    # Some peers write a traceback for each rejected token.
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -83,14 +83,14 @@ def serve(factory: str, environment: dict[str, str], *, token: str | None = None
         with httpx.Client() as client:
             while True:
                 try:
-                    answer = client.get(f"{url}/protected", headers=headers)
+                    response = client.get(f"{url}/protected", headers=headers)
                 except httpx.ConnectError:
                     if process.poll() is not None or time.perf_counter() - start > 30:
                         raise
                     time.sleep(0.005)
                     continue
-                if answer.status_code != 200:
-                    raise RuntimeError(f"{factory} {environment}: {answer.status_code} {answer.text[:200]}")
+                if response.status_code != 200:
+                    raise RuntimeError(f"{factory} {environment}: {response.status_code} {response.text[:200]}")
                 break
         yield Server(url, process.pid, time.perf_counter() - start)
     finally:
@@ -107,18 +107,15 @@ def start(
     clients: int = 16,
     seconds: int = 2,
 ) -> Running:
-    """Start a load; `measure` reads what it saw.
+    """Start a load; `measure` returns its results.
 
     Args:
-        server: Where.
-        path: What to ask for.
-        tokens: A file with one token in each line.
-        once: Send each token a single time and end after the last.
-        clients: Connections.
-        seconds: For how long.
-
-    Returns:
-        The load under way.
+        server: The server.
+        path: The path to request.
+        tokens: A file with one token per line.
+        once: Whether to send each token once and stop after the last.
+        clients: The number of connections.
+        seconds: The duration.
     """
     arguments: Sequence[str] = [path] if tokens is None else [path, str(tokens), "once" if once else "again"]
     command = [
@@ -139,25 +136,20 @@ def start(
 
 
 def _read_cpu(server: Server) -> float:
-    """Give the microseconds of CPU that a server took since its start, in user and system mode (proc(5))."""
+    """Return the CPU time of a server since its start, in microseconds of user and system mode (proc(5))."""
     fields = Path(f"/proc/{server.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
 
 
 def measure(load: Running, *, is_admitted: bool = True) -> Load:
-    """Wait for a load to end.
+    """Wait for a load to end and return its results.
 
-    Args:
-        load: What `start` gave.
-        is_admitted: Whether every answer must be a 200, or none.
-
-    Returns:
-        What it saw.
+    `is_admitted` states whether every response must have status 200, or none.
     """
     output, _ = load.process.communicate(timeout=60)
     cpu = _read_cpu(load.server) - load.cpu_before
     found = json.loads(output.strip().splitlines()[-1])
     if found["failed"] or (found["refused"] if is_admitted else found["refused"] != found["requests"]):
-        raise RuntimeError(f"answers that were not expected: {found}")
+        raise RuntimeError(f"expected {'only' if is_admitted else 'no'} accepted requests, found {found}")
     rate = found["requests"] / found["duration"] * 1e6
     return Load(rate, cpu / found["requests"], found["p50"], found["p99"], found["max"], found["refused"])

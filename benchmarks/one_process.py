@@ -1,4 +1,4 @@
-"""What is measured in a fresh process each: the import, and the memory of a remembered token."""
+"""Measure in fresh processes: the import time, and the memory of a cached token."""
 
 import gc
 import statistics
@@ -20,7 +20,10 @@ def _run(code: str) -> float:
 
 
 def measure_import(rounds: int = 15) -> float:
-    """Give the time of `import fastapi_logto` after `import fastapi`, over that of `import fastapi`; runs alternate."""
+    """Return the time of `import fastapi_logto` after `import fastapi`, relative to that of `import fastapi`.
+
+    The two measurements alternate.
+    """
     base: list[float] = []
     ours: list[float] = []
     for _ in range(rounds):
@@ -30,7 +33,7 @@ def measure_import(rounds: int = 15) -> float:
 
 
 def measure_memory(tokens: int = 2000) -> float:
-    """Give the bytes that one remembered token takes, counted over many, with claims as Logto issues them."""
+    """Return the bytes per cached token, averaged over many, with claims as Logto issues them."""
     import asyncio
 
     from benchmarks.apps import build_auth

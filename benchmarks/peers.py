@@ -1,6 +1,6 @@
-"""Peers, each set up as its own documentation says, with its cache of keys on.
+"""Peers, each set up as in its own documentation, with its key cache enabled.
 
-They need packages of `benchmarks/peers.txt`. A builder imports its peer alone.
+They need the packages of `benchmarks/peers.txt`. Each builder imports only its peer.
 """
 
 import json
@@ -37,7 +37,7 @@ def _build(dependencies: Sequence[Any], **arguments: Any) -> FastAPI:
 
 
 def pyjwt(endpoint: str, algorithm: str) -> FastAPI:
-    """PyJWT with `PyJWKClient`, as its page on retrieving keys and Logto's guide for FastAPI show."""
+    """PyJWT with `PyJWKClient`, as in its docs on retrieving keys and in Logto's guide for FastAPI."""
     import jwt
 
     client = jwt.PyJWKClient(f"{endpoint}/oidc/jwks")
@@ -55,13 +55,13 @@ def pyjwt(endpoint: str, algorithm: str) -> FastAPI:
 
 
 def joserfc(endpoint: str, algorithm: str) -> FastAPI:
-    """Plain joserfc over a key set that is fetched once."""
+    """Plain joserfc with a key set that is fetched once."""
     from joserfc import jwt
     from joserfc.errors import JoseError
     from joserfc.jwk import KeySet
 
-    with urllib.request.urlopen(f"{endpoint}/oidc/jwks") as answer:
-        keys = KeySet.import_key_set(json.load(answer))
+    with urllib.request.urlopen(f"{endpoint}/oidc/jwks") as response:
+        keys = KeySet.import_key_set(json.load(response))
     registry = jwt.JWTClaimsRegistry(
         iss={"essential": True, "value": f"{endpoint}/oidc"},
         aud={"essential": True, "value": AUDIENCE},
@@ -80,15 +80,15 @@ def joserfc(endpoint: str, algorithm: str) -> FastAPI:
 
 
 def python_jose(endpoint: str, algorithm: str) -> FastAPI:
-    """python-jose as Logto's former guide for Python had it, but with the key set kept for five minutes."""
+    """python-jose as in Logto's former guide for Python, but with the key set cached for five minutes."""
     from jose import JWTError, jwt
 
     held: dict[str, Any] = {"keys": None, "at": 0.0}
 
     def find_keys() -> Any:
         if held["keys"] is None or time.monotonic() - held["at"] > 300:
-            with urllib.request.urlopen(f"{endpoint}/oidc/jwks") as answer:
-                held.update(keys=json.load(answer), at=time.monotonic())
+            with urllib.request.urlopen(f"{endpoint}/oidc/jwks") as response:
+                held.update(keys=json.load(response), at=time.monotonic())
         return held["keys"]
 
     async def verify(credentials: _Credentials) -> Any:
@@ -108,12 +108,12 @@ def python_jose(endpoint: str, algorithm: str) -> FastAPI:
 
 
 def logto_guide(endpoint: str, algorithm: str) -> FastAPI:
-    """python-jose as Logto's former guide for Python had it: the key set is fetched for each request."""
+    """python-jose as in Logto's former guide for Python: the key set is fetched for each request."""
     from jose import JWTError, jwt
 
     def verify(credentials: _Credentials) -> Any:
-        with urllib.request.urlopen(f"{endpoint}/oidc/jwks") as answer:
-            keys = json.load(answer)
+        with urllib.request.urlopen(f"{endpoint}/oidc/jwks") as response:
+            keys = json.load(response)
         try:
             return jwt.decode(
                 credentials.credentials,
@@ -164,7 +164,7 @@ def mcpauth(endpoint: str, _algorithm: str) -> FastAPI:
 
 
 def azure_auth(endpoint: str, _algorithm: str) -> FastAPI:
-    """fastapi-azure-auth's class for B2C tenants, pointed at another provider."""
+    """The class of fastapi-azure-auth for B2C tenants, configured for another provider."""
     from fastapi_azure_auth import B2CMultiTenantAuthorizationCodeBearer
 
     async def find_issuer(tid: str) -> str:
@@ -182,7 +182,7 @@ def azure_auth(endpoint: str, _algorithm: str) -> FastAPI:
 
 
 def zitadel_auth(endpoint: str, _algorithm: str) -> FastAPI:
-    """fastapi-zitadel-auth, pointed at another provider."""
+    """The scheme of fastapi-zitadel-auth, configured for another provider."""
     from fastapi_zitadel_auth import ZitadelAuth
 
     scheme = ZitadelAuth(
@@ -192,7 +192,7 @@ def zitadel_auth(endpoint: str, _algorithm: str) -> FastAPI:
 
 
 def oidc_guard(endpoint: str, algorithm: str) -> FastAPI:
-    """fastapi-oidc-guard's profile for JWTs alone."""
+    """The JWT-only profile of fastapi-oidc-guard."""
     from fastapi_oidc_guard import Authenticated, OidcAuthenticator, OidcConfig, VerifiedToken
 
     @dataclass(frozen=True, slots=True)
@@ -232,9 +232,9 @@ class Peer:
 
     Attributes:
         label: Its name in the results.
-        algorithms: Those it verifies.
-        build: Gives its application for a provider and an algorithm.
-        profile: Which tokens it wants; a key of `provider.PROFILES`.
+        algorithms: The algorithms that it verifies.
+        build: Returns its application for a provider and an algorithm.
+        profile: The kind of tokens it expects; a key of `provider.PROFILES`.
     """
 
     label: str
@@ -259,6 +259,6 @@ PEERS: Final[dict[str, Peer]] = {
 
 
 def create_app() -> FastAPI:
-    """Give the application that the environment names."""
+    """Return the application selected by environment variables."""
     freeze()
     return PEERS[os.environ["BENCH_PEER"]].build(os.environ["BENCH_ENDPOINT"], os.environ["BENCH_ALGORITHM"])

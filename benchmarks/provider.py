@@ -1,4 +1,4 @@
-"""A provider on the loopback address, for load: its keys, its documents, and tokens without end."""
+"""A provider on the loopback address for load tests: its documents, its keys and any number of tokens."""
 
 import json
 import time
@@ -19,11 +19,11 @@ __all__ = ["PROFILES", "BenchProvider"]
 
 PROFILES: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
     "logto": ({}, {}),
-    # What the peers that are made for one provider want of a token's header and claims.
+    # Header members and claims that peers for one specific provider require.
     "azure": ({"typ": "JWT"}, {"ver": "2.0", "nbf": 0, "tid": "tenant", "scp": "read:user"}),
     "zitadel": ({"typ": "JWT"}, {}),
 }
-"""Further header members and claims, by what a peer expects."""
+"""Additional header members and claims, by the profile of a peer."""
 
 
 def _make_key(algorithm: Algorithm) -> Key:
@@ -34,18 +34,14 @@ def _make_key(algorithm: Algorithm) -> Key:
 
 
 class BenchProvider:
-    """Serves discovery document and key set until its context ends, and mints tokens.
+    """Serves discovery document and key set inside its context, and mints tokens.
 
     Attributes:
-        jwks_delay_seconds: How long each answer with the key set takes.
+        jwks_delay_seconds: The delay of each response with the key set.
     """
 
     def __init__(self, algorithm: Algorithm) -> None:
-        """Make a key.
-
-        Args:
-            algorithm: How tokens are signed: ES384, ES256 or RS256.
-        """
+        """Create a key for the algorithm: ES384, ES256 or RS256."""
         self.jwks_delay_seconds = 0.0
         self._algorithm = algorithm
         self._key = _make_key(algorithm)
@@ -54,12 +50,12 @@ class BenchProvider:
 
     @property
     def endpoint(self) -> str:
-        """The URL below which everything is."""
+        """The base URL."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def issuer(self) -> str:
-        """The issuer, as Logto has it."""
+        """The issuer, in Logto's form."""
         return f"{self.endpoint}/oidc"
 
     def __enter__(self) -> Self:
@@ -73,16 +69,11 @@ class BenchProvider:
         self._server.server_close()
 
     def mint(self, profile: str = "logto", *, issuer: str | None = None) -> str:
-        """Give a new good token, which lives for an hour.
-
-        Args:
-            profile: For whom; one of `PROFILES`.
-            issuer: Instead of this provider's.
-        """
+        """Return a new valid token with a lifetime of one hour, for a profile of `PROFILES`."""
         return self._sign(self._key, profile, issuer)
 
     def forge(self, profile: str = "logto") -> str:
-        """Give a token with the right `kid` that another key has signed."""
+        """Return a token with the right `kid` that is signed with another key."""
         return self._sign(self._stranger, profile, None)
 
     def _sign(self, key: Key, profile: str, issuer: str | None) -> str:
@@ -126,7 +117,7 @@ class BenchProvider:
         return Handler
 
     def answer(self, path: str) -> dict[str, Any]:
-        """Give the document at a path; used by the server's threads."""
+        """Return the document at a path; called by the server's threads."""
         if not path.endswith("/openid-configuration"):
             time.sleep(self.jwks_delay_seconds)
             return {"keys": [self._key.as_dict(private=False)]}

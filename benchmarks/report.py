@@ -1,6 +1,6 @@
-"""Tables of `benchmarks/RESULTS.md` and pictures of the documentation, from what was measured.
+"""Write the tables of `benchmarks/RESULTS.md` and the charts of the documentation from the measurements.
 
-The prose of RESULTS.md is written by hand; what stands between two markers of one name is replaced.
+The prose of RESULTS.md is written by hand; the text between two markers with the same name is replaced.
 """
 
 import re
@@ -18,11 +18,7 @@ _BASELINES: Final = ("unprotected", "HTTPBearer", "HTTPBearer in a dependency", 
 
 
 def write(results: dict[str, Any]) -> None:
-    """Replace the tables and pictures of those scenarios that were measured.
-
-    Args:
-        results: What `benchmarks/results.json` holds.
-    """
+    """Replace the tables and charts of the measured scenarios with the contents of `benchmarks/results.json`."""
     text = _RESULTS.read_text(encoding="utf-8")
     tables = {"machine": _machine(results["machine"])}
     if {"known", "in-process", "new", "disturbance", "disturbance-frozen", "memory", "import"} <= results.keys():
@@ -53,7 +49,7 @@ def write(results: dict[str, Any]) -> None:
         tables["slow-provider"] = _slow_provider(results["slow-provider"])
     if "turns" in results:
         tables["turns"] = _table(
-            ("signature", "budget of a turn", "longest wait of others, in verifications", "CPU of a verification"),
+            ("signature", "budget of a turn", "longest wait of other tasks, in verifications", "CPU per verification"),
             [
                 (kind, name, f"{row['wait']:.1f}", f"{row['cpu']:.2f}")
                 for kind, rows in results["turns"].items()
@@ -63,13 +59,13 @@ def write(results: dict[str, Any]) -> None:
     if "in-process" in results:
         base = results["in-process"]["HTTPBearer"]
         tables["in-process"] = _table(
-            ("route", "CPU of a request over `HTTPBearer`'s", "difference"),
+            ("route", "CPU per request, relative to `HTTPBearer`", "difference"),
             [(name, f"{cost / base:.2f}", f"{cost - base:+.0f} µs") for name, cost in results["in-process"].items()],
         )
     if "start" in results:
         base = results["start"]["unprotected"]
         tables["start"] = _table(
-            ("", "start to first admitted request, over the unprotected application's"),
+            ("", "start to first accepted request, relative to the unprotected application"),
             [(name, f"{seconds / base:.2f}") for name, seconds in results["start"].items()],
         )
     for name in tables:
@@ -77,7 +73,7 @@ def write(results: dict[str, Any]) -> None:
         found = pattern.findall(text)
         text = pattern.sub(lambda match: f"{match[1]}\n{tables[match[3]]}\n\n{match[2]}", text)
         if len(found) != 1:
-            raise RuntimeError(f"RESULTS.md: expected the markers of {name} once, found them {len(found)} times")
+            raise RuntimeError(f"RESULTS.md: expected the markers of {name} once, found {len(found)} times")
     _RESULTS.write_text(text, encoding="utf-8")
 
 
@@ -95,13 +91,13 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def _ratio(found: dict[str, Any], name: str, base: str) -> float:
-    """Give the median of the ratios of the rounds."""
+    """Return the median of the ratios of all rounds."""
     pairs = zip(found[name]["rates"], found[base]["rates"], strict=True)
     return float(statistics.median(rate / other for rate, other in pairs))
 
 
 def _cpu_ratio(found: dict[str, Any], name: str, base: str) -> float:
-    """Give the same of requests in a second of the server's CPU, which a busy neighbour hardly changes."""
+    """Return the same for requests per second of server CPU, which a busy neighbour hardly affects."""
     pairs = zip(found[name]["cpus"], found[base]["cpus"], strict=True)
     return float(statistics.median(other / cpu for cpu, other in pairs))
 
@@ -137,7 +133,7 @@ def _disturbance(found: dict[str, Any]) -> str:
         (_emphasise(name), f"{kinds['new'] / kinds['calm']:.1f}", f"{kinds['forged'] / kinds['calm']:.1f}")
         for name, kinds in found.items()
     ]
-    return _table(("p99 of an unrelated route, over its p99 in the calm", "new tokens", "forged tokens"), rows)
+    return _table(("p99 of another route, relative to its p99 without tokens", "new tokens", "forged tokens"), rows)
 
 
 def _slow_provider(found: dict[str, Any]) -> str:
@@ -145,7 +141,7 @@ def _slow_provider(found: dict[str, Any]) -> str:
         (_emphasise(name), f"{times['before'] / 1e3:.0f} ms", f"{times['during'] / 1e3:.0f} ms")
         for name, times in found.items()
     ]
-    return _table(("longest answer to a token with a known `kid`", "before", "while the key set takes 2 s"), rows)
+    return _table(("longest response to a token with a known `kid`", "before", "while the key set takes 2 s"), rows)
 
 
 def _numbers(results: dict[str, Any]) -> str:
@@ -165,7 +161,7 @@ def _numbers(results: dict[str, Any]) -> str:
             value = _ratio(known, name, base)
             rows.append(
                 row(
-                    f"one token again, ES384, {label}: rate over {base}",
+                    f"same token again, ES384, {label}: rate over {base}",
                     f"≥ {wanted}",
                     f"{value:.2f}",
                     is_reached=value >= wanted,
@@ -186,7 +182,7 @@ def _numbers(results: dict[str, Any]) -> str:
         ("`require_scopes` over `HTTPBearer` in a dependency", "require_scopes", "HTTPBearer in a dependency"),
     ):
         value = cpu[name] - cpu[base]
-        rows.append(row(f"CPU in process, token known: {label}", "≤ 10 µs", f"{value:.0f} µs", is_reached=value <= 10))
+        rows.append(row(f"CPU in process, cached token: {label}", "≤ 10 µs", f"{value:.0f} µs", is_reached=value <= 10))
     value = _ratio(new, "fastapi-logto", "key.verify")
     rows.append(
         row("every token new, ES384: rate over `key.verify` alone", "≥ 0.95", f"{value:.2f}", is_reached=value >= 0.95)
@@ -199,11 +195,11 @@ def _numbers(results: dict[str, Any]) -> str:
         for name in ("fastapi-logto", "fastapi-logto[aws-lc]"):
             for kind in ("new", "forged"):
                 value = results[scenario][name][kind] / results[scenario][name]["calm"]
-                what = f"p99 of an unrelated route under {kind} ES384 tokens, {name}{where}"
+                what = f"p99 of another route under {kind} ES384 tokens, {name}{where}"
                 rows.append(row(what, "≤ 3", f"{value:.1f}", is_reached=value <= 3))
     rows.append(
         row(
-            "memory of a remembered token",
+            "memory of a cached token",
             "≤ 2048 bytes",
             f"{results['memory']:.0f} bytes",
             is_reached=results["memory"] <= 2048,
@@ -217,11 +213,11 @@ def _numbers(results: dict[str, Any]) -> str:
             is_reached=results["import"] <= 0.25,
         )
     )
-    return _table(("what", "wanted", "found", "reached"), rows)
+    return _table(("measurement", "target", "result", "reached"), rows)
 
 
 def _draw(name: str, ratios: dict[str, float]) -> None:
-    """Draw bars, the longest first."""
+    """Draw a bar chart, the longest bar at the top."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
@@ -231,7 +227,7 @@ def _draw(name: str, ratios: dict[str, float]) -> None:
     colours = ["#5d34f2" if label in _OURS else "#b8b8c4" if label in _BASELINES else "#e8975a" for label, _ in ordered]
     bars = axes.barh([label for label, _ in ordered], [value for _, value in ordered], color=colours)
     axes.bar_label(bars, labels=[f"{value:.2f}" for _, value in ordered], padding=3, color="#808080")
-    axes.set_xlabel("requests in a second, over those of HTTPBearer, which checks nothing", color="#808080")
+    axes.set_xlabel("requests per second, relative to HTTPBearer, which verifies nothing", color="#808080")
     axes.tick_params(colors="#808080")
     axes.spines[:].set_visible(False)
     figure.patch.set_alpha(0)

@@ -1,4 +1,4 @@
-"""The questions, each answered by rounds that are interleaved among all that is compared."""
+"""The scenarios. The rounds of all contestants are interleaved."""
 
 import random
 import statistics
@@ -55,7 +55,7 @@ OURS_AWS_LC = _ours("fastapi-logto[aws-lc]", "auth", is_aws_lc=True)
 
 
 def contestants(algorithm: Algorithm) -> list[Contestant]:
-    """Give the peers that can verify an algorithm."""
+    """Return the peers that can verify an algorithm."""
     return [
         Contestant(peer.label, _PEERS, {"BENCH_PEER": name}, peer.profile)
         for name, peer in PEERS.items()
@@ -87,18 +87,18 @@ def measure_rates(
     rounds: int = 3,
     seconds: int = 2,
 ) -> dict[str, dict[str, Any]]:
-    """Give rate, p50 and p99 at the protected route, by contestant: the median of the rounds.
+    """Return rate, p50 and p99 of the protected route by contestant: the median of the rounds.
 
     Args:
-        these: What is compared.
-        algorithm: How the tokens are signed.
-        tokens: How many tokens are sent in turn.
-        once: Whether each token is sent a single time; then every round has its own.
-        rounds: How often each is measured.
-        seconds: For how long each time.
+        these: The contestants.
+        algorithm: The algorithm of the tokens.
+        tokens: The number of tokens that are sent in turn.
+        once: Whether each token is sent only once; each round then has its own tokens.
+        rounds: The number of measurements per contestant.
+        seconds: The duration of one measurement.
 
     Returns:
-        Requests in a second, and microseconds.
+        Requests per second, and microseconds.
     """
     found: dict[str, list[Load]] = {one.name: [] for one in these}
     with BenchProvider(algorithm) as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -111,13 +111,13 @@ def measure_rates(
                     profile: _write(folder, profile, (provider.mint(profile) for _ in range(tokens)))
                     for profile in profiles
                 }
-            # In another order each time: what comes after a busy neighbour must not always be the same.
+            # In random order, so that a busy neighbour does not always affect the same contestant.
             for one in random.sample(list(servers), len(servers)):
-                # What checks nothing may see a token again, and is faster than tokens can be made.
+                # Baselines may get a token twice: they verify nothing, and are faster than tokens can be made.
                 is_once = once and one not in BASELINES
                 load = measure(start(servers[one], tokens=files[one.profile], once=is_once, seconds=seconds))
                 if is_once and load.rate * seconds >= tokens * 0.95:
-                    raise RuntimeError(f"{one.name} was faster than there were tokens: {load}")
+                    raise RuntimeError(f"{one.name}: expected enough tokens for its rate, found {tokens} for {load}")
                 found[one.name].append(load)
     return {name: _median(loads) for name, loads in found.items()}
 
@@ -125,19 +125,19 @@ def measure_rates(
 def _median(loads: Sequence[Load]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = [asdict(load) for load in loads]
     medians = {name: statistics.median(row[name] for row in rows) for name in ("rate", "cpu", "p50", "p99", "longest")}
-    # Of each round too: a ratio is taken within a round, and the median of the ratios told.
+    # The values of each round too: ratios are computed within a round, and their median is reported.
     return {**medians, "rates": [load.rate for load in loads], "cpus": [load.cpu for load in loads]}
 
 
 def measure_disturbance(
     these: Sequence[Contestant], *, is_frozen: bool, rounds: int = 3
 ) -> dict[str, dict[str, float]]:
-    """Give the p99 of an unrelated route, in microseconds, while 16 clients keep the application busy.
+    """Return the p99 of an unrelated route, in microseconds, while 16 clients keep the application busy.
 
     Args:
-        these: What is compared.
+        these: The contestants.
         is_frozen: Whether each application calls `gc.freeze()` at its start.
-        rounds: How often each is measured.
+        rounds: The number of measurements per contestant.
 
     Returns:
         By contestant: with the clients at an unprotected route (`calm`), sending new tokens (`new`)
@@ -167,14 +167,14 @@ def measure_disturbance(
 
 
 def measure_slow_provider(these: Sequence[Contestant]) -> dict[str, dict[str, float]]:
-    """Give what others feel of one unknown `kid` while the key set takes two seconds to come.
+    """Return how one unknown `kid` affects other requests while the key set takes two seconds to arrive.
 
     Args:
-        these: What is compared.
+        these: The contestants.
 
     Returns:
-        By contestant: the longest answer in microseconds of a token with a known `kid`, before and
-        while the stranger's token is being looked up.
+        By contestant: the longest response time in microseconds for a token with a known `kid`, before
+        and during the lookup of the unknown one.
     """
     found: dict[str, dict[str, float]] = {}
     for one in these:
@@ -182,7 +182,7 @@ def measure_slow_provider(these: Sequence[Contestant]) -> dict[str, dict[str, fl
             server = _serve(stack, one, provider, "ES384")
             file = _write(folder, "known", [provider.mint()])
             before = measure(start(server, tokens=file, clients=4, seconds=3))
-            # Some ask again for an unknown `kid` only after half a minute.
+            # Some contestants fetch the key set again for an unknown `kid` only after half a minute.
             time.sleep(31)
             provider.jwks_delay_seconds = 2
             with BenchProvider("ES384") as stranger:
@@ -195,7 +195,7 @@ def measure_slow_provider(these: Sequence[Contestant]) -> dict[str, dict[str, fl
 
 
 def measure_start(these: Sequence[Contestant], *, rounds: int = 5) -> dict[str, float]:
-    """Give the seconds from the start of the process to the first admitted request, by contestant."""
+    """Return the seconds from the start of the process to the first accepted request, by contestant."""
     samples: dict[str, list[float]] = {one.name: [] for one in these}
     with BenchProvider("ES384") as provider:
         for _ in range(rounds):

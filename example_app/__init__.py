@@ -1,1 +1,1 @@
-"""A small API protected by Logto: what an application of yours may look like."""
+"""Example of a small API protected by Logto."""

@@ -1,6 +1,6 @@
-"""`make demo`: this example against a local issuer, with commands ready to paste.
+"""`make demo`: run this example against a local issuer, and print commands to paste.
 
-With `LOGTO_ENDPOINT` set it uses that tenant and starts no issuer. `PORT` and `ISSUER_PORT` choose the ports.
+If `LOGTO_ENDPOINT` is set, the demo uses that tenant and starts no issuer. `PORT` and `ISSUER_PORT` select the ports.
 """
 
 import os
@@ -20,7 +20,7 @@ TOKEN_LIFETIME_SECONDS = 12 * 3600
 
 
 def describe_routes(url: str) -> str:
-    """Give the text that names the pages."""
+    """Return the text with the URLs of the API and its docs page."""
     return f"""
   API   {url}
   docs  {url}/docs
@@ -28,23 +28,23 @@ def describe_routes(url: str) -> str:
 
 
 def describe_issuer(url: str, issuer: LocalIssuer) -> str:
-    """Give the text with the issuer's users and commands that work as they stand."""
+    """Return the text with the issuer's users and commands that work without changes."""
 
     def curl(token: str, path: str, options: str = "") -> str:
         return f"curl -i {options}{url}{path} -H 'Authorization: Bearer {token}'"
 
-    good = issuer.access_token(lifetime_seconds=TOKEN_LIFETIME_SECONDS)
-    poor = issuer.access_token(scope="", lifetime_seconds=TOKEN_LIFETIME_SECONDS)
+    valid = issuer.access_token(lifetime_seconds=TOKEN_LIFETIME_SECONDS)
+    without_scope = issuer.access_token(scope="", lifetime_seconds=TOKEN_LIFETIME_SECONDS)
     forged = issuer.forged_token(lifetime_seconds=TOKEN_LIFETIME_SECONDS)
     users = ", ".join(user.username for user in issuer.directory.users)
     return f"""
   issuer  {issuer.issuer}  (for development: sign in as {users}, no password)
 
-  A good token: 200
-    {curl(good, "/user/info")}
+  A valid token: 200
+    {curl(valid, "/user/info")}
 
-  A good token without the scope: 403 insufficient_scope
-    {curl(poor, "/user/info")}
+  A valid token without the scope: 403 insufficient_scope
+    {curl(without_scope, "/user/info")}
 
   A forged token: 401 invalid_token
     {curl(forged, "/user/info")}
@@ -52,24 +52,24 @@ def describe_issuer(url: str, issuer: LocalIssuer) -> str:
   No token: 401 auth.authorization_header_missing
     curl -i {url}/user/info
 
-Ctrl-C ends both.
+Ctrl-C stops both.
 """
 
 
 def describe_tenant(url: str) -> str:
-    """Give the text for a real tenant, whose tokens only it can give out."""
+    """Return the text for a real tenant, which issues the tokens itself."""
     return f"""
   tenant  {auth.settings.endpoint}
-  With an access token that was asked for with resource={auth.settings.audience[0]}:
+  With an access token that was requested with resource={auth.settings.audience[0]}:
     curl -i {url}/user/info -H "Authorization: Bearer $TOKEN"
 
-Ctrl-C ends it.
+Ctrl-C stops it.
 """
 
 
 @contextmanager
 def provide_issuer() -> Generator[LocalIssuer | None]:
-    """Start a local issuer and point the settings at it, unless the environment names a tenant."""
+    """Start a local issuer and use it in the settings, unless the environment names a tenant."""
     port = int(os.environ.get("ISSUER_PORT", "3001"))
     if os.environ.get("LOGTO_ENDPOINT"):
         yield None
@@ -80,7 +80,7 @@ def provide_issuer() -> Generator[LocalIssuer | None]:
 
 @contextmanager
 def provide_local_issuer(port: int) -> Generator[LocalIssuer]:
-    """Start a local issuer and point the settings at it."""
+    """Start a local issuer and use it in the settings."""
     with LocalIssuer(directory=Directory.example(AUDIENCE)).serve(port=port) as issuer:
         os.environ["LOGTO_ENDPOINT"] = issuer.endpoint
         os.environ["LOGTO_AUDIENCE"] = AUDIENCE
@@ -92,36 +92,35 @@ def provide_local_issuer(port: int) -> Generator[LocalIssuer]:
 
 
 class DemoServer(uvicorn.Server):
-    """Serves the example, and says what can be tried once it is up."""
+    """Serves the example and prints the commands when it has started."""
 
     def __init__(self, *, port: int, issuer: LocalIssuer | None) -> None:
-        """Prepare to serve on a port of this machine alone."""
+        """Prepare to serve on a port, on this machine only."""
         super().__init__(uvicorn.Config("example_app.main:app", host="127.0.0.1", port=port, log_level="warning"))
         self._url = f"http://127.0.0.1:{port}"
         self._issuer = issuer
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start; then print the pages and commands."""
+        """Start, then print the URLs and commands."""
         await super().startup(sockets)
-        if self.started:  # pragma: no branch - a start that fails leaves through uvicorn's own exit
+        if self.started:  # pragma: no branch - after a failed start, uvicorn exits the process itself
             text = describe_issuer(self._url, self._issuer) if self._issuer else describe_tenant(self._url)
             sys.stdout.write(describe_routes(self._url) + text)
             sys.stdout.flush()
 
 
 def main() -> int:
-    """Run the demo.
+    """Run the demo and return the exit code.
 
-    Returns:
-        The exit code. A bad setting, a port in use: one line, no traceback.
+    An invalid setting or a port in use is reported in one line, without a traceback.
     """
     try:
         with provide_issuer() as issuer:
-            auth.settings  # noqa: B018 - fails here, in one line, when the environment is not right
+            auth.settings  # noqa: B018 - raises early if the environment is invalid
             DemoServer(port=int(os.environ.get("PORT", "8000")), issuer=issuer).run()
     except KeyboardInterrupt:
-        # How uvicorn ends after Ctrl-C.
-        return 0  # pragma: no cover - run by a test, but the interrupt ends the measuring too
+        # uvicorn raises it again after Ctrl-C.
+        return 0  # pragma: no cover - run by a test, but the interrupt also ends the measurement
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
     return 1

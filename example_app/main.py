@@ -1,4 +1,4 @@
-"""The application. Run it with `uvicorn example_app.main:app`, and `LOGTO_ENDPOINT` and `LOGTO_AUDIENCE` set."""
+"""The application: set `LOGTO_ENDPOINT` and `LOGTO_AUDIENCE`, and run `uvicorn example_app.main:app`."""
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -12,14 +12,14 @@ settings = ExampleSettings()
 
 app = FastAPI(
     title="Example API",
-    description="Routes protected by access tokens of Logto, each showing one way to ask for permission.",
+    description="Routes protected with Logto access tokens. Each shows one way to require permissions.",
 )
 auth.install(app)
 app.include_router(router)
 if settings.machine_id:
     app.include_router(calls.build_router(settings))
-# Tokens come in a header and never in a cookie, so any origin may call: it can only use a token that it has.
-# A browser's code can read why it was refused only where WWW-Authenticate is exposed.
+# Tokens are sent in a header and never in a cookie, so any origin is allowed: a page can only send its own token.
+# JavaScript in a browser can read why a request was rejected only if WWW-Authenticate is exposed.
 app.add_middleware(
     CORSMiddleware,
     allow_origins=settings.cors_origins,

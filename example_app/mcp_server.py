@@ -1,7 +1,7 @@
-"""The same users, asked for by language models: an MCP server whose tools know who calls.
+"""An MCP server for language models whose tools know the caller.
 
-Run it with `uvicorn example_app.mcp_server:app`, with the package `mcp` and, besides `LOGTO_ENDPOINT` and
-`LOGTO_AUDIENCE`, `LOGTO_PUBLIC_URL=http://127.0.0.1:8000`: clients find the tenant by it.
+Run it with `uvicorn example_app.mcp_server:app`. It needs the package `mcp`, and `LOGTO_ENDPOINT`, `LOGTO_AUDIENCE` and
+`LOGTO_PUBLIC_URL=http://127.0.0.1:8000`, which lets clients find the tenant.
 """
 
 from collections import defaultdict
@@ -18,12 +18,12 @@ from mcp.server.transport_security import TransportSecuritySettings
 from fastapi_logto import TokenClaims, auth, claims_of, mount_protected, require_scopes
 
 mcp = MCPServer("Notes")
-# What a real application has in its database.
+# A real application uses a database.
 _notes: defaultdict[str, list[str]] = defaultdict(list)
 
 
 def find_caller(ctx: Context[Any, Request]) -> TokenClaims:
-    """Give the claims of the request that a tool is called by."""
+    """Return the claims of the request that called a tool."""
     return claims_of(ctx.request_context.request)
 
 
@@ -41,7 +41,7 @@ async def list_notes(ctx: Context[Any, Request]) -> list[str]:
 
 @mcp.tool()
 async def add_note(text: str, ctx: Context[Any, Request]) -> str:
-    """Add a note of the caller's. Needs `write:user` too."""
+    """Add a note for the caller. Also requires `write:user`."""
     claims = find_caller(ctx)
     if "write:user" not in claims.scopes:
         raise ToolError("The access token lacks the scope write:user")
@@ -49,9 +49,9 @@ async def add_note(text: str, ctx: Context[Any, Request]) -> str:
     return f"Noted for {claims.user_id}"
 
 
-# Without sessions each request stands for itself, with its own token: no session of one user is another's to continue.
-# The SDK would admit requests to this machine's own names alone, against pages that reach for a server without any
-# sign-in. A page can't send a token that it does not have, and an API has other names.
+# Without sessions, each request is verified with its own token, and no user can continue another user's session.
+# The SDK's rebinding protection accepts only the names of this machine, to protect servers without sign-in from web
+# pages. Here a page would need a token, and the API has other names.
 mcp_app = mcp.streamable_http_app(
     streamable_http_path="/",
     stateless_http=True,
@@ -61,12 +61,12 @@ mcp_app = mcp.streamable_http_app(
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-    """Run what the MCP server needs; nobody runs the lifespan of what is mounted."""
+    """Run the MCP server's session manager: the lifespan of a mounted app is not run automatically."""
     async with mcp.session_manager.run():
         yield
 
 
 app = FastAPI(title="Notes", lifespan=lifespan)
-# The scope of a tool is seen by nobody but the tool: said here, clients learn to ask for it.
+# A scope that is checked inside a tool can't be discovered. Listed here, clients know to request it.
 auth.install(app, scopes={"write:user": "Add notes"})
 mount_protected(app, path="/mcp", mounted=mcp_app, requires=require_scopes("read:user"))

@@ -1,4 +1,4 @@
-"""The routes: one of each kind of protection."""
+"""The routes, one for each kind of protection."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -20,16 +20,16 @@ from fastapi_logto import (
 
 __all__ = ["router"]
 
-# An alias gives a permission a name that reads well in every route that needs it.
+# An alias gives a permission a readable name for all routes that require it.
 CanRead: TypeAlias = Annotated[TokenClaims, Depends(require_scopes("read:user"))]
 CanWrite: TypeAlias = Annotated[TokenClaims, Depends(require_scopes("write:user"))]
 Caller: TypeAlias = Annotated[TokenClaims, Depends(auth)]
 
-# Another API resource of the same tenant: its tokens open nothing else here, and other tokens don't open it.
+# Another API resource of the same tenant: its tokens are valid only for these routes, and these accept no others.
 billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
 
 router = APIRouter()
-# Protected as a whole: a route that is added to it later can't be forgotten.
+# The whole router is protected, so a route that is added later is protected too.
 account = APIRouter(prefix="/account", tags=["account"], dependencies=[Depends(auth)])
 
 
@@ -39,7 +39,7 @@ def is_pro(claims: TokenClaims) -> bool:
 
 
 class UserInfo(BaseModel):
-    """Who calls, and what they may do."""
+    """The caller and their scopes."""
 
     user_id: str
     scopes: list[str]
@@ -47,33 +47,33 @@ class UserInfo(BaseModel):
 
 
 class UserPatch(BaseModel):
-    """What a user may change."""
+    """The fields that a user may change."""
 
     nickname: str = Field(min_length=1, max_length=80)
 
 
 class Members(BaseModel):
-    """Who belongs to an organization."""
+    """The members of an organization."""
 
     organization_id: str
     members: list[str]
 
 
 class Projects(BaseModel):
-    """What an organization works on."""
+    """The projects of an organization."""
 
     organization_id: str
     projects: list[str]
 
 
 class Synchronised(BaseModel):
-    """What a machine has done."""
+    """The result of a machine's job."""
 
     by: str
 
 
 class Keys(BaseModel):
-    """What is held of the provider's keys."""
+    """The state of the cached provider keys."""
 
     is_ready: bool
     is_stale: bool
@@ -89,37 +89,37 @@ class Health(BaseModel):
 
 
 class Greeting(BaseModel):
-    """A greeting for whoever comes."""
+    """A greeting for anyone."""
 
     message: str
 
 
-# What a real application has in its database.
+# A real application uses a database.
 _nicknames: dict[str, str] = {}
 
 
 @router.get("/user/info", tags=["user"])
 async def read_user(claims: CanRead) -> UserInfo:
-    """Tell the caller who they are. Needs `read:user`."""
+    """Return the caller and their scopes. Requires `read:user`."""
     return UserInfo(user_id=claims.user_id, scopes=sorted(claims.scopes), nickname=_nicknames.get(claims.user_id))
 
 
-@router.patch("/user/info", tags=["user"], responses={400: {"description": "The body is no text in UTF-8"}})
+@router.patch("/user/info", tags=["user"], responses={400: {"description": "The body is not UTF-8"}})
 async def change_user(patch: UserPatch, claims: CanWrite) -> UserInfo:
-    """Change the caller's nickname. Needs `write:user`."""
+    """Change the caller's nickname. Requires `write:user`."""
     _nicknames[claims.user_id] = patch.nickname
     return UserInfo(user_id=claims.user_id, scopes=sorted(claims.scopes), nickname=patch.nickname)
 
 
 @router.get("/greeting", tags=["public"])
 async def greet(claims: Annotated[TokenClaims | None, Depends(auth.optional)]) -> Greeting:
-    """Greet anybody; by name whoever brings a good token."""
+    """Greet anyone, by user ID if the token is valid."""
     return Greeting(message="Hello, stranger" if claims is None else f"Hello, {claims.user_id}")
 
 
 @router.get("/health", tags=["public"])
 async def read_health() -> Health:
-    """Tell whether tokens can be verified now. Open to anybody, fetches nothing."""
+    """Report whether tokens can be verified now. Requires no token and fetches nothing."""
     health = auth.health()
     return Health(
         status="ok" if health.is_ready else "waiting for keys",
@@ -134,13 +134,13 @@ async def read_health() -> Health:
 
 @account.get("/claims")
 async def read_claims(claims: Caller) -> TokenClaims:
-    """Show the claims of the caller's own token. Needs a good token, no scope."""
+    """Return the claims of the caller's token. Requires a valid token, but no scope."""
     return claims
 
 
 @account.get("/permissions", dependencies=[Depends(require_any_scope("read:user", "write:user"))])
 async def read_permissions(claims: Caller) -> list[str]:
-    """List the caller's scopes. Needs `read:user` or `write:user`."""
+    """List the caller's scopes. Requires `read:user` or `write:user`."""
     return sorted(claims.scopes)
 
 
@@ -148,7 +148,7 @@ async def read_permissions(claims: Caller) -> list[str]:
 async def list_members(
     organization_id: str, claims: Annotated[TokenClaims, Depends(require_organization("read:user"))]
 ) -> Members:
-    """List an organization's members. Needs `read:user` in this very organization."""
+    """List an organization's members. Requires `read:user` in this organization."""
     return Members(organization_id=organization_id, members=[claims.user_id])
 
 
@@ -156,43 +156,43 @@ async def list_members(
 async def list_projects(
     claims: Annotated[TokenClaims, Depends(require_organization(organization=Organization.from_token()))],
 ) -> Projects:
-    """List the projects of the token's organization. Needs a token of any organization, and no scope."""
+    """List the projects of the token's organization. Requires a token for any organization, but no scope."""
     return Projects(organization_id=str(claims.organization_id), projects=[])
 
 
 @router.post("/sync", tags=["machines"])
 async def synchronise(claims: Annotated[TokenClaims, Depends(require_machine("write:user"))]) -> Synchronised:
-    """Run a nightly job. Needs a machine as the caller, with `write:user`."""
+    """Run a nightly job. Requires a machine as the caller, with `write:user`."""
     return Synchronised(by=str(claims.client_id))
 
 
 @router.get("/inbox", tags=["user"])
 async def read_inbox(claims: Annotated[TokenClaims, Depends(auth.require_no_actor("read:user"))]) -> list[str]:
-    """Read the caller's own letters. Nobody may on their behalf."""
+    """Read the caller's messages. Actors who act on a user's behalf are rejected."""
     return [f"Welcome, {claims.user_id}"]
 
 
 @router.get("/support/notes", tags=["user"])
 async def read_notes(claims: Annotated[TokenClaims, Depends(auth.require_actor())]) -> list[str]:
-    """Read what support wrote down about a user. Only for somebody who acts on the user's behalf."""
+    """Read support's notes about a user. Requires an actor who acts on the user's behalf."""
     return [f"{claims.act.sub if claims.act else ''} looks after {claims.user_id}"]
 
 
 @router.get("/beta", tags=["user"])
 async def try_beta(claims: Annotated[TokenClaims, Depends(auth.require_client("local-spa", "beta-app"))]) -> str:
-    """Try what is new. Only from some applications."""
+    """Try beta features. Requires one of the listed applications."""
     return f"Welcome to the beta from {claims.client_id}"
 
 
 @router.get("/pro", tags=["user"])
 async def use_pro(claims: Annotated[TokenClaims, Depends(auth.require_claims(is_pro))]) -> str:
-    """Use what costs money. Needs the plan `pro`, which the tenant's script puts into the token."""
+    """Use a paid feature. Requires the plan `pro`, which the tenant's script adds to the token."""
     return f"Thank you, {claims.user_id}"
 
 
 @router.get("/ticks", tags=["user"], response_class=PlainTextResponse)
 async def read_ticks(claims: CanRead, count: Annotated[int, Query(ge=1, le=20)] = 3) -> StreamingResponse:
-    """Stream a tick each tenth of a second; the stream ends with the token. Needs `read:user`."""
+    """Send a tick every tenth of a second; the stream ends when the token expires. Requires `read:user`."""
     return StreamingResponse(auth.until_expiry(_tick(count), claims), media_type="text/plain")
 
 
@@ -204,13 +204,13 @@ async def _tick(count: int) -> AsyncGenerator[str]:
 
 @router.get("/invoices", tags=["billing"])
 async def list_invoices(claims: Annotated[TokenClaims, Depends(billing.require_user())]) -> list[str]:
-    """List the caller's invoices. Needs a user's token for the billing API, which is another resource."""
+    """List the caller's invoices. Requires a user's token for the billing API, a separate API resource."""
     return [f"No invoice for {claims.user_id}"]
 
 
 @router.websocket("/echo")
 async def echo(websocket: WebSocket, claims: CanRead) -> None:
-    """Echo each text, with who sent it, until the token expires. Needs `read:user`."""
+    """Echo each text with the sender's user ID until the token expires. Requires `read:user`."""
     await websocket.accept()
     async with auth.closing_at_expiry(websocket, claims):
         async for text in websocket.iter_text():

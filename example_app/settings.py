@@ -1,4 +1,4 @@
-"""What this example itself can be told; Logto's settings are read by `fastapi_logto`."""
+"""Settings of the example. The settings for Logto are read by `fastapi_logto`."""
 
 import os
 from dataclasses import dataclass, field
@@ -15,10 +15,11 @@ class ExampleSettings:
     """Settings of the example.
 
     Attributes:
-        cors_origins: Origins whose pages may call the API, from `EXAMPLE_CORS_ORIGINS`, with commas.
-        machine_id: Client id of a machine-to-machine application, from `EXAMPLE_MACHINE_ID`; empty for none.
+        cors_origins: Origins whose pages may call the API, from `EXAMPLE_CORS_ORIGINS`, separated by commas.
+        machine_id: Client ID of a machine-to-machine application, from `EXAMPLE_MACHINE_ID`; empty for none.
         machine_secret: Its secret, from `EXAMPLE_MACHINE_SECRET`.
-        opaque_clients: Applications whose opaque tokens are accepted, from `EXAMPLE_OPAQUE_CLIENTS`, with commas.
+        opaque_clients: Applications whose opaque tokens are accepted, from `EXAMPLE_OPAQUE_CLIENTS`, separated by
+            commas.
     """
 
     cors_origins: tuple[str, ...] = field(default_factory=lambda: _read_list("EXAMPLE_CORS_ORIGINS", "*"))

@@ -1,7 +1,7 @@
-"""Fixtures of pytest for applications that `fastapi_logto` protects; found by pytest where the package is installed.
+"""pytest fixtures for applications protected by `fastapi_logto`. pytest finds them if the package is installed.
 
-Apart from the package itself, so that every start of pytest does not import FastAPI: a test that uses none of
-these fixtures pays nothing for them.
+They are in a separate package, so that pytest does not import FastAPI on every start. Tests that use none of these
+fixtures have no cost.
 
 ```python
 # conftest.py
@@ -30,7 +30,7 @@ __all__ = ["logto_app", "logto_async_client", "logto_client", "logto_clock", "lo
 
 @pytest.fixture
 def logto_app() -> "ASGIApp":
-    """The application under test: for your `conftest.py` to define."""
+    """The application under test; define this fixture in your `conftest.py`."""
     pytest.fail(
         "expected a fixture logto_app in your conftest.py that returns your application, found none:\n\n"
         "    @pytest.fixture\n    def logto_app():\n        return app",
@@ -40,16 +40,16 @@ def logto_app() -> "ASGIApp":
 
 @pytest.fixture
 def logto_clock() -> "ManualClock":
-    """The time of `logto_issuer` and of the application's verification; `logto_clock.advance(60)` moves it."""
-    from fastapi_logto.testing import ManualClock  # noqa: PLC0415 - late: see the module
+    """The clock of `logto_issuer` and of the application's verification; `logto_clock.advance(60)` moves it."""
+    from fastapi_logto.testing import ManualClock  # noqa: PLC0415 - late: see the module docstring
 
     return ManualClock()
 
 
 @pytest.fixture
 def logto_issuer(logto_app: "ASGIApp", logto_clock: "ManualClock") -> "Generator[LocalIssuer]":
-    """An issuer whose tokens `logto_app` accepts for the length of the test, verified in full, without a network."""
-    from fastapi_logto.testing import LocalIssuer  # noqa: PLC0415 - late: see the module
+    """An issuer whose tokens `logto_app` accepts during the test, with full verification and without a network."""
+    from fastapi_logto.testing import LocalIssuer  # noqa: PLC0415 - late: see the module docstring
 
     with LocalIssuer(clock=logto_clock).connect(logto_app) as issuer:
         yield issuer
@@ -57,8 +57,8 @@ def logto_issuer(logto_app: "ASGIApp", logto_clock: "ManualClock") -> "Generator
 
 @pytest.fixture
 def logto_override(logto_app: "ASGIApp") -> "Generator[Override]":
-    """A function of `claims(...)`, `None` or a refusal: who calls `logto_app` from then on, until the test ends."""
-    from fastapi_logto.testing.overriding import find_schemes, override_schemes  # noqa: PLC0415 - late: see the module
+    """A function that sets the caller of `logto_app` until the test ends: `claims(...)`, `None` or a `RefusalError`."""
+    from fastapi_logto.testing.overriding import find_schemes, override_schemes  # noqa: PLC0415 - late: see the module docstring
 
     with ExitStack() as stack:
 
@@ -70,15 +70,15 @@ def logto_override(logto_app: "ASGIApp") -> "Generator[Override]":
 
 @pytest.fixture
 def logto_client(logto_app: "ASGIApp") -> "TestClient":
-    """A client of `logto_app` for tests that are no coroutines. It does not run the application's lifespan."""
-    from starlette.testclient import TestClient  # noqa: PLC0415 - late: see the module
+    """A client of `logto_app` for synchronous tests. It does not run the application's lifespan."""
+    from starlette.testclient import TestClient  # noqa: PLC0415 - late: see the module docstring
 
     return TestClient(logto_app)
 
 
 @pytest.fixture
 def logto_async_client(logto_app: "ASGIApp") -> "httpx.AsyncClient":
-    """A client of `logto_app` for tests that are coroutines, whatever runs them. It does not run the lifespan."""
-    import httpx  # noqa: PLC0415 - late: see the module
+    """A client of `logto_app` for asynchronous tests with any runner. It does not run the application's lifespan."""
+    import httpx  # noqa: PLC0415 - late: see the module docstring
 
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=logto_app), base_url="http://testserver")

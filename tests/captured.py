@@ -1,4 +1,4 @@
-"""What a real Logto 1.42 answered (`tests/data/captured/`), and a server that answers it again, or misbehaves."""
+"""Responses of a real Logto 1.42 (`tests/data/captured/`), and a server that repeats them or misbehaves."""
 
 import base64
 import gzip
@@ -63,7 +63,7 @@ class Jwks(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapturedToken:
-    """A token, and what its two readable parts hold; `header` and `claims` of an opaque token are empty."""
+    """A token and its decoded parts; `header` and `claims` of an opaque token are empty."""
 
     name: str
     note: str
@@ -75,7 +75,7 @@ class CapturedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationStage:
-    """The key set at one stage of a rotation, and a token signed then."""
+    """The key set at one stage of a rotation, and a token signed at that stage."""
 
     name: str
     jwks: Jwks
@@ -84,7 +84,7 @@ class RotationStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntrospectionAnswer:
-    """An answer of the introspection or the revocation endpoint; `body` is None when there was none."""
+    """A response of the introspection or the revocation endpoint; `body` is None if it was empty."""
 
     name: str
     status: int
@@ -124,20 +124,20 @@ INTROSPECTION: Final[Mapping[str, IntrospectionAnswer]] = {
 
 
 class Fault(Enum):
-    """A way to give no answer at all."""
+    """A way to send no response."""
 
     HANG = auto()
-    """Nothing, until the server closes."""
+    """Send nothing until the server closes."""
     RESET = auto()
-    """A TCP reset."""
+    """Send a TCP reset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What to send: exactly these headers, and a `Content-Length` unless the body goes in chunks.
+    """A response with exactly these headers, and a `Content-Length` unless the body is chunked.
 
-    `content_length` above the size of `body` makes a truncated body. With `seconds_per_byte` the headers come at once
-    and the body in drips.
+    `content_length` above the size of `body` makes a truncated body. With `seconds_per_byte`, the headers are sent at
+    once and the body slowly, byte by byte.
     """
 
     status: int = 200
@@ -156,7 +156,7 @@ class Answer:
 
     @classmethod
     def gzip_bomb(cls, mebibytes: int = 64) -> "Answer":
-        """A small body that is an empty key set padded with spaces to this size once decompressed."""
+        """Return a small body that decompresses to an empty key set, padded with spaces to this size."""
         compressor = zlib.compressobj(9, wbits=31)
         parts = [compressor.compress(b'{"keys": [')]
         parts += [compressor.compress(b" " * 2**20) for _ in range(mebibytes)]
@@ -166,7 +166,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapturedRequest:
-    """A request that the server got; the names of `headers` are in lower case."""
+    """A request to the server; the names of `headers` are in lower case."""
 
     method: str
     path: str
@@ -174,7 +174,7 @@ class CapturedRequest:
 
 
 class CapturedServer:
-    """Answers like Logto on a loopback port; the issuer in its discovery document stays `ISSUER`."""
+    """Responds like Logto on a loopback port; the issuer in its discovery document stays `ISSUER`."""
 
     def __init__(self, *, port: int, jwks: Jwks) -> None:
         self._jwks = jwks
@@ -196,23 +196,23 @@ class CapturedServer:
 
     @property
     def counts(self) -> Counter[str]:
-        """The number of requests for each path; 0 for one that was never asked for."""
+        """The number of requests by path; 0 for a path without requests."""
         return Counter(request.path for request in self.requests)
 
     def publish(self, jwks: Jwks) -> None:
-        """Serves another key set from now on, as after a rotation."""
+        """Serve another key set from now on, as after a rotation."""
         self._jwks = jwks
 
     def replace(self, path: str, answer: Answer | Fault) -> None:
-        """Gives this answer to each request for `path` from now on."""
+        """Send this response for each request to `path` from now on."""
         self._replaced[path] = answer
 
     def restore(self, path: str) -> None:
-        """Answers `path` like Logto again."""
+        """Respond to `path` like Logto again."""
         self._replaced.pop(path, None)
 
     def answer(self, request: CapturedRequest) -> Answer | Fault:
-        """Takes note of a request; used by the server's threads."""
+        """Record a request and return the response; called by the server's threads."""
         self._requests.append(request)
         replaced = self._replaced.get(request.path)
         if replaced is not None:
@@ -226,11 +226,11 @@ class CapturedServer:
         return _not_found(request)
 
     def run(self) -> None:
-        """Serves until `close`; the target of the server's thread."""
+        """Serve until `close`; the target of the server's thread."""
         self._server.serve_forever(poll_interval=0.01)
 
     def close(self) -> None:
-        """Ends every connection and waits for the threads."""
+        """Close every connection and wait for the threads."""
         self._server.shutdown()
         self._server.end_connections()
         self._server.server_close()
@@ -238,7 +238,7 @@ class CapturedServer:
 
 @contextmanager
 def serve_captured(*, port: int = 0, jwks: Jwks = JWKS) -> Generator[CapturedServer]:
-    """Runs a server on a free port of 127.0.0.1, or on the given one."""
+    """Run a server on the given port of 127.0.0.1, by default a free one."""
     server = CapturedServer(port=port, jwks=jwks)
     thread = threading.Thread(target=server.run, name="captured-server", daemon=True)
     thread.start()
@@ -254,7 +254,7 @@ def _compact(document: object) -> bytes:
 
 
 def _discovery(host: str) -> dict[str, object]:
-    # Every URL but the issuer is built from the host of the request.
+    # Every URL except the issuer is built from the host of the request.
     return {
         name: value.replace(_CAPTURED_ORIGIN, f"http://{host}", 1)
         if isinstance(value, str) and name != "issuer"
@@ -292,7 +292,7 @@ def _not_found(request: CapturedRequest) -> Answer:
 
 
 class _Server(ThreadingHTTPServer):
-    # Closing joins every thread: none outlives its test.
+    # Closing joins every thread, so that none outlives its test.
     daemon_threads = False
     request_queue_size = 128
 
@@ -303,7 +303,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
 
     def server_bind(self) -> None:
-        # That of HTTPServer looks the host's name up as well.
+        # `HTTPServer.server_bind` also looks up the host name.
         TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -315,7 +315,7 @@ class _Server(ThreadingHTTPServer):
         self._connections.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that leaves early, or a connection ended by `end_connections`, is part of what is tested.
+        # Clients that disconnect early, and connections closed by `end_connections`, are part of the tests.
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -349,7 +349,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _reset(self) -> None:
-        # With a linger time of zero closing sends RST. `rfile` would keep the socket open.
+        # With a linger time of zero, closing sends RST. An open `rfile` would keep the socket open.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
         self.connection.close()

@@ -1,4 +1,4 @@
-"""What every test gets: one async backend, a guard against blocking the loop, and no silent skip."""
+"""Fixtures for every test: one async backend, a guard against blocking the loop, and no silent skips."""
 
 import io
 import os
@@ -24,7 +24,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> Generator[BlockBuster]:
-    """Fail whatever blocks the running loop: a file, a socket, a sleep."""
+    """Fail if a test blocks the running loop with a file, a socket or a sleep."""
     with blockbuster_ctx() as guard:
         yield guard
 
@@ -38,7 +38,7 @@ def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a command ended with, and what it printed."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -46,7 +46,7 @@ class Ended:
 
 
 class _Terminal(io.TextIOWrapper):
-    """Somebody who types."""
+    """Standard input that is a terminal."""
 
     @override
     def isatty(self) -> bool:
@@ -78,7 +78,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 @pytest.fixture
 def openssl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have OpenSSL verify every signature, as where AWS-LC is not installed."""
+    """Verify every signature with OpenSSL, as if AWS-LC were not installed."""
     monkeypatch.setattr("fastapi_logto.aws_lc.load_aws_lc", lambda: None)
 
 
@@ -93,8 +93,8 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where every real part must be there, a skip is a failure."""
+    """Fail on skipped tests if `FASTAPI_LOGTO_NO_SKIPS` is set."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if NO_SKIPS and reporter is not None and (skipped := len(reporter.stats.get("skipped", ()))):
-        reporter.write_line(f"ERROR: {skipped} skipped, and FASTAPI_LOGTO_NO_SKIPS forbids it", red=True)
+        reporter.write_line(f"ERROR: expected no skipped tests with FASTAPI_LOGTO_NO_SKIPS, found {skipped}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

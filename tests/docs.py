@@ -1,4 +1,4 @@
-"""Writes the table of settings, which is made from the code, into the README: `python -m tests.docs`."""
+"""Write the table of settings, generated from the code, into the README: `python -m tests.docs`."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ README = ROOT / "README.md"
 
 
 def build_settings_table() -> str:
-    """Give the table of settings."""
+    """Return the table of settings."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in sorted(LogtoSettings.model_fields.items(), key=lambda item: not item[1].is_required()):
         shown = "*required*" if field.is_required() else _show_default(field.get_default())
@@ -28,7 +28,7 @@ def _show_default(value: object) -> str:
 
 
 def write_tables(text: str) -> str:
-    """Give a page with its table of settings as the code has it."""
+    """Return a page with an updated table of settings."""
     return re.sub(
         r"(\[start:settings\] -->\n).*?(<!-- --8<-- \[end:settings\])",
         lambda match: f"{match[1]}{build_settings_table()}\n{match[2]}",
@@ -38,7 +38,7 @@ def write_tables(text: str) -> str:
 
 
 def main() -> int:
-    """Write the table into its place."""
+    """Write the table into the README."""
     README.write_text(write_tables(README.read_text()))
     return 0
 

@@ -1,4 +1,4 @@
-"""A tenant with its Management API, which answers as a real Logto 1.42 did: `data/captured/management-api.json`."""
+"""A tenant with a Management API that responds like a real Logto 1.42: `data/captured/management-api.json`."""
 
 import json
 import secrets
@@ -27,7 +27,7 @@ _UNPROCESSABLE: Final = 422
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A request to a real Logto, and its answer."""
+    """A request to a real Logto, and its response."""
 
     name: str
     method: str
@@ -60,7 +60,7 @@ EXCHANGES: Final = _read()
 
 
 class FakeManagement:
-    """The API: resources and scopes in memory, errors as they were captured."""
+    """The Management API: resources and scopes in memory, with captured errors."""
 
     def __init__(self, issuer: LocalIssuer) -> None:
         self._issuer = issuer
@@ -117,7 +117,7 @@ class FakeManagement:
         token = header.removeprefix("Bearer ")
         claims = self._issuer.read_access_token(token)
         if claims is None or claims["aud"] != MANAGEMENT:
-            # As Logto does: with the claims of the very token.
+            # Like Logto, with the claims of this token.
             payload: Any = json.loads(urlsafe_b64decode(token.split(".")[1] + "==")) if token.count(".") == 2 else None
             document = EXCHANGES["expired token"].answer
             return JSONResponse({**document, "data": {**document["data"], "payload": payload}}, status_code=401)
@@ -141,7 +141,7 @@ class FakeManagement:
             return _answer("page_size too large")
         start = (int(page) - 1) * int(size)
         last = max(1, -(-len(entries) // int(size)))
-        # The real one forgets /api: these lead to the sign-in page.
+        # Like Logto, the links lack /api and lead to the sign-in page.
         url = f"{str(request.base_url).rstrip('/')}{request.url.path.removeprefix('/api')}"
 
         def link(number: int, rel: str) -> str:
@@ -200,7 +200,7 @@ def _answer(name: str) -> Response:
 
 @contextmanager
 def serve_management() -> Generator[tuple[LocalIssuer, FakeManagement]]:
-    """Serve a tenant: the machine `deployer` may use its Management API, and `stranger` may not."""
+    """Serve a tenant: the machine `deployer` has access to its Management API, `stranger` has not."""
     directory = Directory(
         resources=[Resource(indicator=MANAGEMENT, scopes={"all": ""}), Resource(indicator="https://api.example.test")],
         machines=[

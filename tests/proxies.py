@@ -1,4 +1,4 @@
-"""A proxy that takes note of all that it is sent: what `HTTP_PROXY` names, or whoever listens there."""
+"""A proxy that records its requests, for `HTTP_PROXY` and similar variables."""
 
 import socketserver
 import threading
@@ -12,11 +12,11 @@ PROXY_VARIABLES: Final = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", 
 
 
 class RecordingProxy:
-    """A proxy on 127.0.0.1 that refuses every request.
+    """A proxy on 127.0.0.1 that rejects every request.
 
     Attributes:
         url: Its URL.
-        requests: The head of each request, with the part of the body that came along.
+        requests: The head of each request, with the part of the body that arrived with it.
     """
 
     def __init__(self) -> None:

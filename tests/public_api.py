@@ -1,6 +1,6 @@
-"""The public API as text, a line for each name: `python -m tests.public_api` writes `public_api.txt`.
+"""The public API as text, one line per name: `python -m tests.public_api` writes `public_api.txt`.
 
-Read from the source and not from the running code, so that it is the same with every Python.
+It is read from the source and not from the running code, so that it is the same with every Python.
 """
 
 import sys
@@ -20,7 +20,7 @@ _SHOWN_DUNDERS = {"__init__", "__call__"}
 
 
 def describe_api() -> str:
-    """Give the public names with their signatures."""
+    """Return the public names with their signatures."""
     package = griffe.load("fastapi_logto", search_paths=[FILE.parents[1]])
     lines: list[str] = []
     for name in MODULES:

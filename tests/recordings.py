@@ -1,7 +1,7 @@
 """Recordings of `doctor` for the documentation: `python -m tests.recordings` writes them from real runs.
 
-Each is the command's own output in a situation of `tests.tenants`. Only what differs from run to run is
-evened out: ports, key ids and times.
+Each is the output of the command in a situation of `tests.tenants`. Only values that differ between runs are
+replaced: ports, key IDs, sizes and times.
 """
 
 import html
@@ -25,7 +25,7 @@ _LETTER_WIDTH: Final = 12.2
 _VARYING: Final = (
     (re.compile(r"127\.0\.0\.1:(?!8000\b)\d+"), "127.0.0.1:33001"),
     (re.compile(r"kid ('?)[\w-]{12,}"), r"kid \1Kd3xQf9pB_2w"),
-    (re.compile(r"\b5\d\d of 16384"), "550 of 16384"),
+    (re.compile(r"\b5\d\d of at most 16384"), "550 of at most 16384"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "2026-11-25 12:00:00 UTC"),
     (re.compile(r"\b\d s ago"), "1 s ago"),
     (re.compile(r"\b17\d{8}\b"), "1795608000"),
@@ -33,13 +33,13 @@ _VARYING: Final = (
 
 
 def find_file(name: str) -> Path:
-    """Give the file of a recording."""
+    """Return the file of a recording."""
     return IMAGES / f"doctor-{name}.svg"
 
 
 def record(name: str, *, colours: bool) -> str:
-    """Run the command in a situation; give what it printed, evened out, without spaces at the ends of lines."""
-    # In an empty folder: a `.env` file of the current one would get a line of its own.
+    """Run the command in a situation and return its output, with varying values replaced and lines right-stripped."""
+    # In an empty folder, because a `.env` file in the current one would add a line to the output.
     with run_situation(name) as situation, TemporaryDirectory() as folder:
         own = {"COLUMNS": str(WIDTH), **({"FORCE_COLOR": "1", "TERM": "xterm-256color"} if colours else {})}
         environment = {**situation.environment, **own}
@@ -52,7 +52,7 @@ def record(name: str, *, colours: bool) -> str:
 
 
 def read_recording(svg: str) -> str:
-    """Give the text that a recording shows, line by line."""
+    """Return the text of a recording, line by line."""
     found = re.findall(r'<text class="[^"]*-r\d+" x="([\d.]+)"[^>]*#[\w-]+-line-(\d+)\)">(.*?)</text>', svg)
     lines: dict[int, str] = {}
     for x, number, content in found:
@@ -62,13 +62,13 @@ def read_recording(svg: str) -> str:
 
 
 def main() -> int:
-    """Write all of them."""
+    """Write all recordings."""
     for name in FAULTS:
         with Path("/dev/null").open("w") as nowhere:
             console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
             console.print(Text.from_ansi(record(name, colours=True)))
         svg = console.export_svg(title="fastapi-logto doctor --token-stdin", unique_id=f"doctor-{name}")
-        # No request to a font server from whoever reads the documentation.
+        # Readers of the documentation must not send requests to a font server.
         svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
         find_file(name).write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n")
     return 0

@@ -1,4 +1,4 @@
-"""Tenants that are well, and tenants with the faults that users meet: local servers that really behave so."""
+"""Healthy tenants, and tenants with faults that users encounter: local servers that really have them."""
 
 import datetime as dt
 import ipaddress
@@ -30,11 +30,11 @@ _AHEAD_SECONDS: Final = 3630
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What `doctor` is run in.
+    """The input of a `doctor` run.
 
     Attributes:
-        environment: Variables.
-        token: What it is given to look at.
+        environment: Environment variables.
+        token: The token to check.
     """
 
     environment: Mapping[str, str]
@@ -42,7 +42,7 @@ class Situation:
 
 
 class _Fronted:
-    """An application behind something: a proxy that hides TLS from it, or a machine whose clock is off."""
+    """An application behind a proxy that hides TLS from it, or on a machine whose clock is wrong."""
 
     def __init__(self, app: ASGIApp, *, scheme: str | None, seconds_ahead: float) -> None:
         self._app = app
@@ -69,14 +69,14 @@ def serve(
     scheme: str | None = None,
     certificate: Path | None = None,
 ) -> Generator[str]:
-    """Serve an issuer; give its URL.
+    """Serve an issuer and yield its URL.
 
     Args:
         issuer: The issuer; its `endpoint` becomes the URL.
-        app: What answers; the issuer's own application when left out.
+        app: The application to serve; by default the issuer's.
         seconds_ahead: How far the server's clock is ahead.
-        scheme: What the application believes to be reached by; what it is when left out.
-        certificate: A file with the certificate and key to serve with.
+        scheme: The scheme that the application sees; by default the real one.
+        certificate: A file with the certificate and key of the server.
     """
     config = uvicorn.Config(
         _Fronted(app or issuer.app, scheme=scheme, seconds_ahead=seconds_ahead),
@@ -107,7 +107,10 @@ def serve(
 
 @contextmanager
 def make_certificate(*, days: int = 90) -> Generator[tuple[Path, Path]]:
-    """Make an authority and a certificate of 127.0.0.1; give the authority's file, and one with certificate and key."""
+    """Create an authority and a certificate for 127.0.0.1.
+
+    Yields the file of the authority, and a file with the certificate and its key.
+    """
     now = dt.datetime.now(dt.UTC)
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("test authority", "127.0.0.1")]
@@ -194,7 +197,7 @@ def _opaque() -> Iterator[Situation]:
 def _unreachable() -> Iterator[Situation]:
     issuer = LocalIssuer()
     with socket.socket() as sock:
-        # Bound and not listening: nobody else gets the port, and connections are refused.
+        # The socket is bound but not listening, so the port stays reserved and connections are refused.
         sock.bind(("127.0.0.1", 0))
         issuer.endpoint = f"http://127.0.0.1:{sock.getsockname()[1]}"
         yield Situation(environment=_build_environment(issuer.endpoint), token=issuer.access_token())
@@ -220,5 +223,5 @@ FAULTS: Final = {
 
 @contextmanager
 def run_situation(name: str) -> Generator[Situation]:
-    """Make one of the situations of `FAULTS`, for as long as the `with` block runs."""
+    """Run a situation of `FAULTS` inside a `with` block."""
     yield from FAULTS[name]()

@@ -1,4 +1,4 @@
-"""Commands on a terminal of their own, with somebody who types."""
+"""Run commands on a pseudo-terminal with typed input."""
 
 import contextlib
 import os
@@ -14,12 +14,12 @@ __all__ = ["Session", "run_on_terminal"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What a command ended with.
+    """The result of a command.
 
     Attributes:
         code: Its exit code.
-        seen: What the terminal got, bytes as they came.
-        out: What standard output got, if that is a pipe.
+        seen: The bytes sent to the terminal.
+        out: The bytes on standard output, if that is a pipe.
     """
 
     code: int
@@ -39,11 +39,11 @@ def run_on_terminal(
 
     Args:
         *arguments: Its arguments.
-        environment: Variables on top of this process's own, without its `LOGTO_…` ones.
-        cwd: Where it runs.
+        environment: Variables in addition to those of this process, without its `LOGTO_…` ones.
+        cwd: The working directory.
         typed: A line to type.
-        after: What the terminal shows before it is typed. A prompt prints its last character once nothing is echoed any
-            more: what is typed before is thrown away.
+        after: The text after which the line is typed. A prompt prints its last character after it disabled echo; input
+            typed earlier is discarded.
         is_output_piped: Whether standard output is a pipe.
     """
     master, slave = pty.openpty()
@@ -59,7 +59,7 @@ def run_on_terminal(
     ) as process:
         os.close(slave)
         seen = b""
-        with contextlib.suppress(OSError):  # the terminal's end is an error
+        with contextlib.suppress(OSError):  # reading fails at the end
             while typed and after.encode() not in seen:
                 seen += os.read(master, 1024)
             if typed:

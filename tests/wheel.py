@@ -1,4 +1,4 @@
-"""Run with the installed wheel alone: it has all that it needs, and nothing that it should not load."""
+"""Run with only the installed wheel: it has all it needs, and loads nothing that it should not."""
 
 import asyncio
 import importlib.metadata
@@ -9,7 +9,7 @@ from pathlib import Path
 import fastapi_logto
 from fastapi_logto.testing import LocalIssuer
 
-# Before httpx is, which loads rich where that is installed, for a command of its own.
+# Checked before the import of httpx, which imports rich if that is installed.
 unwanted = {"redis", "typer", "rich", "awscrt", "pytest", "httpx"} & set(sys.modules)
 assert not unwanted, unwanted
 

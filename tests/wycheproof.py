@@ -1,4 +1,4 @@
-"""Reads Project Wycheproof's vectors (`data/wycheproof/`, Apache License 2.0, see `LICENSE.wycheproof` there)."""
+"""Read Project Wycheproof's vectors (`data/wycheproof/`, Apache License 2.0, see `LICENSE.wycheproof` there)."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def is_symmetric(group: dict[str, Any]) -> bool:
 
 
 def list_entries(group: dict[str, Any]) -> list[Any]:
-    """Return what a JWS group publishes, as the entries of a key set."""
+    """Return the published keys of a JWS group, as the entries of a key set."""
     published: dict[str, Any] = group.get("public") or group["private"]
     entries: list[Any] = published.get("keys", [published])
     return entries

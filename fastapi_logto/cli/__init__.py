@@ -1,7 +1,7 @@
-"""The command `fastapi-logto`: why a token is refused, what routes ask for, and scopes pushed to Logto.
+"""The command `fastapi-logto`: diagnose rejected tokens, list route requirements, sync scopes with Logto.
 
-Needs `pip install "fastapi-logto[cli]"`. What a command finds out is a typed value, made without a word
-printed; one module shows it and another one writes it as JSON, so that the two can't differ.
+Requires `pip install "fastapi-logto[cli]"`. Each command computes a typed result without printing. `rendering` shows
+the result and `results.to_json` writes it as JSON, so the two can't differ.
 """
 
 import sys
@@ -14,19 +14,15 @@ _EXTRA: Final = ("typer", "rich")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command and return its exit code, with the arguments of the process by default.
 
-    Args:
-        arguments: The command line without the program's name; that of the process when left out.
-
-    Returns:
-        The exit code: 0 fine, 1 a check failed, 2 a wrong usage or setting, 70 a fault of the command.
+    Exit codes: 0 success, 1 a check failed, 2 invalid usage or settings, 70 internal error.
     """
     try:
         from fastapi_logto.cli.commands import run  # noqa: PLC0415 - needs the extra
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
-        sys.stderr.write('fastapi-logto: its command line needs more packages; pip install "fastapi-logto[cli]"\n')
+        sys.stderr.write('fastapi-logto: the command line needs more packages; pip install "fastapi-logto[cli]"\n')
         return 1
     return run(arguments)

@@ -1,4 +1,4 @@
-"""What to do about a refused token, in Logto's console or in the client: one entry for each reason."""
+"""Advice for each reason of a refusal: what to change in Logto's console or in the client."""
 
 from typing import Final
 
@@ -8,57 +8,53 @@ from fastapi_logto.settings import LogtoSettings
 __all__ = ["ADVICE", "build_advice"]
 
 ADVICE: Final[dict[Reason, str]] = {
-    "header_missing": "Have the client send the header: Authorization: Bearer <access token>.",
-    "header_format": "Copy the token alone: without quotes, line breaks or a second header around it.",
-    "header_type": "Send the access token as Bearer; this API knows no other scheme.",
-    "malformed": "Copy the whole token again, from the answer of Logto's token endpoint; it has three parts with dots.",
-    "too_large": "Put fewer custom claims into the token (console: Custom JWT), or raise LOGTO_MAX_TOKEN_BYTES.",
-    "algorithm": "Add the algorithm of your tenant's key to LOGTO_ALGORITHMS, if it is one that you chose there.",
-    "type": "Send the access token; older versions of Logto need LOGTO_TOKEN_TYPES=at+jwt,JWT.",
-    "id_token": "In the client send access_token, not id_token: getAccessToken(resource) in Logto's SDKs.",
+    "header_missing": "The client must send the header: Authorization: Bearer <access token>.",
+    "header_format": "Copy only the token, without quotes, line breaks or a second header.",
+    "header_type": "Send the access token with the Bearer scheme; this API supports no other scheme.",
+    "malformed": "Copy the whole token again from the response of Logto's token endpoint; its three parts are "
+    "separated by dots.",
+    "too_large": "Reduce the custom claims in the token (console: Custom JWT), or raise LOGTO_MAX_TOKEN_BYTES.",
+    "algorithm": "If you chose this algorithm for the tenant's signing key, add it to LOGTO_ALGORITHMS.",
+    "type": "Send the access token. Older versions of Logto need LOGTO_TOKEN_TYPES=at+jwt,JWT.",
+    "id_token": "The client must send access_token, not id_token: getAccessToken(resource) in Logto's SDKs.",
     "opaque_token": (
-        "In the client ask for the API: resource={audience} in the authorization request and in the token request "
-        "(resources: [...] in the configuration of Logto's SDKs, then getAccessToken(resource)). In Swagger UI do not "
-        "tick openid."
+        "In the client, request this API: resource={audience} in the authorization request and in the token request "
+        "(in Logto's SDKs, resources: [...] in the configuration, then getAccessToken(resource)). In Swagger UI, do "
+        "not tick openid."
     ),
-    "inactive": "Sign in again: the tenant does not know this token any more.",
+    "inactive": "Sign in again: the tenant reports that this token is not active.",
     "unknown_key": (
-        "Sign in again: the token is of another tenant, or of a key that was rotated out. If it is new, compare its "
-        "iss (fastapi-logto inspect) with LOGTO_ENDPOINT."
+        "Sign in again: the token is from another tenant, or its key was rotated out. If the token is new, compare "
+        "its iss (fastapi-logto inspect) with LOGTO_ENDPOINT."
     ),
-    "signature": "Copy the whole token again; if it still fails, it was changed on its way or is a forgery.",
+    "signature": "Copy the whole token again. If it still fails, it was changed in transit or is forged.",
     "issuer": (
-        "The client uses another domain of the tenant: add its issuer to LOGTO_ISSUERS, or have the client use "
-        "{issuer}."
+        "The client uses another domain of the tenant: add its issuer to LOGTO_ISSUERS, or configure the client to "
+        "use {issuer}."
     ),
     "audience": (
-        "In the client ask for resource={audience}, to the letter: a slash more or less is another API. Or set "
-        "LOGTO_AUDIENCE to the API identifier that the console shows under API resources."
+        "In the client, request resource={audience}. It must match exactly; an extra slash makes it a different API. "
+        "Or set LOGTO_AUDIENCE to the API identifier that the console shows under API resources."
     ),
-    "expired": "Have the client refresh the token, or sign in again; if it is new, correct this machine's clock (NTP).",
-    "not_yet_valid": "Correct the clock of this machine or of Logto's (NTP); a custom claim nbf can do it too.",
-    "claims": "Send an access token that Logto issued; for another issuer see LOGTO_REQUIRED_CLAIMS.",
+    "expired": "Refresh the token in the client, or sign in again. If it is new, correct this machine's clock (NTP).",
+    "not_yet_valid": "Correct the clock of this machine or of Logto (NTP). A custom claim nbf can also cause this.",
+    "claims": "Send an access token issued by Logto. For another issuer, see LOGTO_REQUIRED_CLAIMS.",
     "scope": (
-        "In the console give the user or machine a role with the permission (Roles), and have the client ask for the "
-        "scope; then sign in again, because a token keeps the scopes that it was issued with."
+        "In the console, give the user or machine a role with the permission (Roles), and request the scope in the "
+        "client. Then sign in again, because a token keeps the scopes it was issued with."
     ),
-    "organization_required": "In the client ask for the organization: organization_id in the token request.",
-    "organization_mismatch": "In the client ask for a token of the organization that the request names.",
-    "user_required": "Send a token that a user signed in for.",
-    "machine_required": "Send a token that a machine-to-machine application got for itself.",
-    "client_not_allowed": "Add the application to those that the route admits, or use one of them.",
+    "organization_required": "In the client, request an organization: organization_id in the token request.",
+    "organization_mismatch": "In the client, request a token for the organization that the request names.",
+    "user_required": "Send a token from a user's sign-in.",
+    "machine_required": "Send a token that a machine-to-machine application requested for itself.",
+    "client_not_allowed": "Allow the application on the route, or use an application that the route allows.",
     "actor_required": "Send a token from a token exchange with an actor_token.",
-    "actor_not_allowed": "Sign in as the user itself.",
-    "claims_not_allowed": "See what the route's own check of the claims asks for.",
-    "provider_unavailable": "First mend what is marked under Tenant: without its keys no token can be checked.",
+    "actor_not_allowed": "Sign in as the user, without a token exchange.",
+    "claims_not_allowed": "Check what the route's own claims check requires.",
+    "provider_unavailable": "First fix the failed checks under Tenant: no token can be verified without its keys.",
 }
 
 
 def build_advice(error: RefusalError, settings: LogtoSettings) -> str:
-    """Give what to do about a refusal.
-
-    Args:
-        error: The refusal.
-        settings: The settings, whose audience and issuer are named.
-    """
+    """Return the advice for a refusal, with the audience and issuer of the settings filled in."""
     return ADVICE[error.reason].format(audience=settings.audience[0], issuer=settings.issuer)

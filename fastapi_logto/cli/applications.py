@@ -1,4 +1,4 @@
-"""An application named on the command line as `module:app`."""
+"""Load the application that the command line names as `module:app`."""
 
 import contextlib
 import importlib
@@ -13,13 +13,9 @@ __all__ = ["load_application"]
 
 
 def load_application(target: str) -> object:
-    """Give the application that a text names. Imports its module, from the current directory first.
+    """Import and return the application that `module:name` names; the current directory comes first.
 
-    Args:
-        target: `module:name`, or `module:name()` for a function that makes it; the name `app` when left out.
-
-    Raises:
-        CommandError: There is no such module or name, or importing it fails.
+    The name is `app` by default. `module:name()` calls a function that returns the application.
     """
     module_name, _, name = target.partition(":")
     name = name or "app"
@@ -28,7 +24,7 @@ def load_application(target: str) -> object:
         raise CommandError(f"expected module:app, such as example_app.main:app, found {target!r}")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    # What an application prints while it is imported must not get into a document on stdout.
+    # Output that an application prints on import must not end up in a JSON document on standard output.
     with contextlib.redirect_stdout(sys.stderr):
         try:
             value: Any = importlib.import_module(module_name)
@@ -36,7 +32,7 @@ def load_application(target: str) -> object:
                 value = getattr(value, part)
             if name.endswith("()"):
                 value = value()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever somebody's application does
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - an application can raise anything
             raise _explain(error, module_name=module_name, name=attribute) from None
     found: object = value
     return found
@@ -45,8 +41,8 @@ def load_application(target: str) -> object:
 def _explain(error: BaseException, *, module_name: str, name: str) -> CommandError:
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
         return CommandError(
-            f"expected a module {module_name}, found none in {Path.cwd()} or where packages are installed; run the "
-            "command where your application is started"
+            f"expected a module {module_name}, found none in {Path.cwd()} or the installed packages; run the command "
+            "in the directory that your application is started from"
         )
     last = traceback.format_exception_only(error)[-1].strip()
     frames = [

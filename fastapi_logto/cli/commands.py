@@ -1,4 +1,4 @@
-"""The commands and their options; each does nothing but ask for a result and have it shown."""
+"""The commands and their options. Each command computes a result and shows it."""
 
 import io
 import logging
@@ -41,9 +41,9 @@ __all__ = ["app", "run"]
 
 app: Final = typer.Typer(
     name="fastapi-logto",
-    help="Why is my token refused? What do my routes ask for? And what must Logto know of them?",
-    epilog="Exit codes: 0 fine, 1 a check failed, 2 a wrong usage or setting, 70 a fault of the command. Tokens come "
-    "from standard input or a prompt, and are never sent anywhere but where --help says so.",
+    help="Diagnose rejected tokens, list route requirements, sync scopes with Logto.",
+    epilog="Exit codes: 0 success, 1 a check failed, 2 invalid usage or settings, 70 internal error. Tokens are read "
+    "from standard input or a prompt, and sent only where the help of a command says so.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -54,16 +54,16 @@ Json: Final = typer.Option("--json", help="Print JSON instead of tables.")
 
 def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
     source = ctx.get_parameter_source(param.name or "")
-    # Without the option `.env` does not have to exist, and the environment replaces it. With the option both would be
-    # mistakes: another tenant would be checked, or be sent the secret, than the one that was named.
+    # Without the option, `.env` may be absent and the environment replaces it. With the option, both are errors:
+    # otherwise the command would check, or send the secret to, a tenant other than the one that was named.
     if source is not None and source.name == "COMMANDLINE":
         if not is_file_or_pipe(value):
-            raise CommandError(f"--env-file: expected a file of variables, found none at {value}")
+            raise CommandError(f"--env-file: expected a file of variables, found none at {value}; correct the path")
         names = ", ".join(read_known_variables(env_file=None).values)
         if names:
             raise CommandError(
-                f"--env-file: expected no LOGTO_ variable in the environment, found {names}; variables of two sources "
-                "never mix: unset these, or omit --env-file"
+                f"--env-file: expected no LOGTO_ variable in the environment, found {names}; variables are read from "
+                "one source only: unset these, or omit --env-file"
             )
     return value
 
@@ -71,29 +71,30 @@ def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path)
 EnvFile: Final = typer.Option(
     "--env-file",
     callback=_check_env_file,
-    help="A file of variables; read only if the environment sets none of them.",
+    help="File of variables; read only if the environment sets none of them.",
 )
-Only: Final = typer.Option("--resource", help="Look at this API resource alone; several times.")
-Without: Final = typer.Option("--except", help="A scope to leave out, an organization's permission say; several times.")
-ClientId: Final = typer.Option("--client-id", help="The machine-to-machine application's id.")
+Only: Final = typer.Option("--resource", help="Compare only this API resource; repeatable.")
+Without: Final = typer.Option("--except", help="Scope to ignore, e.g. an organization permission; repeatable.")
+ClientId: Final = typer.Option("--client-id", help="Client ID of the machine-to-machine application.")
 ManagementResource: Final = typer.Option(
-    "--management-resource", help="The Management API's indicator, where the endpoint is a custom domain."
+    "--management-resource", help="Indicator of the Management API, for a Logto Cloud tenant with a custom domain."
 )
-Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, such as example_app.main:app.")
+Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, e.g. example_app.main:app.")
 
 
 scopes_app: Final = typer.Typer(
-    help="Compare the scopes of your routes with the permissions in Logto, and create those that it lacks.",
-    epilog=f"Signs in at the tenant as a machine-to-machine application: {MANAGEMENT_CLIENT}_ID, or --client-id; "
-    f"{MANAGEMENT_CLIENT}_SECRET, or a prompt. It needs a machine role with access to the Management API.",
+    help="Compare the scopes of your routes with the permissions in Logto, and create the missing ones.",
+    epilog="Authenticates as a machine-to-machine application. Its client ID comes from --client-id or "
+    f"{MANAGEMENT_CLIENT}_ID, its secret from {MANAGEMENT_CLIENT}_SECRET or a prompt. The application needs a machine "
+    "role with access to the Management API.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.add_typer(scopes_app, name="scopes", short_help="Compare scopes with Logto, and create what it lacks.")
+app.add_typer(scopes_app, name="scopes", short_help="Compare scopes with Logto, and create the missing ones.")
 
 
 class Format(StrEnum):
-    """How routes are printed."""
+    """Output format of `routes`."""
 
     TABLE = "table"
     MARKDOWN = "markdown"
@@ -101,25 +102,18 @@ class Format(StrEnum):
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: The arguments; those of the process when omitted.
-
-    Returns:
-        The exit code.
-    """
+    """Run the command line and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks a letter shows another one, instead of a traceback.
+            # Characters that the terminal's encoding lacks are replaced; otherwise they cause a traceback.
             stream.reconfigure(errors="replace")
-    # What the package logs of a fetch that failed is in the result, and would be on the terminal twice.
+    # The result already contains failed fetches; the log would print them a second time.
     logging.getLogger("fastapi_logto").addHandler(logging.NullHandler())
     arguments = sys.argv[1:] if arguments is None else arguments
     code: object = ExitCode.FINE
     try:
         check_arguments(arguments)
-        # Typer itself prints nothing: its messages repeat the arguments.
+        # Typer must not print its own messages: they repeat the arguments.
         code = app(args=list(arguments), prog_name="fastapi-logto", standalone_mode=False)
     except (CommandError, SettingsError) as error:
         warn(f"fastapi-logto: {error}")
@@ -165,23 +159,23 @@ def _check_url(value: str) -> str:
 @app.command()
 def doctor(
     *,
-    token: Annotated[bool, typer.Option("--token", help="Ask for a token, and check it too.")] = False,
-    token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Read that token from standard input.")] = False,
-    scope: Annotated[list[str] | None, typer.Option(help="A scope that the route asks for; several times.")] = None,
+    token: Annotated[bool, typer.Option("--token", help="Prompt for a token and check it too.")] = False,
+    token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Check a token from standard input too.")] = False,
+    scope: Annotated[list[str] | None, typer.Option(help="Scope that the route requires; repeatable.")] = None,
     docs_url: Annotated[
-        str, typer.Option(callback=_check_url, help="URL of your docs page, whose sign-in is tried.")
+        str, typer.Option(callback=_check_url, help="URL of your docs page; its sign-in is checked.")
     ] = "http://127.0.0.1:8000/docs",
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
 ) -> None:
-    """Check settings, tenant and token: what is wrong, and what to do.
+    """Check settings, tenant and token, and suggest fixes.
 
-    Checks in order: the settings and where each was found; name, TLS, discovery document, issuer, keys and clock of
-    the tenant; the sign-in of Swagger UI; and a token, through every check of a request. The token is checked on this
-    machine and sent nowhere.
+    Checks the settings and their source, then the tenant's DNS name, TLS, discovery document, clock, issuer and keys,
+    then the sign-in of Swagger UI, and then a token, with every check of a request. The token is checked on this
+    machine and not sent anywhere.
     """
     if token and token_stdin:
-        raise CommandError("expected --token or --token-stdin, one of them, found both")
+        raise CommandError("expected --token or --token-stdin, found both; omit one")
     found = read_token() if token_stdin else prompt_token() if token else None
     with open_progress() as progress:
         diagnosis = diagnose(env_file=env_file, docs_url=docs_url, token=found, scopes=scope or (), progress=progress)
@@ -192,15 +186,15 @@ def doctor(
 @app.command()
 def inspect(
     *,
-    verify: Annotated[bool, typer.Option("--verify", help="Fetch the tenant's keys and check it too.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Fetch the tenant's keys and verify the token.")] = False,
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
 ) -> None:
-    """Show what a token says, and what it would open.
+    """Show what a token contains and which routes would accept it.
 
-    Its kind, whom it speaks for, its times in words, and what it would be admitted to. The token comes from standard
-    input or a prompt. Nothing of it is checked unless you ask for it: anybody can write a token that says anything.
-    It is sent nowhere, and its signature is not shown.
+    Shows the kind of the token, its subject, claims and times, and the routes that would accept it. The token is read
+    from standard input or a prompt. Nothing is verified without --verify: anyone can create a token with any contents.
+    The token is not sent anywhere, and its signature is not shown.
     """
     settings = None
     try:
@@ -221,17 +215,17 @@ def routes(
     target: Annotated[str, Target],
     *,
     fail_unprotected: Annotated[
-        bool, typer.Option("--fail-unprotected", help="End with 1 where a route needs no token, for CI.")
+        bool, typer.Option("--fail-unprotected", help="Exit with 1 if a route is not protected; for CI.")
     ] = False,
     allow: Annotated[
-        list[str] | None, typer.Option(help="A path that may be unprotected, such as /health; several times.")
+        list[str] | None, typer.Option(help="Path that may be unprotected, e.g. /health; repeatable.")
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
+    form: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.TABLE,
     is_json: Annotated[bool, Json] = False,
 ) -> None:
-    """List an application's routes with what they ask for.
+    """List an application's routes and what they require.
 
-    Those that need no token are marked. Imports the application, from the current directory, and starts nothing.
+    Marks routes that need no token. Imports the application, from the current directory first, and does not start it.
     """
     table = list_routes(load_application(target), allowed=allow or (), fails_unprotected=fail_unprotected)
     if form is Format.MARKDOWN and not is_json:
@@ -245,15 +239,15 @@ def routes(
 @app.command()
 def dev(
     *,
-    file: Annotated[Path | None, typer.Option(help="A TOML file of users, roles and organizations.")] = None,
-    audience: Annotated[str | None, typer.Option(help="The API resource of the example's users.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 3001,
+    file: Annotated[Path | None, typer.Option(help="TOML file of users, roles and organizations.")] = None,
+    audience: Annotated[str | None, typer.Option(help="API resource of the example users.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free port.")] = 3001,
     is_json: Annotated[bool, Json] = False,
 ) -> None:
     """Run a local issuer, for development only.
 
-    It is shaped like Logto, with real signatures and no password: whoever reaches it signs in as anyone, so it listens
-    on this machine alone. Prints what to put into .env; Ctrl-C ends it.
+    Behaves like Logto and signs real tokens, but needs no password: anyone who can connect can sign in as any user.
+    It therefore listens only on this machine. Prints the variables for .env; Ctrl-C stops it.
     """
     issuer, sock = open_issuer(path=file, audience=audience, port=port)
     from fastapi_logto.testing.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
@@ -266,28 +260,31 @@ def dev(
 @app.command()
 def token(
     *,
-    user: Annotated[str | None, typer.Option(help="A user of the local issuer that runs.")] = None,
-    machine: Annotated[bool, typer.Option("--machine", help="A machine-to-machine application instead.")] = False,
-    scope: Annotated[list[str] | None, typer.Option(help="A scope to ask for; several times.")] = None,
-    resource: Annotated[str | None, typer.Option(help="The API resource; LOGTO_AUDIENCE when left out.")] = None,
-    organization: Annotated[str | None, typer.Option(help="For the permissions inside this organization.")] = None,
+    user: Annotated[str | None, typer.Option(help="User of the running local issuer.")] = None,
+    machine: Annotated[bool, typer.Option("--machine", help="Use a machine-to-machine application instead.")] = False,
+    scope: Annotated[list[str] | None, typer.Option(help="Scope to request; repeatable.")] = None,
+    resource: Annotated[str | None, typer.Option(help="API resource; LOGTO_AUDIENCE by default.")] = None,
+    organization: Annotated[str | None, typer.Option(help="Organization ID, for permissions inside it.")] = None,
     client_id: Annotated[
         str | None,
-        typer.Option(help="The user's application, LOGTO_SWAGGER_CLIENT_ID when left out; with --machine its id."),
+        typer.Option(
+            help="Client ID of the user's application (LOGTO_SWAGGER_CLIENT_ID by default) or of the machine."
+        ),
     ] = None,
     redirect_uri: Annotated[
-        str, typer.Option(help="A redirect URI of the user's application.")
+        str, typer.Option(help="Redirect URI of the user's application.")
     ] = "http://127.0.0.1:8000/docs/oauth2-redirect",
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print an access token to try an API out with.
+    """Print an access token to try out an API.
 
-    A user's comes from a local issuer (fastapi-logto dev), a machine's from any tenant, by its secret in
-    LOGTO_MACHINE_SECRET or a prompt. The token is printed on standard output, alone: TOKEN=$(fastapi-logto token ...).
+    A user's token comes from a local issuer (fastapi-logto dev). A machine's token comes from any tenant; its secret
+    is read from LOGTO_MACHINE_SECRET or a prompt. Only the token is printed on standard output:
+    TOKEN=$(fastapi-logto token ...).
     """
     if (user is None) is not machine:
-        raise CommandError("expected --user or --machine, one of them, found " + ("both" if machine else "none"))
+        raise CommandError(f"expected either --user or --machine, found {'both' if machine else 'neither'}")
     settings = LogtoSettings.from_environment(env_file=env_file)
     asked, target = scope or [], resource or settings.audience[0]
     if user is not None:
@@ -305,7 +302,7 @@ def token(
         credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MACHINE)
         minted = mint_for_machine(settings, credentials, resource=target, scopes=asked, organization_id=organization)
     if minted.missing:
-        warn(f"not granted, and absent from the token: {' '.join(minted.missing)}")
+        warn(f"not granted and not in the token: {' '.join(minted.missing)}")
     write(to_json(minted) if is_json else minted.access_token)
 
 
@@ -313,9 +310,7 @@ def token(
 def scopes_diff(
     target: Annotated[str, Target],
     *,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Permissions that no route asks for are a difference too.")
-    ] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Also count permissions that no route requires.")] = False,
     only: Annotated[list[str] | None, Only] = None,
     without: Annotated[list[str] | None, Without] = None,
     client_id: Annotated[str | None, ClientId] = None,
@@ -323,9 +318,9 @@ def scopes_diff(
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
 ) -> None:
-    """Show what Logto lacks of the scopes in your code.
+    """Show the scopes in your code that are missing in Logto.
 
-    Changes nothing. Ends with 1 where Logto lacks something, for CI.
+    Changes nothing. Exits with 1 if a scope or an API resource is missing; for CI.
     """
     application = load_application(target)
     settings = find_tenant(application)
@@ -342,8 +337,8 @@ def scopes_diff(
 def scopes_push(
     target: Annotated[str, Target],
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    name: Annotated[str, typer.Option(help="Name for an API resource that is new.")] = "API",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not prompt.")] = False,
+    name: Annotated[str, typer.Option(help="Name for a new API resource.")] = "API",
     only: Annotated[list[str] | None, Only] = None,
     without: Annotated[list[str] | None, Without] = None,
     client_id: Annotated[str | None, ClientId] = None,
@@ -351,10 +346,10 @@ def scopes_push(
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
 ) -> None:
-    """Create in Logto what it lacks of the scopes in your code.
+    """Create the scopes in your code that are missing in Logto.
 
-    Shows the difference, and asks. Creates API resources and permissions; what is there stays as it is, and nothing is
-    ever deleted, so that it may run twice.
+    Shows the difference and prompts, then creates API resources and permissions. Existing ones stay unchanged and
+    nothing is ever deleted, so it is safe to run again.
     """
     application = load_application(target)
     settings = find_tenant(application)
@@ -368,10 +363,12 @@ def scopes_push(
         terminal.print(render_scopes(report, console=terminal))
         if not yes:
             if not can_ask():
-                raise CommandError("expected --yes where nobody can be asked, found none; nothing was changed")
-            confirm("Create what is missing?")
+                raise CommandError(
+                    "expected a terminal for the prompt, found none; nothing was changed; pass --yes to skip the prompt"
+                )
+            confirm("Create them in Logto?")
         with open_progress() as progress:
-            progress("Creating what is missing")
+            progress("Creating API resources and permissions")
             report = push(wanted, api, report, name=name)
     _print(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
     raise typer.Exit(report.exit_code)

@@ -1,4 +1,4 @@
-"""Users, roles and organizations of a local issuer, written in a TOML file."""
+"""Read the users, roles and organizations of a local issuer from a TOML file."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ _Name = Annotated[str, Field(min_length=1)]
 _Scope = Annotated[str, Field(pattern=r"^\S+$")]
 _ORGANIZATION: Final = "organization"
 _MAX_DEPTH: Final = 32
-# What holds no bracket of an array or a table: strings, which may end in up to two more quotes, and comments.
+# Matches strings, which may end in up to two extra quotes, and comments, so that brackets in them are not counted.
 _TOML: Final = re.compile(
     r"""\"{3}(?:\\.|[^\\])*?\"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[\[\]{}]""", re.DOTALL
 )
@@ -66,16 +66,10 @@ class _File(_Table):
 
 
 def read_directory(path: Path) -> Directory:
-    """Give what a file says that a local issuer knows.
+    """Return the directory that a TOML file describes.
 
-    A role names scopes by the API resource that they are of; under `organization` it names permissions of the
-    organization. Users and machines have roles, and members of an organization have roles in it.
-
-    Args:
-        path: The file.
-
-    Raises:
-        CommandError: There is no such file, or it says what can't be meant.
+    A role lists scopes by API resource; the key `organization` lists permissions of an organization. Users and
+    machines have roles, and members of an organization have roles in it.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -89,14 +83,14 @@ def read_directory(path: Path) -> Directory:
         place = ".".join(map(str, problem["loc"]))
         raise CommandError(f"{path}: {place}: {problem['msg']}") from None
     except ValueError as error:
-        # Of the TOML, or of the directory: a scope that no resource has, say.
+        # From the TOML parser, or from the directory, e.g. for a scope that no resource has.
         raise CommandError(f"{path}: {error}") from None
 
 
 def _check_depth(text: str) -> None:
-    """Refuse arrays in arrays before the parser calls itself for each: a thread with a small stack would crash.
+    """Reject deeply nested arrays before parsing: the parser is recursive and would crash a thread with a small stack.
 
-    Text that is no TOML may be counted wrongly, but only behind the place at which the parser stops.
+    In text that is not TOML the count may be wrong, but only after the position at which the parser stops.
     """
     depth = 0
     for match in _TOML.finditer(text):
@@ -113,7 +107,7 @@ def _build(file: _File) -> Directory:
     ids = {user.username: user.id or user.username for user in file.users}
     known = {one.indicator: set(one.scopes) for one in file.resources}
     for role, held in file.roles.items():
-        # Also where nobody has the role yet.
+        # Roles that nobody has are checked too.
         for indicator, scopes in held.items():
             if indicator != _ORGANIZATION and not set(scopes) <= known.get(indicator, set()):
                 expected = ", ".join(sorted(known.get(indicator, ()))) or f"one of the resources {', '.join(known)}"
@@ -130,7 +124,7 @@ def _build(file: _File) -> Directory:
         return merged
 
     def merge_own(roles: Iterable[str]) -> Mapping[str, list[str]]:
-        # Permissions of an organization are held in one alone.
+        # Permissions of an organization are granted to its members only.
         return {key: scopes for key, scopes in merge(roles).items() if key != ORGANIZATIONS}
 
     return Directory(

@@ -1,4 +1,4 @@
-"""What `doctor` finds: settings, tenant, Swagger UI and, where there is one, a token; and what to do first."""
+"""Diagnose settings, tenant, Swagger UI and an optional token, and find the first thing to fix."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -24,29 +24,21 @@ def diagnose(
     scopes: Collection[str] = (),
     progress: Callable[[str], None],
 ) -> Diagnosis:
-    """Look at everything, in the order in which one thing needs another.
-
-    Args:
-        env_file: A `.env` file, which is read if the environment sets no variable.
-        docs_url: URL of the docs page.
-        token: A token to look at. It is sent nowhere.
-        scopes: Scopes that a route asks for.
-        progress: Is told what is looked at now.
-    """
+    """Run all checks, each after the checks it depends on. The token is not sent anywhere."""
     try:
         settings = LogtoSettings.from_environment(env_file=env_file)
     except SettingsError as error:
         return _refuse(error)
     network = Network(timeout_seconds=settings.fetch_timeout_seconds)
     sections = [Section(title="Settings", checks=(*check_source(env_file), *check_audience(settings)))]
-    progress(f"Asking {settings.fetch_base}")
+    progress(f"Checking {settings.fetch_base}")
     tenant = check_tenant(settings, network)
     sections.append(tenant.section)
     if tenant.has_keys:
-        progress("Trying the sign-in of Swagger UI")
+        progress("Checking the sign-in of Swagger UI")
         sections.append(check_swagger(settings, network, docs_url=docs_url.rstrip("/")))
     if token is not None:
-        progress("Walking with the token, on this machine")
+        progress("Checking the token on this machine")
         verdict = run_to_end(walk_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
         sections.append(verdict.section)
     failed = next((check for section in sections for check in section.checks if check.status == "failed"), None)
@@ -68,7 +60,7 @@ def _refuse(error: SettingsError) -> Diagnosis:
 
 
 def _split(line: str) -> Check:
-    # The package's own messages: "variable: expected, found; for example ...", or "file: expected, found; what to do".
+    # The package's own messages: "variable: expected, found; for example ...", or "file: expected, found; how to fix".
     name, _, rest = line.partition(": ")
     name = name.partition(" ")[0]
     found, example, text = rest.partition("; for example ")

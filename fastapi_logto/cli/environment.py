@@ -1,4 +1,4 @@
-"""The settings in use, and their source: the environment or one file."""
+"""The settings in use and their source: the environment or one file."""
 
 from pathlib import Path
 from typing import cast
@@ -11,12 +11,7 @@ __all__ = ["check_audience", "check_source", "list_settings"]
 
 
 def list_settings(settings: LogtoSettings, *, env_file: Path | None) -> tuple[FoundSetting, ...]:
-    """Return every setting with its value in use and its source.
-
-    Args:
-        settings: The settings that were read.
-        env_file: The file that is read if the environment sets nothing.
-    """
+    """Return every setting with its value and source."""
     variables = read_known_variables(env_file=env_file)
     return tuple(
         FoundSetting(
@@ -29,11 +24,7 @@ def list_settings(settings: LogtoSettings, *, env_file: Path | None) -> tuple[Fo
 
 
 def check_source(env_file: Path | None) -> tuple[Check, ...]:
-    """Return a row that says why the file is not read; none if there is no file to ignore.
-
-    Args:
-        env_file: The file that is read if the environment sets nothing.
-    """
+    """Return a row that explains why the file is not read; empty if there is no file to ignore."""
     explanation = read_known_variables(env_file=env_file).explain_ignored()
     if explanation is None:
         return ()
@@ -50,11 +41,7 @@ def _describe(value: object) -> str:
 
 
 def check_audience(settings: LogtoSettings) -> tuple[Check, ...]:
-    """Look at the form of each audience: what Logto can't issue tokens for, and what is rarely meant.
-
-    Args:
-        settings: The settings.
-    """
+    """Check the form of each audience: Logto issues no tokens for some, and others are usually a mistake."""
     return tuple(_check_one(audience, settings) for audience in settings.audience)
 
 
@@ -67,21 +54,24 @@ def _check_one(audience: str, settings: LogtoSettings) -> Check:
             name="Audience",
             status="failed",
             found=quote(audience),
-            advice="Logto issues tokens for absolute URIs alone: name the API resource https://… or urn:… in the "
-            "console, and set LOGTO_AUDIENCE to the same text.",
+            advice="Logto issues tokens only for absolute URIs: name the API resource https://… or urn:… in the "
+            "console, and set LOGTO_AUDIENCE to the same value.",
         )
     if "#" in audience:
         return Check(
             name="Audience",
             status="failed",
             found=quote(audience),
-            advice="Logto issues no tokens for an identifier with a fragment (#): make an API resource without.",
+            advice="Logto issues no tokens for an identifier with a fragment (#): create an API resource without one.",
         )
     advice = ""
     if audience.endswith(".logto.app/api"):
-        advice = "This is Logto's Management API. Make an API resource for your own API, and set LOGTO_AUDIENCE to it."
+        advice = (
+            "This is Logto's Management API. Create an API resource for your API, and set LOGTO_AUDIENCE to its "
+            "identifier."
+        )
     elif audience.rstrip("/") in {settings.endpoint, settings.issuer}:
         advice = "This is the tenant itself. Set LOGTO_AUDIENCE to the identifier of the API resource."
     elif audience.endswith("/"):
-        advice = "It ends in a slash: fine only if the API identifier in the console does too, to the letter."
+        advice = "It ends with a slash. This is correct only if the API identifier in the console ends with one too."
     return Check(name="Audience", status="warning" if advice else "ok", found=audience, advice=advice)

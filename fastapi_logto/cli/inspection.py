@@ -1,4 +1,4 @@
-"""What a token says of itself, and what that would open: read without believing a word, unless it was verified."""
+"""Describe the contents of a token and what would accept it. Nothing is trusted unless it was verified."""
 
 import json
 from base64 import urlsafe_b64decode
@@ -32,7 +32,7 @@ TokenKind: TypeAlias = Literal[
     "access token for Logto's Management API",
     "unreadable",
 ]
-"""What kind of token it is, of the kinds that Logto issues."""
+"""The kinds of tokens that Logto issues."""
 
 _TIMES: Final = ("iat", "nbf", "exp")
 _LARGEST: Final = 128 * 1024
@@ -40,18 +40,18 @@ _LARGEST: Final = 128 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What a token says. **Nothing of it is known to be true** unless `is_verified`.
+    """The contents of a token. **Nothing is known to be true** unless `is_verified`.
 
     Attributes:
-        is_verified: Whether its signature and claims were checked, and held.
-        kind: What kind of token it is.
-        subject: Whom it speaks for, in words; empty where it does not say.
+        is_verified: Whether its signature and claims were checked and are valid.
+        kind: The kind of token.
+        subject: Its subject, in words; empty if it names none.
         header: Its header.
         claims: Its claims.
-        times: Its times in words.
-        admission: What it would be admitted to, and where not.
-        problem: Why it can't be read; empty where it can.
-        verification: The checks, where it was to be verified.
+        times: Its times, in words.
+        admission: What would accept it and what would not.
+        problem: Why it can't be read; empty if it can.
+        verification: The checks, if they were requested.
     """
 
     is_verified: bool
@@ -68,13 +68,9 @@ class Inspection:
 def inspect_token(
     token: str, *, settings: LogtoSettings | None, is_to_be_verified: bool = False, clock: Clock | None = None
 ) -> Inspection:
-    """Read a token.
+    """Read a token, and verify it with the tenant's keys on request.
 
-    Args:
-        token: The token.
-        settings: What this API accepts; `None` where that is not known.
-        is_to_be_verified: Whether to fetch the keys and check it; needs the settings.
-        clock: The clocks.
+    Verification needs the settings. Without settings, nothing is said about whether the audience is this API's.
     """
     clock = clock or Clock()
     header, claims, problem = _read(token)
@@ -102,16 +98,19 @@ def inspect_token(
 
 
 def _read(token: str) -> tuple[JsonObject, JsonObject, str]:
-    """Give header and claims, or why they can't be read. The signature is never even decoded."""
+    """Return header, claims and an empty text, or a text that says why they can't be read.
+
+    The signature is never decoded.
+    """
     if len(token) > _LARGEST:
-        return {}, {}, f"{len(token)} characters, more than any token has"
+        return {}, {}, f"expected at most {_LARGEST} characters, found {len(token)}"
     parts = token.split(".")
     if len(parts) != 3:
-        return {}, {}, f"{len(parts)} parts, where a JWT has three"
+        return {}, {}, f"expected the three parts of a JWT, found {len(parts)}"
     try:
         return _decode(parts[0]), _decode(parts[1]), ""
     except (StrictJsonError, ValueError) as error:
-        return {}, {}, f"its header or payload is no JSON object in base64url: {type(error).__name__}"
+        return {}, {}, f"expected JSON objects in base64url as header and payload, found {type(error).__name__}"
 
 
 def _decode(part: str) -> JsonObject:
@@ -145,42 +144,40 @@ def _describe_subject(claims: JsonObject) -> str:
         return f"the machine-to-machine application {quote(subject)}, for itself"
     text = f"the user {quote(subject)}"
     if isinstance(client, str):
-        text += f", by the application {quote(client)}"
+        text += f", through the application {quote(client)}"
     if isinstance(actor, dict):
-        text += f", with {quote(actor.get('sub'))} acting for them"
+        text += f", with {quote(actor.get('sub'))} acting on their behalf"
     return text
 
 
 def _list_admission(kind: TokenKind, claims: JsonObject, settings: LogtoSettings | None) -> list[str]:
     if kind == "unreadable":
-        return ["Nothing: it is no token that Logto issues."]
+        return ["No API: Logto does not issue such tokens."]
     if kind == "opaque token":
         return [
-            "No API by itself: Logto issues such where the client asked for no resource.",
-            "An API that accepts opaque tokens by introspection, LogtoAuth(opaque=Introspection(...)).",
+            "No API by default: Logto issues opaque tokens if the client requests no resource.",
+            "APIs that accept opaque tokens by introspection: LogtoAuth(opaque=Introspection(...)).",
         ]
     if kind in {"ID token", "logout token"}:
         return [
-            f"No API: {'an ID token tells the client who signed in' if kind == 'ID token' else 'it ends a session'}."
+            "No API: an ID token is for the client." if kind == "ID token" else "No API: a logout token ends a session."
         ]
     scopes = str(claims.get("scope") or "").split(" ")
     asked = ", ".join(json.dumps(scope) for scope in scopes if scope)
     lines: list[str] = []
     if kind.startswith("organization token"):
         organization = claims.get("organization_id") or str(claims.get("aud")).removeprefix(ORGANIZATION_AUDIENCE)
-        lines.append(
-            f"Routes about the organization {quote(organization)}: Depends(auth.require_organization({asked}))."
-        )
-        lines.append("No other route: it is for no API resource.")
+        lines.append(f"Routes for the organization {quote(organization)}: Depends(auth.require_organization({asked})).")
+        lines.append("No other routes: the token is not for an API resource.")
     else:
         lines.append(_describe_audience(claims.get("aud"), settings))
         if kind == "access token for an API resource within an organization":
             organization = quote(claims.get("organization_id"))
-            lines.append(f"There also routes about the organization {organization}: require_organization({asked}).")
+            lines.append(f"Also its routes for the organization {organization}: require_organization({asked}).")
     if asked and not kind.startswith("organization token"):
-        lines.append(f"Routes that ask for scopes of {asked}: Depends(auth.require_scopes(...)).")
+        lines.append(f"Routes that require scopes among {asked}: Depends(auth.require_scopes(...)).")
     elif not asked:
-        lines.append("It has no scope, so no route that asks for one.")
+        lines.append("No route that requires a scope: the token has none.")
     return lines
 
 
@@ -188,7 +185,7 @@ def _describe_audience(audience: JsonValue, settings: LogtoSettings | None) -> s
     audiences = audience if isinstance(audience, list) else [audience]
     text = f"Routes with Depends(auth) of an API whose audience is {' or '.join(map(quote, audiences))}"
     if settings is None:
-        return f"{text}; whether that is yours nobody can say without LOGTO_AUDIENCE."
+        return f"{text}. Set LOGTO_AUDIENCE to see whether it is your API."
     if set(settings.audience).isdisjoint(one for one in audiences if isinstance(one, str)):
-        return f"{text}. Not yours: LOGTO_AUDIENCE is {', '.join(settings.audience)}."
-    return f"{text}, which is yours."
+        return f"{text}. It is not your API: LOGTO_AUDIENCE is {', '.join(settings.audience)}."
+    return f"{text}. It is your API."

@@ -1,4 +1,4 @@
-"""The local issuer as a command: what it knows, and what to tell the API."""
+"""Start the local issuer, and describe its users and the variables for the API."""
 
 import socket
 from collections.abc import Collection, Mapping
@@ -15,12 +15,12 @@ __all__ = ["LocalUser", "RunningIssuer", "describe_issuer", "open_issuer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalUser:
-    """Somebody who can sign in.
+    """A user or machine of the local issuer.
 
     Attributes:
-        username: The name to sign in with; a machine's client id.
-        scopes: By API resource what they hold.
-        organizations: By organization what they hold in it.
+        username: The name to sign in with; a machine's client ID.
+        scopes: The scopes granted, by API resource.
+        organizations: The scopes granted, by organization.
     """
 
     username: str
@@ -30,14 +30,14 @@ class LocalUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningIssuer:
-    """A local issuer, and what to tell others of it.
+    """A running local issuer.
 
     Attributes:
         issuer: The issuer.
-        environment: What to put into `.env`.
-        users: Who can sign in.
-        machines: Machine-to-machine applications. Their secrets are what the file says.
-        applications: Client ids of single-page applications.
+        environment: The variables for `.env`.
+        users: The users who can sign in.
+        machines: The machine-to-machine applications. Their secrets are those in the file.
+        applications: Client IDs of the single-page applications.
     """
 
     issuer: str
@@ -48,18 +48,12 @@ class RunningIssuer:
 
 
 def open_issuer(*, path: Path | None, audience: str | None, port: int) -> tuple[LocalIssuer, socket.socket]:
-    """Give a local issuer and the socket that it listens on, on this machine alone.
+    """Return a local issuer and its listening socket, on the loopback interface only.
 
-    Args:
-        path: A file of users; the example's when left out.
-        audience: The API resource of the example.
-        port: The port; any free one when 0.
-
-    Raises:
-        CommandError: The file or the port is no good, or uvicorn is missing.
+    Without a file, the issuer has the example users. Raises `CommandError` if uvicorn is missing.
     """
     if path is not None and audience is not None:
-        raise CommandError("expected --file or --audience, found both: the file names its API resources itself")
+        raise CommandError("expected --file or --audience, found both; the file names its own API resources")
     if audience == "":
         raise CommandError("--audience: expected an API resource, such as https://api.example.com, found nothing")
     directory = read_directory(path) if path is not None else Directory.example(audience or EXAMPLE_AUDIENCE)
@@ -70,18 +64,14 @@ def open_issuer(*, path: Path | None, audience: str | None, port: int) -> tuple[
     except ModuleNotFoundError as error:
         raise CommandError(str(error)) from None
     except OSError as error:
-        # Without what `socket.create_server` appends in brackets: the address once more.
+        # `socket.create_server` appends the address in parentheses; the message names the port already.
         reason = (error.strerror or str(error)).partition(" (")[0]
         raise CommandError(f"port {port}: {reason}; try another --port") from None
     return LocalIssuer(endpoint=build_url(sock), directory=directory), sock
 
 
 def describe_issuer(issuer: LocalIssuer) -> RunningIssuer:
-    """Give what to tell others of an issuer.
-
-    Args:
-        issuer: The issuer.
-    """
+    """Return a description of an issuer."""
     directory = issuer.directory
     environment = {"LOGTO_ENDPOINT": issuer.endpoint}
     if directory.resources:

@@ -1,4 +1,4 @@
-"""Coroutines of the package, run to their end by a command that has no loop of its own."""
+"""Run coroutines to completion in a command, which has no event loop."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,12 +11,9 @@ ResultT = TypeVar("ResultT")
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Give what a coroutine gives.
+    """Return the result of a coroutine.
 
-    In a thread of its own, which leaves alone what the thread of the caller has of loops, signals and traces.
-
-    Args:
-        coroutine: The coroutine.
+    It runs in a separate thread, so that the caller's event loop, signal handlers and traces are left alone.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastapi-logto") as executor:
         return executor.submit(asyncio.run, coroutine).result()

@@ -1,4 +1,4 @@
-"""Tokens of machine-to-machine applications, by their credentials."""
+"""Tokens for machine-to-machine applications, by client credentials."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -16,36 +16,24 @@ from fastapi_logto.settings import LogtoSettings, read_known_variables
 __all__ = ["MACHINE", "MANAGEMENT_CLIENT", "Credentials", "find_credentials", "get_token"]
 
 MACHINE: Final = "LOGTO_MACHINE"
-"""How the variables of a machine's credentials begin."""
+"""Prefix of the variables with a machine's credentials."""
 
 MANAGEMENT_CLIENT: Final = "LOGTO_MANAGEMENT_CLIENT"
-"""How the variables of the credentials for the Management API begin."""
+"""Prefix of the variables with the credentials for the Management API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Those of a machine-to-machine application.
-
-    Attributes:
-        client_id: Its id.
-        client_secret: Its secret; left out of the `repr`.
-    """
+    """Credentials of a machine-to-machine application. The `repr` omits the secret."""
 
     client_id: str
     client_secret: str = field(repr=False)
 
 
 def find_credentials(settings: LogtoSettings, *, client_id: str | None, env_file: Path, prefix: str) -> Credentials:
-    """Return the credentials from the source of all variables of the tenant; the secret otherwise from a prompt.
+    """Return the credentials from the same source as the tenant's variables; the secret may come from a prompt.
 
-    Args:
-        settings: The tenant, which the prompt names: the secret is sent there.
-        client_id: The id, if it is an argument of the command.
-        env_file: The file of variables.
-        prefix: How the names of the two variables begin.
-
-    Raises:
-        CommandError: The id or the secret is missing.
+    The prompt names the tenant, because the secret is sent there.
     """
     variables = read_known_variables(env_file=env_file)
     id_name, secret_name = f"{prefix}_ID", f"{prefix}_SECRET"
@@ -53,7 +41,8 @@ def find_credentials(settings: LogtoSettings, *, client_id: str | None, env_file
     if not client_id:
         raise _build_error(
             variables,
-            f"expected the id of a machine-to-machine application, found none; set {id_name} or give --client-id",
+            "expected the client ID of a machine-to-machine application, found none; "
+            f"set {id_name} or pass --client-id",
         )
     secret = variables.values.get(secret_name)
     if not secret and not can_ask():
@@ -75,18 +64,7 @@ def get_token(
     scopes: Collection[str] = (),
     organization_id: str | None = None,
 ) -> IssuedToken:
-    """Give a token for an API resource.
-
-    Args:
-        settings: The tenant.
-        credentials: Who asks.
-        resource: The resource indicator.
-        scopes: Scopes to ask for.
-        organization_id: For the permissions inside an organization.
-
-    Raises:
-        GrantError: The tenant refuses or can't be reached.
-    """
+    """Return a token for an API resource, with the permissions of an organization if one is named."""
     client = LogtoClient(
         endpoint=settings.endpoint,
         fetch_endpoint=settings.fetch_endpoint,

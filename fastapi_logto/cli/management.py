@@ -1,4 +1,4 @@
-"""Logto's Management API, as far as API resources and their permissions go. Knows no way to delete anything."""
+"""Logto's Management API for API resources and their permissions. It has no method that deletes anything."""
 
 import re
 from typing import Final, cast
@@ -19,38 +19,24 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z", re.ASCII)
 _CODE: Final = re.compile(r"[a-z][a-z0-9_.]{0,79}\Z", re.ASCII)
 _OK, _CREATED, _UNAUTHORIZED, _FORBIDDEN, _UNPROCESSABLE = 200, 201, 401, 403, 422
 _ADVICE: Final = {
-    _UNAUTHORIZED: "the token is refused; check that --management-resource is the tenant's own Management API",
-    _FORBIDDEN: "the machine-to-machine application may not; give it a machine role with the permission all of the "
-    "Logto Management API (console: Roles)",
+    _UNAUTHORIZED: "the token was rejected; check that --management-resource is the Management API of this tenant",
+    _FORBIDDEN: "the machine-to-machine application has no access; give it a machine role with the permission all of "
+    "the Logto Management API (console: Roles)",
 }
 
 
 def find_management_resource(settings: LogtoSettings) -> str:
-    """Give the resource indicator of a tenant's Management API: its own in the cloud, a fixed one elsewhere.
-
-    Args:
-        settings: The tenant.
-    """
+    """Return the indicator of a tenant's Management API: its own in Logto Cloud, a fixed one elsewhere."""
     is_cloud = settings.endpoint.startswith("https://") and settings.endpoint.endswith(".logto.app")
     return f"{settings.endpoint}/api" if is_cloud else "https://default.logto.app/api"
 
 
 def sign_in(settings: LogtoSettings, credentials: Credentials, *, resource: str, network: Network) -> "ManagementApi":
-    """Give the Management API of a tenant, with a token for it.
-
-    Args:
-        settings: The tenant.
-        credentials: Who asks.
-        resource: The Management API's resource indicator.
-        network: What sends.
-
-    Raises:
-        CommandError: No token comes, or one that may do nothing.
-    """
+    """Return the Management API of a tenant, with a token that has the scope `all`."""
     try:
         issued = get_token(settings, credentials, resource=resource, scopes=["all"])
     except GrantError as error:
-        raise CommandError(f"no token for the Management API: {error}") from None
+        raise CommandError(f"expected a token for the Management API, found none: {error}") from None
     if "all" not in issued.scopes:
         raise CommandError(f"{resource}: {_ADVICE[_FORBIDDEN]}")
     return ManagementApi(network, base_url=f"{settings.fetch_base}/api", token=issued.token)
@@ -60,43 +46,25 @@ class ManagementApi:
     """The API resources of a tenant and their permissions."""
 
     def __init__(self, network: Network, *, base_url: str, token: str) -> None:
-        """Remember where and with what to ask.
-
-        Args:
-            network: What sends.
-            base_url: URL of the API.
-            token: A token for it; in no `repr`, error or log.
-        """
+        """Store the base URL and the token, which appears in no `repr`, error or log."""
         self._network = network
         self._base_url = base_url
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
 
     def find_resource_id(self, indicator: str) -> str | None:
-        """Give the id of the API resource with this indicator, compared to the letter; there is no filter for it.
-
-        Raises:
-            CommandError: As `list_scopes`.
-        """
+        """Return the ID of the API resource with exactly this indicator; the API has no filter for it."""
         entries = self._list("/resources")
         return next((_read_id(entry) for entry in entries if entry.get("indicator") == indicator), None)
 
     def list_scopes(self, resource_id: str) -> list[str]:
-        """Give the names of a resource's permissions: of all pages, because Logto gives 20 to whoever asks for none.
-
-        Raises:
-            CommandError: The API can't be reached, refuses, or answers what nobody can read.
-        """
+        """Return the names of a resource's permissions, from all pages. By default Logto returns only 20 entries."""
         names = [entry.get("name") for entry in self._list(f"/resources/{resource_id}/scopes")]
         if not all(isinstance(name, str) for name in names):
             raise CommandError("Management API: expected permissions with names, found one without")
         return cast("list[str]", names)
 
     def create_resource(self, indicator: str, *, name: str) -> str:
-        """Create an API resource; give its id, or that of the one which somebody else created meanwhile.
-
-        Raises:
-            CommandError: As `list_scopes`.
-        """
+        """Create an API resource and return its ID, or the ID of one created concurrently by someone else."""
         reply = self._send("POST", "/resources", json={"name": name, "indicator": indicator})
         if reply.status == _UNPROCESSABLE and _find_code(reply) == "resource.resource_identifier_in_use":
             existing = self.find_resource_id(indicator)
@@ -108,11 +76,7 @@ class ManagementApi:
         return _read_id(document if isinstance(document, dict) else {})
 
     def create_scope(self, resource_id: str, name: str, *, description: str) -> None:
-        """Create a permission; one that is there already is left as it is.
-
-        Raises:
-            CommandError: As `list_scopes`.
-        """
+        """Create a permission; leave an existing one unchanged."""
         reply = self._send("POST", f"/resources/{resource_id}/scopes", json={"name": name, "description": description})
         is_there = reply.status == _UNPROCESSABLE and _find_code(reply) == "scope.name_exists"
         if reply.status != _CREATED and not is_there:
@@ -120,7 +84,7 @@ class ManagementApi:
 
     def _list(self, path: str) -> list[JsonObject]:
         entries: list[JsonObject] = []
-        # By number and never by the `Link` header: its URLs lack /api, and a token follows no link.
+        # Pages are requested by number. The URLs in the `Link` header lack /api, and a token is never sent to a link.
         for page in range(1, _MOST_PAGES + 1):
             query = {"page": str(page), "page_size": str(_PAGE_SIZE)}
             reply = self._send("GET", path, query=query)
@@ -133,7 +97,7 @@ class ManagementApi:
             total = reply.headers.get("total-number", "")
             if not found or not _COUNT.match(total) or len(entries) >= int(total):
                 return entries
-        raise CommandError(f"Management API: expected an end of {path}, found {_MOST_PAGES} pages and more")
+        raise CommandError(f"Management API: expected at most {_MOST_PAGES} pages from {path}, found more")
 
     def _send(self, method: str, path: str, *, query: dict[str, str] | None = None, json: JsonValue = None) -> Reply:
         try:
@@ -150,7 +114,7 @@ def _read(reply: Reply) -> JsonValue:
 
 
 def _read_id(resource: JsonObject) -> str:
-    """Return the id of a resource, which becomes a part of URLs."""
+    """Return the ID of a resource, checked because it becomes a part of URLs."""
     found = resource.get("id")
     if not isinstance(found, str) or not _ID.match(found):
         raise CommandError(f"Management API: expected the id of an API resource, found {quote(found)}")
@@ -158,7 +122,7 @@ def _read_id(resource: JsonObject) -> str:
 
 
 def _find_code(reply: Reply) -> str:
-    """Give Logto's code of an error. Nothing else of the body is for anybody: a 401 repeats the token's claims."""
+    """Return Logto's error code, and nothing else of the body: a 401 response repeats the token's claims."""
     try:
         document = _read(reply)
     except CommandError:
@@ -169,5 +133,5 @@ def _find_code(reply: Reply) -> str:
 
 def _explain(reply: Reply, what: str) -> CommandError:
     code = _find_code(reply)
-    advice = _ADVICE.get(reply.status, "see the code in Logto's documentation")
+    advice = _ADVICE.get(reply.status, "look up the code in Logto's documentation")
     return CommandError(f"Management API: {what}: status {reply.status}{f' {code}' if code else ''}; {advice}")

@@ -1,4 +1,4 @@
-"""Tokens for trying an API out: a user's from a local issuer, a machine's from any tenant."""
+"""Tokens to try out an API: for a user of a local issuer, or for a machine of any tenant."""
 
 import re
 import secrets
@@ -24,17 +24,17 @@ _OK: Final = 200
 _SEE_OTHER: Final = 303
 _SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token"})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)
-"""What a bearer token consists of (RFC 6750 section 2.1)."""
+"""The syntax of a bearer token (RFC 6750 section 2.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MintedToken:
-    """A token, which was asked for to be shown.
+    """A token that the command prints.
 
     Attributes:
         access_token: The token.
-        scopes: The scopes that it has.
-        missing: Those that were asked for and not granted.
+        scopes: The scopes granted.
+        missing: The scopes requested but not granted.
     """
 
     access_token: str = field(repr=False)
@@ -50,22 +50,11 @@ def mint_for_machine(
     scopes: Sequence[str] = (),
     organization_id: str | None = None,
 ) -> MintedToken:
-    """Give a token of a machine-to-machine application, by its credentials.
-
-    Args:
-        settings: The tenant.
-        credentials: The application's.
-        resource: The API resource.
-        scopes: Scopes to ask for.
-        organization_id: For the permissions inside an organization.
-
-    Raises:
-        CommandError: The tenant refuses or can't be reached.
-    """
+    """Return a token for a machine-to-machine application."""
     try:
         issued = get_token(settings, credentials, resource=resource, scopes=scopes, organization_id=organization_id)
     except GrantUnavailableError as error:
-        raise CommandError(f"{error}; fastapi-logto doctor looks why") from None
+        raise CommandError(f"{error}; run fastapi-logto doctor to find the cause") from None
     except GrantError as error:
         raise CommandError(str(error)) from None
     return _build(issued.token, granted=issued.scopes, asked=scopes)
@@ -82,31 +71,20 @@ def mint_for_user(
     scopes: Sequence[str] = (),
     organization_id: str | None = None,
 ) -> MintedToken:
-    """Give a token of a user of a local issuer, by its own sign-in page, which asks for no password.
+    """Return a user's token from a local issuer, through its sign-in page, which requires no password.
 
-    Args:
-        settings: The issuer.
-        network: What sends.
-        username: Who signs in.
-        client_id: The application that they sign in to.
-        redirect_uri: One of its redirect URIs. Nothing is sent there.
-        resource: The API resource.
-        scopes: Scopes to ask for.
-        organization_id: For the permissions inside an organization.
-
-    Raises:
-        CommandError: It is no local issuer, it refuses, or it can't be reached.
+    Nothing is sent to the redirect URI. An endpoint that is not on this machine is rejected.
     """
     if not is_loopback(urlsplit(settings.fetch_base).hostname or ""):
         raise CommandError(
-            f"expected a local issuer for --user, found {settings.fetch_base}; at a tenant people sign in themselves, "
-            "in Swagger UI say, and a machine gets its token with --machine"
+            f"expected a local issuer for --user, found {settings.fetch_base}; for a tenant, sign in with Swagger UI, "
+            "or use --machine for a machine's token"
         )
     issuer = _LocalSignIn(f"{settings.fetch_base}/oidc", network, client_id=client_id, redirect_uri=redirect_uri)
-    answer = issuer.sign_in(username, resource=resource, scopes=scopes)
+    response = issuer.sign_in(username, resource=resource, scopes=scopes)
     if organization_id is not None:
-        answer = issuer.refresh(answer, resource=resource, organization_id=organization_id)
-    return _build(answer["access_token"], granted=answer.get("scope", "").split(" "), asked=scopes)
+        response = issuer.refresh(response, resource=resource, organization_id=organization_id)
+    return _build(response["access_token"], granted=response.get("scope", "").split(" "), asked=scopes)
 
 
 def _build(token: str, *, granted: Sequence[str] | frozenset[str], asked: Sequence[str]) -> MintedToken:
@@ -115,7 +93,7 @@ def _build(token: str, *, granted: Sequence[str] | frozenset[str], asked: Sequen
 
 
 class _LocalSignIn:
-    """The authorization code flow, with nobody at the browser."""
+    """The authorization code flow without a browser."""
 
     def __init__(self, issuer: str, network: Network, *, client_id: str, redirect_uri: str) -> None:
         self._issuer = issuer
@@ -138,20 +116,20 @@ class _LocalSignIn:
             "grant": tuple(scopes),
         }
         reply = self._post("auth", form)
-        answer = parse_location(reply)
-        if reply.status != _SEE_OTHER or "code" not in answer:
-            found = answer.get("error_description", f"status {reply.status}")
+        location = parse_location(reply)
+        if reply.status != _SEE_OTHER or "code" not in location:
+            found = location.get("error_description", f"status {reply.status}")
             raise CommandError(
                 f"{self._issuer}: expected a code for the user {quote(username)} by the application "
                 f"{quote(self._client['client_id'])} with the redirect URI {quote(self._client['redirect_uri'])}, "
-                f"found {quote(found)}; the issuer's own page lists its users and applications, and --client-id or "
-                "LOGTO_SWAGGER_CLIENT_ID chooses one"
+                f"found {quote(found)}; the issuer's page lists its users and applications; choose an application "
+                "with --client-id or LOGTO_SWAGGER_CLIENT_ID"
             )
         return self._exchange(
             {
                 **self._client,
                 "grant_type": "authorization_code",
-                "code": answer["code"],
+                "code": location["code"],
                 "code_verifier": verifier,
                 "resource": resource,
             }
@@ -183,7 +161,7 @@ class _LocalSignIn:
                 found = mask(found, secrets=[form[name] for name in _SECRET_FIELDS & form.keys()])
             raise CommandError(f"{self._issuer}: expected a token, found {quote(found)} (status {reply.status})")
         if not _TOKEN.match(token):
-            raise CommandError(f"{self._issuer}: expected a token, found a text with other characters")
+            raise CommandError(f"{self._issuer}: expected a token, found invalid characters")
         return {name: value for name, value in document.items() if isinstance(value, str)}
 
     def _post(self, path: str, form: Mapping[str, str | Sequence[str]]) -> Reply:

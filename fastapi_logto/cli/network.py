@@ -1,4 +1,4 @@
-"""The only sockets of the command line but for the package's own: one bounded request, no redirect followed."""
+"""The command line's own HTTP client: bounded requests, no redirects. Other requests use the package's transport."""
 
 import socket
 import ssl
@@ -23,14 +23,14 @@ _MAX_FIELDS: Final = 100
 _CONNECT_SECONDS: Final = 2.0
 
 FailedLayer: TypeAlias = Literal["dns", "tls", "connection", "http"]
-"""Where it went wrong."""
+"""The layer at which a request failed."""
 
 
 class UnreachableError(LogtoError):
-    """No answer came, or none that could be read.
+    """No response was received, or it could not be read.
 
     Attributes:
-        layer: Where it went wrong.
+        layer: The layer at which the request failed.
     """
 
     def __init__(self, message: str, *, layer: FailedLayer) -> None:
@@ -40,11 +40,11 @@ class UnreachableError(LogtoError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSession:
-    """How a connection is encrypted.
+    """The encryption of a connection.
 
     Attributes:
-        version: `TLSv1.3`, say.
-        expires_at: When the server's certificate expires, seconds since the epoch.
+        version: The protocol version, e.g. `TLSv1.3`.
+        expires_at: When the server's certificate expires, in seconds since the epoch.
     """
 
     version: str
@@ -53,14 +53,12 @@ class TlsSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer of whatever status.
+    """A response with any status.
 
     Attributes:
-        status: The status.
-        headers: The headers, names in lower case.
-        body: The body.
-        tls: How the connection was encrypted; `None` for plain http.
-        received_at: The wall clock of this machine when the answer came.
+        headers: The headers, with names in lower case.
+        tls: The encryption of the connection; `None` for plain http.
+        received_at: This machine's wall clock when the response was received, in seconds since the epoch.
     """
 
     status: int
@@ -71,11 +69,7 @@ class Reply:
 
 
 def find_proxy(url: str) -> str | None:
-    """Return the host of the proxy that httpx uses for a URL; `None` for plain http, which never uses one.
-
-    Args:
-        url: The URL.
-    """
+    """Return the host of the proxy that httpx uses for a URL; `None` for plain http, which never uses one."""
     parts = urlsplit(url)
     if parts.scheme != "https" or proxy_bypass(parts.hostname or ""):
         return None
@@ -84,7 +78,7 @@ def find_proxy(url: str) -> str | None:
     if proxy is None:
         return None
     try:
-        # A proxy may be written without its scheme. Its credentials are not for a terminal.
+        # A proxy may be written without its scheme. Only its host is shown, because its URL may contain credentials.
         host = urlsplit(proxy if "://" in proxy else f"http://{proxy}").hostname
     except ValueError:
         host = None
@@ -92,11 +86,7 @@ def find_proxy(url: str) -> str | None:
 
 
 def parse_location(reply: Reply) -> Mapping[str, str]:
-    """Return the parameters in the query of a redirect; none if the reply has no `Location` that is a URL.
-
-    Args:
-        reply: The reply.
-    """
+    """Return the query parameters of a redirect; empty if the reply has no `Location` or it is not a valid URL."""
     try:
         query = urlsplit(reply.headers.get("location", "")).query
         return dict(reversed(parse_qsl(query, max_num_fields=_MAX_FIELDS)))
@@ -105,26 +95,15 @@ def parse_location(reply: Reply) -> Mapping[str, str]:
 
 
 class Network:
-    """Sends requests, each with a deadline and a largest size."""
+    """Sends requests with a deadline and a size limit."""
 
     def __init__(self, *, timeout_seconds: float) -> None:
-        """Remember the bound. Opens nothing.
-
-        Args:
-            timeout_seconds: For each step, and for the body as a whole.
-        """
+        """Store the timeout, in seconds for each step and for the whole body. Opens no connection."""
         self._timeout_seconds = timeout_seconds
         self._user_agent = f"fastapi-logto/{version('fastapi-logto')}"
 
     def resolve(self, host: str) -> list[str]:
-        """Give the addresses of a host.
-
-        Args:
-            host: Its name.
-
-        Raises:
-            UnreachableError: It has none, or none came in time.
-        """
+        """Return the addresses of a host, or raise `UnreachableError` if it has none or the lookup times out."""
         found: list[str] = []
         failed: list[OSError | UnicodeError] = []
 
@@ -135,12 +114,12 @@ class Network:
                 # A label of more than 63 characters is a UnicodeError.
                 failed.append(error)
 
-        # The resolver of the system knows no deadline of ours.
+        # The system resolver has no deadline, so it runs in a thread.
         thread = threading.Thread(target=ask, daemon=True, name="fastapi-logto: resolve")
         thread.start()
         thread.join(self._timeout_seconds)
         if failed or not found:
-            reason = _describe_failure(failed[0]) if failed else "no answer in time"
+            reason = _describe_failure(failed[0]) if failed else "no response in time"
             raise UnreachableError(f"{host}: {reason}", layer="dns")
         return list(dict.fromkeys(found))
 
@@ -154,27 +133,16 @@ class Network:
         form: Mapping[str, str | Sequence[str]] | None = None,
         json: JsonValue = None,
     ) -> Reply:
-        """Send a request. Redirects are not followed.
+        """Send a request and return the response, whatever its status. Redirects are not followed.
 
-        Args:
-            method: The method.
-            url: Where to.
-            headers: Further headers.
-            query: Its query.
-            form: A form for its body.
-            json: JSON for its body, instead.
-
-        Returns:
-            The answer, of whatever status.
-
-        Raises:
-            UnreachableError: None came, or one that is too large, encoded or too slow. Quotes no body.
+        Raises `UnreachableError` if there is no response, or if it is too large, too slow or encoded. The error quotes
+        no body.
         """
         try:
             with (
                 httpx.Client(
                     follow_redirects=False,
-                    # A proxy could read the secrets that go over plain http, and replace the keys.
+                    # Over plain http a proxy could read secrets and replace keys.
                     trust_env=httpx.URL(url).scheme == "https",
                     timeout=httpx.Timeout(self._timeout_seconds, connect=min(_CONNECT_SECONDS, self._timeout_seconds)),
                     headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
@@ -197,14 +165,14 @@ class Network:
     def _read(self, response: httpx.Response) -> bytes:
         deadline = time.monotonic() + self._timeout_seconds
         if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise UnreachableError("an encoded body, which was not asked for", layer="http")
+            raise UnreachableError("expected an unencoded body, found an encoded one", layer="http")
         body = bytearray()
         for chunk in response.iter_raw():
             body += chunk
             if len(body) > _MAX_BYTES:
-                raise UnreachableError(f"more than {_MAX_BYTES} bytes", layer="http")
+                raise UnreachableError(f"expected at most {_MAX_BYTES} bytes, found more", layer="http")
             if time.monotonic() > deadline:
-                raise UnreachableError(f"no whole answer within {self._timeout_seconds:g} s", layer="http")
+                raise UnreachableError(f"no complete response within {self._timeout_seconds:g} s", layer="http")
         return bytes(body)
 
 
@@ -224,19 +192,19 @@ def _describe_tls(response: httpx.Response) -> TlsSession | None:
 
 
 def _explain(error: Exception) -> UnreachableError:
-    """Give the reason at the bottom of what httpx wraps, in a few words."""
+    """Return the root cause of an httpx error, in a few words."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return UnreachableError(f"the certificate does not hold: {cause.verify_message}", layer="tls")
+            return UnreachableError(f"invalid certificate: {cause.verify_message}", layer="tls")
         if isinstance(cause, ssl.SSLError):
-            return UnreachableError(f"no TLS: {cause.reason or type(cause).__name__}", layer="tls")
+            return UnreachableError(f"TLS failed: {cause.reason or type(cause).__name__}", layer="tls")
         if isinstance(cause, socket.gaierror):
             return UnreachableError(f"no address: {cause.strerror}", layer="dns")
         if isinstance(cause, ConnectionRefusedError):
             return UnreachableError("connection refused: nothing listens there", layer="connection")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.TimeoutException):
-        return UnreachableError("no answer in time", layer="connection")
+        return UnreachableError("no response in time", layer="connection")
     layer: FailedLayer = "http" if isinstance(error, httpx.ProtocolError) else "connection"
     return UnreachableError(type(error).__name__, layer=layer)

@@ -1,4 +1,4 @@
-"""How results are shown: the only module that knows of colours, marks and widths."""
+"""Render results. Only this module handles colours, marks and widths."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -35,8 +35,8 @@ _TOKEN: Final[dict[Protection, tuple[str, Status]]] = {
     "required": ("required", "ok"),
     "optional": ("optional", "warning"),
     "none": ("NOT PROTECTED", "failed"),
-    "documentation": ("about the API", "skipped"),
-    "allowed": ("allowed without", "skipped"),
+    "documentation": ("documentation", "skipped"),
+    "allowed": ("none, allowed", "skipped"),
 }
 
 
@@ -46,12 +46,7 @@ def _mark(status: Status, *, console: Terminal) -> RenderableType:
 
 
 def render_diagnosis(diagnosis: Diagnosis, *, console: Terminal) -> RenderableType:
-    """Give what `doctor` shows: a table for each part, and the next step.
-
-    Args:
-        diagnosis: The result.
-        console: What it is shown on.
-    """
+    """Render the result of `doctor`: a table for each section, and the next step."""
     parts: list[RenderableType] = []
     for section in diagnosis.sections:
         extra = _render_settings(diagnosis) if section.title == "Settings" else ()
@@ -62,7 +57,7 @@ def render_diagnosis(diagnosis: Diagnosis, *, console: Terminal) -> RenderableTy
         parts.append(Panel(step, title="Next step", title_align="left", border_style="yellow"))
     else:
         has_warnings = any(check.status == "warning" for section in diagnosis.sections for check in section.checks)
-        text = "Nothing fails; see the warnings." if has_warnings else "All is well."
+        text = "No check failed; see the warnings." if has_warnings else "All checks passed."
         parts.append(build_text(text, style="bold yellow" if has_warnings else "bold green"))
     return Group(*parts)
 
@@ -78,7 +73,7 @@ def _render_settings(diagnosis: Diagnosis) -> Iterator[Check]:
 
 
 def _render_section(title: str, checks: Iterable[Check], *, console: Terminal, told: str = "") -> Group:
-    """Give one part. The first advice is told below all parts, and so not here once more."""
+    """Render one section. The advice shown as the next step, below all sections, is not repeated here."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(width=1, no_wrap=True)
     table.add_column(no_wrap=True, min_width=12)
@@ -92,7 +87,7 @@ def _render_section(title: str, checks: Iterable[Check], *, console: Terminal, t
 
 
 def _join_skipped(checks: Iterable[Check]) -> Iterator[Check]:
-    """Give the checks, those at the end that were not come to as one."""
+    """Yield the checks, with the skipped ones at the end joined into one row."""
     rows = list(checks)
     names: list[str] = []
     while rows and rows[-1].status == "skipped" and not rows[-1].found:
@@ -103,12 +98,7 @@ def _join_skipped(checks: Iterable[Check]) -> Iterator[Check]:
 
 
 def render_inspection(inspection: Inspection, *, console: Terminal) -> RenderableType:
-    """Give what `inspect` shows.
-
-    Args:
-        inspection: The result.
-        console: What it is shown on.
-    """
+    """Render the result of `inspect`."""
     parts: list[RenderableType] = [_render_verdict(inspection)]
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, min_width=14)
@@ -117,8 +107,8 @@ def render_inspection(inspection: Inspection, *, console: Terminal) -> Renderabl
     if inspection.problem:
         facts.add_row("Problem", build_text(inspection.problem, style="red"))
     if inspection.subject:
-        facts.add_row("Speaks for", build_text(inspection.subject))
-    facts.add_row("Admitted to", build_text(*inspection.admission))
+        facts.add_row("Subject", build_text(inspection.subject))
+    facts.add_row("Accepted by", build_text(*inspection.admission))
     parts.append(Padding(facts, (0, 0, 1, 0)))
     for title, members in (("Header", inspection.header), ("Claims", inspection.claims)):
         if members:
@@ -133,12 +123,12 @@ def render_inspection(inspection: Inspection, *, console: Terminal) -> Renderabl
 
 def _render_verdict(inspection: Inspection) -> Panel:
     if inspection.is_verified:
-        text = "VERIFIED: signature, issuer, audience and times hold for this API."
+        text = "VERIFIED: signature, issuer, audience and times are valid for this API."
         return Panel(build_text(text, style="bold green"), border_style="green")
     if inspection.verification is not None:
-        text = "NOT VERIFIED: a check failed, see Token below. Believe nothing of what this token says."
+        text = "NOT VERIFIED: a check failed, see Token below. Do not trust the contents of this token."
     else:
-        text = "NOT VERIFIED: anybody can write such a token. Believe nothing of it, or check it with --verify."
+        text = "NOT VERIFIED: anyone can create such a token. Do not trust its contents; verify it with --verify."
     return Panel(build_text(text, style="bold red"), border_style="red")
 
 
@@ -165,19 +155,15 @@ def _describe_value(value: JsonValue) -> str:
 
 
 def render_issuer(running: RunningIssuer) -> RenderableType:
-    """Give what `dev` shows.
-
-    Args:
-        running: The issuer.
-    """
+    """Render the description that `dev` prints."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("Who", "Holds", "In organizations"):
+    for title in ("User or machine", "Scopes", "Organizations"):
         table.add_column(title, overflow="fold")
     for who in (*running.users, *running.machines):
         table.add_row(build_text(who.username), *_render_held(who))
     return Group(
-        build_text(f"Local issuer {running.issuer}, for development only; Ctrl-C ends it", style="bold"),
-        build_text("No password: whoever reaches it signs in as anyone.", style="yellow"),
+        build_text(f"Local issuer {running.issuer}, for development only; Ctrl-C stops it", style="bold"),
+        build_text("No password: anyone who can connect can sign in as any user.", style="yellow"),
         build_text(""),
         table,
         build_text(""),
@@ -188,20 +174,15 @@ def render_issuer(running: RunningIssuer) -> RenderableType:
 
 def _render_held(who: LocalUser) -> tuple[RenderableType, RenderableType]:
     held = " ".join(scope for scopes in who.scopes.values() for scope in scopes)
-    places = [f"{name}: {', '.join(scopes) or 'a member without a role'}" for name, scopes in who.organizations.items()]
+    places = [f"{name}: {', '.join(scopes) or 'member without a role'}" for name, scopes in who.organizations.items()]
     return build_text(held), build_text(*places)
 
 
 def render_routes(table: RouteTable, *, console: Terminal) -> RenderableType:
-    """Give what `routes` shows.
-
-    Args:
-        table: The result.
-        console: What it is shown on.
-    """
+    """Render the result of `routes`."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     grid.add_column(width=1, no_wrap=True)
-    for title in ("Method", "Path", "Token", "Asks for"):
+    for title in ("Method", "Path", "Token", "Requires"):
         grid.add_column(title, overflow="fold")
     for route in table.routes:
         word, status = _TOKEN[route.token]
@@ -214,18 +195,25 @@ def render_routes(table: RouteTable, *, console: Terminal) -> RenderableType:
         )
     parts: list[RenderableType] = [grid, build_text("")]
     parts.extend(build_text(f"Problem: {problem}", style="bold red") for problem in table.problems)
-    count = f"{table.unprotected} of {len(table.routes)} routes not protected."
-    parts.append(build_text(count, style="bold red" if table.unprotected else "bold green"))
+    parts.append(build_text(_summarize(table), style="bold red" if table.unprotected else "bold green"))
     return Group(*parts)
 
 
-def render_markdown(table: RouteTable) -> str:
-    """Give the routes as a table of Markdown.
+def _summarize(table: RouteTable) -> str:
+    if table.unprotected:
+        return f"{table.unprotected} of {len(table.routes)} routes are not protected."
+    tokens = [route.token for route in table.routes if route.token != "documentation"]  # noqa: S105 - a kind of route
+    if not tokens:
+        return "There are no API routes."
+    required = tokens.count("required")
+    if required == len(tokens):
+        return f"All {required} API routes require a token."
+    return f"{required} of {len(tokens)} API routes require a token; for the others it is optional or not needed."
 
-    Args:
-        table: The result.
-    """
-    lines = ["| Method | Path | Token | Asks for |", "|---|---|---|---|"]
+
+def render_markdown(table: RouteTable) -> str:
+    """Return the routes as a Markdown table."""
+    lines = ["| Method | Path | Token | Requires |", "|---|---|---|---|"]
     for route in table.routes:
         path, needs = _build_cell(route.path), _build_cell("; ".join(_list_needs(route.scopes, route.needs)))
         word = _TOKEN[route.token][0]
@@ -235,7 +223,7 @@ def render_markdown(table: RouteTable) -> str:
 
 
 def _build_cell(text: str) -> str:
-    """Return a text that stays in one cell of a table of Markdown."""
+    """Return a text that stays within one cell of a Markdown table."""
     return escape(text).replace("|", "\\|")
 
 
@@ -245,22 +233,18 @@ def _list_needs(scopes: tuple[str, ...], needs: tuple[str, ...]) -> list[str]:
 
 
 def render_scopes(report: ScopesReport, *, console: Terminal) -> RenderableType:
-    """Give what `scopes` shows.
-
-    Args:
-        report: The difference.
-        console: What it is shown on.
-    """
+    """Render the result of `scopes`."""
     parts: list[RenderableType] = []
     for resource in report.resources:
         rows = list(_list_scopes(resource))
         parts.append(_render_section(f"{resource.indicator} at {report.tenant}", rows, console=console))
     if report.differs:
-        parts.append(build_text("Logto lacks something; fastapi-logto scopes push creates it.", style="bold yellow"))
+        text = "Scopes are missing in Logto; create them with fastapi-logto scopes push."
+        parts.append(build_text(text, style="bold yellow"))
     elif report.is_pushed:
-        parts.append(build_text("Created; Logto has all scopes of the code.", style="bold green"))
+        parts.append(build_text("Created. Logto has every scope in the code.", style="bold green"))
     else:
-        parts.append(build_text("Logto has all scopes of the code.", style="bold green"))
+        parts.append(build_text("Logto has every scope in the code.", style="bold green"))
     return Group(*parts)
 
 
@@ -272,4 +256,4 @@ def _list_scopes(resource: ResourceDifference) -> Iterator[Check]:
     for scope in resource.missing:
         yield Check(name=scope, status="failed", found="missing in Logto")
     for scope in resource.extra:
-        yield Check(name=scope, status="skipped", found="in Logto alone; left as it is")
+        yield Check(name=scope, status="skipped", found="only in Logto; left unchanged")

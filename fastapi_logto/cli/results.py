@@ -1,4 +1,4 @@
-"""What the commands find out, as values: shown by `rendering`, written as JSON by `to_json`."""
+"""The results of the commands: shown by `rendering`, written as JSON by `to_json`."""
 
 import dataclasses
 import json
@@ -19,11 +19,11 @@ __all__ = [
 ]
 
 Status: TypeAlias = Literal["ok", "failed", "warning", "skipped"]
-"""How a check ended: a warning fails nothing, and what was skipped had nothing to look at."""
+"""The outcome of a check: a warning does not fail the command, and a skipped check had nothing to check."""
 
 
 class ExitCode:
-    """What scripts are told."""
+    """The exit codes of the command."""
 
     FINE: ClassVar[int] = 0
     FAILED: ClassVar[int] = 1
@@ -33,19 +33,19 @@ class ExitCode:
 
 
 class CommandError(LogtoError):
-    """A mistake of whoever runs the command: one message and no traceback."""
+    """A usage error: shown as one message without a traceback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: What.
-        status: How it ended.
-        found: What was found; quoted where it came from outside.
-        advice: What to do, where it did not end well.
-        reason: The reason that a request with this token would be answered, of a check of a token.
+        name: The name of the check.
+        status: Its outcome.
+        found: The value found; quoted if it came from outside.
+        advice: How to fix a check that did not pass.
+        reason: The reason in the error response for this token; only for checks of a token.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Checks that belong together."""
+    """A group of checks."""
 
     title: str
     checks: tuple[Check, ...]
@@ -65,7 +65,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundSetting:
-    """A setting, and where it is from: `environment`, the name of a file, or `default`."""
+    """A setting and its source: `environment`, the name of a file, or `default`."""
 
     variable: str
     value: str
@@ -74,13 +74,13 @@ class FoundSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """All that `doctor` found.
+    """The result of `doctor`.
 
     Attributes:
-        settings: The settings; none where they are wrong.
+        settings: The settings; empty if they are invalid.
         sections: The checks.
-        exit_code: What the command ends with.
-        next_step: What to do first; empty where all is well.
+        exit_code: The exit code of the command.
+        next_step: What to do first; empty if no check failed.
     """
 
     settings: tuple[FoundSetting, ...] = field(default=())
@@ -90,10 +90,6 @@ class Diagnosis:
 
 
 def to_json(value: Any) -> str:  # noqa: ANN401 - any of the values of this package
-    """Give a value as JSON: the members of a dataclass by their names.
-
-    Args:
-        value: A value made of dataclasses, tuples, dictionaries, texts and numbers.
-    """
+    """Return a value of dataclasses, tuples, dictionaries, strings and numbers as JSON."""
     document = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
     return json.dumps(document, indent=2)

@@ -1,4 +1,4 @@
-"""Every route of an application, with what it asks for."""
+"""List every route of an application and what it requires."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fastapi_logto.routes import FoundRoute, iter_routes
 __all__ = ["Protection", "RouteRow", "RouteTable", "list_routes"]
 
 Protection: TypeAlias = Literal["required", "optional", "none", "documentation", "allowed"]
-"""Whether a token is needed: `documentation` are pages that tell of the API, `allowed` what the command may admit."""
+"""Whether a token is required: `documentation` marks FastAPI's own pages, `allowed` the paths passed with `--allow`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +23,10 @@ class RouteRow:
 
     Attributes:
         path: Its path.
-        methods: Its methods; `WEBSOCKET` or `MOUNT` for what has none, `*` where all are let through.
-        token: Whether a token is needed.
+        methods: Its methods; `WEBSOCKET` or `MOUNT` for routes without methods, `*` for routes that accept all.
+        token: Whether a token is required.
         scopes: Scopes that must all be granted.
-        needs: What it asks for beyond them, in words.
+        needs: Its other requirements, in words.
     """
 
     path: str
@@ -41,10 +41,10 @@ class RouteTable:
     """The routes of an application.
 
     Attributes:
-        routes: Each, in the application's order.
-        unprotected: How many admit requests without a token, and were not allowed to.
-        problems: What can't be meant, as the application's start would say it.
-        exit_code: What the command ends with.
+        routes: All routes, in the application's order.
+        unprotected: How many routes accept requests without a token and were not allowed to.
+        problems: Invalid requirements, with the messages that the application raises at start.
+        exit_code: The exit code of the command.
     """
 
     routes: tuple[RouteRow, ...]
@@ -54,24 +54,15 @@ class RouteTable:
 
 
 def list_routes(app: object, *, allowed: Collection[str] = (), fails_unprotected: bool = False) -> RouteTable:
-    """Give the routes.
-
-    Args:
-        app: The application.
-        allowed: Paths that may be unprotected.
-        fails_unprotected: Whether an unprotected route is a failure.
-
-    Raises:
-        CommandError: It has no routes, or one that is allowed does not exist.
-    """
+    """Return the routes of an application; raise if it has none, or if an allowed path does not exist."""
     found = list(iter_routes(app))
     if not found or found[0].endpoint is app:
         raise CommandError(f"expected a FastAPI application with routes, found {type(app).__name__}")
     rows = tuple(_describe(route, allowed) for route in found)
     unknown = set(allowed) - {row.path for row in rows}
     if unknown:
-        # A path that was renamed would else be allowed for ever, and the new one nowhere.
-        raise CommandError(f"--allow: expected paths of routes, found {', '.join(sorted(unknown))}")
+        # Otherwise a renamed path would stay in the list unnoticed.
+        raise CommandError(f"--allow: expected paths of routes, found {', '.join(sorted(unknown))}; remove or correct")
     problems = _find_problems(app)
     unprotected = sum(row.token == "none" for row in rows)  # noqa: S105 - whether a token is needed
     is_failed = bool(problems) or (fails_unprotected and unprotected > 0)

@@ -1,4 +1,4 @@
-"""The scopes that an application's routes ask for, beside the permissions that its API resources have in Logto."""
+"""Compare the scopes that an application's routes require with the permissions of its API resources in Logto."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ _LONGEST_DESCRIPTION: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedResource:
-    """An API resource as the code wants it.
+    """An API resource as the code requires it.
 
     Attributes:
         indicator: Its indicator.
-        scopes: Its scopes, and the routes that ask for each.
+        scopes: Its scopes, each with the routes that require it.
     """
 
     indicator: str
@@ -31,14 +31,14 @@ class WantedResource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceDifference:
-    """How an API resource differs from what the code wants.
+    """The difference between an API resource in Logto and in the code.
 
     Attributes:
         indicator: Its indicator.
-        exists: Whether Logto has it.
-        missing: Scopes that Logto lacks.
-        present: Scopes that both have.
-        extra: Permissions that no route asks for; left alone, because a role or another program may use them.
+        exists: Whether it exists in Logto.
+        missing: Scopes that are only in the code.
+        present: Scopes in both.
+        extra: Permissions that no route requires; left alone, because a role or another program may use them.
     """
 
     indicator: str
@@ -50,13 +50,13 @@ class ResourceDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopesReport:
-    """The difference, and what was done about it.
+    """The difference, before or after a push.
 
     Attributes:
         tenant: The tenant's endpoint.
         resources: The API resources.
-        is_pushed: Whether what was missing was created.
-        exit_code: What the command ends with.
+        is_pushed: Whether the missing entries were created.
+        exit_code: The exit code of the command.
     """
 
     tenant: str
@@ -66,24 +66,19 @@ class ScopesReport:
 
     @property
     def differs(self) -> bool:
-        """Whether Logto lacks something."""
+        """Whether an API resource or a scope is missing in Logto."""
         return any(not one.exists or one.missing for one in self.resources)
 
 
 def list_wanted(
     app: object, *, only: Collection[str] = (), without: Collection[str] = ()
 ) -> tuple[WantedResource, ...]:
-    """Give the API resources that the routes of an application are for, and the scopes that they ask for.
+    """Return the API resources of an application's routes, with the scopes that the routes require.
 
-    Args:
-        app: The application.
-        only: Resource indicators to look at; all when empty.
-        without: Scopes to leave out: permissions of organizations, which belong to no API resource.
-
-    Raises:
-        CommandError: The application has no protected route, or a scope that Logto can't have.
+    `only` selects resources, all by default. `without` excludes scopes, e.g. permissions of organizations, which
+    belong to no API resource.
     """
-    # Dictionaries for sets that keep their order.
+    # Dictionaries are used as ordered sets.
     wanted: dict[str, dict[str, dict[str, None]]] = {}
     for route in iter_routes(app):
         name = f"{' '.join(sorted(route.methods)) or 'WEBSOCKET'} {route.path}"
@@ -108,15 +103,7 @@ def list_wanted(
 
 
 def find_tenant(app: object) -> LogtoSettings:
-    """Give the settings of the tenant whose tokens an application's routes admit.
-
-    Args:
-        app: The application.
-
-    Raises:
-        CommandError: There is no protected route, or they are of several tenants.
-        SettingsError: The environment lacks a setting.
-    """
+    """Return the settings of the application's tenant; raise if it has no protected route or several tenants."""
     schemes = [scheme for route in iter_routes(app) for scheme in route.schemes]
     found = {settings.endpoint: settings for scheme in schemes for settings in scheme.tenants}
     if len(found) != 1:
@@ -139,17 +126,7 @@ def _check_name(scope: str) -> None:
 def compare(
     wanted: Collection[WantedResource], api: ManagementApi, *, tenant: str, is_exact: bool = False
 ) -> ScopesReport:
-    """Give how Logto differs from what the code wants. Changes nothing.
-
-    Args:
-        wanted: What the code wants.
-        api: Logto's Management API.
-        tenant: The tenant's endpoint.
-        is_exact: Whether permissions that no route asks for are a difference too.
-
-    Raises:
-        CommandError: The API can't be reached or refuses.
-    """
+    """Compare the code with Logto. Changes nothing. With `is_exact`, extra permissions count as a difference too."""
     resources = tuple(_compare_one(one, api) for one in wanted)
     differs = any(not one.exists or one.missing or (is_exact and one.extra) for one in resources)
     return ScopesReport(
@@ -173,16 +150,9 @@ def _compare_one(wanted: WantedResource, api: ManagementApi) -> ResourceDifferen
 
 
 def push(wanted: Collection[WantedResource], api: ManagementApi, report: ScopesReport, *, name: str) -> ScopesReport:
-    """Create what Logto lacks, and look once more. Changes nothing that is there, and deletes nothing.
+    """Create the missing entries and compare again. Changes no existing entry and deletes nothing.
 
-    Args:
-        wanted: What the code wants.
-        api: Logto's Management API.
-        report: The difference that was agreed to.
-        name: The name for an API resource that is new.
-
-    Raises:
-        CommandError: The API can't be reached or refuses; running it again goes on where it stopped.
+    After a failure, running it again continues where it stopped.
     """
     by_indicator = {one.indicator: one for one in wanted}
     for difference in report.resources:

@@ -1,4 +1,4 @@
-"""Whether Swagger UI can sign in: its application's redirect URI, and whether its page may call the token endpoint."""
+"""Check the sign-in of Swagger UI: the application's redirect URI, and CORS for the token endpoint."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -13,16 +13,13 @@ __all__ = ["check_swagger"]
 
 _CLIENT_ERROR: Final = 400
 _CHALLENGE: Final = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-"""Of RFC 7636's own example: nobody ever comes back with the verifier."""
+"""The example of RFC 7636: the check never sends the verifier."""
 
 
 def check_swagger(settings: LogtoSettings, network: Network, *, docs_url: str) -> Section:
-    """Look at the application that Swagger UI signs in with, as its page would. Nobody is signed in.
+    """Check the application of Swagger UI with the requests that its page sends. Nobody is signed in.
 
-    Args:
-        settings: The settings, with the application's id where it is set.
-        network: What sends.
-        docs_url: URL of the docs page, without a slash at its end.
+    `docs_url` must not end with a slash.
     """
     return Section(title="Swagger UI", checks=tuple(_check(settings, network, docs_url)))
 
@@ -37,7 +34,7 @@ def _check(settings: LogtoSettings, network: Network, docs_url: str) -> Iterator
         yield _check_redirect(settings, network, client_id, redirect_uri)
         yield _check_origin(settings, network, client_id, redirect_uri)
     except UnreachableError as error:
-        yield Check(name="Sign-in", status="failed", found=str(error), advice="Mend what is marked under Tenant.")
+        yield Check(name="Sign-in", status="failed", found=str(error), advice="Fix the failed checks under Tenant.")
 
 
 def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, redirect_uri: str) -> Check:
@@ -55,9 +52,9 @@ def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, r
             name="Redirect URI",
             status="failed",
             found=f"{redirect_uri}: status {reply.status}",
-            advice=f"In the console, Applications, choose the single-page application {client_id} (or correct "
+            advice=f"In the console, under Applications, open the single-page application {client_id} (or correct "
             f"LOGTO_SWAGGER_CLIENT_ID), and add exactly {redirect_uri} to its redirect URIs. "
-            "Where your docs page is elsewhere, say so: --docs-url.",
+            "If your docs page has another URL, pass it with --docs-url.",
         )
     error = parse_location(reply).get("error", "")
     if error == "invalid_target":
@@ -65,14 +62,15 @@ def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, r
             name="Redirect URI",
             status="failed",
             found=f"{redirect_uri} is registered, but the tenant has no API resource {settings.audience[0]}",
-            advice="In the console, API resources, compare the API identifier with LOGTO_AUDIENCE, to the letter.",
+            advice="In the console, under API resources, compare the API identifier with LOGTO_AUDIENCE; they must "
+            "match exactly.",
         )
     if error:
         return Check(
             name="Redirect URI",
             status="failed",
-            found=f"{redirect_uri} is registered, but Logto answers {quote(error)}",
-            advice="See that the application in the console is a single-page application.",
+            found=f"{redirect_uri} is registered, but Logto returns {quote(error)}",
+            advice="In the console, check that the application is a single-page application.",
         )
     return Check(name="Redirect URI", status="ok", found=redirect_uri)
 
@@ -80,8 +78,8 @@ def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, r
 def _check_origin(settings: LogtoSettings, network: Network, client_id: str, redirect_uri: str) -> Check:
     parts = urlsplit(redirect_uri)
     origin = f"{parts.scheme}://{parts.netloc}"
-    # A code that never was: the answer is an error in any case, but only an origin that may read it is told so.
-    # The preflight says yes to everybody.
+    # The code is invalid, so the response is always an error, but only an allowed origin gets the CORS header. A
+    # preflight request can't tell: it is granted to every origin.
     form = {
         "grant_type": "authorization_code",
         "client_id": client_id,
@@ -96,6 +94,6 @@ def _check_origin(settings: LogtoSettings, network: Network, client_id: str, red
         name="CORS",
         status="failed",
         found=f"{origin} may not call the token endpoint",
-        advice=f"In the console, Applications, {client_id}: add a redirect URI of this origin, or the origin itself "
-        "to CORS allowed origins.",
+        advice=f"In the console, under Applications, {client_id}: add a redirect URI with this origin, or add the "
+        "origin to CORS allowed origins.",
     )

@@ -1,4 +1,4 @@
-"""The tenant, seen from this machine: reached, who it says that it is, its keys and its clock."""
+"""Check the tenant: connection, discovery document, clock, issuer and keys."""
 
 import math
 from collections.abc import Mapping
@@ -27,40 +27,35 @@ _WARN_DAYS: Final = 14
 _NAMES: Final = ("DNS", "TLS", "Discovery", "Clock", "Issuer", "Key set URL", "Key set")
 _ADVICE: Final[Mapping[str, str]] = {
     "dns": "Correct the host in LOGTO_ENDPOINT (or LOGTO_FETCH_ENDPOINT), or this machine's DNS.",
-    "tls": "Correct the certificate, or let this machine trust its authority: SSL_CERT_FILE for this command, "
+    "tls": "Fix the certificate, or make this machine trust its authority: SSL_CERT_FILE for this command, "
     "ssl_context= for LogtoAuth.",
-    "connection": "Start Logto or correct LOGTO_ENDPOINT; inside a container network set LOGTO_FETCH_ENDPOINT to "
-    "where Logto is reached from here. A proxy is set by HTTPS_PROXY and NO_PROXY, for https only.",
-    "http": "Something else than Logto answers there: correct LOGTO_ENDPOINT.",
+    "connection": "Start Logto or correct LOGTO_ENDPOINT. In a container network, set LOGTO_FETCH_ENDPOINT to the URL "
+    "that reaches Logto from here. Proxies are set with HTTPS_PROXY and NO_PROXY, for https only.",
+    "http": "This URL is not served by Logto: correct LOGTO_ENDPOINT.",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantReport:
-    """What was found of the tenant.
+    """The result of the tenant checks.
 
     Attributes:
         section: The checks.
-        has_keys: Whether there are keys that tokens can be checked with.
+        has_keys: Whether there are keys to verify tokens with.
     """
 
     section: Section
     has_keys: bool
 
 
-class _Failed(Exception):  # noqa: N818 - no error of the package: it carries a row and never leaves this module
+class _Failed(Exception):  # noqa: N818 - not a public error: it carries a row and never leaves this module
     def __init__(self, check: Check) -> None:
         super().__init__(check.name)
         self.check: Check = check
 
 
 def check_tenant(settings: LogtoSettings, network: Network) -> TenantReport:
-    """Look at the tenant, each step after the one before.
-
-    Args:
-        settings: The settings.
-        network: What sends.
-    """
+    """Check the tenant, each step only if the step before it passed."""
     checks: list[Check] = []
     keys: list[PublicKey] = []
     try:
@@ -100,7 +95,7 @@ def _walk(settings: LogtoSettings, network: Network, checks: list[Check], keys: 
     reply = _fetch("Key set", metadata.jwks_uri, network)
     entries = _read("Key set", reply, metadata.jwks_uri).get("keys")
     if not isinstance(entries, list):
-        raise _Failed(Check(name="Key set", status="failed", found="no list named keys", advice=_ADVICE["http"]))
+        raise _Failed(Check(name="Key set", status="failed", found="has no list named keys", advice=_ADVICE["http"]))
     checks.extend(_check_keys(entries[:MAX_KEYS], settings, keys))
 
 
@@ -130,7 +125,7 @@ def _fetch(name: str, url: str, network: Network) -> Reply:
 
 def _read(name: str, reply: Reply, url: str) -> JsonObject:
     if reply.status != _OK:
-        found = f"{url}: status {reply.status} instead of 200"
+        found = f"{url}: expected status 200, found {reply.status}"
         raise _Failed(Check(name=name, status="failed", found=found, advice=_ADVICE["http"]))
     try:
         return parse_object(reply.body)
@@ -139,7 +134,7 @@ def _read(name: str, reply: Reply, url: str) -> JsonObject:
 
 
 def _refuse(name: str, error: FetchError, url: str) -> _Failed:
-    # The package's own message: expected and found, then what to do.
+    # The package's own message: expected and found, then how to fix it.
     found, _, advice = str(error).removeprefix(f"{url}: ").partition("; ")
     return _Failed(Check(name=name, status="failed", found=found, advice=f"{advice[:1].upper()}{advice[1:]}."))
 
@@ -147,15 +142,15 @@ def _refuse(name: str, error: FetchError, url: str) -> _Failed:
 def _check_tls(reply: Reply, url: str) -> Check:
     if reply.tls is None:
         if is_loopback(urlsplit(url).hostname or ""):
-            return Check(name="TLS", status="skipped", found="plain http, on this machine alone")
+            return Check(name="TLS", status="skipped", found="plain http, only on this machine")
         return Check(
             name="TLS",
             status="warning",
-            found="plain http, by LOGTO_ALLOW_HTTP",
-            advice="Whoever is on the way can replace the keys: allow it inside a closed network only.",
+            found="plain http, allowed by LOGTO_ALLOW_HTTP",
+            advice="Anyone on the network path can replace the keys: allow plain http only inside a closed network.",
         )
     days = math.floor((reply.tls.expires_at - reply.received_at) / _DAY)
-    found = f"{reply.tls.version}, certificate for {days} more days"
+    found = f"{reply.tls.version}, certificate valid for {days} more days"
     if days < _WARN_DAYS:
         return Check(name="TLS", status="warning", found=found, advice="Renew the certificate.")
     return Check(name="TLS", status="ok", found=found)
@@ -165,8 +160,8 @@ def _check_clock(reply: Reply, settings: LogtoSettings) -> Check:
     try:
         theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except (ValueError, OverflowError):
-        return Check(name="Clock", status="skipped", found="the answer has no Date header to compare with")
-    # The header has whole seconds, and the answer took its time: a second says nothing.
+        return Check(name="Clock", status="skipped", found="the response has no Date header to compare with")
+    # The header has whole seconds and the response took time, so a difference of one second means nothing.
     ahead = round(reply.received_at - theirs)
     if abs(ahead) <= settings.leeway_seconds + 1:
         return Check(name="Clock", status="ok", found=f"within {settings.leeway_seconds:g} s of the tenant's")
@@ -175,8 +170,12 @@ def _check_clock(reply: Reply, settings: LogtoSettings) -> Check:
         name="Clock",
         status="failed",
         found=f"this machine is {describe_span(abs(ahead))} {word} the tenant",
-        advice="Set the clock by NTP, here or there: new tokens are refused as "
-        + ("expired too early." if ahead > 0 else "not valid yet, and old ones admitted too long."),
+        advice="Synchronize this clock or the tenant's with NTP: "
+        + (
+            "tokens are rejected as expired too early."
+            if ahead > 0
+            else "new tokens are rejected as not yet valid, and expired ones are accepted for too long."
+        ),
     )
 
 
@@ -204,7 +203,7 @@ def _check_keys(entries: list[JsonValue], settings: LogtoSettings, keys: list[Pu
 
 def _describe_key(entry: JsonValue) -> str:
     if not isinstance(entry, dict):
-        return "no object"
+        return "unknown key"
     kty, modulus, kid = entry.get("kty"), entry.get("n"), entry.get("kid")
     if kty == "RSA" and isinstance(modulus, str):
         kind = f"RSA, about {len(modulus) * 6 // 64 * 64} bits"
@@ -221,7 +220,7 @@ def _explain_unusable(entry: JsonValue, settings: LogtoSettings) -> str:
     algorithm = entry.get("alg") if isinstance(entry, dict) else None
     if isinstance(algorithm, str) and algorithm not in settings.algorithms:
         return f"If the tenant signs with it, add {quote(algorithm)[1:-1]} to LOGTO_ALGORITHMS."
-    return "Tokens that it signs are refused. Rotate the key in the console: Tenant settings, Signing keys."
+    return "Tokens signed with this key are rejected. Rotate the key in the console: Tenant settings, Signing keys."
 
 
 def _describe_backend(keys: list[PublicKey]) -> Check:
@@ -229,5 +228,5 @@ def _describe_backend(keys: list[PublicKey]) -> Check:
         return Check(name="Signatures", status="ok", found="AWS-LC for P-384, OpenSSL for other keys")
     found = "OpenSSL"
     if load_aws_lc() is None and any("ES384" in key.algorithms for key in keys):
-        found += '; pip install "fastapi-logto[aws-lc]" halves the time of ES384'
+        found += '; pip install "fastapi-logto[aws-lc]" halves the time to verify ES384'
     return Check(name="Signatures", status="ok", found=found)

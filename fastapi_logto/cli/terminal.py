@@ -1,8 +1,8 @@
-"""The terminal: the only module that prints or asks, so that every text passes `escape`.
+"""The terminal. Only this module prints and prompts, so every text is escaped.
 
-A text of a provider, a token, an application or a file could otherwise move the cursor, set the title of the window,
-hide a link, or write over the line that says that a token is not verified. Escaping happens twice: `build_text` escapes
-before the layout, so that columns keep their width, and `Terminal` escapes what is left, so that it can't be forgotten.
+Without escaping, text from a provider, a token, an application or a file could move the cursor, set the window title,
+hide a link, or overwrite the line that says that a token is not verified. Text is escaped twice: `build_text` escapes
+before the layout, so that columns keep their width, and `Terminal` escapes again, so that no text is missed.
 """
 
 import os
@@ -34,34 +34,26 @@ __all__ = [
 
 
 def escape(text: str) -> str:
-    """Return a text of one line without characters that control a terminal.
+    """Return a line of text without characters that control a terminal.
 
-    Every character that is not printable is escaped: control characters (C0 and C1, ESC among them), line breaks,
-    characters that hide or that reverse the direction of writing, lone surrogates, and spaces other than U+0020.
-
-    Args:
-        text: Any text.
+    Escapes every character that is not printable: control characters (C0 and C1, including ESC), line breaks,
+    characters that hide text or reverse its direction, lone surrogates, and spaces other than U+0020.
     """
     return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def escape_lines(text: str) -> str:
-    """Return a text of several lines, separated by newlines, without characters that control a terminal."""
+    """Return text without characters that control a terminal. Newlines are kept."""
     return "\n".join(map(escape, text.split("\n")))
 
 
 def build_text(*lines: str, style: str = "") -> Text:
-    """Return a text for a table or a line of output. Markup in it has no meaning.
-
-    Args:
-        *lines: Its lines; a line break inside of one is escaped.
-        style: Its style, in Rich's words.
-    """
+    """Return text for a table or a line of output. Markup has no effect, and line breaks inside a line are escaped."""
     return Text("\n".join(map(escape, lines)), style=style)
 
 
 class Terminal(Console):
-    """Rich's console, which prints no control character and no link that comes from a text."""
+    """Rich console that prints no control characters and no links from text."""
 
     def __init__(self, *, is_error: bool = False) -> None:
         """Open standard output, or standard error."""
@@ -70,7 +62,7 @@ class Terminal(Console):
     @override
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            # Control segments are Rich's own, for the progress line: no text gets into them.
+            # Only Rich creates control segments, for the progress line. They never contain text.
             yield segment if segment.control else _clean(segment)
 
 
@@ -80,30 +72,18 @@ def _clean(segment: Segment) -> Segment:
 
 
 def open_terminal(*, is_error: bool = False) -> Terminal:
-    """Return the terminal that results are printed on, without colours if they are not wanted.
-
-    Args:
-        is_error: Whether to print on standard error.
-    """
+    """Return the terminal for results, or for standard error."""
     return Terminal(is_error=is_error)
 
 
 def show(rendered: RenderableType) -> None:
-    """Print a result on standard output.
-
-    Raises:
-        CommandError: The output can't be written.
-    """
+    """Print a result on standard output; raise `CommandError` if it can't be written."""
     with _writing():
         open_terminal().print(rendered)
 
 
 def write(text: str) -> None:
-    """Print lines on standard output, for another program to read.
-
-    Raises:
-        CommandError: The output can't be written.
-    """
+    """Print lines on standard output for another program; raise `CommandError` if they can't be written."""
     with _writing():
         sys.stdout.write(f"{escape_lines(text)}\n")
 
@@ -115,7 +95,7 @@ def warn(text: str) -> None:
 
 @contextmanager
 def open_progress() -> Generator[Callable[[str], None]]:
-    """Print on a terminal what takes time; on standard error, so that the output is the result alone."""
+    """Show progress, on standard error only, so that standard output contains only the result."""
     if not sys.stderr.isatty():
         yield _print_nothing
         return
@@ -128,39 +108,28 @@ def _print_nothing(_text: str) -> None:
 
 
 def ask_secret(question: str) -> str:
-    """Ask for a text that is not shown while it is typed.
-
-    Args:
-        question: The question.
-
-    Raises:
-        CommandError: What was typed is not UTF-8.
-    """
-    answer: str = typer.prompt(escape(question), hide_input=True, err=True)
+    """Prompt for a text without showing it."""
+    text: str = typer.prompt(escape(question), hide_input=True, err=True)
     try:
-        answer.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise CommandError("prompt: expected a text in UTF-8, found other bytes") from None
-    return answer
+        raise CommandError("prompt: expected UTF-8, found other bytes") from None
+    return text
 
 
 def confirm(question: str) -> None:
-    """Ask for a yes.
-
-    Raises:
-        typer.Abort: The reply is no.
-    """
+    """Prompt for confirmation; raise `typer.Abort` if the reply is no."""
     typer.confirm(escape(question), abort=True, err=True)
 
 
 @contextmanager
 def _writing() -> Generator[None]:
-    """Report in one line that the output can't be written; a reader that has seen enough is no error."""
+    """Report an output that can't be written in one line. A reader that closes the pipe early is not an error."""
     try:
         yield
         sys.stdout.flush()
     except OSError as error:
-        # Python would try once more at its end, and complain in its own way.
+        # Otherwise Python flushes again at exit and prints its own error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise CommandError(f"the output can't be written: {error.strerror}") from None

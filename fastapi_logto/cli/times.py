@@ -1,4 +1,4 @@
-"""Times in words."""
+"""Describe times in words."""
 
 import time
 from typing import Final
@@ -7,15 +7,13 @@ __all__ = ["describe_span", "describe_time"]
 
 _UNITS: Final = ((365.25 * 86_400, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"))
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
-"""The years 1 to 9999, which every calendar of the standard library has."""
+"""The years 1 to 9999, which the standard library's calendar functions support."""
 
 
 def describe_time(seconds: float, *, now: float) -> str:
-    """Give a moment as date and time, and how far away it is.
+    """Return date, time and distance from now. Both arguments are seconds since the epoch.
 
-    Args:
-        seconds: Seconds since the epoch; an integer may be larger than any float.
-        now: The same of this moment.
+    An integer may be too large for a float.
     """
     if not _FIRST <= seconds <= _LAST:
         return "after the year 9999" if seconds > 0 else "before the year 1"
@@ -25,11 +23,7 @@ def describe_time(seconds: float, *, now: float) -> str:
 
 
 def describe_span(seconds: float) -> str:
-    """Give a length of time in its largest unit, rounded down.
-
-    Args:
-        seconds: Its seconds, not negative.
-    """
+    """Return a non-negative number of seconds in its largest unit, rounded down."""
     for size, unit in _UNITS:
         if seconds >= size:
             count = int(seconds / size)

@@ -1,4 +1,4 @@
-"""Where a token comes from: standard input or a prompt, and never the command line, which others can read."""
+"""Read a token from standard input or a prompt, never from the command line, which others can read."""
 
 import re
 import sys
@@ -14,25 +14,18 @@ _LONGEST: Final = 256 * 1024
 _TOKEN: Final = re.compile(
     r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.|(?:^|(?<=[\s=:\"']))[A-Za-z0-9_][A-Za-z0-9_-]{42}(?=$|[\s\"',;])", re.ASCII
 )
-"""What a JWT begins with, anywhere in an argument, or an opaque token of Logto as a word."""
+"""Matches the start of a JWT anywhere in an argument, or an opaque token of Logto as a separate word."""
 
 _PREFIX: Final = re.compile(r"(?:authorization\s*:\s*)?(?:bearer\s+)?", re.IGNORECASE)
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse a command line with a token in it, before a message about wrong arguments repeats it.
-
-    Args:
-        arguments: The arguments.
-
-    Raises:
-        CommandError: One of them looks like a token, or is not text.
-    """
+    """Reject a command line that contains a token, before an error message repeats the arguments."""
     for argument in arguments:
         if _TOKEN.search(argument):
             raise CommandError(
-                "expected no token among the arguments, where the shell's history and every process of this machine "
-                "can read it; pipe it in, or have the command ask for it. If this one is real, end its session"
+                "expected no token in the arguments, found one; the shell history and every process on this machine "
+                "can read it. Pipe the token in, or paste it at the prompt. If this one is real, end its session"
             )
         try:
             argument.encode()
@@ -41,17 +34,13 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def can_ask() -> bool:
-    """Say whether somebody is there to be asked: standard input is a terminal, and not closed."""
+    """Return whether standard input is an open terminal, so that a prompt is possible."""
     stdin: TextIO | None = sys.stdin
     return stdin is not None and stdin.isatty()
 
 
 def read_token() -> str:
-    """Give the token of standard input.
-
-    Raises:
-        CommandError: There is none, or more than any token has.
-    """
+    """Return the token from standard input; raise if it is missing or longer than 256 KiB."""
     stdin: TextIO | None = sys.stdin
     data = b"" if stdin is None else stdin.buffer.read(_LONGEST + 1)
     if len(data) > _LONGEST:
@@ -60,18 +49,14 @@ def read_token() -> str:
 
 
 def prompt_token() -> str:
-    """Ask for the token, which is not shown; read it from standard input where nobody can be asked.
-
-    Raises:
-        CommandError: There is none.
-    """
+    """Prompt for the token without showing it, or read it from standard input if that is not a terminal."""
     if not can_ask():
         return read_token()
     return _strip(ask_secret("Access token (not shown)"), where="prompt")
 
 
 def _strip(text: str, *, where: str) -> str:
-    # Pasted with what stood around it: a header's name, `Bearer`, quotes of a JSON document.
+    # The pasted text may include a header name, `Bearer`, or the quotes of a JSON document.
     token = text.strip().strip("\"'")
     token = token[_PREFIX.match(token).end() :].strip()  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess] - it matches the empty text too
     if not token:

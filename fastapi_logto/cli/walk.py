@@ -1,4 +1,4 @@
-"""The walk of one token, check after check: by the very functions that a request's token goes through."""
+"""Check one token step by step, with the functions that check the token of a request."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -39,19 +39,19 @@ _STEPS: Final = (
 )  # fmt: skip
 
 _NO_SCOPE: Final = (
-    "Enough for Depends(auth) alone. For more, give the user or machine a role with permissions of this API in the "
-    "console, and have the client ask for the scopes."
+    "Sufficient only for Depends(auth). To get scopes, give the user or machine a role with permissions of this API in "
+    "the console, and request the scopes in the client."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of a token.
+    """The result for a token.
 
     Attributes:
         section: The checks.
-        is_verified: Whether its signature holds.
-        is_admitted: Whether every check ended well.
+        is_verified: Whether its signature is valid.
+        is_admitted: Whether every check passed, with or without a warning.
     """
 
     section: Section
@@ -60,7 +60,7 @@ class Verdict:
 
 
 class _Rows:
-    """The rows, each skipped until it was come to."""
+    """The rows of the checks; a row is skipped until its check runs."""
 
     def __init__(self, settings: LogtoSettings) -> None:
         self._settings = settings
@@ -96,14 +96,10 @@ def _found(error: RefusalError) -> str:
 async def walk_token(
     token: str, *, settings: LogtoSettings, has_keys: bool, scopes: Collection[str] = (), clock: Clock | None = None
 ) -> Verdict:
-    """Walk with a token through every check of a request. It is sent nowhere; only the keys are fetched.
+    """Run every check of a request on a token. The token is not sent anywhere; only the keys are fetched.
 
-    Args:
-        token: The token.
-        settings: The settings.
-        has_keys: Whether the tenant has keys that can be had; if not, they are not asked for again.
-        scopes: Scopes that a route asks for, all of them.
-        clock: The clocks.
+    Without `has_keys`, the keys of the tenant are known to be unavailable and are not fetched again. All `scopes` are
+    required.
     """
     clock = clock or Clock()
     rows = _Rows(settings)
@@ -123,30 +119,30 @@ async def walk_token(
 
 
 def _check_outside(token: str, settings: LogtoSettings, rows: _Rows) -> UnverifiedJws | None:
-    """Check all that is decided before a key is sought."""
+    """Run the checks that need no key."""
     step = "Characters"
     try:
         secret = parse_authorization([f"Bearer {token}"])
-        rows.passed(step, "those of a bearer token")
+        rows.passed(step, "valid for a bearer token")
         step = "Size"
         check_size(secret, max_bytes=settings.max_token_bytes)
-        rows.passed(step, f"{len(token)} of {settings.max_token_bytes} bytes at most")
+        rows.passed(step, f"{len(token)} of at most {settings.max_token_bytes} bytes")
         step = "Shape"
         types = [one.lower() for one in settings.token_types]
         unverified = parse_unverified(secret, algorithms=settings.algorithms, token_types=types)
     except OpaqueTokenError:
         rows.failed(step, OpaqueTokenError(resources=settings.audience))
     except AlgorithmError as error:
-        rows.passed("Shape", "three parts, a good header")
+        rows.passed("Shape", "three parts, valid header")
         rows.failed("Algorithm", error)
     except (IdTokenError, TokenTypeError) as error:
-        rows.passed("Shape", "three parts, a good header")
+        rows.passed("Shape", "three parts, valid header")
         rows.passed("Algorithm", f"one of {', '.join(settings.algorithms)}")
         rows.failed("Type", error)
     except RefusalError as error:
         rows.failed(step, error)
     else:
-        rows.passed("Shape", "three parts, a good header")
+        rows.passed("Shape", "three parts, valid header")
         rows.passed("Algorithm", unverified.alg)
         rows.passed("Type", unverified.typ or "absent")
         return unverified
@@ -162,13 +158,13 @@ async def _check_signature(
         rows.passed(step, f"kid {quote(unverified.kid)}")
         step = "Signature"
         payload, key = verify_with_any(unverified, keys)
-        rows.passed(step, f"holds, checked by {'OpenSSL' if key.aws_lc is None else 'AWS-LC'}")
+        rows.passed(step, f"valid, checked with {'OpenSSL' if key.aws_lc is None else 'AWS-LC'}")
         step = "Claims"
         claims = parse_claims(payload, model=TokenClaims, required=settings.required_claims)
     except RefusalError as error:
         rows.failed(step, error)
         return None
-    rows.passed(step, "all that must be there")
+    rows.passed(step, "all required claims are present")
     return claims
 
 
@@ -179,7 +175,7 @@ def _build_keys(settings: LogtoSettings, clock: Clock) -> KeySource:
 
 
 def _check_inside(claims: TokenClaims, settings: LogtoSettings, rows: _Rows, *, now: float) -> None:
-    """Check the claims each alone, so that one which fails hides no other."""
+    """Check each claim separately, so that one failure does not hide another."""
 
     def check(
         kind: type[RefusalError], *, issuers: Collection[str] = (claims.iss,), audiences: frozenset[str] | None = None
@@ -197,7 +193,7 @@ def _check_inside(claims: TokenClaims, settings: LogtoSettings, rows: _Rows, *, 
         "Expiry": check(ExpiredTokenError),
         "Start": check(ImmatureTokenError),
     }
-    good = {
+    valid = {
         "Issuer": claims.iss,
         "Audience": ", ".join(sorted(claims.audiences)),
         "Expiry": describe_time(claims.exp, now=now),
@@ -207,18 +203,18 @@ def _check_inside(claims: TokenClaims, settings: LogtoSettings, rows: _Rows, *, 
         if error is not None and name == "Audience" and claims.is_organization_token:
             rows.warn(
                 name,
-                f"{good[name]}: an organization token",
-                "Only routes that ask for an organization admit it: Depends(auth.require_organization(...)). "
-                "For any other route have the client ask for an API resource.",
+                f"{valid[name]}: an organization token",
+                "Only routes that require an organization accept it: Depends(auth.require_organization(...)). "
+                "For other routes, request an API resource in the client.",
             )
         elif isinstance(error, ExpiredTokenError | ImmatureTokenError):
-            # In words: nobody reads seconds since the epoch.
+            # Seconds since the epoch are hard to read.
             moment = describe_time(getattr(claims, error.claim or "exp"), now=now)
             rows.failed(name, error, found=f"{error.claim} is {moment}")
         elif error is not None:
             rows.failed(name, error)
         else:
-            rows.passed(name, quote(good[name])[1:-1])
+            rows.passed(name, quote(valid[name])[1:-1])
 
 
 def _check_scopes(claims: TokenClaims, scopes: Collection[str], rows: _Rows) -> None:

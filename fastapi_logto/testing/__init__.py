@@ -1,7 +1,7 @@
-"""What tests of a protected application need, and a local issuer shaped like Logto for development and demos.
+"""Test kit for protected applications, and a local issuer that behaves like Logto for development and demos.
 
-Real keys, real signatures and real endpoints; no password anywhere. Never put it where
-others can reach it.
+Keys, signatures and endpoints are real, but nothing requires a password. Never make the local issuer reachable for
+others.
 """
 
 from fastapi_logto.testing.bad_tokens import BAD_TOKENS, BadToken

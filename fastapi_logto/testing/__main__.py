@@ -1,6 +1,6 @@
 """Run a local issuer: `python -m fastapi_logto.testing`."""
 
-# ruff: noqa: T201 - a command talks by printing
+# ruff: noqa: T201 - a command prints
 import argparse
 import sys
 from collections.abc import Sequence
@@ -24,18 +24,20 @@ def _parse_port(text: str) -> int:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fastapi_logto.testing",
-        description="Run a local issuer shaped like Logto, for development only: no password protects anything.",
+        description="Run a local issuer that behaves like Logto, for development only: it requires no password.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", default=3001, type=_parse_port, help="port, 0 for any (default: %(default)s)")
+    parser.add_argument(
+        "--port", default=3001, type=_parse_port, help="port, 0 for any free port (default: %(default)s)"
+    )
     parser.add_argument("--audience", default=EXAMPLE_AUDIENCE, help="the API resource (default: %(default)s)")
-    parser.add_argument("--allow-remote", action="store_true", help="admit a host that others can reach")
+    parser.add_argument("--allow-remote", action="store_true", help="allow a host that others can reach")
     parser.add_argument(
         "--allowed-host",
         action="append",
         default=[],
         metavar="HOST",
-        help="answer requests to this host too, such as issuer or issuer:3001 in a container network (repeatable)",
+        help="also accept requests to this host, e.g. issuer or issuer:3001 in a container network (repeatable)",
     )
     return parser
 
@@ -48,7 +50,7 @@ def _describe(issuer: LocalIssuer, *, audience: str) -> str:
     )
     return "\n".join(
         (
-            f"Local issuer {issuer.issuer} (development only; Ctrl-C ends it)",
+            f"Local issuer {issuer.issuer} (development only; Ctrl-C stops it)",
             "Users, without passwords:",
             *users,
             f"Clients: {', '.join(client.client_id for client in directory.clients)}",
@@ -60,14 +62,7 @@ def _describe(issuer: LocalIssuer, *, audience: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: The arguments; those of the process when left out.
-
-    Returns:
-        The exit code: 0 after Ctrl-C, 1 if it cannot listen or an argument is invalid.
-    """
+    """Run the command and return its exit code: 0 after Ctrl-C, 1 if it can't listen or an argument is invalid."""
     arguments = _build_parser().parse_args(argv)
     try:
         issuer = LocalIssuer(directory=Directory.example(arguments.audience), allowed_hosts=arguments.allowed_host)
@@ -78,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(err, file=sys.stderr)
         return 1
     except OSError as err:
-        # Without what `socket.create_server` appends in brackets: the address once more.
+        # `socket.create_server` appends the address in parentheses; the message names the port already.
         reason = (err.strerror or str(err)).partition(" (")[0]
         print(f"cannot listen on {arguments.host} port {arguments.port}: {reason}; try another --port", file=sys.stderr)
         return 1

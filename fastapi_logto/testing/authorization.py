@@ -1,4 +1,4 @@
-"""What the authorization endpoint accepts, and what a user then grants."""
+"""Parse authorization requests, and decide what a user grants."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -32,12 +32,12 @@ _S256_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnAddress:
-    """Where the answer to an authorization request goes, once that is known to be safe.
+    """The redirect target of an authorization response, checked to be safe.
 
     Attributes:
-        client: The application that asks.
+        client: The application that sent the request.
         redirect_uri: One of its redirect URIs.
-        state: What the application wants back.
+        state: The value to return to the application.
     """
 
     client: Application
@@ -46,11 +46,9 @@ class ReturnAddress:
 
     @classmethod
     def parse(cls, parameters: Parameters, *, directory: Directory) -> Self:
-        """Read client and redirect URI.
+        """Read the client and the redirect URI.
 
-        Raises:
-            RefusedError: One of them is missing or unknown; this must never be answered
-                by a redirect (RFC 6749 section 4.1.2.1).
+        If one is missing or unknown, the error must never be sent as a redirect (RFC 6749 section 4.1.2.1).
         """
         client_id = parameters.require("client_id")
         client = directory.find_client(client_id)
@@ -62,7 +60,7 @@ class ReturnAddress:
         return cls(client=client, redirect_uri=redirect_uri, state=parameters.find("state"))
 
     def build_url(self, answer: Mapping[str, str], *, issuer: str) -> str:
-        """Give the URL that takes an answer home, with `state` and `iss` (RFC 9207)."""
+        """Return the redirect URL with the response, `state` and `iss` (RFC 9207)."""
         members = {**answer, **({} if self.state is None else {"state": self.state}), "iss": issuer}
         separator = "&" if "?" in self.redirect_uri else "?"
         return f"{self.redirect_uri}{separator}{urlencode(members)}"
@@ -70,14 +68,14 @@ class ReturnAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a user granted to an application.
+    """The scopes that a user granted to an application.
 
     Attributes:
         user: The user.
         client_id: The application.
-        identity_scopes: Granted scopes of OpenID Connect and Logto itself.
-        resource_scopes: Granted scopes of each resource that was asked for.
-        nonce: To repeat in the ID token.
+        identity_scopes: Granted scopes of OpenID Connect and of Logto itself.
+        resource_scopes: Granted scopes of each requested resource.
+        nonce: The value to repeat in the ID token.
     """
 
     user: User
@@ -89,17 +87,17 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """An authorization request whose every parameter was checked.
+    """An authorization request with valid parameters.
 
     Attributes:
-        address: Where the answer goes.
-        resources: Resource indicators asked for.
-        scopes: Scopes asked for.
-        code_challenge: Of PKCE, by S256.
-        nonce: To repeat in the ID token.
-        login_hint: The username to start with.
+        address: The redirect target of the response.
+        resources: The requested resource indicators.
+        scopes: The requested scopes.
+        code_challenge: The PKCE challenge, with method S256.
+        nonce: The value to repeat in the ID token.
+        login_hint: The username selected first.
         is_offline_allowed: Whether `offline_access` may be granted.
-        directory: What is known.
+        directory: The users and resources.
     """
 
     address: ReturnAddress
@@ -113,11 +111,7 @@ class AuthorizationRequest:
 
     @classmethod
     def parse(cls, parameters: Parameters, *, address: ReturnAddress, directory: Directory) -> Self:
-        """Read everything else.
-
-        Raises:
-            RefusedError: To be told to the application by a redirect.
-        """
+        """Read all other parameters. Errors are sent to the application as a redirect."""
         if parameters.require("response_type") != "code":
             raise RefusedError("unsupported_response_type", "unsupported response_type requested")
         if parameters.find("response_mode") not in {None, "query"}:
@@ -146,20 +140,18 @@ class AuthorizationRequest:
 
     @property
     def api_scopes(self) -> tuple[str, ...]:
-        """The scopes asked for which belong to resources."""
+        """The requested scopes that belong to API resources."""
         return tuple(scope for scope in self.scopes if scope not in IDENTITY_SCOPES)
 
     def list_held(self, user: User) -> frozenset[str]:
-        """Give the API scopes asked for that a user holds of the resources asked for."""
+        """Return the requested API scopes that a user has for the requested resources."""
         held = {scope for resource in self.resources for scope in self.directory.list_held(user, resource)}
         return frozenset(held.intersection(self.api_scopes))
 
     def build_grant(self, user: User, *, ticked: Collection[str]) -> Grant:
-        """Give what a user grants: asked for, ticked and held, all three.
+        """Return the scopes that are requested, ticked and held by the user.
 
-        Raises:
-            RefusedError: No scope at all is granted: none that was asked for is held, or none
-                was asked for.
+        An empty result is refused with `access_denied`.
         """
         granted = self.list_held(user).intersection(ticked)
         identity_scopes = tuple(

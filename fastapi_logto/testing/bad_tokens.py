@@ -1,4 +1,4 @@
-"""Tokens that must be refused, each for one reason alone."""
+"""Tokens that must be rejected, each for exactly one reason."""
 
 import hashlib
 import hmac
@@ -33,7 +33,7 @@ BadToken: TypeAlias = Literal[
     "id_token",
     "organization",
 ]
-"""What is wrong with a token."""
+"""A kind of invalid token."""
 
 BAD_TOKENS: Final[Mapping[BadToken, Reason]] = MappingProxyType(
     {
@@ -57,13 +57,13 @@ BAD_TOKENS: Final[Mapping[BadToken, Reason]] = MappingProxyType(
         "organization": "audience",
     }
 )
-"""Every kind of bad token, and the `reason` of the 401 that `Depends(auth)` answers it with.
+"""Every kind of invalid token, with the `reason` in the 401 response of `Depends(auth)`.
 
 ```python
 @pytest.mark.parametrize("kind", BAD_TOKENS)
-def test_a_bad_token_is_refused(kind, logto_client, logto_issuer):
-    answer = logto_client.get("/user/info", headers=bearer(logto_issuer.bad_token(kind)))
-    assert answer.json()["detail"]["reason"] == BAD_TOKENS[kind]
+def test_an_invalid_token_is_rejected(kind, logto_client, logto_issuer):
+    response = logto_client.get("/user/info", headers=bearer(logto_issuer.bad_token(kind)))
+    assert response.json()["detail"]["reason"] == BAD_TOKENS[kind]
 ```
 """
 
@@ -71,42 +71,32 @@ _LONG_SECONDS: Final = 3600
 
 
 class Mint(Protocol):
-    """What bad tokens are made with: `TokenMint`, seen from here."""
+    """The methods of `TokenMint` that invalid tokens are built with."""
 
     @property
     def now(self) -> Callable[[], float]:
-        """The clock."""
+        """The clock, in seconds since the epoch."""
         ...
 
     def sign(self, claims: Mapping[str, JsonValue] | bytes, *, header: Mapping[str, JsonValue] | None = None) -> str:
-        """Sign any claims at all."""
+        """Sign any claims."""
         ...
 
     def id_token(self) -> str:
-        """Give an ID token."""
+        """Return an ID token."""
         ...
 
     def opaque_token(self) -> str:
-        """Give an opaque token."""
+        """Return an opaque token."""
         ...
 
     def organization_token(self, organization_id: str, *, scope: str | None) -> str:
-        """Give an organization token."""
+        """Return an organization token."""
         ...
 
 
 def build_bad_token(mint: Mint, kind: BadToken, *, good: str, key: SigningKey) -> str:
-    """Give a bad token.
-
-    Args:
-        mint: Signs.
-        kind: What is wrong with it.
-        good: The good token to start from.
-        key: The key that signed it.
-
-    Raises:
-        ValueError: There is no such kind.
-    """
+    """Return an invalid token, made from a valid one and the key that signed it."""
     head, payload, signature = good.split(".")
     claims: dict[str, Any] = _decode(payload)
     now = int(mint.now())
@@ -142,7 +132,11 @@ def _sign_with_stranger(payload: str, *, key: SigningKey) -> str:
 
 
 def _sign_by_hmac(payload: str, *, key: SigningKey) -> str:
-    """Sign with the public key as a secret: a library takes that if it lets the token choose (RFC 8725 section 2.1)."""
+    """Sign with the public key as an HMAC secret. A library accepts it if the token chooses the algorithm.
+
+    References:
+        RFC 8725 section 2.1.
+    """
     signing_input = f"{_encode({'alg': 'HS256', 'typ': 'at+jwt', 'kid': key.kid})}.{payload}"
     return f"{signing_input}.{encode_segment(hmac.digest(key.public_pem(), signing_input.encode(), hashlib.sha256))}"
 

@@ -1,4 +1,4 @@
-"""The claims of a token that was never issued, for tests of what is behind the verification."""
+"""Build claims without a token, for tests of the code behind the verification."""
 
 import secrets
 import time
@@ -72,35 +72,35 @@ def claims(
     lifetime_seconds: float = LIFETIME_SECONDS,
     extra: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Give the claims of a user's access token, or of a machine's, as a handler would get them.
+    """Return the claims of an access token of a user or a machine, as a handler receives them.
 
-    Without arguments: a user without any scope. They are for `override`, and for calling a handler directly.
-    Claims of no token are good for nothing else: no application takes them but through an override.
+    Without arguments, returns the claims of a user without scopes. Use them with `override`, or to call a handler
+    directly. An application accepts claims without a token only through an override.
 
     Args:
-        claims_model: The class to make: the one that the application's `LogtoAuth` was given.
-        subject: The user id.
-        scope: Scopes parted by spaces, as the token has them.
-        scopes: The same as a collection.
-        organization_id: The organization that the token speaks for: an organization-level API token.
-        client_id: The application, or the machine, that the token was issued to.
-        machine: Whether a machine calls, for itself: then its client id is the subject.
-        actor: Who acts on the subject's behalf.
-        audience: For which API the token is; `urn:logto:organization:<id>` for an organization token.
+        claims_model: The class of the claims: the one passed to the application's `LogtoAuth`.
+        subject: The user ID.
+        scope: Scopes separated by spaces, as in a token.
+        scopes: Scopes as a collection, instead of `scope`.
+        organization_id: The organization of an organization-level API token.
+        client_id: The application or machine that the token is issued to.
+        machine: Whether the caller is a machine. Its client ID is then the subject.
+        actor: The subject of the actor who acts on the user's behalf.
+        audience: The API that the token is for; `urn:logto:organization:<id>` for an organization token.
         issuer: The issuer.
-        issued_at: Seconds since the epoch; now when left out.
-        lifetime_seconds: From `issued_at` to `exp`; may be negative. An override does not look at it.
-        extra: Custom claims, and claims to replace; one of `None` is left out.
+        issued_at: Seconds since the epoch; the current time by default.
+        lifetime_seconds: Seconds from `issued_at` to `exp`; may be negative. An override does not check it.
+        extra: Claims to add or replace; a claim set to `None` is omitted.
 
     Returns:
         The claims, frozen.
 
     Raises:
-        ValueError: Two arguments contradict each other, or a claim is none that `claims_model` admits.
+        ValueError: Two arguments contradict each other, or `claims_model` rejects a claim.
     """
     if machine:
         if subject is not None:
-            raise ValueError("expected no subject where machine=True: the subject of a machine is its client_id")
+            raise ValueError("expected no subject with machine=True, found one; pass the machine's client_id")
         client_id = subject = client_id or _MACHINE
     began = int(time.time()) if issued_at is None else issued_at
     members: dict[str, JsonValue] = {
@@ -119,12 +119,12 @@ def claims(
     try:
         return build_claims({name: value for name, value in members.items() if value is not None}, model=claims_model)
     except ClaimError as error:
-        # A mistake in the test, and no refusal of a request.
+        # A `ValueError`, because the test is wrong: no request is rejected.
         raise ValueError(f"claims: {error.claim}: expected {error.expected}, found {error.found}") from error
 
 
 def bearer(token: str) -> dict[str, str]:
-    """Give the headers of a request with a token: `client.get("/", headers=bearer(token))`.
+    """Return the request headers with an access token: `client.get("/", headers=bearer(token))`.
 
     Args:
         token: The access token.
@@ -136,9 +136,9 @@ def _join(scope: str | None, scopes: Collection[str] | None) -> str:
     if scopes is None:
         return scope or ""
     if scope is not None:
-        raise ValueError("expected scope or scopes, found both")
+        raise ValueError("expected scope or scopes, found both; omit one")
     if isinstance(scopes, str):
-        raise ValueError(f"expected a collection of scopes, found {scopes!r}; write scope= or a list")  # noqa: TRY004
+        raise ValueError(f"expected a collection of scopes, found {scopes!r}; use scope= or pass a list")  # noqa: TRY004
     for one in scopes:
         if one.split() != [one]:
             raise ValueError(f"expected one scope in each entry of scopes, found {one!r}")

@@ -1,4 +1,4 @@
-"""Who calls the token endpoint: client authentication as Logto does it."""
+"""Client authentication at the token endpoint, as Logto does it."""
 
 import secrets
 from base64 import b64decode
@@ -18,17 +18,9 @@ _MALFORMED: Final = "invalid authorization header value format"
 def authenticate_client(
     form: Parameters, *, authorization: str | None, directory: Directory, issuer: str
 ) -> Application | Machine:
-    """Give the client that sent a form.
+    """Return the client that sent a form, by its body or its `Authorization` header.
 
-    Args:
-        form: The parameters of the body.
-        authorization: The `Authorization` header, if there is one.
-        directory: The clients known.
-        issuer: The realm to name in a challenge.
-
-    Raises:
-        RefusedError: 401 for a wrong secret; 400 for an unknown client, none at all, or
-            two ways of authentication at once.
+    A wrong secret is refused with 401; an unknown client, no client or two ways of authentication with 400.
     """
     client_id: str | None
     secret: str | None
@@ -59,7 +51,7 @@ def _is_secret_right(client: Application | Machine, secret: str | None) -> bool:
 
 
 def _parse_basic(authorization: str) -> tuple[str, str]:
-    """Split a header of `client_secret_basic`, whose parts are form-encoded (RFC 6749 section 2.3.1)."""
+    """Parse a `client_secret_basic` header, whose parts are form-encoded (RFC 6749 section 2.3.1)."""
     scheme, _, credentials = authorization.partition(" ")
     try:
         text = b64decode(credentials, validate=True).decode("utf-8")

@@ -1,4 +1,4 @@
-"""A clock that a test moves."""
+"""A clock that a test controls."""
 
 import time
 
@@ -20,10 +20,9 @@ class _Moment:
 
 
 class ManualClock(Clock):
-    """Both clocks of the package, standing still until a test moves them.
+    """A clock that stands still until a test moves it.
 
-    An issuer made with it gives it to every `auth` that is connected to it, so that tokens, keys and their
-    ages are all of one time.
+    An issuer passes its clock to every connected `auth`, so that tokens and key caches use the same time.
 
     ```python
     clock = ManualClock()
@@ -34,26 +33,26 @@ class ManualClock(Clock):
     """
 
     def __init__(self, *, now: float | None = None) -> None:
-        """Stop the clock.
+        """Create a stopped clock.
 
         Args:
-            now: Where it starts, in seconds since the epoch; at the real time when left out.
+            now: The start, in seconds since the epoch; the current time by default.
         """
         moment = _Moment(time.time() if now is None else now)
         super().__init__(now=moment.now, monotonic=moment.monotonic)
         object.__setattr__(self, "_moment", moment)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass.
+        """Move the clock forward.
 
         Args:
-            seconds: How much; not negative, for time does not run backwards.
+            seconds: The number of seconds, zero or more; time never runs backwards.
 
         Raises:
-            ValueError: It is negative.
+            ValueError: The number is negative.
         """
         if seconds < 0:
-            msg = f"expected seconds of 0 at least, found {seconds!r}"
+            msg = f"expected at least 0 seconds, found {seconds!r}"
             raise ValueError(msg)
         moment: _Moment = object.__getattribute__(self, "_moment")
         moment.passed += seconds

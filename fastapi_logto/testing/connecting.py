@@ -1,4 +1,4 @@
-"""An issuer behind a `LogtoAuth` without a network. Imported late, because it needs httpx."""
+"""Connect an issuer to a `LogtoAuth` without a network. Imported late, because it needs httpx."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -19,31 +19,20 @@ __all__ = ["build_transport", "find_providers", "replace_provider"]
 
 
 def build_transport(app: ASGIApp) -> httpx.AsyncBaseTransport:
-    """Give what hands requests to an issuer in memory.
+    """Return an httpx transport that passes requests to the issuer's application in memory.
 
-    A class of its own to httpx: whatever patches its transports of the network, such as pytest-httpx, neither
-    sees these requests nor answers them.
-
-    Args:
-        app: The issuer's application.
+    Tools that patch httpx's network transports, such as pytest-httpx, neither see these requests nor respond to them.
     """
     return httpx.ASGITransport(app=app)
 
 
 def find_providers(target: ResourceAuth[Any] | ASGIApp) -> tuple[Provider[Any], ...]:
-    """Give what verifies for a scheme, or for all those that an application's routes ask.
-
-    Args:
-        target: The scheme or the application.
-
-    Raises:
-        ValueError: No route of the application asks any.
-    """
+    """Return the provider of a scheme, or the providers of all schemes that an application's routes use."""
     if isinstance(target, ResourceAuth):
         return (find_provider(target),)
     found = tuple(dict.fromkeys(find_provider(find_scheme(node)) for node in find_schemes(target)))
     if not found:
-        raise ValueError("expected a LogtoAuth, or an application of which some route asks one, found neither")
+        raise ValueError("expected a LogtoAuth, or an application with a route that depends on one, found neither")
     return found
 
 
@@ -51,18 +40,10 @@ def find_providers(target: ResourceAuth[Any] | ASGIApp) -> tuple[Provider[Any], 
 def replace_provider(
     provider: Provider[Any], changes: Mapping[str, Any], *, audience: str, clock: Clock, app: ASGIApp
 ) -> Generator[LogtoSettings]:
-    """Have a provider's tokens verified with an issuer's keys, for the length of a block.
+    """Verify a provider's tokens with an issuer's keys inside a `with` block.
 
-    Args:
-        provider: The provider.
-        changes: What is other than in the application's own settings: the tenant.
-        audience: For which API, where the provider's own settings come from the environment.
-        clock: The clocks.
-        app: The issuer's application.
-
-    Returns:
-        The settings meanwhile: those that the application gave, but for the tenant. Of the environment nothing
-        is read, for a test must not depend on it.
+    Yields the settings in use: those passed to the application, with the changes. The environment is not read,
+    because a test must not depend on it; `audience` is used if the settings come from the environment.
     """
     arguments: dict[str, Any] = {"audience": audience}
     if provider.given:

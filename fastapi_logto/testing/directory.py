@@ -1,7 +1,7 @@
-"""Who and what a local issuer knows: resources, users, machines and applications.
+"""The resources, users, machines, applications and organizations of a local issuer.
 
-All values are frozen, and a `Directory` is checked when it is made: a scope that no
-resource defines is a typing error in a test, never a permission.
+All values are frozen, and a `Directory` is checked when it is created: a scope that no resource defines is a
+mistake in the test and raises an error.
 """
 
 import re
@@ -24,10 +24,10 @@ __all__ = [
 
 EXAMPLE_AUDIENCE: Final = "https://api.example.test"
 ORGANIZATIONS: Final = "urn:logto:resource:organizations"
-"""In the place of a resource indicator: the permissions of organizations, which are for no API."""
+"""Used instead of a resource indicator for the permissions of organizations, which belong to no API."""
 
-# One pattern for the whole URI instead of a parser: parsers and browsers disagree over
-# backslashes, user names and white space, which is how a code ends up at a stranger's host.
+# One pattern for the whole URI instead of a parser: parsers and browsers disagree about backslashes, user names and
+# white space, which lets an attacker redirect a code to another host.
 _LOOPBACK_URI: Final = re.compile(
     r"(?P<origin>http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?)(?:[/?][!\x24-\x5b\x5d-~]*)?",
 )
@@ -40,7 +40,7 @@ def _freeze_scopes(scopes: Mapping[str, Collection[str]]) -> Mapping[str, Collec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """An API resource, as it is registered in Logto.
+    """An API resource, as registered in Logto.
 
     Attributes:
         indicator: The resource indicator, which becomes the `aud` of its tokens. It is
@@ -52,19 +52,19 @@ class Resource:
     scopes: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
-        """Keep a copy of the scopes that nobody can change."""
+        """Store a read-only copy of the scopes."""
         object.__setattr__(self, "scopes", MappingProxyType(dict(self.scopes)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Somebody who can sign in, without a password.
+    """A user who can sign in without a password.
 
     Attributes:
-        id: The user id, which becomes the `sub` of the user's tokens.
-        username: The name that `login_hint` and the sign-in page use.
-        name: The name to show.
-        scopes: What the user holds: resource indicator to scope names.
+        id: The user ID, which becomes the `sub` of the user's tokens.
+        username: The name for `login_hint` and the sign-in page.
+        name: The display name.
+        scopes: The user's scopes: resource indicator to scope names.
     """
 
     id: str
@@ -73,18 +73,18 @@ class User:
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
 
     def __post_init__(self) -> None:
-        """Keep a copy of the scopes that nobody can change."""
+        """Store a read-only copy of the scopes."""
         object.__setattr__(self, "scopes", _freeze_scopes(self.scopes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A machine-to-machine application; its client id is the `sub` of its tokens.
+    """A machine-to-machine application; its client ID is the `sub` of its tokens.
 
     Attributes:
-        client_id: The client id.
-        client_secret: The client secret; left out of the `repr`.
-        scopes: What the machine holds: resource indicator to scope names.
+        client_id: The client ID.
+        client_secret: The client secret; omitted from the `repr`.
+        scopes: The machine's scopes: resource indicator to scope names.
     """
 
     client_id: str
@@ -92,7 +92,7 @@ class Machine:
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
 
     def __post_init__(self) -> None:
-        """Keep a copy of the scopes that nobody can change."""
+        """Store a read-only copy of the scopes."""
         object.__setattr__(self, "scopes", _freeze_scopes(self.scopes))
 
 
@@ -101,17 +101,17 @@ class Application:
     """A public single-page application: authorization code with PKCE, no secret.
 
     Attributes:
-        client_id: The client id.
-        redirect_uris: The exact redirect URIs allowed. **Left empty, any `http` URI on
-            `localhost`, `127.0.0.1` or `[::1]` is allowed**, of any port and path: handy
-            on one's own machine, and nothing that Logto itself does.
+        client_id: The client ID.
+        redirect_uris: The allowed redirect URIs, compared exactly. **If empty, any `http` URI on
+            `localhost`, `127.0.0.1` or `[::1]` is allowed**, with any port and path. This is
+            convenient for development; Logto itself does not do it.
     """
 
     client_id: str
     redirect_uris: Collection[str] = ()
 
     def __post_init__(self) -> None:
-        """Refuse redirect URIs which are no plain `http(s)` URI without fragment."""
+        """Reject redirect URIs that are not plain `http(s)` URIs without a fragment."""
         object.__setattr__(self, "redirect_uris", tuple(self.redirect_uris))
         for uri in self.redirect_uris:
             if _EXPLICIT_URI.fullmatch(uri) is None:
@@ -119,13 +119,13 @@ class Application:
                 raise ValueError(msg)
 
     def accepts_redirect(self, uri: str) -> bool:
-        """Say whether an authorization answer may be sent to this URI."""
+        """Return whether an authorization response may be sent to this URI."""
         if self.redirect_uris:
             return uri in self.redirect_uris
         return _LOOPBACK_URI.fullmatch(uri) is not None
 
     def accepts_origin(self, origin: str) -> bool:
-        """Say whether a web page of this origin may call the token endpoint."""
+        """Return whether a web page of this origin may call the token endpoint."""
         if self.redirect_uris:
             matches = (_EXPLICIT_URI.fullmatch(uri) for uri in self.redirect_uris)
             return any(match is not None and match["origin"] == origin for match in matches)
@@ -135,12 +135,13 @@ class Application:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalOrganization:
-    """An organization, and what its members hold in it by their organization roles.
+    """An organization, and the scopes of its members by their organization roles.
 
     Attributes:
-        id: The organization's id.
-        members: User id or machine's client id, to what they hold: resource indicator to scope names, and
-            under `ORGANIZATIONS` the organization's own permissions. A member without any role holds nothing.
+        id: The organization ID.
+        members: User ID or client ID of a machine, to its scopes in the organization: resource indicator to
+            scope names, and under `ORGANIZATIONS` the permissions of the organization. A member without a role
+            has no scopes.
     """
 
     id: str
@@ -149,17 +150,16 @@ class LocalOrganization:
     )
 
     def __post_init__(self) -> None:
-        """Keep a copy of the members that nobody can change."""
+        """Store a read-only copy of the members."""
         members = {member: _freeze_scopes(scopes) for member, scopes in self.members.items()}
         object.__setattr__(self, "members", MappingProxyType(members))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
-    """All that a local issuer knows.
+    """The resources, users and clients of a local issuer.
 
-    The first user, application, machine and resource are the defaults of the tokens
-    that the issuer mints directly.
+    The first user, application, machine and resource are the defaults for tokens that the issuer mints directly.
 
     Attributes:
         resources: API resources.
@@ -176,10 +176,10 @@ class Directory:
     organizations: Sequence[LocalOrganization] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
+        """Reject contradictory entries.
 
         Raises:
-            ValueError: An id is there twice, a held scope belongs to no resource, or a member is not known.
+            ValueError: An ID is not unique, a scope belongs to no resource, or a member is unknown.
         """
         for name in ("resources", "users", "machines", "applications", "organizations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -200,19 +200,19 @@ class Directory:
 
     @classmethod
     def example(cls, audience: str = EXAMPLE_AUDIENCE, *, redirect_uris: Collection[str] = ()) -> Self:
-        """Give the directory of the examples and the demo.
+        """Return the directory of the examples and the demo.
 
-        One resource with `read:user` and `write:user`; the users alice (both), bob
-        (`read:user`) and carol (neither); the application `local-spa`; the machines
-        `local-machine` (both) and `local-machine-without-roles` (neither), whose secrets
-        are their client ids followed by `-secret`. In the organization `acme` alice holds
-        `read:user`, `write:user` and the organization's `read:member`, and `local-machine`
-        the first and the last; bob is a member of `acme` and `globex` without any role.
+        It has one resource with `read:user` and `write:user`; the users alice (both scopes), bob
+        (`read:user`) and carol (none); the application `local-spa`; and the machines
+        `local-machine` (both scopes) and `local-machine-without-roles` (none). A machine's secret
+        is its client ID followed by `-secret`. In the organization `acme`, alice has `read:user`,
+        `write:user` and the organization permission `read:member`, and `local-machine` has
+        `read:user` and `read:member`. bob is a member of `acme` and `globex` without a role.
 
         Args:
             audience: The resource indicator.
-            redirect_uris: Redirect URIs of `local-spa`; left empty, any `http` URI on
-                the loopback addresses.
+            redirect_uris: Redirect URIs of `local-spa`; if empty, any `http` URI on the loopback
+                addresses is allowed.
         """
         read, write = "read:user", "write:user"
         spare, full = "local-machine-without-roles", "local-machine"
@@ -243,30 +243,31 @@ class Directory:
 
     @property
     def clients(self) -> Sequence[Application | Machine]:
-        """The applications, then the machines."""
+        """The applications, followed by the machines."""
         return [*self.applications, *self.machines]
 
     def find_resource(self, indicator: str) -> Resource | None:
-        """Give the resource of this indicator, compared as a plain string."""
+        """Return the resource with this indicator, compared as a plain string; `None` if there is none."""
         return next((resource for resource in self.resources if resource.indicator == indicator), None)
 
     def find_user(self, username: str) -> User | None:
-        """Give the user of this username."""
+        """Return the user with this username; `None` if there is none."""
         return next((user for user in self.users if user.username == username), None)
 
     def find_client(self, client_id: str) -> Application | Machine | None:
-        """Give the application or machine of this client id."""
+        """Return the application or machine with this client ID; `None` if there is none."""
         return next((client for client in self.clients if client.client_id == client_id), None)
 
     def find_organization(self, organization_id: str, *, member: str) -> LocalOrganization | None:
-        """Give the organization of this id, where somebody is a member of it."""
+        """Return the organization with this ID if `member` is a member of it; otherwise `None`."""
         found = next((one for one in self.organizations if one.id == organization_id), None)
         return found if found is not None and member in found.members else None
 
     def list_held(self, user: User, resource: str) -> Sequence[str]:
-        """Give the scopes of a resource that a user's plain token carries: also those of all organization roles.
+        """Return the scopes in a user's plain token for a resource, including those of all organization roles.
 
-        Logto does that, and an API of several tenants must not take such a token for one of a tenant.
+        Logto issues such tokens, and an API with several organizations must not accept one as a token for an
+        organization.
         """
         roles = [one.members[user.id].get(resource, ()) for one in self.organizations if user.id in one.members]
         return tuple(dict.fromkeys([*user.scopes.get(resource, ()), *(name for names in roles for name in names)]))
@@ -286,5 +287,5 @@ class Directory:
 def _check_unique(what: str, values: Iterable[str]) -> None:
     for value, count in Counter(values).items():
         if count > 1:
-            msg = f"{what}: expected each once, found {value[:80]!r} {count} times"
+            msg = f"{what}: expected unique values, found {value[:80]!r} {count} times"
             raise ValueError(msg)

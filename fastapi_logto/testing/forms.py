@@ -1,4 +1,4 @@
-"""Parameters of a query or a form, taken strictly."""
+"""Parse the parameters of a query or a form strictly."""
 
 import re
 from collections.abc import Sequence
@@ -17,18 +17,14 @@ _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x20-\x7e]")
 
 
 class Parameters:
-    """The parameters of one request, each there once at most but for `resource` and `grant`.
+    """The parameters of one request. Only `resource` and `grant` may be repeated.
 
     Attributes:
-        pairs: Names and values in the order in which they came.
+        pairs: Names and values, in the order of the request.
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Keep the pairs.
-
-        Raises:
-            RefusedError: A parameter is there twice (RFC 6749 section 3.1).
-        """
+        """Store the pairs; refuse a repeated parameter (RFC 6749 section 3.1)."""
         self.pairs: Final = tuple(pairs)
         seen: set[str] = set()
         for name, _ in self.pairs:
@@ -39,11 +35,9 @@ class Parameters:
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """Read a query string or a form body.
+        """Parse a query string or a form body.
 
-        Raises:
-            RefusedError: Escapes are broken, it is not UTF-8, there are more than a
-                hundred parameters, or one is there twice.
+        Refuses invalid escapes, text that is not UTF-8, more than a hundred parameters, and repeated parameters.
         """
         if _BAD_ESCAPE.search(raw) is not None:
             raise RefusedError("invalid_request", _UNREADABLE)
@@ -55,19 +49,15 @@ class Parameters:
         return cls(pairs)
 
     def find(self, name: str) -> str | None:
-        """Give the value; an empty one counts as left out (RFC 6749 section 3.1)."""
+        """Return the value; an empty one counts as omitted (RFC 6749 section 3.1)."""
         return next((value for key, value in self.pairs if key == name and value), None)
 
     def find_all(self, name: str) -> tuple[str, ...]:
-        """Give all values that are not empty, each once, in their order."""
+        """Return all distinct values that are not empty, in order."""
         return tuple(dict.fromkeys(value for key, value in self.pairs if key == name and value))
 
     def require(self, name: str) -> str:
-        """Give the value.
-
-        Raises:
-            RefusedError: It is not there.
-        """
+        """Return the value, or refuse the request if it is missing."""
         value = self.find(name)
         if value is None:
             description = f"missing required parameter {name!r}"

@@ -1,4 +1,4 @@
-"""The token endpoint's rules: which request gets which tokens."""
+"""The rules of the token endpoint."""
 
 import hashlib
 import secrets
@@ -18,7 +18,7 @@ __all__ = ["TokenEndpoint", "build_profile"]
 
 CODE_SECONDS: Final = 60
 REFRESH_SECONDS: Final = 14 * 24 * 3600
-# A lost answer may be fetched again for so long; later, a used token counts as stolen.
+# A client that lost a response may repeat the request within this time. Later, a used token counts as stolen.
 REUSE_GRACE_SECONDS: Final = 3
 
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
@@ -44,29 +44,22 @@ class _RefreshToken:
 
 
 def build_profile(user: User, *, scopes: Collection[str]) -> dict[str, JsonValue]:
-    """Give the claims about a user which the scope `profile` opens."""
+    """Return the claims about a user that the scope `profile` allows."""
     return {"name": user.name, "username": user.username} if "profile" in scopes else {}
 
 
 class TokenEndpoint:
-    """Codes and refresh tokens that are out, and the tokens that they are good for.
-
-    Safe to use from several threads.
-    """
+    """The issued codes and refresh tokens, and the token responses for them. Thread-safe."""
 
     def __init__(self, mint: TokenMint) -> None:
-        """Start without any code or refresh token.
-
-        Args:
-            mint: Makes the tokens, knows the directory and the time.
-        """
+        """Start without codes and refresh tokens."""
         self._mint = mint
         self._lock = threading.Lock()
         self._codes: dict[str, _Code] = {}
         self._refresh_tokens: dict[str, _RefreshToken] = {}
 
     def issue_code(self, request: AuthorizationRequest, *, grant: Grant) -> str:
-        """Give a code for what a user granted, good once and for a minute."""
+        """Return a code for a grant; it can be used once, within a minute."""
         now = self._mint.now()
         code = secrets.token_urlsafe(32)
         with self._lock:
@@ -80,15 +73,7 @@ class TokenEndpoint:
         return code
 
     def answer(self, form: Parameters, *, client: Application | Machine) -> Mapping[str, JsonValue]:
-        """Give the answer to a token request.
-
-        Args:
-            form: The parameters of the body.
-            client: Who sent it, already authenticated.
-
-        Raises:
-            RefusedError: The request is not good for any token.
-        """
+        """Return the response to a token request of an authenticated client, or refuse it."""
         grant_type = form.require("grant_type")
         resources = form.find_all("resource")
         if grant_type not in {"authorization_code", "refresh_token", "client_credentials", TOKEN_EXCHANGE}:
@@ -108,13 +93,10 @@ class TokenEndpoint:
         return self._answer_refresh(form, client=client, resource=resource)
 
     def introspect(self, token: str) -> Mapping[str, JsonValue]:
-        """Give the answer about a token, to whoever asks: Logto keeps no application from asking about another's.
+        """Return the introspection response for an opaque access token or a refresh token.
 
-        Args:
-            token: An opaque access token or a refresh token.
-
-        Raises:
-            RefusedError: It has the three parts of a JWT.
+        Any client may introspect the tokens of any other, as with Logto. A token with the three parts of a JWT is
+        refused.
         """
         if token.count(".") == 2:
             description = "Structured JWT Tokens cannot be introspected via the introspection_endpoint"
@@ -135,7 +117,7 @@ class TokenEndpoint:
             entry = self._refresh_tokens.get(token)
         if entry is None or self._mint.now() >= entry.expires_at:
             return {"active": False}
-        # Active like an access token, and without a type: Logto's trap.
+        # As in Logto, a refresh token is active like an access token, and the response has no token type.
         return {
             "active": True,
             "sub": entry.grant.user.id,
@@ -197,7 +179,7 @@ class TokenEndpoint:
     def _find_subject(self, token: str) -> User | None:
         claims = self._mint.read_access_token(token)
         opaque = self._mint.find_opaque_token(token)
-        # A machine's token has no user for its subject.
+        # The subject of a machine's token is not a user.
         subject = opaque.subject if opaque is not None else None if claims is None else claims.get("sub")
         return next((user for user in self._mint.directory.users if user.id == subject), None)
 
@@ -238,7 +220,7 @@ class TokenEndpoint:
         organization: LocalOrganization | None,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Give a token for a resource, for its part of an organization, or for an organization alone."""
+        """Return a token for a resource, for a resource within an organization, or for an organization."""
         if organization and (not resource or resource == ORGANIZATIONS):
             return self._mint.organization_token(
                 organization.id,
@@ -265,7 +247,7 @@ class TokenEndpoint:
             if entry is None or entry.grant.client_id != client.client_id or self._mint.now() >= entry.expires_at:
                 raise RefusedError("invalid_grant", _NO_GRANT)
             if entry.is_used:
-                # RFC 6749 section 4.1.2: a code used twice was stolen, and so may be what it gave.
+                # RFC 6749 section 4.1.2: a code used twice may be stolen, and so may the tokens issued for it.
                 self._revoke(entry.grant)
                 raise RefusedError("invalid_grant", _NO_GRANT)
             challenge = encode_segment(hashlib.sha256(verifier.encode()).digest())
@@ -327,7 +309,7 @@ class TokenEndpoint:
         return token
 
     def _revoke(self, grant: Grant) -> None:
-        # By identity: two sign-ins of one user to one application are two grants.
+        # Compared by identity: two sign-ins of one user to one application are two grants.
         kept = {key: value for key, value in self._refresh_tokens.items() if value.grant is not grant}
         self._refresh_tokens = kept
 
@@ -363,10 +345,10 @@ def _check_subset(scope: str, *, grant: Grant) -> frozenset[str]:
 
 
 def _choose_resource(grant: Grant, resource: str | None) -> str | None:
-    """Give the resource of the access token, `None` for an opaque one.
+    """Return the resource of the access token; `None` for an opaque token.
 
-    Only the token request's own `resource` counts as soon as `openid` was granted: the
-    trap in which users of Swagger UI get an opaque token.
+    If `openid` was granted, only the `resource` of the token request counts. Users of Swagger UI who tick `openid`
+    therefore get an opaque token.
     """
     if resource is not None:
         if resource not in grant.resource_scopes:

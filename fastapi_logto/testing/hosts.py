@@ -1,4 +1,4 @@
-"""Which requests the local issuer answers: those to its own hosts, and form posts from its own pages."""
+"""Accept only requests to the issuer's own hosts, and form posts only from its own pages."""
 
 import re
 from collections.abc import Callable, Collection
@@ -16,16 +16,12 @@ __all__ = ["HostGuard", "check_same_origin", "parse_hosts"]
 
 _HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# `none` is a request that the user made, such as a reload.
+# `none` is a request that the user started, e.g. a reload.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 
 def parse_hosts(hosts: Collection[str]) -> frozenset[str]:
-    """Return hosts in lower case.
-
-    Raises:
-        ValueError: One is not a host name or address with an optional port.
-    """
+    """Return hosts in lower case, or raise `ValueError` for a malformed one."""
     for host in hosts:
         if _HOST.fullmatch(host) is None:
             msg = f"allowed_hosts: expected a host such as 'issuer' or 'issuer:3001', found {host[:80]!r}"
@@ -34,26 +30,24 @@ def parse_hosts(hosts: Collection[str]) -> frozenset[str]:
 
 
 class HostGuard:
-    """ASGI middleware that refuses every `Host` but the issuer's own.
+    """ASGI middleware that rejects every `Host` header except the issuer's own.
 
     Without it, a website whose name is rebound to this machine's loopback address (DNS rebinding) has the same
     origin as the issuer and can read its users and tokens.
     """
 
     def __init__(self, app: ASGIApp, *, find_endpoint: Callable[[], str], allowed: frozenset[str]) -> None:
-        """Keep what is allowed besides the endpoint's host and the loopback names with its port.
+        """Store the allowed hosts, in lower case; one without a port is allowed with every port.
 
-        Args:
-            app: The application to guard.
-            find_endpoint: Returns the endpoint, which changes while the issuer is served.
-            allowed: Further hosts, in lower case. One without a port is allowed with every port.
+        The host of the endpoint and the loopback names with its port are always allowed. The endpoint is looked up
+        for each request, because it changes while the issuer is served.
         """
         self._app = app
         self._find_endpoint = find_endpoint
         self._allowed = allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 400 or 421."""
+        """Pass a request on, or respond with 400 or 421."""
         app = self._app
         if scope["type"] == "http":
             try:
@@ -81,13 +75,10 @@ class HostGuard:
 
 
 def check_same_origin(headers: Headers) -> None:
-    """Refuse a form post that a page of another origin sent.
+    """Refuse a form post from a page of another origin, or one whose origin is hidden (`null`).
 
     A request with neither `Origin` nor `Sec-Fetch-Site` does not come from a browser's page and is accepted. The
     scheme is not compared, because a proxy may end TLS.
-
-    Raises:
-        RefusedError: The request comes from another origin, or its origin is hidden (`null`).
 
     References:
         Fetch standard, "append a request Origin header"; Fetch Metadata Request Headers, `Sec-Fetch-Site`.

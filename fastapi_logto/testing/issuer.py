@@ -1,4 +1,4 @@
-"""The local issuer: a mint of tokens with the endpoints of Logto in front of it."""
+"""The local issuer: it mints tokens and serves Logto's endpoints."""
 
 import time
 from collections.abc import Callable, Collection, Generator
@@ -22,20 +22,20 @@ __all__ = ["LocalIssuer"]
 
 
 class LocalIssuer(TokenMint):
-    """An OpenID Connect issuer shaped like Logto, for development, demos and tests.
+    """An OpenID Connect issuer that behaves like Logto, for development, demos and tests.
 
-    Signatures and endpoints are real; sign-in is not: whoever reaches it may become
-    any of its users. Keys live as long as the object.
+    Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as
+    any user. The keys exist as long as the object.
 
     ```python
     issuer = LocalIssuer()
-    with issuer.connect(auth):  # in memory; `issuer.serve()` is for a real socket
+    with issuer.connect(auth):  # in memory; use `issuer.serve()` for a real socket
         client.get("/user/info", headers=bearer(issuer.access_token(scope="read:user")))
     ```
 
     Attributes:
         app: The ASGI application with all endpoints.
-        clock: The clocks: of the tokens, and of every `LogtoAuth` that is connected.
+        clock: The clocks of the tokens and of every connected `LogtoAuth`.
     """
 
     app: Starlette
@@ -50,22 +50,22 @@ class LocalIssuer(TokenMint):
         clock: Clock | None = None,
         allowed_hosts: Collection[str] = (),
     ) -> None:
-        """Make an issuer with a new P-384 key; nothing is served yet.
+        """Create an issuer with a new P-384 key. It is not served yet.
 
         Args:
-            endpoint: Where the issuer lives; the issuer is this and `/oidc`.
-            directory: What is known; `Directory.example()` when left out.
+            endpoint: The URL of the local Logto; the issuer identifier is this URL followed by `/oidc`.
+            directory: The users, clients and resources; `Directory.example()` by default.
             now: The clock, in seconds since the epoch; instead of `clock`.
-            clock: The clocks; a `ManualClock` where a test moves time.
-            allowed_hosts: Further hosts that requests may name, such as `issuer` or `issuer:3001` in a container
-                network. The endpoint's host, `localhost` and literal loopback addresses with its port are always
-                allowed; every other `Host` header is refused with 421, against DNS rebinding.
+            clock: The clocks; a `ManualClock` lets a test move the time.
+            allowed_hosts: Additional hosts for requests, e.g. `issuer` or `issuer:3001` in a container network.
+                The endpoint's host, `localhost` and literal loopback addresses with its port are always allowed.
+                Any other `Host` header is rejected with 421, which prevents DNS rebinding.
 
         Raises:
-            ValueError: Both `now` and `clock` are given, or an allowed host is malformed.
+            ValueError: Both `now` and `clock` are passed, or an allowed host is malformed.
         """
         if clock is not None and now is not time.time:
-            raise ValueError("expected now or clock, found both")
+            raise ValueError("expected now or clock, found both; omit one")
         super().__init__(endpoint=endpoint, directory=directory, now=now if clock is None else clock.now)
         self.clock: Clock = Clock(now=self._tell_time) if clock is None else clock
         self.app = build_app(self, is_away=self._is_away, allowed_hosts=allowed_hosts)
@@ -86,18 +86,18 @@ class LocalIssuer(TokenMint):
         scheme_name: str = "Logto",
         **arguments: Unpack[SettingsArguments],
     ) -> LogtoAuth[Any]:
-        """Give a scheme that reaches this issuer in memory, for an application that a test builds.
+        """Return a `LogtoAuth` that is connected to this issuer in memory, for an application built by a test.
 
         Args:
             claims_model: A subclass of `TokenClaims` with custom claims.
-            scheme_name: Name in OpenAPI.
-            **arguments: The fields of `LogtoSettings`. The audience is that of the issuer's tokens when left out.
+            scheme_name: Name of the security scheme in OpenAPI.
+            **arguments: The fields of `LogtoSettings`. The audience is that of the issuer's tokens by default.
         """
         from fastapi_logto.testing.connecting import build_transport  # noqa: PLC0415 - only this needs httpx
 
         arguments.setdefault("endpoint", self.endpoint)
         arguments.setdefault("audience", self.audience)
-        # Plain http to another name than this host's goes nowhere in memory.
+        # Safe even for a host that is not loopback: requests stay in memory.
         arguments.setdefault("allow_http", True)
         made: LogtoAuth[Any] = LogtoAuth(
             claims_model=claims_model,
@@ -110,22 +110,22 @@ class LocalIssuer(TokenMint):
 
     @contextmanager
     def connect(self, target: ResourceAuth[Any] | ASGIApp, **arguments: Unpack[SettingsArguments]) -> Generator[Self]:
-        """Have an application's own `auth` accept this issuer's tokens for the length of a block, without a network.
+        """Make an application's own `auth` accept this issuer's tokens inside a `with` block, without a network.
 
-        The whole verification runs, with the application's own settings but for the tenant: its audience, which
-        is meanwhile that of tokens whose call names none, its algorithms, its claims model. It begins without any
-        key or remembered token and leaves none behind. Where the settings come from the environment, as those of
-        `fastapi_logto.auth` do, they are not read: the test must not depend on them.
+        Tokens are verified completely, with the application's own settings except for the tenant. Tokens that are
+        minted without an audience get the application's audience. The block starts without cached keys and tokens,
+        and leaves none behind. If the settings come from the environment, as for `fastapi_logto.auth`, the environment
+        is not read, because the test must not depend on it.
 
-        Unlike an `override` this is for the whole process: all threads and tasks.
+        Unlike `override`, this affects the whole process: all threads and tasks.
 
         Args:
-            target: The scheme; or the application, for all the schemes that its routes ask. One of
-                `for_audience()` brings along the one that it was made from.
-            **arguments: Fields of `LogtoSettings` to set for the block, such as `leeway_seconds` or `audience`.
+            target: The `LogtoAuth`, or an application to connect all schemes that its routes use. A scheme from
+                `for_audience()` also connects the `LogtoAuth` that it was made from.
+            **arguments: Fields of `LogtoSettings` to set inside the block, e.g. `leeway_seconds` or `audience`.
 
         Raises:
-            ValueError: No route of the application asks a scheme.
+            ValueError: No route of the application depends on a scheme.
         """
         from fastapi_logto.testing.connecting import find_providers, replace_provider  # noqa: PLC0415 - as above
 
@@ -144,16 +144,16 @@ class LocalIssuer(TokenMint):
                     )
                 )
                 self._audiences.append(settings.audience[0])
-                # Whichever of several equal ones goes: blocks may end in any order.
+                # Blocks may end in any order; it does not matter which of several equal entries is removed.
                 stack.callback(self._audiences.remove, settings.audience[0])
             yield self
 
     @contextmanager
     def outage(self) -> Generator[None]:
-        """Answer 503 to everything for the length of a block, in memory and on a socket.
+        """Respond with 503 to every request inside a `with` block, in memory and on a socket.
 
-        A `LogtoAuth` that holds keys goes on with them, as in production; one that holds none answers 503. After
-        a failed fetch it waits before it asks again, 1 to 30 s: move the clock on where the test is to see it recover.
+        A `LogtoAuth` with cached keys keeps working, as in production; one without keys responds with 503. After a
+        failed fetch it waits 1 to 30 s before the next attempt: advance the clock to test the recovery.
         """
         self._outages += 1
         try:
@@ -163,20 +163,20 @@ class LocalIssuer(TokenMint):
 
     @contextmanager
     def serve(self, *, host: str = "127.0.0.1", port: int = 0, allow_remote: bool = False) -> Generator[Self]:
-        """Serve on a real socket for as long as the `with` block runs.
+        """Serve on a real socket inside a `with` block.
 
-        Inside, `endpoint` is the bound address; afterwards it is what it was before, and
-        neither thread nor socket is left.
+        Inside the block, `endpoint` is the bound address. At the end it is reset, and the thread and
+        the socket are closed.
 
         Args:
             host: A loopback address.
-            port: The port; any free one when 0.
-            allow_remote: Admit a host that others can reach. Names that they use go into `allowed_hosts`.
+            port: The port; 0 selects any free port.
+            allow_remote: Allow a host that others can reach. Add the names that they use to `allowed_hosts`.
 
         Raises:
-            ValueError: The host is not a loopback one and `allow_remote` was not given.
+            ValueError: The host is not a loopback address and `allow_remote` is not set.
             OSError: The address is in use.
-            ModuleNotFoundError: uvicorn is missing; it comes with
+            ModuleNotFoundError: uvicorn is missing; install it with
                 `pip install "fastapi-logto[testing]"`.
         """
         from fastapi_logto.testing import serving  # noqa: PLC0415 - only serving needs uvicorn
@@ -191,7 +191,7 @@ class LocalIssuer(TokenMint):
                 self.endpoint = before
 
     def _tell_time(self) -> float:
-        # Looked up late: the clock may be replaced.
+        # Looked up on each call, because the clock may be replaced.
         return self.now()
 
     def _is_away(self) -> bool:

@@ -9,13 +9,10 @@ __all__ = ["build_metadata"]
 
 
 def build_metadata(*, issuer: str, base_url: str, algorithms: Collection[str]) -> Mapping[str, JsonValue]:
-    """Give the document, with Logto's members in Logto's order but nothing that is not served.
+    """Return the document with Logto's members in Logto's order, without those that are not served.
 
-    Args:
-        issuer: The issuer, fixed by configuration.
-        base_url: Scheme and host that the request came to: Logto builds all URLs but the
-            issuer from them, which is how a container's inner name gets into `jwks_uri`.
-        algorithms: Of the published keys.
+    `base_url` is the scheme and host of the request. Like Logto, it is used for all URLs except the issuer, which is
+    how the internal name of a container gets into `jwks_uri`.
     """
     signing = {"RS256": ("PS256", "RS256")}
     return {

@@ -1,4 +1,4 @@
-"""Tokens of every kind that Logto issues, made on request and really signed."""
+"""Mint and sign tokens of every kind that Logto issues."""
 
 import json
 import secrets
@@ -22,13 +22,13 @@ _Entry = TypeVar("_Entry")
 
 def _first(entries: Sequence[_Entry], what: str) -> _Entry:
     if not entries:
-        msg = f"directory: expected at least one of its {what} as a default, found none; name the value in the call"
+        msg = f"directory: expected at least one of its {what} as a default, found none; pass the value in the call"
         raise ValueError(msg)
     return entries[0]
 
 
 def _merge(standard: Mapping[str, JsonValue], extra: Mapping[str, JsonValue] | None) -> dict[str, JsonValue]:
-    """Override in place, put new members first as Logto's custom claims are, drop `None`."""
+    """Override claims in place, put new ones first like Logto's custom claims, and drop `None`."""
     changes = extra or {}
     added = {name: value for name, value in changes.items() if name not in standard}
     merged = added | {name: changes.get(name, value) for name, value in standard.items()}
@@ -38,13 +38,12 @@ def _merge(standard: Mapping[str, JsonValue], extra: Mapping[str, JsonValue] | N
 class TokenMint:
     """Keys, and the tokens signed with them.
 
-    Tokens are minted as asked: no permission is looked up, and what a call leaves out
-    comes from the first entries of the directory. So a test can start from a good
-    token and change one thing.
+    Tokens are minted as requested, without checking any permission. Omitted arguments default to the
+    first entries of the directory, so a test can start from a valid token and change one thing.
 
     Attributes:
-        endpoint: Where the issuer lives, without a trailing slash.
-        directory: The users, clients and resources known.
+        endpoint: The URL of the local Logto, without a trailing slash.
+        directory: The users, clients and resources.
         now: The clock, in seconds since the epoch.
     """
 
@@ -55,11 +54,11 @@ class TokenMint:
         directory: Directory | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Make a mint with a new P-384 key.
+        """Create a mint with a new P-384 key.
 
         Args:
-            endpoint: Where the issuer lives; the issuer is this and `/oidc`.
-            directory: What is known; the example's directory when left out.
+            endpoint: The URL of the local Logto; the issuer identifier is this URL followed by `/oidc`.
+            directory: The users, clients and resources; `Directory.example()` by default.
             now: The clock, in seconds since the epoch.
         """
         self.endpoint: str = endpoint.rstrip("/")
@@ -67,7 +66,7 @@ class TokenMint:
         self.now: Callable[[], float] = now
         self._audiences: list[str] = []
         self._keys: tuple[SigningKey, ...] = (SigningKey.generate("ES384"),)
-        self._opaque = OpaqueTokens(lambda: self.now())  # noqa: PLW0108 - looked up late: the clock may be replaced
+        self._opaque = OpaqueTokens(lambda: self.now())  # noqa: PLW0108 - looked up on each call: the clock may be replaced
 
     @property
     def issuer(self) -> str:
@@ -76,7 +75,7 @@ class TokenMint:
 
     @property
     def audience(self) -> str:
-        """For which API tokens are where a call names none: the first resource, or that of what is connected.
+        """The default audience of tokens: that of the connected application, otherwise the first resource.
 
         Raises:
             ValueError: The directory has no resource.
@@ -89,22 +88,22 @@ class TokenMint:
         return {key.algorithm for key in self._keys}
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """Give the key set: the current key, then the previous one if there is one."""
+        """Return the key set: the current key, then the previous one if there is one."""
         return {"keys": [key.jwk() for key in self._keys]}
 
     def rotate(self, *, algorithm: Algorithm = "ES384", keep_previous: bool = True) -> str:
         """Sign with a new key from now on.
 
-        The set holds the new key and the one before, so a second rotation drops the
-        oldest, as a self-hosted Logto does.
+        The key set contains the new key and the previous one. A second rotation drops the
+        oldest key, as in a self-hosted Logto.
 
         Args:
-            algorithm: Of the new key.
-            keep_previous: Whether the key before stays in the set; `False` is a rotation
-                without any grace.
+            algorithm: The algorithm of the new key.
+            keep_previous: Whether the previous key stays in the set; `False` rotates without a
+                grace period.
 
         Returns:
-            The new key's `kid`.
+            The `kid` of the new key.
         """
         new = SigningKey.generate(algorithm)
         self._keys = (new, self._keys[0]) if keep_previous else (new,)
@@ -116,15 +115,15 @@ class TokenMint:
         *,
         header: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Sign any claims at all with the current key.
+        """Sign any claims with the current key.
 
-        Neither header nor claims are checked: this also makes the tokens that must be
-        refused. The signature is always real, even if the header names another `alg`.
+        Header and claims are not checked, so this can create tokens that must be
+        rejected. The signature is always made with the current key, even if the header names another `alg`.
 
         Args:
-            claims: The claims; bytes are taken as the payload just as they are.
-            header: Members to override or add to `alg`, `typ` and `kid`; one of `None`
-                is left out.
+            claims: The claims; bytes are used as the payload unchanged.
+            header: Members to override or add to `alg`, `typ` and `kid`; a member set to `None`
+                is omitted.
         """
         key = self._keys[0]
         members = {"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid} | dict(header or {})
@@ -143,18 +142,18 @@ class TokenMint:
         lifetime_seconds: int = LIFETIME_SECONDS,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Give a user's access token for an API resource.
+        """Return a user's access token for an API resource.
 
         Args:
-            subject: The user id; the first user's when left out.
-            client_id: The first application's when left out.
-            scope: Scopes parted by spaces; what the first user holds of the first
-                resource when left out, no claim at all when `None`.
-            audience: The first resource's indicator when left out.
-            organization_id: Makes it a token for that organization's part of the API.
-            actor: Who acts for the user: the `sub` of the `act` claim.
-            lifetime_seconds: From now to `exp`; may be zero or negative.
-            claims: Claims to add or override; one of `None` is left out.
+            subject: The user ID; by default the first user's.
+            client_id: The application; by default the first one.
+            scope: Scopes separated by spaces; by default the scopes of the first user for this
+                issuer's `audience`. `None` omits the claim.
+            audience: The resource indicator; by default this issuer's `audience`.
+            organization_id: The organization, for an organization-level token of the API.
+            actor: The actor who acts for the user: the `sub` of the `act` claim.
+            lifetime_seconds: Seconds from now to `exp`; may be zero or negative.
+            claims: Claims to add or override; a claim set to `None` is omitted.
         """
         if isinstance(scope, EllipsisType):
             scope = self._held(_first(self.directory.users, "users").scopes)
@@ -185,10 +184,10 @@ class TokenMint:
         lifetime_seconds: int = LIFETIME_SECONDS,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Give what `access_token` gives, signed by a key that was never published.
+        """Return an access token signed with a key that was never published.
 
-        The header names the current key, so only the signature tells the difference.
-        The arguments are those of `access_token`.
+        The header names the current key, so only the signature is wrong. The arguments are
+        those of `access_token`.
         """
         token = self.access_token(
             subject=subject,
@@ -213,17 +212,17 @@ class TokenMint:
         lifetime_seconds: int = LIFETIME_SECONDS,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Give a machine's access token, whose `sub` is its client id.
+        """Return a machine's access token, whose `sub` is its client ID.
 
         Args:
-            client_id: The first machine's when left out.
-            scope: Scopes parted by spaces; what the first machine holds of the first
-                resource when left out. `None` gives no claim, as Logto does for a
-                machine that holds nothing.
-            audience: The first resource's indicator when left out.
-            organization_id: Makes it a token for that organization's part of the API.
-            lifetime_seconds: From now to `exp`; may be zero or negative.
-            claims: Claims to add or override; one of `None` is left out.
+            client_id: The machine; by default the first one.
+            scope: Scopes separated by spaces; by default the scopes of the first machine for this
+                issuer's `audience`. `None` omits the claim, as Logto does for a machine
+                without scopes.
+            audience: The resource indicator; by default this issuer's `audience`.
+            organization_id: The organization, for an organization-level token of the API.
+            lifetime_seconds: Seconds from now to `exp`; may be zero or negative.
+            claims: Claims to add or override; a claim set to `None` is omitted.
         """
         machines = self.directory.machines
         if isinstance(scope, EllipsisType):
@@ -250,18 +249,18 @@ class TokenMint:
         lifetime_seconds: int = LIFETIME_SECONDS,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Give an organization token: for no API, with permissions inside the organization.
+        """Return an organization token: it is for no API and has permissions inside the organization.
 
         Args:
             organization_id: The organization, which becomes the audience.
-            subject: The user id; the first user's when left out.
-            client_id: The first application's when left out.
-            scope: Organization permissions, parted by spaces; none when left out, as for a member without
-                any role. `None` gives no claim, as Logto does for a machine that holds nothing.
-            by_resource: Give it the shape that Logto does where `urn:logto:resource:organizations` was asked
-                for: this is the audience then, and the organization a claim.
-            lifetime_seconds: From now to `exp`; may be zero or negative.
-            claims: Claims to add or override; one of `None` is left out.
+            subject: The user ID; by default the first user's.
+            client_id: The application; by default the first one.
+            scope: Organization permissions separated by spaces; by default none, as for a member without a
+                role. `None` omits the claim, as Logto does for a machine without permissions.
+            by_resource: Whether to use the form for a request with `urn:logto:resource:organizations`: this is
+                then the audience, and the organization is a claim.
+            lifetime_seconds: Seconds from now to `exp`; may be zero or negative.
+            claims: Claims to add or override; a claim set to `None` is omitted.
         """
         return self.access_token(
             subject=subject,
@@ -281,18 +280,18 @@ class TokenMint:
         audience: str | None = None,
         organization_id: str | None = None,
     ) -> str:
-        """Give a token that must be refused, for one reason alone.
+        """Return a token that must be rejected for exactly one reason.
 
-        `BAD_TOKENS` has every kind, with the `reason` of the answer that it gets.
+        `BAD_TOKENS` lists every kind with the `reason` of its error response.
 
         Args:
-            kind: What is wrong with it.
-            scope: As for `access_token`.
-            audience: As for `access_token`.
-            organization_id: As for `access_token`.
+            kind: The kind of invalid token.
+            scope: As in `access_token`.
+            audience: As in `access_token`.
+            organization_id: As in `access_token`.
         """
-        good = self.access_token(scope=scope, audience=audience, organization_id=organization_id)
-        return build_bad_token(self, kind, good=good, key=self._keys[0])
+        valid = self.access_token(scope=scope, audience=audience, organization_id=organization_id)
+        return build_bad_token(self, kind, good=valid, key=self._keys[0])
 
     def id_token(
         self,
@@ -302,13 +301,13 @@ class TokenMint:
         lifetime_seconds: int = LIFETIME_SECONDS,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Give an ID token: for the application to read, never for an API.
+        """Return an ID token, which is for the application and never for an API.
 
         Args:
-            subject: The user id; the first user's when left out.
-            client_id: Becomes the `aud`; the first application's when left out.
-            lifetime_seconds: From now to `exp`; may be zero or negative.
-            claims: Claims to add or override; one of `None` is left out.
+            subject: The user ID; by default the first user's.
+            client_id: The application, which becomes the `aud`; by default the first one.
+            lifetime_seconds: Seconds from now to `exp`; may be zero or negative.
+            claims: Claims to add or override; a claim set to `None` is omitted.
         """
         issued_at = int(self.now())
         standard: dict[str, JsonValue] = {
@@ -328,13 +327,13 @@ class TokenMint:
         scope: str = "openid",
         lifetime_seconds: int = LIFETIME_SECONDS,
     ) -> str:
-        """Give an opaque access token, as Logto does when no resource was asked for.
+        """Return an opaque access token, as Logto issues if no resource is requested.
 
         Args:
-            subject: The user id; the first user's when left out.
-            client_id: The first application's when left out.
-            scope: Scopes parted by spaces; `openid` opens the userinfo endpoint.
-            lifetime_seconds: How long it is good from now.
+            subject: The user ID; by default the first user's.
+            client_id: The application; by default the first one.
+            scope: Scopes separated by spaces; `openid` allows access to the userinfo endpoint.
+            lifetime_seconds: Seconds from now until it expires.
         """
         entry = OpaqueToken(
             subject=self._subject(subject),
@@ -346,7 +345,7 @@ class TokenMint:
         return self._opaque.issue(entry)
 
     def read_access_token(self, token: str) -> dict[str, JsonValue] | None:
-        """Give the claims of an access token of this issuer that is good now, whoever it is for; else `None`."""
+        """Return the claims of a valid access token of this issuer, with any audience; otherwise `None`."""
         if token.count(".") != 2 or not any(key.has_signed(token) for key in self._keys):
             return None
         header, claims = (json.loads(urlsafe_b64decode(part + "==")) for part in token.split(".")[:2])
@@ -355,7 +354,7 @@ class TokenMint:
         return cast("dict[str, JsonValue]", claims)
 
     def find_opaque_token(self, token: str) -> OpaqueToken | None:
-        """Give what an opaque token was issued for, unless it is unknown or expired."""
+        """Return the contents of an opaque token; `None` if it is unknown or expired."""
         return self._opaque.find(token)
 
     def _subject(self, subject: str | None) -> str:

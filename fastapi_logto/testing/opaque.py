@@ -1,4 +1,4 @@
-"""Opaque access tokens, and what each was issued for."""
+"""Opaque access tokens and their contents."""
 
 import secrets
 from collections.abc import Callable
@@ -7,20 +7,20 @@ from typing import Final
 
 __all__ = ["RANDOM_BYTES", "OpaqueToken", "OpaqueTokens"]
 
-# 32 bytes give the 43 characters that Logto's opaque tokens and token ids have.
+# 32 bytes make the 43 characters of Logto's opaque tokens and token IDs.
 RANDOM_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpaqueToken:
-    """What an opaque access token was issued for.
+    """The contents of an opaque access token.
 
     Attributes:
-        subject: The user id.
+        subject: The user ID.
         client_id: The application it was issued to.
-        scope: Its scopes, parted by spaces.
-        issued_at: When it was issued, in whole seconds.
-        expires_at: The first second at which it is no longer good.
+        scope: Its scopes, separated by spaces.
+        issued_at: When it was issued, in whole seconds since the epoch.
+        expires_at: The first second at which it is no longer valid.
     """
 
     subject: str
@@ -31,19 +31,15 @@ class OpaqueToken:
 
 
 class OpaqueTokens:
-    """The opaque tokens that are out; safe to use from several threads."""
+    """The issued opaque tokens. Thread-safe."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        """Start without any token.
-
-        Args:
-            now: The clock, in seconds since the epoch.
-        """
+        """Start without tokens. The clock returns seconds since the epoch."""
         self._now = now
         self._entries: dict[str, OpaqueToken] = {}
 
     def issue(self, entry: OpaqueToken) -> str:
-        """Give a new token, and forget those that expired."""
+        """Return a new token, and drop expired ones."""
         now = self._now()
         for token, other in list(self._entries.items()):
             if now >= other.expires_at:
@@ -53,6 +49,6 @@ class OpaqueTokens:
         return token
 
     def find(self, token: str) -> OpaqueToken | None:
-        """Give what a token was issued for, unless it is unknown or expired."""
+        """Return the contents of a token; `None` if it is unknown or expired."""
         entry = self._entries.get(token)
         return entry if entry is not None and self._now() < entry.expires_at else None

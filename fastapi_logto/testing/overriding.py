@@ -1,10 +1,10 @@
-"""Requests that are taken to come from somebody, without any token: the checks behind the verification stay on.
+"""Run requests as a caller without a token. The checks after the verification stay active.
 
-Two things say for which requests: the context of the running code, which FastAPI's and httpx's in-memory
-clients carry along to the application; and, where a block was begun outside of any event loop, the thread:
-whatever loop runs there runs inside of the block, also one that a fixture started before.
+An override applies to the context of the running code, which the in-memory clients of FastAPI and httpx pass on to
+the application. If a block starts outside an event loop, it also applies to the thread: to every loop that runs there
+inside the block, including one that a fixture started before.
 
-Both are about the running code, and so they are of this module and of no application's.
+Both belong to the running code, so they are stored in this module and not in an application.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ __all__ = ["Entry", "Node", "Override", "find_schemes", "override", "override_sc
 Node: TypeAlias = TokenScheme[Any] | OptionalLogtoAuth[Any]
 Table: TypeAlias = MutableMapping[Callable[..., Any], Callable[..., Any]]
 Override: TypeAlias = Callable[[TokenClaims | RefusalError | None], None]
-"""What the fixture `logto_override` gives: a function of what `override` takes last."""
+"""The function that the fixture `logto_override` returns. It takes the last argument of `override`."""
 
 
 class _OfThread(threading.local):
@@ -51,35 +51,35 @@ _of_thread: Final = _OfThread()
 def override(
     app: ASGIApp, auth: ResourceAuth[ClaimsT], claims: ClaimsT | RefusalError | None
 ) -> AbstractContextManager[None]:
-    """Have requests to an application be taken for those of a caller with certain claims, without any token.
+    """Make requests to the app run as a caller with these claims, without a token.
 
     ```python
     with override(app, auth, claims(scope="read:user")):
         assert client.get("/user/info").status_code == 200
     ```
 
-    Scopes, organizations and all else that requirements ask for are checked as ever; signature, issuer, times,
-    and whether the token was issued for this API are not. All routes of the application and of those mounted in
-    it that ask this `auth` are reached. For those of `auth.for_audience(...)`, pass that one.
+    Scopes, organizations and all other requirements are checked. Signature, issuer, times and audience are **not**
+    checked. The override applies to all routes of the application and its mounted apps that depend on this `auth`.
+    For routes that use `auth.for_audience(...)`, pass that object.
 
-    Requests of other threads and tasks, begun outside of the block, are verified as ever: tests may run at the
-    same time. So are requests over a socket, to a server in a thread of its own, and those of a thread that is
-    started inside of the block without its context, which `asyncio.to_thread` hands over and `threading.Thread`
-    does not. Blocks may be nested, the inner one counts, and may end in any order. `app.dependency_overrides` is
-    afterwards what it was before.
+    Requests of other threads and tasks that started outside the block are verified as usual, so tests can run
+    concurrently. The same applies to requests over a socket to a server in another thread, and to requests of a
+    thread that is started inside the block without its context: `asyncio.to_thread` passes the context on,
+    `threading.Thread` does not. Blocks can be nested, in which case the innermost applies, and can end in any order.
+    At the end, `app.dependency_overrides` is restored.
 
     Args:
         app: The application.
-        auth: The scheme that its routes ask.
-        claims: What `claims(...)` gives; `None` for a caller who sends no token; or the error to refuse the
-            caller with, such as `ProviderUnavailableError()` or `ExpiredTokenError()`.
+        auth: The `LogtoAuth` that its routes depend on.
+        claims: The result of `claims(...)`; `None` for a caller without a token; or an error to reject the caller
+            with, e.g. `ProviderUnavailableError()` or `ExpiredTokenError()`.
 
     Returns:
-        A context manager, to be used once.
+        A context manager that can be used once.
 
     Raises:
-        TypeError: The claims are of another class than those of `auth`, or none at all.
-        ValueError: No route of the application asks this `auth`.
+        TypeError: The claims are not of the class of `auth`, or are not claims at all.
+        ValueError: No route of the application depends on this `auth`.
     """
     return override_schemes(app, cast("tuple[Node, ...]", auth.schemes), claims)
 
@@ -87,21 +87,11 @@ def override(
 def override_schemes(
     app: ASGIApp, schemes: Iterable[Node], given: TokenClaims | RefusalError | None
 ) -> AbstractContextManager[None]:
-    """Do what `override` does, for some nodes.
-
-    Args:
-        app: The application.
-        schemes: The nodes.
-        given: The claims, the refusal, or `None`.
-
-    Raises:
-        TypeError: The claims are of another class than those of a node.
-        ValueError: No route of the application asks one of the nodes.
-    """
+    """Do the same as `override` for the given nodes."""
     nodes = tuple(schemes)
     value = cast("object", given)
     if not (value is None or isinstance(value, TokenClaims | RefusalError)):
-        msg = f"expected what claims(...) gives, None, or an error to refuse with, found {type(value).__name__}"
+        msg = f"expected the result of claims(...), None, or a RefusalError, found {type(value).__name__}"
         raise TypeError(msg)
     for node in nodes:
         model = find_provider(find_scheme(node)).claims_model
@@ -112,16 +102,12 @@ def override_schemes(
 
 
 def find_schemes(app: ASGIApp) -> tuple[Node, ...]:
-    """Give every node that routes of an application ask.
-
-    Args:
-        app: The application.
-    """
+    """Return every node that the routes of an application depend on."""
     return tuple(dict.fromkeys(node.call for route in iter_routes(app) for node in route.nodes))
 
 
 class _Block(AbstractContextManager[None]):
-    """The length of an override, and what it gives."""
+    """One use of `override` and its value."""
 
     def __init__(
         self, nodes: tuple[Node, ...], holders: list[object], given: TokenClaims | RefusalError | None
@@ -136,11 +122,11 @@ class _Block(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         if self.entries or self.has_ended:
-            raise RuntimeError("an override is used once; make another one")
+            raise RuntimeError("expected an override that was not used yet, found a used one; call override() again")
         with _lock:
             self.entries = tuple(_hold(holder, node) for holder in self._holders for node in self._nodes)
         self.number = next(_numbers)
-        # No token of the variable: a block may end in another context than it began in, and in any order.
+        # `ContextVar.reset` can't be used: blocks may end in any order and in another context.
         _of_context.set((*(block for block in _of_context.get() if not block.has_ended), self))
         if not _is_in_loop():
             self._of_thread = _of_thread.blocks
@@ -157,24 +143,18 @@ class _Block(AbstractContextManager[None]):
 
 
 class Entry:
-    """What stands in an application's `dependency_overrides` in the place of a node.
+    """The replacement of a node in an application's `dependency_overrides`.
 
-    FastAPI asks for the signature anew with each request, and so a request outside of every block gets
-    that of whatever stood here before.
+    FastAPI reads the signature for each request, so a request outside every block gets the signature of the
+    previous entry.
 
     Attributes:
-        users: How many blocks need it.
-        before: What stood in the same place before, and is called for requests outside of every block.
+        users: The number of blocks that use it.
+        before: The previous entry, which is called for requests outside every block.
     """
 
     def __init__(self, node: Node, *, holder: object, before: Callable[..., Any] | None) -> None:
-        """Stand nowhere yet.
-
-        Args:
-            node: The node.
-            holder: The application.
-            before: What stood in its place.
-        """
+        """Create an entry that is not registered yet."""
         self.users: int = 0
         self._node = node
         self._holder = holder
@@ -183,7 +163,7 @@ class Entry:
 
     @property
     def __signature__(self) -> Signature:
-        """What FastAPI reads the parameters from."""
+        """The parameters that FastAPI injects."""
         parameters = [
             Parameter("conn", Parameter.KEYWORD_ONLY, annotation=HTTPConnection),
             Parameter("security_scopes", Parameter.KEYWORD_ONLY, annotation=SecurityScopes),
@@ -194,10 +174,10 @@ class Entry:
         return Signature(parameters)
 
     async def __call__(self, *, conn: HTTPConnection, security_scopes: SecurityScopes, **found: object) -> object:
-        """Give what the node would give. FastAPI calls this."""
+        """Return the value for the node. FastAPI calls this."""
         block = self._find_block()
         if block is None:
-            # Without `found`, the block ended while the request was on its way here.
+            # `found` is missing if the block ended after FastAPI read the signature.
             return found["found"] if found else await self._node(conn, security_scopes)
         try:
             return self._admit(block.given, security_scopes.scopes)
@@ -205,11 +185,11 @@ class Entry:
             raise build_answer(error, conn=conn, resource_metadata=find_scheme(self._node).resource_metadata) from error
 
     def release(self) -> None:
-        """Put back what stood here, unless a block is left or somebody else put something here."""
+        """Restore the previous entry, unless a block still uses this one or it was replaced."""
         self.users -= 1
         if self.users:
             return
-        # The application may have got another table meanwhile, perhaps a copy of the first.
+        # The application's table may have been replaced since, e.g. with a copy.
         for table in (self._table, _find_table(self._holder)):
             found: object = table.get(self._node)
             if found is not self:
@@ -237,7 +217,7 @@ class Entry:
             raise AudienceError(claim="aud", expected="an API", found="an organization")
         if scopes:
             check_scopes(given, scopes)
-        # Of the request's own, as from a token: a model of the application's may have lists.
+        # Each request gets a copy, as from a token: a model may contain lists that a handler changes.
         return given.model_copy(deep=True)
 
 
@@ -251,7 +231,7 @@ def _hold(holder: object, node: Node) -> Entry:
 
 
 def _find_tables(app: ASGIApp, nodes: tuple[Node, ...]) -> Iterator[object]:
-    """Give what holds the overrides of the routes that ask one of the nodes, each once."""
+    """Yield the applications that hold the overrides for routes with one of the nodes, each once."""
     holders: dict[int, object] = {}
     wanted = set(nodes)
     for route in iter_routes(app):
@@ -259,16 +239,18 @@ def _find_tables(app: ASGIApp, nodes: tuple[Node, ...]) -> Iterator[object]:
             continue
         holder = route.owner
         if not hasattr(holder, "dependency_overrides"):
-            # A router by itself may belong to an application.
+            # A router may belong to an application.
             holder = getattr(holder, "dependency_overrides_provider", None)
         if holder is None:
             raise ValueError(
-                f"{route.path}: expected a FastAPI application above it, found a router of no application, whose "
-                "dependencies can't be overridden"
+                f"{route.path}: expected a route of a FastAPI application, found a router without one, whose "
+                "dependencies can't be overridden; include the router in an application"
             )
         holders[id(holder)] = holder
     if not holders:
-        raise ValueError("expected an application of which some route asks this auth, found none; is it another one?")
+        raise ValueError(
+            "expected an application with a route that depends on this auth, found none; pass the auth of its routes"
+        )
     yield from holders.values()
 
 

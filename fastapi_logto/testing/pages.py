@@ -1,4 +1,4 @@
-"""The three pages of a local issuer: what it is, who signs in, and what went wrong."""
+"""The pages of a local issuer: index, sign-in and error."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -47,9 +47,9 @@ th { color: var(--soft); font-weight: 500; }
 """
 _WARNING: Final = (
     '<p class="warn"><strong>A local issuer, for development only.</strong> '
-    "No password protects anything here: whoever opens this page can sign in as anyone.</p>"
+    "It requires no password: anyone who opens this page can sign in as any user.</p>"
 )
-# `form:has(...)` instead of a script: which badge is seen depends on the user picked.
+# `form:has(...)` shows the badges of the selected user without a script.
 _BADGE_RULE: Final = (
     "form:has(#user-{0}:checked) .lacks-{0} {{ display: inline-block; }}\n"
     "form:has(#user-{0}:checked) label:has(.lacks-{0}) > span {{ opacity: .55; }}\n"
@@ -81,23 +81,23 @@ def _all_scopes(holder_scopes: Iterable[Iterable[str]]) -> str:
 
 
 def build_error_page(refusal: RefusedError) -> str:
-    """Give the page for a request that can't be answered by a redirect."""
+    """Return the page for an error that must not be sent as a redirect."""
     return _page(
-        "This sign-in can't go on",
+        "Sign-in failed",
         f"<p><code>{escape(refusal.error)}</code>: {escape(refusal.description)}</p>\n"
-        '<p class="soft">The page or application that sent you here must correct its request.</p>',
+        '<p class="soft">The application that sent you here must correct its request.</p>',
     )
 
 
 def build_index_page(directory: Directory, *, issuer: str, base_url: str) -> str:
-    """Give the page that says what this is and whom it knows; no secrets."""
+    """Return the page that describes the issuer, its users and its clients, without secrets."""
     paths = (".well-known/openid-configuration", "jwks", "auth", "token", "me")
     users = [
         (_codes([user.username]), escape(user.name), _codes([user.id]), _all_scopes(user.scopes.values()))
         for user in directory.users
     ]
     clients = [
-        (_codes([application.client_id]), "single-page app", "those of its user")
+        (_codes([application.client_id]), "single-page app", "the user's scopes")
         for application in directory.applications
     ] + [
         (_codes([machine.client_id]), "machine to machine", _all_scopes(machine.scopes.values()))
@@ -106,7 +106,7 @@ def build_index_page(directory: Directory, *, issuer: str, base_url: str) -> str
     resources = [(_codes([resource.indicator]), _all_scopes([resource.scopes])) for resource in directory.resources]
     return _page(
         "Local issuer",
-        f"<p>Shaped like Logto. Issuer <code>{escape(issuer)}</code></p>\n"
+        f"<p>Behaves like Logto. Issuer <code>{escape(issuer)}</code></p>\n"
         f"<h2>Users</h2>\n{_table(['Username', 'Name', 'User id', 'Scopes'], users)}\n"
         f"<h2>Clients</h2>\n{_table(['Client id', 'Kind', 'Scopes'], clients)}\n"
         f"<h2>API resources</h2>\n{_table(['Indicator', 'Scopes'], resources)}\n"
@@ -115,12 +115,9 @@ def build_index_page(directory: Directory, *, issuer: str, base_url: str) -> str
 
 
 def build_sign_in_page(request: AuthorizationRequest, *, parameters: Parameters, directory: Directory) -> str:
-    """Give the page on which one picks a user and the scopes to grant.
+    """Return the page to select a user and the scopes to grant.
 
-    Args:
-        request: What the application asks for, checked.
-        parameters: The same as it came: carried along in the form, and checked again.
-        directory: The users to pick from.
+    The form repeats the request's parameters as they were sent, and they are checked again when it is submitted.
     """
     users = directory.users
     hinted = next((i for i, user in enumerate(users) if user.username == request.login_hint), 0)
@@ -132,13 +129,13 @@ def build_sign_in_page(request: AuthorizationRequest, *, parameters: Parameters,
     rows = "".join(
         f'<label><input type="radio" name="user" id="user-{i}" value="{escape(user.username)}"'
         f"{' checked' if i == hinted else ''} required><span>{escape(user.name)}"
-        f"<small>{_codes([user.username])} holds {_all_scopes([sorted(request.list_held(user))])}</small>"
+        f"<small>{_codes([user.username])} has {_all_scopes([sorted(request.list_held(user))])}</small>"
         "</span></label>\n"
         for i, user in enumerate(users)
     )
     return _page(
         f"Sign in to {request.address.client.client_id}",
-        f'<p class="soft">The answer goes to <code>{escape(request.address.redirect_uri)}</code></p>\n'
+        f'<p class="soft">The response is sent to <code>{escape(request.address.redirect_uri)}</code></p>\n'
         f'<form method="post" action="auth">\n{hidden}<fieldset>\n<legend>Who are you?</legend>\n{rows}</fieldset>\n'
         f"{_build_scopes(request, users=users, directory=directory)}"
         '<p class="actions"><button name="action" value="allow">Continue</button>'
@@ -160,7 +157,7 @@ def _build_scopes(request: AuthorizationRequest, *, users: Sequence[User], direc
     }
     rows = "".join(
         f'<label><input type="checkbox" name="grant" value="{escape(scope)}" checked><span>{_codes([scope])}'
-        f"<small>{escape(known.get(scope, 'no resource asked for has this scope'))}</small></span>"
+        f"<small>{escape(known.get(scope, 'no requested resource has this scope'))}</small></span>"
         f'<em class="badge {classes}">not held</em></label>\n'
         for scope, classes in lacking.items()
     )
@@ -168,7 +165,7 @@ def _build_scopes(request: AuthorizationRequest, *, users: Sequence[User], direc
     identity = [scope for scope in request.scopes if scope in IDENTITY_SCOPES]
     lines = [
         f'<p class="soft">{text} {_codes(values)}</p>\n'
-        for text, values in (("For", request.resources), ("Also asked for:", identity))
+        for text, values in (("For", request.resources), ("Also requested:", identity))
         if values
     ]
     return asked + "".join(lines)

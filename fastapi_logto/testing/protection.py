@@ -1,4 +1,4 @@
-"""Which routes of an application are protected, and by what."""
+"""Report which routes of an application are protected, and how."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ __all__ = ["RouteInfo", "assert_protected", "routes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteInfo:
-    """One route of an application, and what it asks of its callers.
+    """One route of an application and its requirements.
 
     Attributes:
-        path: Its path, with what it is mounted or included under: `/v1/users/{user_id}`.
-        methods: Its HTTP methods; none for a WebSocket or a mounted application, or where all are let through.
-        is_websocket: Whether it is for WebSockets.
-        is_foreign: Whether it is a mounted application, such as `StaticFiles`, whose routes can't be seen.
-        is_own_page: Whether it tells of the API: FastAPI's docs pages and `/openapi.json`, and the metadata that
+        path: Its full path, including the prefixes of mounts and routers: `/v1/users/{user_id}`.
+        methods: Its HTTP methods; empty for a WebSocket or a mounted app, or if all methods are accepted.
+        is_websocket: Whether it is a WebSocket route.
+        is_foreign: Whether it is a mounted app, such as `StaticFiles`, whose routes can't be inspected.
+        is_own_page: Whether it documents the API: FastAPI's docs pages and `/openapi.json`, and the metadata that
             `auth.install(app)` serves.
-        requirements: The requirements among its dependencies and those of what is above it, and among theirs.
-        scopes: The scopes that must all be granted, by requirements or by `Security(auth, scopes=[...])`.
-        schemes: The schemes that give the claims, as in `auth.schemes`.
-        is_protected: Whether nobody gets in without a good token.
-        is_overridden: Whether `app.dependency_overrides` replaces one of its checks, even by another scheme or
-            requirement, which would admit other tokens. The route is not protected then. `override` of this package
+        requirements: The requirements among its dependencies, those of its parents, and their sub-dependencies.
+        scopes: The scopes that must all be granted, from requirements or from `Security(auth, scopes=[...])`.
+        schemes: The schemes that return the claims, as in `auth.schemes`.
+        is_protected: Whether a valid token is always required.
+        is_overridden: Whether `app.dependency_overrides` replaces one of its checks, even with another scheme or
+            requirement, which would accept other tokens. The route is then not protected. `override` of this package
             does not count.
-        is_optional: Whether it asks `auth.optional` and so lets in who brings no token at all.
+        is_optional: Whether it depends on `auth.optional` and so accepts requests without a token.
     """
 
     path: str
@@ -48,21 +48,21 @@ class RouteInfo:
 
     @property
     def names(self) -> frozenset[str]:
-        """What `assert_protected` may call it: its path, and its path after each of its methods."""
+        """The names for `assert_protected`: its path, and each of its methods followed by the path."""
         kinds = {"WEBSOCKET"} if self.is_websocket else self.methods
         return frozenset({self.path, *(f"{kind} {self.path}" for kind in kinds)})
 
     def __str__(self) -> str:
-        """Give its methods and path."""
+        """Return its methods and path."""
         kind = "WEBSOCKET" if self.is_websocket else ",".join(sorted(self.methods)) or "*"
         return f"{kind} {self.path}"
 
 
 def routes(app: ASGIApp) -> tuple[RouteInfo, ...]:
-    """Give the routes of an application and of those mounted in it, below middleware too, with what each asks.
+    """Return the routes of an application and its mounted apps, also below middleware, with their requirements.
 
-    What a dependency checks by itself, with `await auth.verify(token)` say, can't be seen; neither can a middleware
-    that answers by itself.
+    Checks inside a dependency, e.g. with `await auth.verify(token)`, can't be inspected. Neither can a middleware
+    that responds by itself.
 
     Args:
         app: The application.
@@ -71,28 +71,28 @@ def routes(app: ASGIApp) -> tuple[RouteInfo, ...]:
 
 
 def assert_protected(app: ASGIApp, *, except_: Collection[str] = ()) -> None:
-    """Fail where a route lets somebody in without a good token.
+    """Fail if a route accepts requests without a valid token.
 
     ```python
     def test_every_route_is_protected():
         assert_protected(app, except_=["/health", "GET /news"])
     ```
 
-    Routes for WebSockets count, those of mounted applications, plain ones of Starlette, and mounted applications
-    that can't be seen into, such as `StaticFiles`. `auth.optional` protects nothing. What tells of the API need
-    not be listed: FastAPI's own `/docs`, `/redoc`, `/openapi.json` and `/docs/oauth2-redirect`, and the metadata
-    that `auth.install(app)` serves.
+    WebSocket routes, routes of mounted apps, plain Starlette routes, and mounted apps that can't be inspected, such as
+    `StaticFiles`, are all checked. `auth.optional` does not protect a route. Routes that document the API need not be
+    listed: FastAPI's own `/docs`, `/redoc`, `/openapi.json` and `/docs/oauth2-redirect`, and the metadata that
+    `auth.install(app)` serves.
 
     Args:
         app: The application.
-        except_: The routes that are meant to be open: a path, or a method and a path (`WEBSOCKET` for those).
+        except_: The routes that may be unprotected: a path, or a method and a path (`WEBSOCKET` for WebSockets).
 
     Raises:
-        AssertionError: Some are open and not listed, or listed and not there; it names them.
-        TypeError: `except_` is a text instead of a collection.
+        AssertionError: A route is unprotected but not listed, or listed but not found; the message names it.
+        TypeError: `except_` is a string instead of a collection.
     """
     if isinstance(except_, str):
-        msg = f"expected a list of paths, found the text {except_!r}"
+        msg = f"except_: expected a list of paths, found the string {except_!r}"
         raise TypeError(msg)
     found = routes(app)
     named = {name for route in found for name in route.names}
@@ -100,8 +100,8 @@ def assert_protected(app: ASGIApp, *, except_: Collection[str] = ()) -> None:
     if problems:
         lines = "\n  ".join(problems)
         raise AssertionError(
-            f"expected every route to ask for a token, found:\n  {lines}\n"
-            "Let them depend on auth or auth.require_scopes(...), or list those that are meant to be open in except_."
+            f"expected every route to require a token, found:\n  {lines}\n"
+            "Add a dependency on auth or auth.require_scopes(...), or list public routes in except_."
         )
 
 
@@ -109,27 +109,27 @@ def _find_open(found: Collection[RouteInfo], allowed: Collection[str]) -> Iterat
     for route in found:
         if route.is_protected or route.is_own_page or route.path in allowed:
             continue
-        # All its methods must be listed where they are listed one by one.
+        # Without the plain path in the list, each of its methods must be listed.
         listed = frozenset(route.methods if not route.is_websocket else {"WEBSOCKET"})
         left = sorted(kind for kind in listed if f"{kind} {route.path}" not in allowed)
-        # A route of GET answers HEAD too.
+        # A GET route responds to HEAD too.
         if left == ["HEAD"] and f"GET {route.path}" in allowed:
             continue
         if left or not listed:
             why = (
-                "a mounted application, which can't be seen into"
+                "mounted app: its routes can't be inspected"
                 if route.is_foreign
-                else "what asks for a token is overridden in app.dependency_overrides"
+                else "its token check is replaced in app.dependency_overrides"
                 if route.is_overridden
-                else "sign-in is optional"
+                else "the token is optional"
                 if route.is_optional
-                else "asks for nothing"
+                else "no token required"
             )
             yield f"{','.join(left) or '*'} {route.path}: {why}"
 
 
 def _describe(route: FoundRoute) -> RouteInfo:
-    # An entry of `override` gives way to what stood in its place before.
+    # An entry of `override` does not count; the entry that it replaced does.
     is_overridden = any(not isinstance(one, Entry) or one.before is not None for one in route.stand_ins)
     return RouteInfo(
         path=route.path,

@@ -1,4 +1,4 @@
-"""What a local issuer answers when it refuses, in Logto's words."""
+"""Error responses of a local issuer, with Logto's messages."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
@@ -35,10 +35,10 @@ class RefusedError(Exception):
 
     Attributes:
         error: The OAuth error code.
-        description: Why, for the developer.
+        description: The reason, for the developer.
         status: The HTTP status.
-        scope: The scope that is missing, for `invalid_scope`.
-        challenge: The `WWW-Authenticate` header to send along, if any.
+        scope: The missing scope, for `invalid_scope`.
+        challenge: The `WWW-Authenticate` header, if any.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RefusedError(Exception):
         scope: str | None = None,
         challenge: str | None = None,
     ) -> None:
-        """Hold the parts of the answer."""
+        """Store the parts of the response."""
         super().__init__(f"{error}: {description}")
         self.error: Final = error
         self.description: Final = description
@@ -60,7 +60,7 @@ class RefusedError(Exception):
 
     @property
     def body(self) -> dict[str, str]:
-        """The JSON body: Logto's `code` and `message` around those of RFC 6749."""
+        """The JSON body: the members of RFC 6749, with Logto's `code` and `message`."""
         code = f"oidc.{self.error}"
         body = {"code": code, "message": _MESSAGES.get(self.error, f"An OIDC error occurred: {code}.")}
         if self.error == "invalid_grant":

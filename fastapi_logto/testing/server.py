@@ -1,4 +1,4 @@
-"""The endpoints of a local issuer: HTTP in, HTTP out, no rules of their own."""
+"""The HTTP endpoints of a local issuer. The rules are in other modules."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -31,14 +31,13 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _OPEN: Final = {"Access-Control-Allow-Origin": "*"}
 _PAGE_HEADERS: Final = {
-    # No form-action: Chromium holds it against the redirect that follows the form, too,
-    # and that goes to the application.
+    # No form-action: Chromium also applies it to the redirect after the form post, which goes to the application.
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    # Not no-referrer: browsers would then send `Origin: null` with the form, as a page of another origin may.
+    # Not no-referrer: browsers would send `Origin: null` with the form, as for a page whose origin is hidden.
     "Referrer-Policy": "same-origin",
     **_NO_STORE,
 }
@@ -47,15 +46,10 @@ _PAGE_HEADERS: Final = {
 def build_app(
     mint: TokenMint, *, is_away: Callable[[], bool] = lambda: False, allowed_hosts: Collection[str] = ()
 ) -> Starlette:
-    """Give the ASGI application with all endpoints of an issuer.
+    """Return the ASGI application with all endpoints of an issuer.
 
-    Args:
-        mint: The keys, and what is known.
-        is_away: Says whether nothing is to be answered but that the service is unavailable.
-        allowed_hosts: Hosts to answer to besides that of the mint's endpoint and the loopback names.
-
-    Raises:
-        ValueError: An allowed host is malformed.
+    While `is_away` returns true, every response is 503. `allowed_hosts` are accepted in addition to the host of the
+    mint's endpoint and the loopback names; a malformed one raises `ValueError`.
     """
     endpoints = _Endpoints(mint=mint, tokens=TokenEndpoint(mint))
     readable, callable_from_pages = ["GET", "OPTIONS"], ["GET", "POST", "OPTIONS"]
@@ -76,13 +70,13 @@ def build_app(
         ],
         exception_handlers={RefusedError: _answer_refusal, HTTPException: _answer_unknown_route},
     )
-    # A redirect would be built from the `Host` header, unchecked.
+    # The redirect would use the `Host` header unchecked.
     app.router.redirect_slashes = False
     return app
 
 
 class _Outage:
-    """In front of all endpoints: the provider as it is on a bad day."""
+    """Simulates an outage in front of all endpoints."""
 
     def __init__(self, app: ASGIApp, *, is_away: Callable[[], bool]) -> None:
         self._app = app
@@ -95,10 +89,10 @@ class _Outage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Endpoints:
-    """One method for each route.
+    """One method per route.
 
-    What parses, signs or renders runs in a thread: these endpoints share a test's event
-    loop when the application is called directly.
+    Parsing, signing and rendering run in a thread, because the endpoints share a test's event loop if the application
+    is called directly.
     """
 
     mint: TokenMint
@@ -190,7 +184,7 @@ class _Endpoints:
         )
         if origin is not None and not (isinstance(client, Application) and client.accepts_origin(origin)):
             description = f"origin {origin[:80]} not allowed for client: {client.client_id}"
-            # Without Access-Control-Allow-Origin, so that the page itself sees nothing.
+            # Without Access-Control-Allow-Origin, so that the page can't read the response.
             return _build_refusal(RefusedError("invalid_request", description), headers=_NO_STORE)
         return JSONResponse(self.tokens.answer(form, client=client), headers=_NO_STORE | _OPEN)
 
@@ -201,7 +195,7 @@ class _Endpoints:
 
 
 def _find_choice(parameters: Parameters, *, directory: Directory) -> User | None:
-    """Give the user picked on the sign-in page, `None` for its cancel button."""
+    """Return the user selected on the sign-in page; `None` for its cancel button."""
     action = parameters.require("action")
     if action == "cancel":
         return None
@@ -212,7 +206,7 @@ def _find_choice(parameters: Parameters, *, directory: Directory) -> User | None
 
 
 def _find_base_url(request: Request) -> str:
-    # The guard has checked the host.
+    # `HostGuard` has checked the host.
     return f"{request.scope['scheme']}://{request.headers['host'].lower()}"
 
 
@@ -258,7 +252,7 @@ async def _answer_refusal(_: Request, error: Exception) -> Response:
 
 
 async def _answer_unknown_route(request: Request, _: Exception) -> Response:
-    """Answer 404 to a wrong method as well, as Logto does."""
+    """Respond with 404 to a wrong method too, as Logto does."""
     path = request.scope["path"]
     if not path.startswith("/oidc"):
         return PlainTextResponse("Not Found", status_code=404)

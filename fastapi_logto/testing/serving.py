@@ -1,4 +1,4 @@
-"""A real socket for a local issuer, served by uvicorn."""
+"""Serve a local issuer on a real socket with uvicorn."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ try:
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 except ModuleNotFoundError as _err:
-    _MESSAGE: Final = 'serving needs uvicorn, which is not installed; pip install "fastapi-logto[testing]"'
+    _MESSAGE: Final = 'serving requires uvicorn, which is not installed; pip install "fastapi-logto[testing]"'
     raise ModuleNotFoundError(_MESSAGE, name=_err.name) from _err
 
 __all__ = ["Server", "build_url", "listen", "run_in_thread", "run_until_signal"]
@@ -25,14 +25,13 @@ __all__ = ["Server", "build_url", "listen", "run_in_thread", "run_until_signal"]
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG: Final = 128
 _SHUTDOWN_SECONDS: Final = 1
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - named to be refused, or translated
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - rejected or translated, never the default
 
 
 class _QuietProtocol(H11Protocol):
-    """HTTP without access log: request lines of an issuer are nobody's business.
+    """HTTP without an access log: request lines of an issuer contain private values, e.g. `state` and `login_hint`.
 
-    Set for each connection, because uvicorn's own switch changes the logger of every
-    other server in the process.
+    Set for each connection, because uvicorn's own option changes the logger of every other server in the process.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -41,10 +40,10 @@ class _QuietProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that says when it accepts requests."""
+    """A uvicorn server that signals when it accepts requests."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Prepare to serve an application, importing all that uvicorn needs."""
+        """Prepare to serve an application, and import everything that uvicorn needs."""
         config = uvicorn.Config(
             app,
             http=_QuietProtocol,
@@ -61,7 +60,7 @@ class Server(uvicorn.Server):
         self.has_started: threading.Event = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so; a failure says so too, for nobody shall wait for ever."""
+        """Start and set `has_started`, also after a failure, so that no caller waits forever."""
         try:
             await super().startup(sockets)
         finally:
@@ -69,16 +68,15 @@ class Server(uvicorn.Server):
 
 
 def listen(*, host: str, port: int, allow_remote: bool) -> socket.socket:
-    """Give a listening socket.
+    """Return a listening socket.
 
-    Raises:
-        ValueError: The host is not a loopback one, and `allow_remote` was not given.
-        OSError: The address is in use, or not of this machine.
+    Raises `ValueError` for a host that is not loopback, unless `allow_remote` is set, and `OSError` if the address is
+    in use or not available on this machine.
     """
     if not allow_remote and not is_loopback(host):
         msg = (
-            f"host: expected a loopback address such as 127.0.0.1, found {host[:80]!r}; a local issuer lets anybody "
-            "sign in as anyone, so say allow_remote (--allow-remote) if others shall reach it"
+            f"host: expected a loopback address such as 127.0.0.1, found {host[:80]!r}; anyone who can connect can "
+            "sign in as any user, so pass allow_remote (--allow-remote) only if others must reach it"
         )
         raise ValueError(msg)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -86,7 +84,7 @@ def listen(*, host: str, port: int, allow_remote: bool) -> socket.socket:
 
 
 def build_url(sock: socket.socket) -> str:
-    """Give the URL under which a listening socket is reached from this machine."""
+    """Return the URL of a listening socket, as reachable from this machine."""
     host, port = sock.getsockname()[:2]
     reachable = _WILDCARDS.get(host, str(host))
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
@@ -94,7 +92,7 @@ def build_url(sock: socket.socket) -> str:
 
 @contextmanager
 def run_in_thread(app: ASGIApp, *, sock: socket.socket) -> Generator[None]:
-    """Serve from a thread, from before the first statement inside until after the last."""
+    """Serve from a thread inside a `with` block."""
     server = Server(app)
     thread = threading.Thread(target=server.run, args=([sock],), name="fastapi-logto-local-issuer", daemon=True)
     thread.start()
@@ -107,12 +105,7 @@ def run_in_thread(app: ASGIApp, *, sock: socket.socket) -> Generator[None]:
 
 
 def run_until_signal(app: ASGIApp, *, sock: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM, and close the socket.
-
-    Args:
-        app: The application.
-        sock: What it listens on.
-    """
+    """Serve until Ctrl-C or SIGTERM, and close the socket."""
     server = Server(app)
     with _ended_by_signals(server), sock:
         server.run([sock])
@@ -120,7 +113,7 @@ def run_until_signal(app: ASGIApp, *, sock: socket.socket) -> None:
 
 @contextmanager
 def _ended_by_signals(server: Server) -> Generator[None]:
-    """End the server quietly: uvicorn raises the signals that it caught again when it is done."""
+    """Stop the server without a traceback: uvicorn raises caught signals again at its end."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True

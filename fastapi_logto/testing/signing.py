@@ -1,4 +1,4 @@
-"""The keys of a local issuer: made, published and signed with as Logto does it."""
+"""The signing keys of a local issuer, generated and published as in Logto."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -19,17 +19,17 @@ _RSA_BITS: Final = 2048
 
 
 def encode_segment(value: bytes) -> str:
-    """Give base64url without padding (RFC 7515 section 2)."""
+    """Return base64url without padding (RFC 7515 section 2)."""
     return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """A private key with the one algorithm it signs with.
+    """A private key and its algorithm.
 
     Attributes:
         algorithm: The JWS algorithm.
-        kid: The JWK thumbprint (RFC 7638), which Logto takes as key id.
+        kid: The JWK thumbprint (RFC 7638), which Logto uses as key ID.
     """
 
     algorithm: Algorithm
@@ -38,38 +38,38 @@ class SigningKey:
 
     @classmethod
     def generate(cls, algorithm: Algorithm) -> Self:
-        """Make a new key: P-384, P-256, or RSA of 2048 bits."""
+        """Generate a key: P-384, P-256, or RSA with 2048 bits."""
         curve = _CURVES.get(algorithm)
         key = RSAKey.generate_key(_RSA_BITS) if curve is None else ECKey.generate_key(curve)
         return cls(algorithm=algorithm, kid=key.thumbprint(), _key=key)
 
     def jwk(self) -> dict[str, str]:
-        """Give the public half as Logto publishes it: an RSA key has no `alg` member."""
+        """Return the public key as Logto publishes it: an RSA key has no `alg` member."""
         public = {name: str(value) for name, value in self._key.as_dict(private=False).items()}
         head = {"kty": public.pop("kty"), "use": "sig", "kid": self.kid}
         return head | ({} if self.algorithm == "RS256" else {"alg": self.algorithm}) | public
 
     def public_pem(self) -> bytes:
-        """Give the public half as PEM, the form in which servers hand it to their libraries."""
+        """Return the public key as PEM, the form that servers pass to their libraries."""
         return self._key.as_pem(private=False)
 
     def sign(self, header: Mapping[str, JsonValue], payload: bytes) -> str:
-        """Give a compact JWS with exactly this header and payload.
+        """Return a compact JWS with exactly this header and payload.
 
-        The header is **not** checked, so it may lie: the signature is always made with
-        the algorithm of this key. That is what tests of a verifier need, and why
-        `joserfc.jws.serialize_compact`, which refuses odd headers, does not do here.
+        The header is **not** checked and may be wrong: the signature always uses the algorithm of
+        this key. Tests of a verifier need this. `joserfc.jws.serialize_compact` can't be used because
+        it rejects unusual headers.
         """
         head = json.dumps(header, separators=(",", ":")).encode("ascii")
         return self.sign_input(f"{encode_segment(head)}.{encode_segment(payload)}")
 
     def sign_input(self, signing_input: str) -> str:
-        """Give a compact JWS of a header and a payload that are encoded already."""
+        """Return a compact JWS for an encoded header and payload."""
         signature = JWSRegistry.algorithms[self.algorithm].sign(signing_input.encode("ascii"), self._key)
         return f"{signing_input}.{encode_segment(signature)}"
 
     def has_signed(self, token: str) -> bool:
-        """Say whether a compact JWS has this key's signature."""
+        """Return whether a compact JWS has a valid signature of this key."""
         signing_input, _, text = token.rpartition(".")
         try:
             signature = urlsafe_b64decode(text + "=" * (-len(text) % 4))

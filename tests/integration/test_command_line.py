@@ -115,7 +115,7 @@ def test_without_its_packages_the_command_says_what_to_install(package: str) -> 
 
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == 'fastapi-logto: its command line needs more packages; pip install "fastapi-logto[cli]"\n'
+    assert done.stderr == 'fastapi-logto: the command line needs more packages; pip install "fastapi-logto[cli]"\n'
 
 
 def test_the_entry_point_and_the_module_are_the_same_command() -> None:

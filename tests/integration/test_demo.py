@@ -56,7 +56,7 @@ def test_the_demo_uses_a_tenant_that_the_environment_names() -> None:
             "LOGTO_AUDIENCE": captured.API,
         }
         with run_module("example_app.demo", environment=environment, cwd=ROOT) as demo:
-            output = demo.wait_for_text("Ctrl-C ends it")
+            output = demo.wait_for_text("Ctrl-C stops it")
             headers = {"Authorization": f"Bearer {captured.TOKENS['user_reader_api'].token}"}
             answer = httpx.get(f"http://127.0.0.1:{port}/user/info", headers=headers, trust_env=False)
             code = demo.interrupt()

@@ -143,7 +143,7 @@ def test_a_tenant_that_gives_out_no_token_is_told() -> None:
     with LocalIssuer().serve() as issuer, issuer.connect(auth):
         answer = TestClient(app).get("/calls/machine", headers=bearer(issuer.access_token()))
 
-    assert (answer.status_code, answer.json()) == (502, {"detail": "The tenant gives out no token"})
+    assert (answer.status_code, answer.json()) == (502, {"detail": "The tenant issues no token"})
 
 
 def test_an_opaque_token_opens_the_profile_alone(example: Example) -> None:

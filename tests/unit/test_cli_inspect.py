@@ -71,7 +71,7 @@ def test_whom_a_token_speaks_for_is_told(cli: RunCli, issuer: LocalIssuer) -> No
         "the machine-to-machine application 'local-machine', for itself"
     )
     assert look(cli, issuer.access_token(actor="support"))["subject"] == (
-        "the user 'alice0000001', by the application 'local-spa', with 'support' acting for them"
+        "the user 'alice0000001', through the application 'local-spa', with 'support' acting on their behalf"
     )
     assert look(cli, issuer.id_token())["subject"] == "the user 'alice0000001'"
     assert look(cli, issuer.sign({"aud": API}))["subject"] == ""
@@ -83,29 +83,29 @@ def test_what_a_token_would_be_admitted_to_is_told(cli: RunCli, issuer: LocalIss
 
     ours = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API}
     token = issuer.access_token(scope='read:user odd"scope')
-    assert f"whose audience is '{API}', which is yours." in admission(token, **ours)
+    assert f"whose audience is '{API}'. It is your API." in admission(token, **ours)
     assert '"read:user", "odd\\"scope"' in admission(token)
-    assert "nobody can say without LOGTO_AUDIENCE" in admission(token)
-    assert f"Not yours: LOGTO_AUDIENCE is {API}." in admission(issuer.access_token(audience=f"{API}/"), **ours)
-    assert f"'{API}' or 'urn:b', which is yours" in admission(issuer.sign({"aud": [API, "urn:b"]}), **ours)
-    assert "It has no scope, so no route that asks for one." in admission(issuer.access_token(scope=""))
+    assert "Set LOGTO_AUDIENCE to see whether it is your API" in admission(token)
+    assert f"It is not your API: LOGTO_AUDIENCE is {API}." in admission(issuer.access_token(audience=f"{API}/"), **ours)
+    assert f"'{API}' or 'urn:b'. It is your API." in admission(issuer.sign({"aud": [API, "urn:b"]}), **ours)
+    assert "No route that requires a scope: the token has none." in admission(issuer.access_token(scope=""))
     within = admission(issuer.access_token(organization_id="acme", scope="read:user"))
-    assert "routes about the organization 'acme': require_organization(\"read:user\")" in within
+    assert "routes for the organization 'acme': require_organization(\"read:user\")" in within
     for by_resource in (False, True):
         text = admission(issuer.organization_token("acme", scope="read:member", by_resource=by_resource))
-        assert "about the organization 'acme': Depends(auth.require_organization(\"read:member\"))" in text
-        assert "it is for no API resource" in text
-    assert "asked for no resource" in admission(issuer.opaque_token())
+        assert "for the organization 'acme': Depends(auth.require_organization(\"read:member\"))" in text
+        assert "the token is not for an API resource" in text
+    assert "requests no resource" in admission(issuer.opaque_token())
     assert "ends a session" in admission(issuer.sign({}, header={"typ": "logout+jwt"}))
 
 
 @pytest.mark.parametrize(
     ("token", "problem"),
     [
-        ("x.y", "2 parts, where a JWT has three"),
-        ("x.y.z", "its header or payload is no JSON object in base64url: Error"),
-        ("e30.W10.x", "its header or payload is no JSON object in base64url: StrictJsonError"),
-        (f"e30.{'x' * 140_000}.x", "140006 characters, more than any token has"),
+        ("x.y", "expected the three parts of a JWT, found 2"),
+        ("x.y.z", "expected JSON objects in base64url as header and payload, found Error"),
+        ("e30.W10.x", "expected JSON objects in base64url as header and payload, found StrictJsonError"),
+        (f"e30.{'x' * 140_000}.x", "expected at most 131072 characters, found 140006"),
     ],
     ids=["parts", "base64", "list", "large"],
 )
@@ -122,7 +122,7 @@ def test_it_is_loud_that_nothing_is_verified(cli: RunCli, issuer: LocalIssuer) -
     ended = cli("inspect", stdin=issuer.access_token())
 
     assert ended.code == 0
-    assert "NOT VERIFIED: anybody can write such a token." in ended.out.splitlines()[1]
+    assert "NOT VERIFIED: anyone can create such a token." in ended.out.splitlines()[1]
 
 
 def test_verified_is_said_only_of_what_was(cli: RunCli, issuer: LocalIssuer) -> None:
@@ -133,7 +133,7 @@ def test_verified_is_said_only_of_what_was(cli: RunCli, issuer: LocalIssuer) -> 
     expired = cli("inspect", "--verify", stdin=issuer.access_token(lifetime_seconds=-60), **environment)
 
     assert (good.code, forged.code, expired.code) == (0, 1, 1)
-    assert " VERIFIED: signature, issuer, audience and times hold" in good.out.splitlines()[1]
+    assert " VERIFIED: signature, issuer, audience and times are valid" in good.out.splitlines()[1]
     assert "NOT VERIFIED: a check failed" in forged.out.splitlines()[1]
     assert "NOT VERIFIED: a check failed" in expired.out.splitlines()[1]
     assert "✗  Signature" in forged.out

@@ -65,7 +65,7 @@ def test_a_token_as_an_argument_is_refused_and_not_repeated(cli: RunCli, command
     ended = cli(command, form.format(token))
 
     assert (ended.code, ended.out) == (2, "")
-    assert "expected no token among the arguments" in ended.err
+    assert "expected no token in the arguments" in ended.err
     assert token not in ended.err
 
 
@@ -110,7 +110,7 @@ def test_a_token_is_asked_for_without_showing_it_and_progress_is_not_printed_int
     diagnosis = json.loads(session.out)
     assert session.code == 0
     assert {check["status"] for check in diagnosis["sections"][-1]["checks"]} == {"ok"}
-    assert f"Asking {issuer.endpoint}".encode() in session.seen
+    assert f"Checking {issuer.endpoint}".encode() in session.seen
     assert token.encode() not in session.seen + session.out
 
 
@@ -158,10 +158,13 @@ def test_a_file_of_variables_that_is_named_must_be_there(cli: RunCli, tmp_path: 
         ended = cli("doctor", "--env-file", name)
 
         assert (ended.code, ended.out) == (2, "")
-        assert ended.err == f"fastapi-logto: --env-file: expected a file of variables, found none at {name}\n"
+        assert (
+            ended.err
+            == f"fastapi-logto: --env-file: expected a file of variables, found none at {name}; correct the path\n"
+        )
 
 
 def test_a_token_comes_from_one_place(cli: RunCli) -> None:
     ended = cli("doctor", "--token", "--token-stdin")
 
-    assert (ended.code, ended.err) == (2, "fastapi-logto: expected --token or --token-stdin, one of them, found both\n")
+    assert (ended.code, ended.err) == (2, "fastapi-logto: expected --token or --token-stdin, found both; omit one\n")

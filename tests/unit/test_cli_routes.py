@@ -120,14 +120,14 @@ def test_the_table_marks_what_is_not_protected(project: RunCli, target: str) -> 
     assert lines["/open"].split() == ["✗", "GET", "/open", "NOT", "PROTECTED"]
     assert lines["/optional"].split() == ["!", "GET", "/optional", "optional"]
     assert lines["/scopes"].split() == ["✓", "GET", "/scopes", "required", "scopes", "read:user,", "a|b"]
-    assert ended.out.rstrip().endswith("5 of 23 routes not protected.")
+    assert ended.out.rstrip().endswith("5 of 23 routes are not protected.")
 
 
 def test_markdown_is_a_table_whose_cells_stay_whole(project: RunCli) -> None:
     ended = project("routes", "web:app", "--format", "markdown")
 
     lines = ended.out.splitlines()
-    assert lines[:2] == ["| Method | Path | Token | Asks for |", "|---|---|---|---|"]
+    assert lines[:2] == ["| Method | Path | Token | Requires |", "|---|---|---|---|"]
     assert "| GET | `/scopes` | required | scopes `read:user`, `a\\|b` |" in lines
     assert "| GET | `/open` | **NOT PROTECTED** |  |" in lines
     assert len(lines) == 2 + len(EXPECTED)
@@ -153,7 +153,7 @@ def test_a_path_that_is_allowed_must_be_there(project: RunCli) -> None:
     ended = project("routes", "web:app", "--allow", "/heatlh")
 
     assert ended.code == 2
-    assert ended.err.endswith("fastapi-logto: --allow: expected paths of routes, found /heatlh\n")
+    assert ended.err.endswith("fastapi-logto: --allow: expected paths of routes, found /heatlh; remove or correct\n")
 
 
 def test_what_can_not_be_meant_is_a_problem_that_fails(project: RunCli, tmp_path: Path) -> None:
@@ -231,4 +231,22 @@ def test_an_application_of_documentation_alone_has_nothing_unprotected(project: 
     text = "from fastapi import FastAPI\napp = FastAPI()\n"
     (tmp_path / "web.py").write_text(text)
 
-    assert project("routes", "web:app").out.rstrip().endswith("0 of 4 routes not protected.")
+    assert project("routes", "web:app").out.rstrip().endswith("There are no API routes.")
+
+
+@pytest.mark.parametrize(
+    ("dependency", "summary"),
+    [
+        ("auth", "All 2 API routes require a token."),
+        ("auth.optional", "1 of 2 API routes require a token; for the others it is optional or not needed."),
+    ],
+)
+def test_the_table_ends_with_a_summary(project: RunCli, tmp_path: Path, dependency: str, summary: str) -> None:
+    text = (
+        "from fastapi import Depends, FastAPI\nfrom fastapi_logto import auth\napp = FastAPI()\n"
+        "@app.get('/a', dependencies=[Depends(auth)])\nasync def a(): ...\n"
+        f"@app.get('/b', dependencies=[Depends({dependency})])\nasync def b(): ...\n"
+    )
+    (tmp_path / "web.py").write_text(text)
+
+    assert project("routes", "web:app").out.rstrip().endswith(summary)

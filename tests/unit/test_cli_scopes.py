@@ -139,7 +139,7 @@ def test_diff_says_what_logto_lacks_and_changes_nothing(
     ]
     assert "✓  read:user" in after.out
     assert "✗  write:user    missing in Logto" in after.out
-    assert "other:thing   in Logto alone; left as it is" in after.out
+    assert "other:thing   only in Logto; left unchanged" in after.out
     assert {method for method, _ in management.requests} == {"GET"}
 
 
@@ -154,7 +154,7 @@ def test_push_creates_what_is_missing_and_is_safe_to_run_twice(
 
     assert (first.code, second.code) == (0, 0)
     assert "API resource  missing" in first.err
-    assert "Created; Logto has all scopes of the code." in first.out
+    assert "Created. Logto has every scope in the code." in first.out
     assert management.list_names(API) == ["admin", "read:user", "write:user"]
     (resource,) = (one for one in management.resources.values() if one["indicator"] == API)
     assert resource["name"] == "My API"
@@ -193,7 +193,7 @@ def test_push_asks_first_and_changes_nothing_where_nobody_can_be_asked(
     ended = deploy("push")
 
     assert (ended.code, ended.out) == (2, "")
-    assert "expected --yes where nobody can be asked" in ended.err
+    assert "expected a terminal for the prompt, found none" in ended.err
     assert {method for method, _ in tenant[1].requests} == {"GET"}
 
 
@@ -210,7 +210,7 @@ def test_push_takes_the_answer(
     ended = deploy("push", stdin=answer, is_terminal=True)
 
     assert ended.code == code
-    assert "Create what is missing?" in ended.err
+    assert "Create them in Logto?" in ended.err
     assert len(tenant[1].list_names(API)) == count
 
 
@@ -256,7 +256,7 @@ def test_no_secret_no_token_and_no_claims_are_shown(deploy: RunCli) -> None:
     ended = deploy("diff", LOGTO_MANAGEMENT_CLIENT_SECRET="wrong-secret")
 
     assert ended.code == 2
-    assert "no token for the Management API" in ended.err
+    assert "expected a token for the Management API, found none" in ended.err
     assert "invalid_client" in ended.err
     assert "wrong-secret" not in ended.err
     assert "secret" not in repr(Credentials(client_id="x", client_secret="secret"))
@@ -279,16 +279,19 @@ def test_credentials_come_from_a_file_too_and_their_absence_is_told(deploy: RunC
     with_file = deploy("diff", "--client-id", "deployer", "--env-file", "ci.env", **nobody)
 
     assert (without_id.code, without_secret.code, with_file.code) == (2, 2, 1)
-    assert "set LOGTO_MANAGEMENT_CLIENT_ID or give --client-id" in without_id.err
+    assert "set LOGTO_MANAGEMENT_CLIENT_ID or pass --client-id" in without_id.err
     assert "set LOGTO_MANAGEMENT_CLIENT_SECRET" in without_secret.err
 
 
 @pytest.mark.parametrize(
     ("exchange", "message"),
     [
-        ("expired token", "status 401 auth.unauthorized; the token is refused"),
-        ("management token without scope all", "status 403 auth.forbidden; the machine-to-machine application may not"),
-        ("unknown route", "status 404; see the code"),
+        ("expired token", "status 401 auth.unauthorized; the token was rejected"),
+        (
+            "management token without scope all",
+            "status 403 auth.forbidden; the machine-to-machine application has no access",
+        ),
+        ("unknown route", "status 404; look up the code"),
         ("page_size 100", ""),
     ],
 )
@@ -321,7 +324,7 @@ def test_an_error_is_told_by_its_code_alone(exchange: str, message: str) -> None
         (Answer(status=500, body=b"["), "status 500;"),
         (
             Answer(body=b'[{"id": "x"}]', headers={"Total-Number": "1000000"}),
-            "expected an end of /resources, found 100 pages and more",
+            "expected at most 100 pages from /resources, found more",
         ),
     ],
     ids=["reset", "redirect", "html", "object", "numbers", "500", "endless"],
@@ -339,7 +342,7 @@ def test_an_answer_that_nobody_expects_is_told(answer: Answer | Fault, message: 
     [
         ({}, 201, "expected the id"),
         ({"code": "resource.resource_identifier_in_use"}, 422, "status 422 resource.resource_identifier_in_use"),
-        ({"code": "<script>"}, 400, "status 400; see"),
+        ({"code": "<script>"}, 400, "status 400; look up"),
     ],
 )
 def test_a_resource_that_can_not_be_created_is_told(document: object, status: int, message: str) -> None:

@@ -145,7 +145,7 @@ def test_a_secret_that_is_not_text_is_refused(monkeypatch: pytest.MonkeyPatch, c
     ended = cli("token", "--machine", is_terminal=True)
 
     assert ended.code == 2
-    assert ended.err.endswith("fastapi-logto: prompt: expected a text in UTF-8, found other bytes\n")
+    assert ended.err.endswith("fastapi-logto: prompt: expected UTF-8, found other bytes\n")
     typed = "hunter2"
     assert ask_secret("Secret") == "hunter2"
 
@@ -179,7 +179,7 @@ def test_progress_reads_no_markup_out_of_an_endpoint(path: str, tmp_path: Path) 
 
     assert session.code == 1
     assert _find_controls(session.seen) == set()
-    assert f"Asking {server.endpoint}/{path}".encode() in session.seen
+    assert f"Checking {server.endpoint}/{path}".encode() in session.seen
     assert b"]8;" not in session.seen
 
 
@@ -191,7 +191,7 @@ def test_a_token_that_holds_control_characters_is_not_printed(tmp_path: Path) ->
         session = run_on_terminal("token", "--user", "alice", environment=environment, cwd=tmp_path)
 
     assert session.code == 2
-    assert session.seen.endswith(b"/oidc: expected a token, found a text with other characters\r\n")
+    assert session.seen.endswith(b"/oidc: expected a token, found invalid characters\r\n")
 
 
 def test_an_exception_that_no_command_expects_is_one_line_without_its_text(cli: RunCli, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_an_exception_that_no_command_expects_is_one_line_without_its_text(cli: 
 
     assert (ended.code, ended.out) == (ExitCode.FAULT, "")
     assert ended.err == (
-        "fastapi-logto: unexpected LookupError at faulty.py:4; please report this fault of the command\n"
+        "fastapi-logto: unexpected LookupError at faulty.py:4; please report this bug\n"
     )  # fmt: skip
 
 

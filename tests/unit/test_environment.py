@@ -247,7 +247,7 @@ MIXTURES = (
         id="the file replaces where to fetch from",
         environment={**ENVIRONMENT, "LOGTO_MACHINE_SECRET": SECRET},
         file=("LOGTO_FETCH_ENDPOINT", "LOGTO_MACHINE_ID"),
-        says="expected the id of a machine-to-machine application, found none; set LOGTO_MACHINE_ID",
+        says="expected the client ID of a machine-to-machine application, found none; set LOGTO_MACHINE_ID",
     ),
     Mixture(
         id="the shell has the tenant and the file the secret",
@@ -305,7 +305,7 @@ def test_a_file_that_is_named_is_not_ignored_in_silence(command: list[str], cli:
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
         "fastapi-logto: --env-file: expected no LOGTO_ variable in the environment, found LOGTO_ENDPOINT, "
-        "LOGTO_AUDIENCE; variables of two sources never mix: unset these, or omit --env-file\n"
+        "LOGTO_AUDIENCE; variables are read from one source only: unset these, or omit --env-file\n"
     )
 
 

@@ -41,7 +41,7 @@ def test_the_command_serves_until_a_signal_and_ends_quietly(number: signal.Signa
             process.kill()
     assert document["issuer"] == f"{endpoint}/oidc"
     assert lines == [
-        f"Local issuer {endpoint}/oidc (development only; Ctrl-C ends it)",
+        f"Local issuer {endpoint}/oidc (development only; Ctrl-C stops it)",
         "Users, without passwords:",
         "  alice  read:user write:user",
         "  bob    read:user",
@@ -108,7 +108,7 @@ def test_a_missing_uvicorn_is_one_line_and_exit_code_1(
     monkeypatch.delitem(sys.modules, "fastapi_logto.testing.serving", raising=False)
     assert main([]) == 1
     assert capsys.readouterr().err == (
-        'serving needs uvicorn, which is not installed; pip install "fastapi-logto[testing]"\n'
+        'serving requires uvicorn, which is not installed; pip install "fastapi-logto[testing]"\n'
     )
 
 

@@ -301,7 +301,7 @@ def test_time_is_that_of_the_clock_for_both(
 
 
 def test_time_does_not_run_backwards(clock: ManualClock) -> None:
-    with pytest.raises(ValueError, match="0 at least"):
+    with pytest.raises(ValueError, match="at least 0"):
         clock.advance(-1)
     assert (clock.now(), clock.monotonic()) == (1_800_000_000, 0)
 

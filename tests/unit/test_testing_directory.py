@@ -78,15 +78,15 @@ def user(*, user_id: str = "u", username: str = "n") -> User:
     [
         (
             lambda: Directory(resources=[Resource(indicator="a"), Resource(indicator="a")]),
-            "resource indicator: expected each once, found 'a' 2 times",
+            "resource indicator: expected unique values, found 'a' 2 times",
         ),
-        (lambda: Directory(users=[user(), user(username="m")]), "user id: expected each once, found 'u' 2 times"),
-        (lambda: Directory(users=[user(), user(user_id="v")]), "username: expected each once, found 'n' 2 times"),
+        (lambda: Directory(users=[user(), user(username="m")]), "user id: expected unique values, found 'u' 2 times"),
+        (lambda: Directory(users=[user(), user(user_id="v")]), "username: expected unique values, found 'n' 2 times"),
         (
             lambda: Directory(
                 machines=[Machine(client_id="c", client_secret="x")], applications=[Application(client_id="c")]
             ),
-            "client id: expected each once, found 'c' 2 times",
+            "client id: expected unique values, found 'c' 2 times",
         ),
         (
             lambda: Directory(users=[User(id="u", username="n", name="N", scopes={"urn:a": ["s"]})]),

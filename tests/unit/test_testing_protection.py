@@ -66,8 +66,8 @@ def failures(app: Any, *, except_: Any = ()) -> list[str]:
     with pytest.raises(AssertionError) as caught:
         assert_protected(app, except_=except_)
     first, *lines, last = str(caught.value).splitlines()
-    assert first == "expected every route to ask for a token, found:"
-    assert last.startswith("Let them depend on auth")
+    assert first == "expected every route to require a token, found:"
+    assert last.startswith("Add a dependency on auth")
     return [line.strip() for line in lines]
 
 
@@ -175,36 +175,36 @@ class Odd(BaseRoute):
 @pytest.mark.parametrize(
     ("add", "named"),
     [
-        (add_open, ["GET /open: asks for nothing"]),
-        (add_optional, ["GET /open: sign-in is optional"]),
-        (add_websocket, ["WEBSOCKET /open: asks for nothing"]),
-        (add_mounted, ["GET /v2/open: asks for nothing"]),
-        (add_host, ["GET /open: asks for nothing"]),
-        (add_own_docs, ["GET /docs/mine: asks for nothing"]),
-        (add_health, ["GET /health: asks for nothing"]),
+        (add_open, ["GET /open: no token required"]),
+        (add_optional, ["GET /open: the token is optional"]),
+        (add_websocket, ["WEBSOCKET /open: no token required"]),
+        (add_mounted, ["GET /v2/open: no token required"]),
+        (add_host, ["GET /open: no token required"]),
+        (add_own_docs, ["GET /docs/mine: no token required"]),
+        (add_health, ["GET /health: no token required"]),
         (
             add_application_as_endpoint,
-            ["* /admin/{rest}: a mounted application, which can't be seen into"],
+            ["* /admin/{rest}: mounted app: its routes can't be inspected"],
         ),
-        (add_default, ["* /rest/{path}: a mounted application, which can't be seen into"]),
-        (add_own_default, ["* /{path}: a mounted application, which can't be seen into"]),
-        (add_unknown_application, ["* /unknown: a mounted application, which can't be seen into"]),
-        (add_route(Route("/open", answer)), ["GET,HEAD /open: asks for nothing"]),
-        (add_route(WebSocketRoute("/open", answer)), ["WEBSOCKET /open: asks for nothing"]),
+        (add_default, ["* /rest/{path}: mounted app: its routes can't be inspected"]),
+        (add_own_default, ["* /{path}: mounted app: its routes can't be inspected"]),
+        (add_unknown_application, ["* /unknown: mounted app: its routes can't be inspected"]),
+        (add_route(Route("/open", answer)), ["GET,HEAD /open: no token required"]),
+        (add_route(WebSocketRoute("/open", answer)), ["WEBSOCKET /open: no token required"]),
         (
             add_route(Mount("/files", StaticFiles(directory=HERE))),
-            ["* /files: a mounted application, which can't be seen into"],
+            ["* /files: mounted app: its routes can't be inspected"],
         ),
-        (add_route(Mount("/other", foreign)), ["* /other: a mounted application, which can't be seen into"]),
+        (add_route(Mount("/other", foreign)), ["* /other: mounted app: its routes can't be inspected"]),
         (
             add_route(Mount("/a/{b:path}", Starlette(routes=[Route("/c", GZipMiddleware(foreign))]))),
-            ["* /a/{b}/c: asks for nothing"],
+            ["* /a/{b}/c: no token required"],
         ),
         (
             add_route(Mount("/router", Router([Route("/c", answer, methods=["PUT"])]))),
-            ["PUT /router/c: asks for nothing"],
+            ["PUT /router/c: no token required"],
         ),
-        (add_route(Odd()), ["* /odd: a mounted application, which can't be seen into"]),
+        (add_route(Odd()), ["* /odd: mounted app: its routes can't be inspected"]),
     ],
 )
 def test_what_is_open_is_named(auth: LogtoAuth, add: Callable[[FastAPI, LogtoAuth], None], named: list[str]) -> None:
@@ -245,7 +245,7 @@ def test_an_override_of_a_check_is_reported(auth: LogtoAuth, name: str, by: str)
     if overridden == stand_in:
         assert_protected(app)
     else:
-        assert failures(app) == ["GET /scoped: what asks for a token is overridden in app.dependency_overrides"]
+        assert failures(app) == ["GET /scoped: its token check is replaced in app.dependency_overrides"]
 
 
 def test_an_override_is_reported_below_a_router_that_is_mounted_by_itself(auth: LogtoAuth) -> None:
@@ -256,7 +256,7 @@ def test_an_override_is_reported_below_a_router_that_is_mounted_by_itself(auth: 
 
     inner.dependency_overrides[auth] = give
     assert TestClient(app).get("/v1/scoped").json() is True
-    assert failures(app) == ["GET /v1/scoped: what asks for a token is overridden in app.dependency_overrides"]
+    assert failures(app) == ["GET /v1/scoped: its token check is replaced in app.dependency_overrides"]
 
 
 def test_an_override_of_this_package_is_no_hole(auth: LogtoAuth) -> None:
@@ -272,7 +272,7 @@ def test_an_override_of_this_package_hides_no_other_one(auth: LogtoAuth) -> None
     app.dependency_overrides[auth] = give
 
     with override(app, auth, claims()):
-        assert failures(app) == ["GET /plain: what asks for a token is overridden in app.dependency_overrides"]
+        assert failures(app) == ["GET /plain: its token check is replaced in app.dependency_overrides"]
 
 
 def test_a_method_may_be_listed_by_itself() -> None:
@@ -281,10 +281,10 @@ def test_a_method_may_be_listed_by_itself() -> None:
     app.router.routes.append(Route("/plain", answer))
 
     assert_protected(app, except_=["GET /open", "POST /open", "GET /plain"])
-    assert failures(app, except_=["GET /open", "/plain"]) == ["POST /open: asks for nothing"]
+    assert failures(app, except_=["GET /open", "/plain"]) == ["POST /open: no token required"]
     assert failures(app, except_=["GET /open", "HEAD /plain", "PUT /open"]) == [
-        "POST /open: asks for nothing",
-        "GET /plain: asks for nothing",
+        "POST /open: no token required",
+        "GET /plain: no token required",
         "no such route: PUT /open",
     ]
 
@@ -295,7 +295,7 @@ def test_a_text_in_the_place_of_a_list_is_an_error() -> None:
 
 
 def test_what_is_no_application_at_all_is_open() -> None:
-    assert failures(foreign) == ["* /: a mounted application, which can't be seen into"]
+    assert failures(foreign) == ["* /: mounted app: its routes can't be inspected"]
 
 
 def test_the_files_of_a_frontend_are_named(auth: LogtoAuth, tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_the_files_of_a_frontend_are_named(auth: LogtoAuth, tmp_path: Path) -> N
     assert_protected(app)
 
     app.frontend("/pages", directory=tmp_path)
-    assert failures(app) == ["GET,HEAD /pages: asks for nothing"]
+    assert failures(app) == ["GET,HEAD /pages: no token required"]
     assert_protected(app, except_=["/pages"])
     assert "/in/closed" in {route.path for route in routes(app)}
 

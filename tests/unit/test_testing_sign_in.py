@@ -304,7 +304,7 @@ def test_the_form_is_checked_again_when_it_comes_back(browser: Browser) -> None:
 def test_the_page_shows_users_scopes_and_what_it_is(browser: Browser) -> None:
     page = browser.open(scope="read:user delete:all openid offline_access")
     assert "for development only" in page.text
-    assert "No password protects anything here" in page.text
+    assert "It requires no password" in page.text
     assert re.findall(r'name="user" id="user-(\d)" value="(\w+)"( checked)?', page.text) == [
         ("0", "alice", " checked"),
         ("1", "bob", ""),
@@ -312,9 +312,9 @@ def test_the_page_shows_users_scopes_and_what_it_is(browser: Browser) -> None:
     ]
     badges = re.findall(r'name="grant" value="([^"]+)".*?<em class="badge ([^"]*)">not held</em>', page.text)
     assert badges == [("read:user", "lacks-2"), ("delete:all", "lacks-0 lacks-1 lacks-2")]
-    assert "Also asked for: <code>openid</code> <code>offline_access</code>" in page.text
+    assert "Also requested: <code>openid</code> <code>offline_access</code>" in page.text
     assert "<small>Read users</small>" in page.text
-    assert "<small>no resource asked for has this scope</small>" in page.text
+    assert "<small>no requested resource has this scope</small>" in page.text
 
 
 def test_the_page_has_no_checkboxes_when_no_api_scope_is_asked_for(browser: Browser) -> None:
