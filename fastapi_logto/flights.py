@@ -43,12 +43,10 @@ class Flights(Generic[KeyT, ResultT]):
         flight.add_done_callback(partial(self._land, loop, key))
         return flight
 
-    def abandon(self, key: KeyT) -> None:
-        """Cancel the flight that is under way on the running loop, if any, and forget it at once."""
-        flight = self.find(key)
-        if flight is not None:
-            self._remove(asyncio.get_running_loop(), key, flight)
-            flight.cancel()
+    def abandon(self, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
+        """Cancel a flight of the running loop, and forget it at once."""
+        self._remove(asyncio.get_running_loop(), key, flight)
+        flight.cancel()
 
     async def join_or_lead(self, key: KeyT, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Wait for the flight that is under way, or make the call in this very task, while others wait for it.

@@ -281,7 +281,7 @@ class KeySource:
         """Return the refresh under way on this loop. No request depends on one that stopped."""
         flight = self._flights.find(None)
         if flight is not None and not self._is_moving(flight):
-            self._flights.abandon(None)
+            self._flights.abandon(None, flight)
             return None
         return flight
 

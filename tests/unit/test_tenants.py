@@ -380,3 +380,12 @@ async def test_a_cached_token_needs_no_place_in_the_queue() -> None:
 
     assert ProviderUnavailableError in {type(outcome) for outcome in outcomes[:-5]}
     assert [getattr(outcome, "iss", outcome) for outcome in outcomes[-5:]] == [f"{A}/oidc"] * 5
+
+
+def test_nobodys_organizations_are_meant_if_a_requirement_among_several_tenants_does_not_say() -> None:
+    shared = build_shared().auth
+
+    assert shared.find_organization_issuers(None) == frozenset()
+    assert shared.find_organization_issuers("any") is None
+    assert shared.find_organization_issuers(f"{B}/oidc") == frozenset({f"{B}/oidc"})
+    assert LogtoAuth().find_organization_issuers(f"{B}/oidc") is None

@@ -212,3 +212,19 @@ async def test_work_runs_in_the_context_of_its_caller(turns: Turns, timer: Timer
         return await turns.run(look)
 
     assert await asyncio.gather(*(call(name) for name in "abcd")) == ["a", "b", "c", "d"]
+
+
+def test_work_on_one_loop_leaves_that_of_another_alone(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> list[asyncio.Task[str]]:
+        tasks = [loop.create_task(turns.run(timer.work(name, log))) for name in "abc"]
+        await asyncio.sleep(0)
+        return tasks
+
+    stopped = loop.run_until_complete(begin())
+    assert asyncio.run(turns.run(timer.work("d", log))) == "d"
+
+    assert loop.run_until_complete(asyncio.gather(*stopped)) == ["a", "b", "c"]
+    loop.close()
