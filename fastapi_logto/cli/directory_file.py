@@ -19,6 +19,8 @@ _Scope = Annotated[str, Field(pattern=r"^\S+$")]
 _ORGANIZATION: Final = "organization"
 _MAX_DEPTH: Final = 32
 # Matches strings, which may end in up to two extra quotes, and comments, so that brackets in them are not counted.
+# Each part of a dotted key is a table inside of the one before.
+_DOTTED: Final = re.compile(rf"""(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MAX_DEPTH}}}""", re.ASCII)
 _TOML: Final = re.compile(
     r"""\"{3}(?:\\.|[^\\])*?\"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[\[\]{}]""", re.DOTALL
 )
@@ -92,6 +94,9 @@ def _check_depth(text: str) -> None:
 
     In text that is not TOML the count may be wrong, but only after the position at which the parser stops.
     """
+    if (dotted := _DOTTED.search(text)) is not None:
+        line = text.count("\n", 0, dotted.start()) + 1
+        raise ValueError(f"expected keys of at most {_MAX_DEPTH} parts, found more (at line {line})")
     depth = 0
     for match in _TOML.finditer(text):
         if match[0] in {"[", "{"}:

@@ -152,6 +152,20 @@ def test_a_file_that_is_nested_too_deeply_is_refused_before_it_is_parsed(
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("part", ["a", '"a b"', "'a'"])
+@pytest.mark.parametrize(("parts", "is_refused"), [(32, False), (33, True), (30_000, True)])
+def test_a_key_of_too_many_parts_is_refused_before_it_is_parsed(
+    cli: RunCli, tmp_path: Path, *, part: str, parts: int, is_refused: bool
+) -> None:
+    path = tmp_path / "people.toml"
+    path.write_text(f"# first\n{' . '.join([part] * parts)} = 1\n")
+
+    ended = cli("dev", "--file", "people.toml")
+
+    assert ended.code == 2
+    assert ("expected keys of at most 32 parts, found more (at line 2)" in ended.err) is is_refused
+
+
 def test_a_nested_file_crashes_no_thread_with_a_small_stack(tmp_path: Path) -> None:
     # As on Alpine, where a parser that calls itself too often ends the process.
     names = [*DEEP, "dotted keys"]
