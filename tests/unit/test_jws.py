@@ -290,7 +290,7 @@ def test_another_type_is_named_in_the_log_only() -> None:
     with pytest.raises(TokenTypeError) as caught:
         parse(FORGE.with_header(typ="logout+jwt"), token_types=("at+jwt", "jwt"))
 
-    assert caught.value.message == "The token is not an access token: its header must have typ at+jwt"
+    assert caught.value.message == "The token is not an access token; the typ of its header must be at+jwt"
     assert str(caught.value) == "invalid_token: type, claim typ, expected at+jwt or jwt, found 'logout+jwt'"
 
 

@@ -74,7 +74,7 @@ def test_openapi_says_what_is_asked_for_beyond_scopes(logto: LogtoAuth) -> None:
 
     members = schema["paths"]["/of/{organization_id}/members"]["get"]
     assert members["description"].splitlines() == [
-        "Asks for:",
+        "Requires:",
         "",
         "- a token for the organization in the path, `{organization_id}`",
         "- a user as the caller",
@@ -106,7 +106,7 @@ def test_an_audience_that_would_admit_organization_tokens_everywhere_is_refused(
 
 @pytest.mark.parametrize("audiences", [(["a"],), (None,), (1,)])
 def test_an_audience_that_is_no_text_is_refused(logto: LogtoAuth, audiences: tuple[Any, ...]) -> None:
-    with pytest.raises(SettingsError, match="texts"):
+    with pytest.raises(SettingsError, match="expected strings"):
         logto.for_audience(*audiences)
 
 

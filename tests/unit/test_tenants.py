@@ -236,7 +236,7 @@ async def test_for_audience_accepts_only_the_tokens_of_tenants_that_list_the_aud
             await admin.verify(b)
         with pytest.raises(AudienceError) as caught:
             await only.verify(both)
-        assert caught.value.message == "The tenant that issued the token is not one of those for this part of the API"
+        assert caught.value.message == "This part of the API does not accept tokens of the tenant that issued this one"
 
 
 async def test_an_audience_that_no_tenant_lists_is_refused_where_it_is_declared() -> None:
