@@ -114,8 +114,8 @@ def test_two_schemes_do_not_share_a_name(logto: LogtoAuth) -> None:
     first = logto.for_audience("https://a/b")
 
     assert logto.for_audience("https://a/b").scheme_name == first.scheme_name
-    with pytest.raises(SettingsError, match="another name"):
+    with pytest.raises(SettingsError, match="expected a unique name"):
         logto.for_audience("https://a-b")
     assert logto.for_audience("https://a-b", scheme_name="Other").scheme_name == "Other"
-    with pytest.raises(SettingsError, match="another name"):
+    with pytest.raises(SettingsError, match="expected a unique name"):
         logto.for_audience("https://c", scheme_name="Logto")
