@@ -1,8 +1,8 @@
-"""Strict JSON objects: one meaning, no surprises.
+"""Strict JSON objects with exactly one meaning.
 
-`json.loads` alone accepts UTF-16, a BOM, duplicate members (the last wins), NaN, numbers that
-become infinite, lone surrogates that no response or log can encode, and any depth. Each of them
-has been used to get around a check (RFC 8259 sections 4 and 8.1; RFC 8725 section 3.10).
+`json.loads` alone accepts UTF-16, a BOM, duplicate members (the last one wins), NaN, numbers that become infinite, lone
+surrogates that no response or log can encode, and any depth. Each of them has been used to bypass a check (RFC 8259
+sections 4 and 8.1; RFC 8725 section 3.10).
 """
 
 import json
@@ -28,7 +28,7 @@ MAX_DEPTH: Final = 32
 _ENTRY_BYTES: Final = 1000
 _CONTAINER_BYTES: Final = 150
 _VALUE_BYTES: Final = 60
-# As signed bytes: one level down, one level up.
+# The steps as signed bytes: +1 for an opening bracket, -1 for a closing one.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS: Final = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
@@ -38,16 +38,10 @@ class StrictJsonError(ValueError):
 
 
 def parse_object(data: bytes) -> JsonObject:
-    """Parse UTF-8 bytes that hold exactly one JSON object.
+    """Parse UTF-8 bytes, without a BOM, that contain exactly one JSON object.
 
-    Args:
-        data: The bytes; no BOM.
-
-    Returns:
-        The object: at most 32 levels deep, no duplicate member, every number finite, every text encodable.
-
-    Raises:
-        StrictJsonError: Anything else.
+    It has at most 32 levels, no duplicate members, only finite numbers and only strings that can be encoded. Anything
+    else raises `StrictJsonError`.
 
     References:
         RFC 8259; I-JSON, RFC 7493 section 2.
@@ -56,32 +50,19 @@ def parse_object(data: bytes) -> JsonObject:
 
 
 def parse_value(data: bytes) -> JsonValue:
-    """Parse UTF-8 bytes that hold exactly one JSON value of any type, as strictly as `parse_object`.
-
-    Args:
-        data: The bytes; no BOM.
-
-    Raises:
-        StrictJsonError: Anything else.
-    """
+    """Parse UTF-8 bytes that contain exactly one JSON value of any type, as strictly as `parse_object`."""
     value = _decode(data, _STRICT)
-    # Only an escape makes a lone surrogate: other values need no walk.
+    # A lone surrogate can only come from an escape, so other values need no further check.
     if b"\\u" in data:
         check_strict(value)
     return value
 
 
 def parse_object_of_entries(data: bytes) -> JsonObject:
-    """Parse an object whose entries are judged one by one: an inner object that is not strict spoils only itself.
+    """Parse an object with lists whose entries are validated one by one later: an invalid entry affects only itself.
 
-    The entries of its lists may be odd, its other members may not. An inner object with duplicate members becomes
-    `None`; call `check_strict` on an entry before it is used.
-
-    Args:
-        data: The bytes; no BOM.
-
-    Raises:
-        StrictJsonError: It is not one JSON object, or too deep, or odd outside of its lists.
+    Entries of its lists need not be strict, but its other members must be. An inner object with duplicate members
+    becomes `None`. Call `check_strict` on an entry before it is used.
     """
     value = _expect_object(_decode(data, _BY_ENTRY))
     check_strict({name: None if isinstance(member, list) else member for name, member in value.items()})
@@ -89,13 +70,9 @@ def parse_object_of_entries(data: bytes) -> JsonObject:
 
 
 def check_strict(value: JsonValue) -> None:
-    """Check that every text can be encoded and every number is finite.
+    """Raise `StrictJsonError` unless every string can be encoded and every number is finite.
 
-    Args:
-        value: A decoded value; its depth was checked when it was decoded.
-
-    Raises:
-        StrictJsonError: There is a lone surrogate, or NaN or an infinity.
+    The depth was checked when the value was decoded.
     """
     if isinstance(value, str):
         _check_text(value)
@@ -112,12 +89,9 @@ def check_strict(value: JsonValue) -> None:
 
 
 def estimate_weight(json: bytes) -> int:
-    """Return about how many bytes the values of a JSON text take in memory; rather too many than too few.
+    """Return the approximate memory, in bytes, of the values of a JSON text; rather too high than too low.
 
-    The text alone says little: `[{},{},...]` takes some thirty times its length.
-
-    Args:
-        json: The text.
+    The length of the text is not enough: `[{},{},...]` takes about thirty times its length.
     """
     containers = json.count(b"{") + json.count(b"[")
     values = containers + json.count(b",") + json.count(b":")
@@ -142,13 +116,13 @@ def _expect_object(value: JsonValue) -> JsonObject:
 
 
 def _check_depth(data: bytes) -> None:
-    """Refuse deep nesting before the decoder sees it: CPython's recurses in C, and overflows the stack of a thread."""
+    """Reject deep nesting before decoding: CPython's decoder recurses in C, and overflows the stack of a thread."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
-    # Up to the decoder's first error, backslashes occur in texts only: without escapes, each quote opens or closes one.
+    # Up to the decoder's first error, backslashes occur in strings only. Without escapes, each quote delimits one.
     texts = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"') if b"\\" in data else data.split(b'"')
     steps = b"".join(texts[::2]).translate(_STEPS, _NOT_BRACKETS)
-    # All of it in C: a loop over 16 KiB would take a millisecond.
+    # These functions run in C: a Python loop over 16 KiB would take a millisecond.
     if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
         raise StrictJsonError("nested too deeply")
 

@@ -49,11 +49,11 @@ class Row:
 
 FAULTS: Final = (
     Row(id="reset", answer=Fault.RESET, says="ReadError"),
-    Row(id="hang", answer=Fault.HANG, says="no whole answer within 1 s"),
+    Row(id="hang", answer=Fault.HANG, says="no complete response within 1 s"),
     Row(
         id="slow drip",
         answer=Answer(body=b'{"keys": []}' * 100, seconds_per_byte=0.05),
-        says="no whole answer within 1 s",
+        says="no complete response within 1 s",
     ),
     Row(id="404", answer=Answer(status=404), says="status 404"),
     Row(id="429", answer=Answer(status=429), says="status 429"),

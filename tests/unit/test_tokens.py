@@ -240,8 +240,8 @@ REFUSED = (
         error=IdTokenError,
         reason="id_token",
         message=(
-            "The token's header has no typ: this looks like an ID token, which tells a client who signed in and "
-            "opens no API; send the access token of the same response"
+            "The token header has no typ: this looks like an ID token, which APIs do not accept; send the access "
+            "token of the same response"
         ),
         claim="typ",
         expected="at+jwt",
@@ -385,8 +385,8 @@ async def test_discovery_of_an_issuer_that_is_not_listed_makes_the_keys_unavaila
 
     assert caught.value.found == (
         f"{server.endpoint}{DISCOVERY_PATH}: expected the issuer {server.endpoint}/oidc, found '{ISSUER}'; correct "
-        "LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to where the issuer is "
-        "reached from here"
+        "LOGTO_ENDPOINT, or add this issuer to LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to the URL at which this "
+        "machine reaches the issuer"
     )
     assert server.counts == {DISCOVERY_PATH: 1}
 
