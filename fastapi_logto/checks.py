@@ -196,7 +196,7 @@ def check_client(claims: TokenClaims, clients: Collection[str]) -> None:
 
 
 def check_actor(claims: TokenClaims, actors: Collection[str]) -> None:
-    """Raise an error unless the token has one of the actors; if there are none, any actor.
+    """Raise an error unless one of the actors acts on behalf of the subject; any actor, if `actors` is empty.
 
     Only the outermost actor counts: nested actors acted earlier (RFC 8693 section 4.1).
     """

@@ -35,7 +35,7 @@ _TOKEN_TYPES: Final[dict[SubjectTokenType, str]] = {
     "personal_access_token": "urn:logto:token-type:personal_access_token",
 }
 # An exchanged token may be valid for a day, but only the provider knows whether its subject token was revoked.
-# Only the exchange itself verifies a personal access token: its limit is that of introspection responses.
+# A personal access token is verified only by its exchange, so its limit is as short as that of introspection responses.
 _LONGEST_SECONDS: Final[dict[SubjectTokenType, float]] = {"access_token": 300.0, "personal_access_token": 30.0}
 # The prefix of Logto's subject tokens for impersonation, which may be used once.
 _ONE_TIME: Final = "sub_"

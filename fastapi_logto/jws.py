@@ -193,7 +193,7 @@ def _decode_strictly(segment: str) -> bytes:
     return data if urlsafe_b64encode(data).rstrip(b"=") == segment.encode("utf-8", "replace") else b""
 
 
-# All tokens of one key have the same header. The cache is small: headers that strangers send are cheap to parse anyway.
+# All tokens of one key have the same header, so a small cache is enough. Headers from strangers are cheap to parse.
 @lru_cache(maxsize=64)
 def _parse_header(segments: _Segments) -> Mapping[str, JsonValue]:
     try:

@@ -72,7 +72,7 @@ class _Held:
 
 
 def combine_health(parts: Sequence[ProviderHealth]) -> ProviderHealth:
-    """Return the state of several providers, at least one, as one: as bad as the worst of them."""
+    """Return the state of several providers (at least one) as one state, which is the worst of them."""
     ages = [part.age_seconds for part in parts]
     tries = [part.next_try_seconds for part in parts if part.next_try_seconds is not None]
     return ProviderHealth(

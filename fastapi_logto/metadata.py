@@ -80,7 +80,7 @@ class MetadataSource:
         return self._held
 
     def forget(self) -> None:
-        """Drop the cached document, because a URL in it no longer exists."""
+        """Drop the cached document, because a URL in it turned out to be gone."""
         self._held = None
 
     async def _fetch(self) -> ProviderMetadata:

@@ -119,7 +119,7 @@ class Requirement(Generic[ClaimsT]):
             description: See the attributes; the default is the first line of the function's docstring.
 
         Raises:
-            ValueError: No condition is given, or one that can't be meant: an empty list, a scope that is empty or
+            ValueError: No condition is given, or an invalid one: an empty list, a scope that is empty or
                 contains spaces, a coroutine function as `claims`.
         """
         self.scheme: Scheme[ClaimsT] = scheme

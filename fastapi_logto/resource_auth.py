@@ -354,7 +354,7 @@ class ResourceAuth(TokenScheme[ClaimsT]):
             A value for `Depends`. Two with the same conditions are equal.
 
         Raises:
-            ValueError: No condition is given, or one that can't be meant, such as an empty list.
+            ValueError: No condition is given, or an invalid one, such as an empty list.
             SettingsError: There are several tenants, and `organization` does not say whose organizations are meant.
         """
         if organization is not None:

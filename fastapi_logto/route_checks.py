@@ -173,7 +173,7 @@ def _describe_clash(name: str, other: str) -> str:
 
 
 def _iter_places(routes: Iterable[FoundRoute]) -> Iterator[Organization]:
-    """Yield the places in a request that name the checked organization: path parameters and headers."""
+    """Yield the path parameters and headers that name the organization to check."""
     for requirement in (requirement for route in routes for requirement in route.requirements):
         place: Organization | None = requirement.organization
         if place is not None and place.source in {"path", "header"}:

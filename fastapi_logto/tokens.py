@@ -117,7 +117,7 @@ class TokenVerifier(Generic[ClaimsT]):
 
     @property
     def sources(self) -> tuple[KeySource, ...]:
-        """The keys, as a sequence: `TenantsVerifier` has several."""
+        """The keys of the tenant, as a sequence like that of `TenantsVerifier`."""
         return (self.keys,)
 
     def build_digest(self, values: Sequence[bytes]) -> bytes:

@@ -78,7 +78,7 @@ FAULTS: Final = (
     Row(id="weak RSA key", answer=_key_set(_WEAK), says="none of its 1 keys"),
     Row(id="point off the curve", answer=_key_set({**KEY, "y": KEY["x"]}), says="none of its 1 keys"),
     Row(id="discovery resets", path=DISCOVERY_PATH, answer=Fault.RESET, says="ReadError"),
-    Row(id="discovery hangs", path=DISCOVERY_PATH, answer=Fault.HANG, says="no whole answer"),
+    Row(id="discovery hangs", path=DISCOVERY_PATH, answer=Fault.HANG, says="no complete response"),
     Row(
         id="another issuer in discovery",
         path=DISCOVERY_PATH,
@@ -118,7 +118,7 @@ def deadline(request: pytest.FixtureRequest) -> float:
     """Give the seconds for a fetch: short where none is to end in time, and else more than a busy machine needs."""
     callspec: Any = getattr(request.node, "callspec", None)
     row = callspec.params.get("row") if callspec is not None else None
-    return 1 if isinstance(row, Row) and row.says.startswith("no whole answer") else 20
+    return 1 if isinstance(row, Row) and row.says.startswith("no complete response") else 20
 
 
 @pytest.fixture
