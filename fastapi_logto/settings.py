@@ -222,7 +222,7 @@ class LogtoSettings(BaseModel):
         default=300,
         ge=1,
         le=86_400,
-        description="Age at which the key set expires. It is refreshed earlier, at four fifths of this age.",
+        description="Age at which the key set expires. It is refreshed earlier, at about 80 % of this age.",
         examples=["300"],
     )
     keys_cooldown_seconds: float = Field(
@@ -266,8 +266,8 @@ class LogtoSettings(BaseModel):
     accept_organization_tokens: bool = Field(
         default=True,
         description=(
-            "Accept organization tokens on routes that require an organization. Such a token names no API, so every "
-            "API of the tenant that does this accepts it."
+            "Accept organization tokens on routes that require an organization. Such a token names no API, so it is "
+            "valid for every API of the tenant."
         ),
         examples=["false"],
     )
