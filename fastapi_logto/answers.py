@@ -1,4 +1,4 @@
-"""The one place where a refusal becomes an HTTP answer."""
+"""Turn refusals into HTTP error responses. No other module does."""
 
 import logging
 from typing import Annotated
@@ -25,15 +25,15 @@ _logger = logging.getLogger("fastapi_logto")
 
 
 class LogtoRefusalDetail(TypedDict):
-    """Why a request was refused."""
+    """Why the request was rejected."""
 
-    code: Annotated[ErrorCode, Field(description="What a client switches on.")]
-    reason: Annotated[Reason, Field(description="The same, one word finer.")]
-    message: Annotated[str, Field(description="What to do, for the developer of the client.")]
+    code: Annotated[ErrorCode, Field(description="Stable error code. Branch on this.")]
+    reason: Annotated[Reason, Field(description="Stable, more specific reason.")]
+    message: Annotated[str, Field(description="How to fix it, for the developer of the client. May change.")]
 
 
 class LogtoRefusal(TypedDict):
-    """The body of a refused request."""
+    """The body of an error response."""
 
     detail: LogtoRefusalDetail
 
@@ -41,16 +41,9 @@ class LogtoRefusal(TypedDict):
 def build_answer(
     error: RefusalError, *, conn: HTTPConnection, resource_metadata: str | None = None
 ) -> HTTPException | WebSocketException:
-    """Give the exception that FastAPI turns into the answer of a refused request, and log the refusal.
+    """Log a refusal, and return the exception that FastAPI turns into the error response.
 
-    Args:
-        error: Why it is refused.
-        conn: The request, or the WebSocket that was not accepted yet.
-        resource_metadata: URL of the metadata of the protected resource, where there is such a page.
-
-    Returns:
-        An `HTTPException` with the body `{"code", "reason", "message"}` and its headers. A WebSocket
-        gets it as a denial response where the server can send one, else a close with 1008.
+    A WebSocket that was not accepted yet gets a denial response if the server supports it, otherwise a close with 1008.
 
     References:
         RFC 6750 section 3; RFC 9110 section 10.2.3; RFC 9728 section 5.1; the ASGI extension
@@ -67,21 +60,12 @@ def build_answer(
 
 
 def build_body(error: RefusalError) -> LogtoRefusal:
-    """Give the body of the answer to a refused request, as the client gets it.
-
-    Args:
-        error: Why it is refused.
-    """
+    """Return the body of an error response."""
     return {"detail": {"code": error.code, "reason": error.reason, "message": error.message}}
 
 
 def build_headers(error: RefusalError, *, resource_metadata: str | None = None) -> dict[str, str]:
-    """Give the headers of the answer to a refused request.
-
-    Args:
-        error: Why it is refused.
-        resource_metadata: URL of the metadata of the protected resource, where there is such a page.
-    """
+    """Return the headers of an error response: `Retry-After` for 503, otherwise `WWW-Authenticate`."""
     if isinstance(error, ProviderUnavailableError):
         return {"Retry-After": str(error.retry_after_seconds)}
     return {"WWW-Authenticate": _build_challenge_for(error, resource_metadata=resource_metadata)}

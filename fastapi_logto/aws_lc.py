@@ -1,4 +1,4 @@
-"""P-384 signatures by AWS-LC, in a third of the time: used where `awscrt` is installed (`fastapi-logto[aws-lc]`)."""
+"""P-384 signatures with AWS-LC, in a third of the time. Used if `awscrt` is installed (`fastapi-logto[aws-lc]`)."""
 
 import logging
 from functools import cache
@@ -19,34 +19,22 @@ _SIGNATURE_BYTES: Final = 96
 
 
 class _Ec(Protocol):
-    """What is used of `awscrt.crypto.EC`, which has no types."""
+    """The part of `awscrt.crypto.EC` that is used here; it has no types."""
 
     def verify(self, digest: bytes, signature: bytes) -> bool: ...
 
 
 class AwsLcKey:
-    """A P-384 public key that AWS-LC verifies with."""
+    """A P-384 public key for verification with AWS-LC."""
 
     def __init__(self, key: _Ec) -> None:
-        """Keep the key.
-
-        Args:
-            key: The key, as `awscrt` holds it.
-        """
+        """Store the key of `awscrt`."""
         self._key = key
 
     def verify(self, signing_input: bytes, signature: bytes) -> bool:
-        """Say whether an ES384 signature holds.
+        """Return whether an ES384 signature is valid; `False` if its length is wrong, or r or s is out of range.
 
-        Args:
-            signing_input: What was signed.
-            signature: r and s, 48 bytes each.
-
-        Returns:
-            Whether it holds; `False` for one of another length, and for r or s out of range.
-
-        References:
-            RFC 7518 section 3.4.
+        The signature is r and s, 48 bytes each (RFC 7518 section 3.4).
         """
         if len(signature) != _SIGNATURE_BYTES:
             return False
@@ -57,9 +45,9 @@ class AwsLcKey:
 
 @cache
 def load_aws_lc() -> ModuleType | None:
-    """Give `awscrt.crypto`, or `None` where it is not installed.
+    """Return `awscrt.crypto`, or `None` if it is not installed.
 
-    It is large, so it is imported with the first key and not with this package: not on the event loop.
+    It is large, so it is imported with the first key, outside the event loop, and not with this package.
     """
     try:
         return import_module("awscrt.crypto")
@@ -68,13 +56,9 @@ def load_aws_lc() -> ModuleType | None:
 
 
 def build_aws_lc_key(key: JoseKey) -> AwsLcKey | None:
-    """Give a key's double for AWS-LC.
+    """Return the AWS-LC counterpart of a public key; `None` if it is not P-384, or `awscrt` is not installed.
 
-    Args:
-        key: A public key whose point was checked to be on its curve.
-
-    Returns:
-        The double; `None` for other keys than P-384, and where `awscrt` is not installed.
+    The point of the key must have been checked to be on its curve.
     """
     if not (isinstance(key, ECKey) and key.get("crv") == "P-384"):
         return None
@@ -83,6 +67,6 @@ def build_aws_lc_key(key: JoseKey) -> AwsLcKey | None:
         return None
     try:
         return AwsLcKey(crypto.EC.new_key_from_der_data(key.as_der(private=False)))
-    except Exception as error:  # noqa: BLE001 - another library's edge; OpenSSL has taken the key and serves
-        _logger.debug("key set: AWS-LC does not take a key: %s", type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - another library's edge; OpenSSL accepted the key and verifies instead
+        _logger.debug("key set: AWS-LC rejects a key: %s", type(error).__name__)
         return None

@@ -8,28 +8,24 @@ from typing import Final
 __all__ = ["LONGEST_WAIT_SECONDS", "Backoff"]
 
 LONGEST_WAIT_SECONDS: Final = 30
-"""The longest wait before the next try, and the longest `Retry-After` of a provider that is followed."""
+"""The longest wait before the next try. A longer `Retry-After` of a provider is cut to it."""
 
-# After half a day of failures no float would hold the power.
+# After half a day of failures, the power would be too large for a float.
 _LARGEST_EXPONENT: Final = 10
 
 
 class Backoff:
-    """Counts the consecutive failures of one endpoint and spaces the tries: 1, 2, 4 … 30 s apart, ±10 %."""
+    """Counts consecutive failures of one endpoint and spaces the tries: 1, 2, 4 … 30 s apart, ±10 %."""
 
     def __init__(self, *, monotonic: Callable[[], float]) -> None:
-        """Start without a failure.
-
-        Args:
-            monotonic: The clock, in seconds.
-        """
+        """Start without failures; `monotonic` returns seconds."""
         self._monotonic = monotonic
         self._failures = 0
         self._next_try_at = -math.inf
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last try that counts has failed."""
+        """Whether the last counted try failed."""
         return self._failures > 0
 
     @property
@@ -38,14 +34,10 @@ class Backoff:
         return max(0.0, self._next_try_at - self._monotonic())
 
     def fail(self, *, retry_after_seconds: int | None = None) -> float:
-        """Count a failed try.
+        """Count a failed try, and return the seconds until the next try may start.
 
-        Args:
-            retry_after_seconds: The provider's own `Retry-After`, used instead of the exponential wait, up to
-                `LONGEST_WAIT_SECONDS`: a provider must not silence an API for an hour.
-
-        Returns:
-            Seconds until the next try may start.
+        `retry_after_seconds` is the provider's `Retry-After`. It replaces the exponential wait, up to
+        `LONGEST_WAIT_SECONDS`: a provider must not block an API for an hour.
         """
         self._failures += 1
         if retry_after_seconds is None:
@@ -58,6 +50,6 @@ class Backoff:
         return wait
 
     def succeed(self) -> None:
-        """Forget the failures."""
+        """Reset the failures."""
         self._failures = 0
         self._next_try_at = -math.inf

@@ -1,4 +1,4 @@
-"""The `Authorization` header: reading the token out of it, and the challenge that answers it."""
+"""The `Authorization` header: parse the bearer token, and build the challenge of an error response."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -16,32 +16,21 @@ from fastapi_logto.errors import (
 
 __all__ = ["build_challenge", "parse_authorization"]
 
-# What nearly every request has: one space, and the scheme as everybody writes it.
+# The form of nearly every request: the usual spelling of the scheme, and one space.
 _USUAL: Final = re.compile(r"Bearer ([A-Za-z0-9\-._~+/]++=*+)\Z", re.ASCII)
-# RFC 9110 section 11.2. `\Z`, because `$` would let a line feed at the end through.
-# Possessive, because a text that does not fit would be tried again from each of its characters.
+# RFC 9110 section 11.2. `\Z`, because `$` would also match before a line feed at the end.
+# Possessive quantifiers, because backtracking would retry a non-matching text from each of its characters.
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]++=*+\Z", re.ASCII)
 _LONGEST_READ: Final = 128 * 1024
-# RFC 6750 section 3: what a quoted value may hold; no quote, no backslash, nothing outside ASCII.
-_SAYABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
+# RFC 6750 section 3: the characters of a quoted value: ASCII without quotes and backslashes.
+_QUOTABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
 _SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
 
 
 def parse_authorization(values: Sequence[str]) -> SecretStr:
-    """Give the bearer token of a request's `Authorization` headers.
+    """Return the bearer token in the `Authorization` headers of a request, of which there must be exactly one.
 
-    The token itself is not looked at beyond its alphabet.
-
-    Args:
-        values: Every `Authorization` header of the request, in order.
-
-    Returns:
-        The token, which no `repr` and no error tracker shows.
-
-    Raises:
-        AuthorizationMissingError: No header, or an empty one.
-        AuthorizationFormatError: Several headers, not two parts, or not a token68.
-        AuthorizationTypeError: Two parts, but another scheme than Bearer.
+    Only the token's characters are checked.
 
     References:
         RFC 6750 section 2.1; RFC 9110 sections 11.1, 11.4 and 11.6.2.
@@ -83,20 +72,11 @@ def build_challenge(
     scopes: Collection[str] = (),
     resource_metadata: str | None = None,
 ) -> str:
-    """Give the value of `WWW-Authenticate` for a refused request.
+    """Return the value of `WWW-Authenticate` for an error response.
 
-    What RFC 6750 has no characters for is left out: the answer's body says it all, and a
-    header that can't be encoded would turn a refusal into a 500.
-
-    Args:
-        error: `invalid_request`, `invalid_token` or `insufficient_scope`; `None` when the
-            request had no credentials at all, which must not be told an error.
-        description: Text for the developer.
-        scopes: Scopes that the resource asks for.
-        resource_metadata: URL of the metadata of the protected resource.
-
-    Returns:
-        The header's value, ASCII.
+    `error` is `None` if the request has no credentials: then the challenge must not contain an error. A parameter with
+    characters that RFC 6750 does not allow is omitted: the body contains it, and a header that can't be encoded would
+    turn the response into a 500.
 
     References:
         RFC 6750 section 3; RFC 9110 section 11.6.1; RFC 9728 section 5.1.
@@ -104,10 +84,10 @@ def build_challenge(
     parameters: list[str] = []
     if error is not None:
         parameters.append(f'error="{error}"')
-    if description is not None and _SAYABLE.match(description):
+    if description is not None and _QUOTABLE.match(description):
         parameters.append(f'error_description="{description}"')
     if scopes and all(_SCOPE_TOKEN.match(scope) for scope in scopes):
         parameters.append(f'scope="{" ".join(scopes)}"')
-    if resource_metadata is not None and _SAYABLE.match(resource_metadata):
+    if resource_metadata is not None and _QUOTABLE.match(resource_metadata):
         parameters.append(f'resource_metadata="{resource_metadata}"')
     return f"Bearer {', '.join(parameters)}" if parameters else "Bearer"

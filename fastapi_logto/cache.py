@@ -1,4 +1,4 @@
-"""Verified tokens, remembered so that the same token is not verified again with each request."""
+"""A cache of verified tokens, so that the same token is not verified again for each request."""
 
 from collections import OrderedDict
 from hashlib import sha256
@@ -11,39 +11,30 @@ ValueT = TypeVar("ValueT")
 
 
 def build_digest(text: bytes) -> bytes:
-    """Give what stands for a token in memory: the SHA-256 of the header that brings it, never the token itself.
+    """Return the cache key of a token: the SHA-256 of its header value. The cache never holds the token itself.
 
-    Args:
-        text: The exact value of the header. Another text for the same signature is another token.
-
-    Returns:
-        32 bytes.
+    Another text for the same signature is another token.
     """
     return sha256(text).digest()
 
 
 class TokenCache(Generic[ValueT]):
-    """A store by digest, bounded by entries and by bytes; the least recently used entry goes first.
+    """A store by digest, bounded by entries and by bytes. The least recently used entry is evicted first.
 
     It only stores: the clock, the key and the policy are checked again when an entry is used.
     """
 
     def __init__(self, *, size: int, max_bytes: int) -> None:
-        """Make an empty store.
-
-        Args:
-            size: How many entries it holds; 0 for none.
-            max_bytes: How much memory the entries may take, by their estimated weight.
-        """
+        """Create an empty store. `size` may be 0; `max_bytes` limits the estimated weight of all entries."""
         self._size = size
         self._max_bytes = max_bytes
         self._bytes = 0
         self._entries: OrderedDict[bytes, tuple[ValueT, int]] = OrderedDict()
-        # Loops of several threads may share a store.
+        # Event loops of several threads may share a store.
         self._lock = Lock()
 
     def __len__(self) -> int:
-        """Count the entries."""
+        """Return the number of entries."""
         return len(self._entries)
 
     def find(self, digest: bytes) -> ValueT | None:
@@ -56,12 +47,9 @@ class TokenCache(Generic[ValueT]):
             return entry[0]
 
     def keep(self, digest: bytes, value: ValueT, *, weight: int) -> None:
-        """Store a value, and drop the least recently used ones while there are too many or they weigh too much.
+        """Store a value, and evict the least recently used entries while there are too many or they are too large.
 
-        Args:
-            digest: Its digest.
-            value: The value.
-            weight: About how many bytes it takes; see `strict_json.estimate_weight`.
+        `weight` is the approximate size in bytes; see `strict_json.estimate_weight`.
         """
         with self._lock:
             self._remove(digest)
@@ -73,7 +61,7 @@ class TokenCache(Generic[ValueT]):
                 self._remove(next(iter(self._entries)))
 
     def drop(self, digest: bytes) -> None:
-        """Drop an entry, if it is stored."""
+        """Remove an entry if it is stored."""
         with self._lock:
             self._remove(digest)
 

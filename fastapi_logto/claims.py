@@ -1,7 +1,7 @@
-"""The claims of a verified access token: their shape, and the value that handlers get.
+"""The claims of a verified access token: the model that handlers get, and its parser.
 
-`TokenClaims` is made only from a token that was verified. A handler that forgets `Depends` and
-declares `claims: TokenClaims` would otherwise have FastAPI build them from the request's body.
+`TokenClaims` can be created from a verified token only. Otherwise, in a handler that declares `claims: TokenClaims`
+without `Depends`, FastAPI would read the claims from the request body.
 """
 
 from collections.abc import Collection, Mapping
@@ -44,15 +44,15 @@ __all__ = [
 ]
 
 ORGANIZATION_AUDIENCE: Final = "urn:logto:organization:"
-"""What the audience of an organization token begins with; the organization's id follows."""
+"""The prefix of the audience of an organization token. The organization id follows."""
 
 ORGANIZATIONS_AUDIENCE: Final = "urn:logto:resource:organizations"
-"""The audience of an organization token that was asked for by this resource indicator."""
+"""The audience of an organization token that was requested with this resource indicator."""
 
 _set: Final = object.__setattr__
 
 _VERIFIED: Final = object()
-"""The context without which no claims are made. Only this module passes it on."""
+"""The validation context that marks verified data; models reject any other. Only this module passes it."""
 
 _REGISTERED_CLAIMS: Final = frozenset(
     {
@@ -60,28 +60,28 @@ _REGISTERED_CLAIMS: Final = frozenset(
         *("organization_id", "auth_time", "acr", "amr"),
     }
 )
-"""Claims whose absence has a meaning, so that `null` would be another spelling of it (RFC 7519, 8693, 9068, 7800).
+"""Claims whose absence has a meaning, so `null` is rejected: it could pass for absence (RFC 7519, 8693, 9068, 7800).
 
-Profile claims such as `email` are registered too, but describe the user: a tenant's script may set them to `null`.
+Profile claims such as `email` are registered too, but a tenant's script may set them to `null`.
 """
 
 _MAX_ACTORS: Final = 8
 
 NumericDate: TypeAlias = StrictInt | StrictFloat
-"""Seconds since the epoch; never a boolean or a text (RFC 7519 section 2)."""
+"""Seconds since the epoch; never a boolean or a string (RFC 7519 section 2)."""
 
 
 class _FrozenDict(dict[str, Any]):
-    """A JSON object that can't be changed, so that one request can't change what the next one sees."""
+    """An immutable JSON object, so that one request can't change what the next one sees."""
 
     def __new__(cls, members: Mapping[str, Any] | None = None) -> Self:
-        # Filled here, because `__init__` may be called again.
+        # Filled here and not in `__init__`, which may be called again.
         made = super().__new__(cls)
         dict[str, Any].update(made, members or {})
         return made
 
     def __init__(self, members: Mapping[str, Any] | None = None) -> None:
-        """Do nothing: it was filled when it was made."""
+        """Do nothing: `__new__` has set the members."""
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("the claims of a verified token can't be changed")
@@ -117,7 +117,7 @@ class _VerifiedModel(BaseModel):
         cls, data: object, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
     ) -> Self:
         if isinstance(data, cls):
-            # A value made earlier, on its way out: a route that returns its claims.
+            # An existing instance is validated again if a route returns its claims.
             return data
         if info.context is not _VERIFIED:
             raise ValueError(
@@ -131,16 +131,16 @@ class _VerifiedModel(BaseModel):
     @property
     @override
     def model_fields_set(self) -> set[str]:
-        """The fields that the token had, as a set of the caller's own."""
+        """The fields that the token has, as a new set."""
         return set(super().model_fields_set)
 
 
 class Actor(_VerifiedModel):
-    """Who acts on the subject's behalf (RFC 8693 section 4.1).
+    """The party that acts on behalf of the subject (RFC 8693 section 4.1).
 
     Attributes:
-        sub: The acting party.
-        act: The actor before that one, where a chain of them acted.
+        sub: The subject of the acting party.
+        act: The previous actor, if several acted in a chain.
     """
 
     sub: StrictStr = Field(min_length=1, pattern=r"\S")
@@ -148,24 +148,24 @@ class Actor(_VerifiedModel):
 
 
 class TokenClaims(_VerifiedModel):
-    """The claims of an access token whose signature, issuer, audience and times were checked.
+    """The claims of an access token whose signature, issuer, audience and times are verified.
 
-    Claims keep their names of the wire; further ones, such as a tenant's custom claims, are in
-    `model_extra` and reachable as attributes. Nothing in it can be changed.
+    Claims keep the names that they have in the token. Other claims, such as a tenant's custom claims, are in
+    `model_extra` and can be read as attributes. Instances are immutable.
 
     Attributes:
-        iss: Issuer, one of those accepted.
-        sub: Subject: the user, or for a machine its client id.
-        aud: Audience, as the token has it; see `audiences`. Only an opaque token has none.
+        iss: Issuer, one of the accepted ones.
+        sub: Subject: the user id, or the client id of a machine.
+        aud: Audience, as in the token; see `audiences`. Empty only for opaque tokens.
         exp: Expiry, seconds since the epoch.
         iat: Time of issue, seconds since the epoch.
         nbf: Not valid before, seconds since the epoch.
-        jti: The token's own id.
-        client_id: The application that the token was issued to.
-        scope: Scopes, separated by spaces; empty or absent where there are none; see `scopes`.
-        organization_id: The Logto organization that the token speaks for, from the claim of this
-            name or from the audience of an organization token.
-        act: Who acts on the subject's behalf; see `actor`.
+        jti: The id of the token.
+        client_id: The application to which the token was issued.
+        scope: Scopes, separated by spaces; empty or absent if there are none; see `scopes`.
+        organization_id: The Logto organization that the token is for, from the claim of this name or from the audience
+            of an organization token.
+        act: The party that acts on behalf of the subject; see `actor`.
 
     References:
         RFC 9068 section 2.2; RFC 7519 section 4.1.
@@ -185,18 +185,18 @@ class TokenClaims(_VerifiedModel):
 
     @property
     def user_id(self) -> str:
-        """The subject: the Logto user's id; for a machine (see `is_machine`) its client id."""
+        """The subject: the Logto user id, or the client id of a machine (see `is_machine`)."""
         return self.sub
 
     @property
     def scopes(self) -> frozenset[str]:
-        """The granted scopes; empty when the token has none."""
-        # Split at the space alone: a scope may hold any other character, also a non-breaking space.
+        """The granted scopes; empty if there are none."""
+        # Only spaces separate scopes: a scope may contain any other character, also a non-breaking space.
         return frozenset(filter(None, (self.scope or "").split(" ")))
 
     @property
     def audiences(self) -> frozenset[str]:
-        """The audience, one or several, as a set."""
+        """The audiences as a set."""
         return frozenset((self.aud,) if isinstance(self.aud, str) else self.aud)
 
     @property
@@ -206,36 +206,36 @@ class TokenClaims(_VerifiedModel):
 
     @property
     def issued_at(self) -> datetime | None:
-        """When the token was issued, in UTC; `None` when it does not say so or no calendar has it."""
+        """When the token was issued, in UTC; `None` if unknown or outside the years 1 to 9999."""
         return None if self.iat is None else _as_datetime(self.iat)
 
     @property
     def actor(self) -> Actor | None:
-        """Who acts on the subject's behalf; `None` when the subject acts itself."""
+        """The party that acts on behalf of the subject; `None` if the subject acts itself."""
         return self.act
 
     @property
     def is_organization_token(self) -> bool:
-        """Whether it is an organization's token: for no API, with permissions inside the organization."""
+        """Whether the audience is an organization, not an API. The scopes are then permissions in the organization."""
         return isinstance(self.aud, str) and (
             self.aud == ORGANIZATIONS_AUDIENCE or self.aud.startswith(ORGANIZATION_AUDIENCE)
         )
 
     @property
     def is_machine(self) -> bool:
-        """Whether the client acts for itself, without a user: Logto's machine-to-machine tokens."""
+        """Whether the client acts for itself, without a user, as in Logto's machine-to-machine tokens."""
         return self.sub == self.client_id
 
     @override
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        # A claims set is personal data: a log line of a handler's arguments should not hold it.
+        # Claims are personal data: they should not appear in a log line with a handler's arguments.
         return [("sub", self.sub), ("client_id", self.client_id)]
 
 
 ClaimsT = TypeVar("ClaimsT", bound=TokenClaims, default=TokenClaims)
 
 PackedClaims: TypeAlias = dict[str, Any]
-"""The fields of claims and a few notes, under names that no field can have; or those that may change, as they are."""
+"""The fields of claims and some metadata, under keys that no field can have; mutable claims are stored as they are."""
 
 _KEY, _NAMES, _EXTRA, _WHOLE = " key", " names", " extra", " claims"
 _NO_EXTRA: Final = _FrozenDict()
@@ -249,21 +249,9 @@ def _as_datetime(seconds: float) -> datetime | None:
 
 
 def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[str]) -> ClaimsT:
-    """Give the claims that a payload holds. The payload's signature must have been verified before.
+    """Return the claims in a payload whose signature was verified; `required` adds to the model's required claims.
 
-    Issuer, audience and times are only looked at for their shape here; see `check_claims`.
-
-    Args:
-        payload: The JWS payload.
-        model: The class to make.
-        required: Names that must be there beside those the model requires.
-
-    Returns:
-        The claims, frozen.
-
-    Raises:
-        MalformedTokenError: The payload is not one strict JSON object.
-        ClaimError: A claim is missing or of the wrong shape.
+    Issuer, audience and times are not checked here, only their types; see `check_claims`.
     """
     try:
         members = parse_object(payload)
@@ -274,7 +262,7 @@ def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[s
     for name in required:
         if members.get(name) in (None, ""):
             raise ClaimError(
-                f"The token has no claim {name}, which an access token of Logto has; send the access token",
+                f"The token has no claim {name}, which access tokens of Logto have; send the access token",
                 claim=name,
                 expected="a value",
                 found="nothing",
@@ -297,9 +285,9 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
     """
     _check_registered(members)
     if "cnf" in members:
-        # We can't check the proof of possession, and without it the token must not pass as a bearer token.
+        # This package can't check the proof of possession. Without it, such a token is not a valid bearer token.
         raise ClaimError(
-            "The token is bound to a key of its client (cnf), and this API can't check that; request a bearer token",
+            "The token is bound to a key of its client (cnf), which this API can't verify; request a bearer token",
             claim="cnf",
             expected="a bearer token",
             found="a sender-constrained token (RFC 7800)",
@@ -313,10 +301,10 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
         problem = error.errors(include_url=False, include_context=False)[0]
         claim = str(problem["loc"][0]) if problem["loc"] else None
         if claim is not None and claim not in model.model_fields:
-            claim = quote(claim)  # a model that forbids further claims names them, and their names came with the token
+            claim = quote(claim)  # unknown claims that the model forbids: their names come from the token
         found = "nothing" if problem["type"] == "missing" else quote(problem["input"])
         raise ClaimError(claim=claim, expected=problem["type"], found=found) from None
-    except Exception as error:  # noqa: BLE001 - validators of the application's own model: a 401, never a 500
+    except Exception as error:  # noqa: BLE001 - validators of the application's model: a 401, never a 500
         raise ClaimError(
             expected=f"claims that {model.__name__} accepts", found=f"{type(error).__name__} in {_find_origin(error)}"
         ) from None
@@ -338,7 +326,7 @@ def _check_registered(members: JsonObject) -> None:
 
 
 def _find_origin(error: Exception) -> str:
-    """Return the validator that an error came from: the first frame that is neither ours nor Pydantic's."""
+    """Return the name of the validator that raised an error: the first frame outside this package and Pydantic."""
     for frame, _ in walk_tb(error.__traceback__):
         if not str(frame.f_globals.get("__name__")).startswith(("fastapi_logto.", "pydantic.")):
             return frame.f_code.co_qualname
@@ -346,17 +334,10 @@ def _find_origin(error: Exception) -> str:
 
 
 def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
-    """Give claims in the form in which thousands of them are kept.
+    """Return claims in the form in which thousands of them are cached; `key` identifies the key that signed them.
 
-    What the garbage collector tracks it walks through again and again, and the event loop waits for it: tens of
-    milliseconds each second while thousands of new tokens come in. It tracks no dictionary of texts and numbers.
-
-    Args:
-        claims: The claims.
-        key: What names the key that vouched for them.
-
-    Returns:
-        What `unpack_claims` takes, and `find_key`.
+    The garbage collector walks through every object that it tracks, again and again, and the event loop waits: tens of
+    milliseconds each second while thousands of new tokens come in. It does not track a dict of strings and numbers.
     """
     if type(claims) is not TokenClaims or claims.act is not None:
         return {_KEY: key, _WHOLE: claims}
@@ -367,25 +348,17 @@ def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
 
 
 def find_key(packed: PackedClaims) -> str:
-    """Give what names the key that vouched for packed claims."""
+    """Return the identity of the key that signed packed claims."""
     key: str = packed[_KEY]
     return key
 
 
 def unpack_claims(packed: PackedClaims, *, model: type[ClaimsT]) -> ClaimsT:
-    """Give claims of the caller's own, so that what is done to them reaches nobody else.
-
-    Args:
-        packed: What `pack_claims` gave.
-        model: The class of the claims.
-
-    Returns:
-        An equal value.
-    """
+    """Return a new instance of packed claims, so that a change to it affects no other request."""
     if _WHOLE in packed:
-        # A model of the user's may have lists.
+        # The application's model may have mutable fields, e.g. lists.
         return cast("ClaimsT", packed[_WHOLE].model_copy(deep=True))
-    # As Pydantic's own copy does it, in a third of the time. Every value is immutable.
+    # Like Pydantic's own copy, in a third of the time. All values are immutable.
     values = packed.copy()
     del values[_KEY]
     claims = object.__new__(model)
@@ -400,7 +373,7 @@ def unpack_claims(packed: PackedClaims, *, model: type[ClaimsT]) -> ClaimsT:
 
 @lru_cache
 def _split_names(names: str) -> set[str]:
-    # One for all claims with these fields: it is given out as a copy only, see `model_fields_set`.
+    # Shared by all claims with these fields: `model_fields_set` returns a copy.
     return set(names.split())
 
 
@@ -409,7 +382,7 @@ def _with_organization(members: JsonObject) -> JsonObject:
     if not isinstance(audience, str) or not audience.startswith(ORGANIZATION_AUDIENCE):
         return members
     organization_id = audience.removeprefix(ORGANIZATION_AUDIENCE)
-    # A tenant's script can set the claim but not the audience: two answers are no answer.
+    # A tenant's script can set the claim but not the audience. If they differ, the organization is ambiguous.
     if members.get("organization_id", organization_id) != organization_id:
         raise ClaimError(
             claim="organization_id",

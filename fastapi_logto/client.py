@@ -1,4 +1,4 @@
-"""The API as a client: tokens for its own calls to other APIs, and for calls on behalf of its callers."""
+"""The API as a client: tokens for its own requests to other APIs, and for requests on behalf of its callers."""
 
 import ssl
 from collections.abc import Collection
@@ -30,20 +30,20 @@ _CACHE_SIZE: Final = 10_000
 class LogtoClient:
     """Gets tokens as a machine-to-machine application of a tenant, and caches them until shortly before they expire.
 
-    Constructing one does no I/O and needs no running loop. It may be shared by the whole application.
+    Constructing one does no I/O and needs no running loop. The whole application can share it.
 
-    The machine's own tokens, exchanges and userinfo are requested independently of each other: if the provider
-    refuses one kind for a while, or is slow with it, the others continue. While the provider fails, each kind is
-    tried once after 1, 2, 4 … 30 s, and other calls raise `GrantUnavailableError` at once.
+    The machine's own tokens, exchanges and userinfo are requested independently: if the provider rejects or delays one
+    kind of request, the others continue. While the provider fails, each kind is retried after 1, 2, 4 … 30 s, and other
+    calls raise `GrantUnavailableError` immediately.
 
     Args:
         endpoint: URL of the tenant.
-        client_id: The machine-to-machine application's id.
-        client_secret: Its secret; in no `repr`, error or log.
-        fetch_endpoint: Where to reach the tenant, if that differs from `endpoint`.
-        allow_http: Allow plain http to another host than this one. The secret is sent over it.
-        timeout_seconds: Deadline for one response.
-        max_waiting: How many exchanges of one kind of subject token, or userinfo requests, may be in flight.
+        client_id: The client id of the machine-to-machine application.
+        client_secret: Its secret. It never appears in a `repr`, error or log.
+        fetch_endpoint: Base URL for requests, if it differs from `endpoint`.
+        allow_http: Allow plain http to hosts other than loopback. The secret is sent over it.
+        timeout_seconds: Timeout for one whole response.
+        max_waiting: Maximum number of exchanges of one kind of subject token, or of userinfo requests, in flight.
         clock: The clocks; for tests.
         http_transport: Sends the requests instead of the network; for tests.
         ssl_context: For a private certificate authority.
@@ -78,8 +78,8 @@ class LogtoClient:
         if not is_encodable(client_id + client.client_secret.get_secret_value()):
             raise SettingsError("client: expected client_id and client_secret in UTF-8, found a lone surrogate")
         if max_waiting < 1:
-            raise SettingsError(f"client: expected max_waiting of 1 at least, found {max_waiting!r}")
-        # A client does not use the audience: only what is known of the tenant is taken from the settings.
+            raise SettingsError(f"client: expected max_waiting of at least 1, found {max_waiting!r}")
+        # A client does not use the audience; it only needs the settings of the tenant.
         settings = LogtoSettings(
             endpoint=endpoint,
             audience=client_id,
@@ -103,7 +103,7 @@ class LogtoClient:
         self._cache: TokenCache[KeptToken] = TokenCache(size=_CACHE_SIZE, max_bytes=CACHE_BYTES)
 
     def __repr__(self) -> str:
-        """Show the id alone."""
+        """Show only the client id."""
         return f"LogtoClient(client_id={self.client_id!r})"
 
     async def get_token(
@@ -115,15 +115,15 @@ class LogtoClient:
             resource: The exact resource indicator; `https://tenant-id.logto.app/api` with the scope `all` for the
                 tenant's Management API.
             scopes: Scopes to request. Those that the machine's roles do not have are absent from the token.
-            organization_id: For the resource's permissions inside an organization that the machine is in.
+            organization_id: For permissions of the resource inside an organization of which the machine is a member.
 
         Returns:
-            The token, from the cache while it lives for a minute more.
+            The token; from the cache if it is valid for at least another minute.
 
         Raises:
-            GrantRefusedError: The credentials, the resource or the organization are refused.
-            GrantUnavailableError: The provider can't be reached, has a fault, or has had too many requests.
-            ValueError: A value is empty, or has no encoding in UTF-8.
+            GrantRefusedError: The credentials, the resource or the organization are rejected.
+            GrantUnavailableError: The provider is unreachable, fails or received too many requests.
+            ValueError: A value is empty or can't be encoded as UTF-8.
 
         References:
             RFC 6749 section 4.4; RFC 8707 section 2.2.
@@ -132,19 +132,19 @@ class LogtoClient:
         return await self._get(form)
 
     async def get_organization_token(self, organization_id: str, *, scopes: Collection[str] = ()) -> IssuedToken:
-        """Return an organization token of this machine: for no API, with permissions inside the organization.
+        """Return an organization token of this machine, for no API; its scopes are permissions within the organization.
 
         Args:
-            organization_id: An organization that the machine is in.
-            scopes: Organization permissions to request. Those that it does not have are absent from the token.
+            organization_id: An organization of which the machine is a member.
+            scopes: Organization permissions to request. Those that the machine does not have are absent from the token.
 
         Returns:
-            The token, from the cache while it lives for a minute more.
+            The token; from the cache if it is valid for at least another minute.
 
         Raises:
-            GrantRefusedError: The machine is not in that organization, or there is no such organization.
-            GrantUnavailableError: As `get_token`.
-            ValueError: As `get_token`.
+            GrantRefusedError: The machine is not a member of the organization, or the organization does not exist.
+            GrantUnavailableError: As in `get_token`.
+            ValueError: As in `get_token`.
         """
         return await self._get(
             build_form(_MACHINE_GRANT, resource=None, scopes=scopes, organization_id=organization_id)
@@ -160,42 +160,42 @@ class LogtoClient:
         actor_token: str | None = None,
         subject_token_type: SubjectTokenType = "access_token",  # noqa: S107 - the name of a type
     ) -> IssuedToken:
-        """Return a token for another API on behalf of a user, in exchange for one of the user's.
+        """Exchange a user's token for a token for another API, to call that API on behalf of the user.
 
         The application must be allowed token exchange in Logto. A machine's token can't be exchanged.
 
-        The result is cached for the same subject token. A subject token that is revoked is exchanged from the cache
-        for at most:
+        The result is cached for the same subject token. After a subject token is revoked, the cached result is still
+        returned for at most:
 
         - an access token: 5 minutes, and never past the `exp` of a JWT;
         - a personal access token: 30 seconds;
-        - a subject token for impersonation (`sub_…`), which is valid for one exchange: never, and each call sends
-          its own request.
+        - a subject token for impersonation (`sub_…`), which is valid for one exchange: never. Each call sends a
+          request.
 
         Args:
             subject_token: The caller's access token, after it was verified; a subject token that was created for
                 impersonation; or a personal access token.
-            resource: The other API's resource indicator.
+            resource: The resource indicator of the other API.
             scopes: Scopes to request. Those that the user does not have are absent from the token.
-            organization_id: For the permissions inside an organization that the user is in.
+            organization_id: For permissions inside an organization of which the user is a member.
             actor_token: An access token of the party that acts for the user; it results in the claim `act`.
             subject_token_type: The kind of `subject_token`.
 
         Returns:
-            The token; from the cache as above, while it lives for a minute more.
+            The token; from the cache as described above, if it is valid for at least another minute.
 
         Raises:
-            GrantRefusedError: A token is expired, used up, not the user's, or has characters that no token has; the
-                resource or organization is refused.
-            GrantUnavailableError: As `get_token`; or more than `max_waiting` exchanges are in flight. Exchanges that
-                succeeded within the last hour have as many separate places.
-            ValueError: As `get_token`; or a token is empty.
+            GrantRefusedError: A token is expired, used up, not a user's or contains invalid characters; or the resource
+                or organization is rejected.
+            GrantUnavailableError: As in `get_token`; or more than `max_waiting` exchanges are in flight. Exchanges that
+                succeeded within the last hour have a separate limit of the same size.
+            ValueError: As in `get_token`; or a token is empty.
 
         References:
             RFC 8693 section 2.
         """
         subject, actor = SecretStr(subject_token), None if actor_token is None else SecretStr(actor_token)
-        # What records local variables must not find them here.
+        # Error trackers record local variables: the plain tokens must not be among them.
         del subject_token, actor_token
         return await self._exchanges.exchange(
             build_form(EXCHANGE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id),
@@ -208,14 +208,14 @@ class LogtoClient:
         """Return the profile of a user.
 
         Args:
-            token: An opaque access token of the user with the scope `openid`. Logto refuses a token for an API here.
+            token: An opaque access token of the user with the scope `openid`. Logto rejects a token for an API here.
 
         Returns:
-            The claims, `sub` among them.
+            The claims, including `sub`.
 
         Raises:
             GrantRefusedError: The token is not valid for this.
-            GrantUnavailableError: As `get_token`; or more than `max_waiting` such requests are in flight.
+            GrantUnavailableError: As in `get_token`; or more than `max_waiting` such requests are in flight.
 
         References:
             OpenID Connect Core 1.0 section 5.3.
@@ -229,11 +229,10 @@ class LogtoClient:
     def auth(
         self, resource: str, *, base_url: str, scopes: Collection[str] = (), organization_id: str | None = None
     ) -> MachineAuth:
-        """Return the `auth` of an `httpx.AsyncClient`, which signs its requests to one API.
+        """Return the `auth` of an `httpx.AsyncClient`, which adds tokens to its requests to one API.
 
-        A request to another scheme, host or port than `base_url` raises `OriginError` and is not sent: a token
-        must not follow a link that came from outside. When httpx follows a redirect to another origin, it removes
-        the token.
+        A request to another scheme, host or port than that of `base_url` raises `OriginError` and is not sent: a token
+        must not follow a link from outside. If httpx follows a redirect to another origin, it removes the token.
 
         Args:
             resource: As in `get_token`.
@@ -244,7 +243,7 @@ class LogtoClient:
 
         Raises:
             SettingsError: `base_url` is invalid, or plain http to another host.
-            ValueError: As `get_token`.
+            ValueError: As in `get_token`.
 
         Example:
             ```python

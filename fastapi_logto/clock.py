@@ -1,4 +1,4 @@
-"""The two clocks, passed in so that tests move time and never wait for it."""
+"""The two clocks, passed in so that tests can move time without waiting."""
 
 import time
 from collections.abc import Callable
@@ -12,8 +12,8 @@ class Clock:
     """Wall time for claims, monotonic time for ages.
 
     Attributes:
-        now: Seconds since the epoch, as `exp` counts them.
-        monotonic: Seconds that only grow, for ages and cooldowns.
+        now: Returns seconds since the epoch, like `exp`.
+        monotonic: Returns seconds that never decrease, for ages and cooldowns.
     """
 
     now: Callable[[], float] = time.time

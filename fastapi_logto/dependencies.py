@@ -1,4 +1,4 @@
-"""`LogtoAuth`: the security scheme that an application declares, and the default one that the environment sets up."""
+"""`LogtoAuth`, the security scheme of an application, and the default one that is configured by the environment."""
 
 import asyncio
 import ssl
@@ -37,29 +37,30 @@ __all__ = [
 
 
 class LogtoAuth(ResourceAuth[ClaimsT]):
-    """Protects routes with access tokens of one Logto tenant.
+    """Protects routes with access tokens of one or several Logto tenants.
 
-    `Depends(auth)` gives the claims of any good token; `Depends(auth.require_scopes("read:user"))`
-    asks for scopes too, and its other `require…` methods for more. FastAPI's own
-    `Security(auth, scopes=[...])` is enforced as well, but an override of `auth` in
-    `app.dependency_overrides` switches that one off; `fastapi_logto.testing.override` does not.
+    `Depends(auth)` returns the claims of any valid token. `Depends(auth.require_scopes("read:user"))` also requires
+    scopes, and the other `require…` methods require more. FastAPI's own `Security(auth, scopes=[...])` is enforced as
+    well, but an override of `auth` in `app.dependency_overrides` disables it; `fastapi_logto.testing.override` does
+    not.
 
-    Making one does no I/O and needs no running loop. Without settings or arguments it reads the
-    environment at its first use, so that importing an application never fails for want of it.
+    Constructing one does no I/O and needs no running loop. Without settings or arguments, the environment is read at
+    the first use, so importing an application never fails because of missing settings.
 
     Args:
-        settings: The settings; instead of arguments. Those of several tenants, where the API has users of each:
-            a token is verified by the tenant whose issuer it names, and by no other.
+        settings: The settings, instead of arguments. Pass one for each tenant if the API has users of several: a token
+            is verified only by the tenant whose issuer it names.
         claims_model: A subclass of `TokenClaims` with the tenant's custom claims.
-        scheme_name: Name in OpenAPI; another one for each of several in one application.
+        scheme_name: The name in OpenAPI. It must be unique within an application.
         clock: The clocks; for tests.
-        http_transport: What sends the requests for keys instead of the network; for tests.
+        http_transport: Sends the requests for keys instead of the network; for tests.
         ssl_context: For a private certificate authority.
-        opaque: Accept opaque tokens too, by `fastapi_logto.introspection.Introspection`; else they are refused.
-        **arguments: The fields of `LogtoSettings`: `endpoint` and `audience`, and what may go with them.
+        opaque: Accept opaque tokens too, with `fastapi_logto.introspection.Introspection`. By default they are
+            rejected.
+        **arguments: The fields of `LogtoSettings`: `endpoint`, `audience` and optional ones.
 
     Raises:
-        SettingsError: An argument is missing, bad or unknown, or both settings and arguments are given.
+        SettingsError: An argument is missing, invalid or unknown, or both settings and arguments are given.
 
     References:
         RFC 6750; RFC 9068.
@@ -105,10 +106,12 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         **arguments: Unpack[SettingsArguments],
     ) -> None:
         if settings is not None and arguments:
-            raise SettingsError(f"expected settings or arguments, found both: settings and {', '.join(arguments)}")
+            raise SettingsError(
+                f"expected settings or arguments, found both: settings and {', '.join(arguments)}; pass one of them"
+            )
         tenants = (settings,) if isinstance(settings, LogtoSettings) else settings
         if tenants is not None and not tenants:
-            raise SettingsError("expected the settings of at least one tenant, found none")
+            raise SettingsError("expected the settings of at least one tenant, found none; pass a LogtoSettings")
         if arguments:
             tenants = (LogtoSettings(**arguments),)
         provider = Provider(
@@ -123,15 +126,15 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
 
     @property
     def settings(self) -> LogtoSettings:
-        """The settings, of the first tenant; read from the environment now if they were not needed before.
+        """The settings of the first tenant. They are read from the environment if that has not happened yet.
 
         Raises:
-            SettingsError: The environment lacks one, or has a bad one.
+            SettingsError: A setting in the environment is missing or invalid.
         """
         return self._provider.tenants[0]
 
     def health(self) -> ProviderHealth:
-        """Give the state of the provider's keys, of several tenants the worst. Fetches nothing."""
+        """Return the state of the cached keys; with several tenants, the worst one. Nothing is fetched."""
         return combine_health([keys.health() for keys in self._provider.load().sources])
 
     def install(
@@ -143,22 +146,21 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         metadata: bool = True,
         scopes: Mapping[str, str] | None = None,
     ) -> None:
-        """Set an application up: fail at start on bad settings, warm the keys, document and sign in, help clients.
+        """Set up an application: startup checks, early fetching of keys, sign-in on the docs page, metadata.
 
-        Nothing of it is needed for routes to be protected. What is added to the application before its first request
-        is seen too.
+        Routes are protected without it. Routes that are added later, before the first request, are included.
 
         Args:
             app: The application.
-            lifespan: Check the settings and fetch the keys at start. A provider that is away does
-                not keep the application from starting. Without it, as in a mounted application whose lifespan
-                nobody runs, the first look at the docs page reads the environment, a `.env` file of it on the loop.
-            swagger: Sign in with PKCE on the docs page, and have OpenAPI say what each operation asks for and
-                how it refuses.
+            lifespan: Check settings and routes, and fetch the keys, at startup. The application starts even if Logto is
+                unreachable. Without it, e.g. in a mounted application whose lifespan is not run, the settings are read
+                when the docs page is first requested; reading a `.env` file then blocks the event loop.
+            swagger: Sign in with PKCE on the docs page, and add requirements and error responses to the OpenAPI
+                document.
             metadata: Serve the metadata of the protected resource (RFC 9728) below
-                `/.well-known/oauth-protected-resource`; with `public_url` among the settings refusals name it.
-            scopes: What scopes mean, by name, for the docs page. The metadata lists those that no route asks
-                for too, because a handler does itself.
+                `/.well-known/oauth-protected-resource`. If `public_url` is set, error responses link to it.
+            scopes: Descriptions of scopes by name, for the docs page. The metadata lists these scopes too, even if no
+                route requires them, because a handler may check a scope itself.
         """
         self._provider.scope_descriptions.update(scopes or {})
         if lifespan:
@@ -170,10 +172,10 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
-        """Check the settings and warm the keys, for composing a lifespan by hand.
+        """Check the settings and fetch the keys, for applications that compose their lifespan themselves.
 
         Raises:
-            SettingsError: The environment lacks a setting, or has a bad one.
+            SettingsError: A setting in the environment is missing or invalid.
         """
         sources = (await self._provider.load_beside()).sources
         await asyncio.gather(*(keys.warm() for keys in sources))
@@ -203,9 +205,9 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         def openapi() -> dict[str, Any]:
             nonlocal described
             document = build_document()
-            # FastAPI keeps the document that it built: the routes are walked through once for each.
+            # FastAPI caches the document that it built, so the routes are inspected once per document.
             if document is not described:
-                # Without the lifespan nobody has checked it, and the document shows one scheme for each name.
+                # Not checked yet without the lifespan, and the document shows only one scheme per name.
                 check_scheme_names(app)
                 redirect_path = app.swagger_ui_oauth2_redirect_url if app.docs_url else None
                 describe(document, schemes=list_notes(app, redirect_path=redirect_path), operations=list_needs(app))
@@ -226,7 +228,7 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
 
 
 auth: Final = LogtoAuth()
-"""The default scheme, set up by `LOGTO_…` variables, or a `.env` file, at its first use."""
+"""The default scheme. It is configured by `LOGTO_…` variables or a `.env` file, which are read at its first use."""
 
 require: Final = auth.require
 """`auth.require` of the default scheme."""

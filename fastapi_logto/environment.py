@@ -1,7 +1,7 @@
 """The `LOGTO_…` variables of one tenant: all from the process environment, or all from one `.env` file.
 
-Variables of two sources never mix. Otherwise a `.env` file that lies in the current folder could have a secret of the
-environment sent to its own endpoint, or replace the keys of the environment's tenant by a `LOGTO_FETCH_ENDPOINT`.
+Variables of two sources never mix. Otherwise a `.env` file in the current folder could send a secret of the environment
+to its own endpoint, or replace the keys of the environment's tenant with a `LOGTO_FETCH_ENDPOINT`.
 """
 
 import os
@@ -23,11 +23,11 @@ CREDENTIALS: Final = (
     "LOGTO_MANAGEMENT_CLIENT_ID",
     "LOGTO_MANAGEMENT_CLIENT_SECRET",
 )
-"""The variables of the command line, which are no settings but belong to the same tenant."""
+"""The variables of the command line. They are not settings, but belong to the same tenant."""
 
 
 class BrokenList(str):
-    """A variable that begins like a JSON list and is not one: surely not a single entry of that name."""
+    """A variable that starts like a JSON list but is not valid JSON, so it can't be meant as a single entry."""
 
     __slots__ = ()
 
@@ -63,17 +63,10 @@ class Variables:
 
 
 def read_variables(known: Collection[str], *, env_file: str | Path | None) -> Variables:
-    """Return the variables of the environment if it sets one of them, and those of the file otherwise.
+    """Return the variables of the environment if it sets one of them, otherwise those of the file, which may not exist.
 
     Only known names count: Kubernetes, for example, sets `LOGTO_PORT` for a service named `logto`. An empty variable
-    counts as not set.
-
-    Args:
-        known: The names of the variables that this package reads.
-        env_file: The `.env` file; `None` for the environment alone. It does not have to exist.
-
-    Raises:
-        SettingsError: The file can't be read, or a variable is not text.
+    counts as not set. `SettingsError` if the file can't be read or a variable is not UTF-8.
     """
     values = _pick(os.environ, known)
     if values or env_file is None:
@@ -84,19 +77,15 @@ def read_variables(known: Collection[str], *, env_file: str | Path | None) -> Va
 
 
 def is_file_or_pipe(path: str | Path) -> bool:
-    """Return whether there is a file to read variables from, which may be a pipe."""
-    # `Path` raises for a name that is too long or a folder that may not be entered; these functions return `False`.
+    """Return whether a path can be read as a file; it may be a pipe."""
+    # `Path` raises for a name that is too long or a folder without access; these functions return `False`.
     return os.path.exists(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112
 
 
 def parse_list(text: str) -> object:
-    """Return the entries of a variable, which are separated by commas or written as a JSON list.
+    """Return the entries of a variable, separated by commas or written as a JSON list; a `BrokenList` for invalid JSON.
 
-    Args:
-        text: The variable.
-
-    Returns:
-        The list, whose entries are not checked; a `BrokenList` for a JSON list with a mistake.
+    The entries of a JSON list are not checked.
     """
     if not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
@@ -113,7 +102,7 @@ def _pick(source: Mapping[str, str | None], known: Collection[str]) -> dict[str,
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise SettingsError(f"{name}: expected a text in UTF-8, found other bytes") from None
+            raise SettingsError(f"{name}: expected UTF-8 text, found other bytes; set the variable again") from None
     return {name: text for name, text in texts.items() if text}
 
 
@@ -123,6 +112,6 @@ def _read_file(env_file: str | Path) -> Mapping[str, str | None]:
     try:
         return dotenv_values(env_file, interpolate=False)
     except UnicodeDecodeError:
-        raise SettingsError(f"{env_file}: expected a text in UTF-8, found other bytes") from None
+        raise SettingsError(f"{env_file}: expected UTF-8 text, found other bytes; save the file as UTF-8") from None
     except OSError as error:
-        raise SettingsError(f"{env_file}: expected a file that can be read, found {type(error).__name__}") from None
+        raise SettingsError(f"{env_file}: expected a readable file, found {type(error).__name__}") from None

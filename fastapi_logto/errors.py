@@ -1,13 +1,13 @@
-"""Everything that can go wrong, as one tree.
+"""The errors of this package, as one tree.
 
     LogtoError
-    ├── SettingsError                    a missing or bad setting, at start
-    ├── FetchError                       one document could not be fetched; internal to keys
-    ├── GrantError                       a token for the API's own calls could not be had
-    │   ├── GrantRefusedError            the provider refuses it
-    │   ├── GrantUnavailableError        the provider can't be reached, or asks for patience
-    │   └── OriginError                  a request that must not carry it, to another host
-    └── RefusalError                     a request is refused: code, reason, status, message
+    ├── SettingsError                    a setting is missing or invalid; raised at startup
+    ├── FetchError                       a document could not be fetched; internal to keys
+    ├── GrantError                       a token for the API's own requests could not be obtained
+    │   ├── GrantRefusedError            the provider refuses to issue it
+    │   ├── GrantUnavailableError        the provider is unreachable, fails or rate limits
+    │   └── OriginError                  a request would send the token to another origin
+    └── RefusalError                     a request is rejected: code, reason, status, message
         ├── AuthorizationHeaderError     401, the header itself
         │   ├── AuthorizationMissingError
         │   ├── AuthorizationFormatError
@@ -18,16 +18,16 @@
         │   ├── InactiveTokenError       UnknownKeyError        SignatureError
         │   └── IssuerError              AudienceError          ExpiredTokenError
         │       ImmatureTokenError       ClaimError
-        ├── ForbiddenError               403, a good token that is not enough here
+        ├── ForbiddenError               403, the token is valid but does not allow this
         │   ├── InsufficientScopeError
         │   ├── OrganizationRequiredError   OrganizationMismatchError
         │   ├── UserRequiredError      MachineRequiredError      ClientNotAllowedError
         │   └── ActorRequiredError     ActorNotAllowedError      ClaimsNotAllowedError
-        └── ProviderUnavailableError     503, nobody can say whether the token is good
+        └── ProviderUnavailableError     503, the token can't be verified now
 
-What the client may read is `code`, `reason` and `message`: they name our own settings and never
-anything that came in. `str(error)` is for the log: it adds the claim, what was expected and what
-was found, quoted and cut. None of them ever holds a token, a key or a secret.
+The client sees `code`, `reason` and `message`. They may name settings of the API, and never contain
+anything from the request. `str(error)` is for the log: it adds the claim, the expected value and the
+value found, quoted and cut. No error ever holds a token, a key or a secret.
 """
 
 from collections.abc import Collection
@@ -93,7 +93,7 @@ ErrorCode: TypeAlias = Literal[
     "claims_not_allowed",
     "provider_unavailable",
 ]
-"""What a client switches on. The first three are the codes of Logto's own guides."""
+"""The stable `code` of an error response. The first three are the codes of Logto's own guides."""
 
 Reason: TypeAlias = Literal[
     "header_missing",
@@ -124,37 +124,37 @@ Reason: TypeAlias = Literal[
     "claims_not_allowed",
     "provider_unavailable",
 ]
-"""Why, one word finer than the code. Each is explained in the documentation's table of answers."""
+"""A stable reason, more specific than the code. The table of error responses in the documentation explains each."""
 
 _QUOTED_LENGTH: Final = 80
 
 
 def quote(value: object) -> str:
-    """Quote a value that came from outside, cut at 80 characters, safe for any log.
+    """Quote a value from outside for a log: ASCII, on one line, cut at 80 characters.
 
     Args:
-        value: Anything; its `repr` is taken, non-ASCII characters and controls escaped.
+        value: Any value. Its `repr` is used; non-ASCII and control characters are escaped.
 
     Returns:
-        ASCII text on one line.
+        The quoted text.
     """
     text = ascii(value)
     return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "..."
 
 
 class LogtoError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of the errors of this package."""
 
 
 class SettingsError(LogtoError, ValueError):
-    """A setting is missing or bad. The message names the variable, what was found and a good example."""
+    """A setting is missing or invalid. The message names the variable, the value found and a valid example."""
 
 
 class FetchError(LogtoError):
-    """A document of the provider could not be had.
+    """A document of the provider could not be fetched.
 
     Attributes:
-        status: The HTTP status that came instead of 200; `None` when no answer came.
+        status: The HTTP status, if it was not 200; `None` if there was no response.
         retry_after_seconds: The provider's `Retry-After`; `None` without one.
         is_about_request: The endpoint responded, and only the body of this response is unusable. Users choose some of
             what is in a body, so that it says nothing about the next request.
@@ -175,16 +175,16 @@ class FetchError(LogtoError):
 
 
 class GrantError(LogtoError):
-    """A token for the API's own calls, or a user's profile, could not be had. See `fastapi_logto.client`."""
+    """A token for the API's own requests, or a user's profile, could not be obtained. See `fastapi_logto.client`."""
 
 
 class GrantRefusedError(GrantError):
-    """The provider refuses: wrong credentials, an unknown resource, an organization that the application is not in.
+    """The provider refuses the request, e.g. because of wrong credentials, an unknown resource or a missing membership.
 
     Attributes:
         status: The HTTP status.
         error: The OAuth error, such as `invalid_client` or `invalid_target` (RFC 6749 section 5.2).
-        description: Why, in the provider's words, cut.
+        description: The provider's own description, cut.
     """
 
     def __init__(self, message: str, *, status: int, error: str, description: str) -> None:
@@ -195,10 +195,10 @@ class GrantRefusedError(GrantError):
 
 
 class GrantUnavailableError(GrantError):
-    """The provider can't be reached, has a fault, or has had too many requests.
+    """The provider is unreachable, fails or received too many requests.
 
     Attributes:
-        retry_after_seconds: Whole seconds after which a retry makes sense.
+        retry_after_seconds: Whole seconds to wait before a retry.
     """
 
     def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
@@ -207,10 +207,10 @@ class GrantUnavailableError(GrantError):
 
 
 class OriginError(GrantError, ValueError):
-    """A request would take a machine's token to another origin than that of its API. Nothing was sent.
+    """A request would send a machine's token to another origin than that of its API. Nothing was sent.
 
     Attributes:
-        expected: The API's origin.
+        expected: The origin of the API.
         found: The origin of the request, quoted and cut.
     """
 
@@ -221,16 +221,16 @@ class OriginError(GrantError, ValueError):
 
 
 class RefusalError(LogtoError):
-    """A request is refused.
+    """A request is rejected.
 
     Attributes:
-        code: Stable code of the answer.
-        reason: Stable finer reason.
-        status: HTTP status of the answer.
-        message: What the developer of the calling client can do. Names our settings at most.
-        claim: The claim or header member that did not fit, if it was one.
-        expected: What would have been right, quoted, for the log.
-        found: What came, quoted and cut, for the log.
+        code: Stable code of the error response.
+        reason: Stable reason, more specific than the code.
+        status: HTTP status of the error response.
+        message: How to fix it, for the developer of the client. It may name settings of the API.
+        claim: The claim or header parameter that was rejected, if it was one.
+        expected: What was expected, quoted, for the log.
+        found: What was found, quoted and cut, for the log.
     """
 
     code: ClassVar[ErrorCode]
@@ -253,7 +253,7 @@ class RefusalError(LogtoError):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        """Give the line for the log: reason, claim, expected, found."""
+        """Return the line for the log: code, reason, claim, expected, found."""
         parts: list[str] = [self.reason]
         if self.claim is not None:
             parts.append(f"claim {self.claim}")
@@ -265,13 +265,13 @@ class RefusalError(LogtoError):
 
 
 class AuthorizationHeaderError(RefusalError):
-    """The `Authorization` header carries no bearer token."""
+    """The `Authorization` header has no bearer token."""
 
     status: ClassVar[int] = 401
 
 
 class AuthorizationMissingError(AuthorizationHeaderError):
-    """There is no `Authorization` header, or an empty one."""
+    """The `Authorization` header is missing or empty."""
 
     code: ClassVar[ErrorCode] = "auth.authorization_header_missing"
     reason: ClassVar[Reason] = "header_missing"
@@ -279,15 +279,15 @@ class AuthorizationMissingError(AuthorizationHeaderError):
 
 
 class AuthorizationFormatError(AuthorizationHeaderError):
-    """The header has not exactly two parts, comes several times, or its token is no token68 (RFC 9110 11.2)."""
+    """The header does not have exactly two parts, is repeated, or its token is no token68 (RFC 9110 section 11.2)."""
 
     code: ClassVar[ErrorCode] = "auth.authorization_token_invalid_format"
     reason: ClassVar[Reason] = "header_format"
-    default_message: ClassVar[str] = "Send one header of exactly two parts: Authorization: Bearer <access token>"
+    default_message: ClassVar[str] = "Send one header with exactly two parts: Authorization: Bearer <access token>"
 
 
 class AuthorizationTypeError(AuthorizationHeaderError):
-    """The header names another scheme than Bearer."""
+    """The header names a scheme other than Bearer."""
 
     code: ClassVar[ErrorCode] = "auth.authorization_token_type_not_supported"
     reason: ClassVar[Reason] = "header_type"
@@ -295,90 +295,90 @@ class AuthorizationTypeError(AuthorizationHeaderError):
 
 
 class InvalidTokenError(RefusalError):
-    """The token is not one that this API accepts (RFC 6750 section 3.1)."""
+    """The token is invalid for this API (RFC 6750 section 3.1)."""
 
     code: ClassVar[ErrorCode] = "invalid_token"
     status: ClassVar[int] = 401
 
 
 class MalformedTokenError(InvalidTokenError):
-    """The token is not a strict compact JWS (RFC 7515 section 7.1) of JSON objects."""
+    """The token is not a strict compact JWS (RFC 7515 section 7.1) with JSON objects as header and payload."""
 
     reason: ClassVar[Reason] = "malformed"
-    default_message: ClassVar[str] = "The token is not a well-formed access token; send it exactly as Logto issued it"
+    default_message: ClassVar[str] = "The token is malformed. Send the token exactly as Logto issued it."
 
 
 class TokenTooLargeError(InvalidTokenError):
     """The token is longer than `max_token_bytes`."""
 
     reason: ClassVar[Reason] = "too_large"
-    default_message: ClassVar[str] = "The token is larger than this API accepts; put fewer custom claims into it"
+    default_message: ClassVar[str] = "The token is larger than this API accepts; reduce its custom claims"
 
 
 class AlgorithmError(InvalidTokenError):
-    """The header names an algorithm that is not on our list, or not one of the key that it names."""
+    """The algorithm in the token header is not allowed, or is not the algorithm of the key that the header names."""
 
     reason: ClassVar[Reason] = "algorithm"
     default_message: ClassVar[str] = "The token is signed with an algorithm that this API does not accept"
 
 
 class TokenTypeError(InvalidTokenError):
-    """The header's `typ` is not that of an access token (RFC 9068 section 2.1)."""
+    """The `typ` of the token header is not that of an access token (RFC 9068 section 2.1)."""
 
     reason: ClassVar[Reason] = "type"
-    default_message: ClassVar[str] = "The token is not an access token: its header must have typ at+jwt"
+    default_message: ClassVar[str] = "The token is not an access token; the typ of its header must be at+jwt"
 
 
 class IdTokenError(InvalidTokenError):
-    """The token looks like an ID token. It tells a client who signed in, and opens no API."""
+    """The token looks like an ID token. ID tokens tell a client who signed in; APIs do not accept them."""
 
     reason: ClassVar[Reason] = "id_token"
     default_message: ClassVar[str] = "This looks like an ID token; send the access token instead"
 
 
 _OPAQUE: Final = (
-    "This is an opaque token, which Logto issues when no resource is asked for; ask for {} when requesting the token"
+    "This is an opaque token, which Logto issues if the client requests no resource; request the token with {}"
 )
 
 
 class OpaqueTokenError(InvalidTokenError):
-    """The token is opaque: Logto issues such when no resource was asked for."""
+    """The token is opaque. Logto issues opaque tokens if the client requests no resource."""
 
     reason: ClassVar[Reason] = "opaque_token"
-    default_message: ClassVar[str] = _OPAQUE.format("the resource of this API")
+    default_message: ClassVar[str] = _OPAQUE.format("the resource indicator of this API")
 
     def __init__(self, *, resources: Collection[str] = ()) -> None:
         super().__init__(_OPAQUE.format(f"resource={' or '.join(sorted(resources))}") if resources else None)
 
 
 class InactiveTokenError(InvalidTokenError):
-    """The provider says that an opaque token is no active access token of its own (RFC 7662 section 2.2)."""
+    """The provider reports that an opaque token is not an active access token (RFC 7662 section 2.2)."""
 
     reason: ClassVar[Reason] = "inactive"
     default_message: ClassVar[str] = "The token is not active; sign in again"
 
 
 class UnknownKeyError(InvalidTokenError):
-    """No key of the provider's key set fits the token's header."""
+    """No key in the provider's key set matches the token header."""
 
     reason: ClassVar[Reason] = "unknown_key"
     default_message: ClassVar[str] = (
-        "The token is signed with a key that the issuer of this API does not publish; get a new token from this issuer"
+        "The token is signed with a key that the issuer does not publish; get a new token from the issuer of this API"
     )
 
 
 class SignatureError(InvalidTokenError):
-    """The signature is not the key's over this token."""
+    """The signature does not match the token."""
 
     reason: ClassVar[Reason] = "signature"
-    default_message: ClassVar[str] = "The signature of the token does not hold; send it exactly as Logto issued it"
+    default_message: ClassVar[str] = "Invalid token signature. Send the token exactly as Logto issued it."
 
 
 class IssuerError(InvalidTokenError):
-    """The token was issued by another issuer than those accepted."""
+    """The issuer of the token is not accepted."""
 
     reason: ClassVar[Reason] = "issuer"
-    default_message: ClassVar[str] = "The token was issued by another issuer than this API accepts"
+    default_message: ClassVar[str] = "This API does not accept the issuer of the token"
 
 
 class AudienceError(InvalidTokenError):
@@ -389,31 +389,31 @@ class AudienceError(InvalidTokenError):
 
 
 class ExpiredTokenError(InvalidTokenError):
-    """The token's `exp` has passed."""
+    """The token has expired (`exp`)."""
 
     reason: ClassVar[Reason] = "expired"
     default_message: ClassVar[str] = "The token has expired; refresh it or sign in again"
 
 
 class ImmatureTokenError(InvalidTokenError):
-    """The token's `nbf` or `iat` lies ahead."""
+    """The `nbf` or `iat` of the token is in the future."""
 
     reason: ClassVar[Reason] = "not_yet_valid"
     default_message: ClassVar[str] = "The token is not valid yet; check the clocks of the issuer and of this API"
 
 
 class ClaimError(InvalidTokenError):
-    """A claim is missing or of the wrong shape."""
+    """A claim is missing or malformed."""
 
     reason: ClassVar[Reason] = "claims"
     default_message: ClassVar[str] = "A claim of the token is missing or malformed"
 
 
 class ForbiddenError(RefusalError):
-    """The token is good, but not enough for this route (RFC 6750 section 3.1, `insufficient_scope`).
+    """The token is valid, but does not allow this request (RFC 6750 section 3.1, `insufficient_scope`).
 
     Attributes:
-        scopes: Every scope that the route asks for, where scopes are what is missing.
+        scopes: All scopes that the route requires, if scopes are missing.
     """
 
     status: ClassVar[int] = 403
@@ -424,8 +424,8 @@ class InsufficientScopeError(ForbiddenError):
     """The token lacks scopes.
 
     Attributes:
-        scopes: Every scope that the route asks for.
-        missing: Those that the token lacks; for any-of all of them.
+        scopes: All scopes that the route requires.
+        missing: The scopes that the token lacks; all of them if any one would be enough.
     """
 
     code: ClassVar[ErrorCode] = "insufficient_scope"
@@ -441,69 +441,67 @@ class InsufficientScopeError(ForbiddenError):
 
 
 class OrganizationRequiredError(ForbiddenError):
-    """The token speaks for no organization, or the request names none."""
+    """The token is not for an organization, or the request does not name one."""
 
     code: ClassVar[ErrorCode] = "organization_required"
     reason: ClassVar[Reason] = "organization_required"
-    default_message: ClassVar[str] = (
-        "The token speaks for no organization; ask for one by organization_id when requesting the token"
-    )
+    default_message: ClassVar[str] = "The token is not for an organization; request one with organization_id"
 
 
 class OrganizationMismatchError(ForbiddenError):
-    """The token speaks for another organization than the request names, whether that one exists or not."""
+    """The token is for another organization than the request names, whether that one exists or not."""
 
     code: ClassVar[ErrorCode] = "organization_mismatch"
     reason: ClassVar[Reason] = "organization_mismatch"
     default_message: ClassVar[str] = (
-        "The token speaks for another organization than the request names; request a token for that organization"
+        "The token is for another organization than the request names; request a token for that organization"
     )
 
 
 class UserRequiredError(ForbiddenError):
-    """A machine calls where only users may."""
+    """The caller is a machine, but only users are allowed."""
 
     code: ClassVar[ErrorCode] = "user_required"
     reason: ClassVar[Reason] = "user_required"
-    default_message: ClassVar[str] = "Only users may call this; send a token that a user signed in for"
+    default_message: ClassVar[str] = "Only users may call this; send the access token of a user who signed in"
 
 
 class MachineRequiredError(ForbiddenError):
-    """A user calls where only machines may."""
+    """The caller is a user, but only machines are allowed."""
 
     code: ClassVar[ErrorCode] = "machine_required"
     reason: ClassVar[Reason] = "machine_required"
     default_message: ClassVar[str] = (
-        "Only machines may call this; send a token that a machine-to-machine application got for itself"
+        "Only machines may call this; send an access token of a machine-to-machine application"
     )
 
 
 class ClientNotAllowedError(ForbiddenError):
-    """The token was issued to an application that may not call this."""
+    """The token was issued to an application that is not allowed here."""
 
     code: ClassVar[ErrorCode] = "client_not_allowed"
     reason: ClassVar[Reason] = "client_not_allowed"
-    default_message: ClassVar[str] = "The application that the token was issued to may not call this"
+    default_message: ClassVar[str] = "The application to which the token was issued may not call this"
 
 
 class ActorRequiredError(ForbiddenError):
-    """Nobody acts on the subject's behalf, or not one of those who may."""
+    """The token has no actor, or one that is not allowed."""
 
     code: ClassVar[ErrorCode] = "actor_required"
     reason: ClassVar[Reason] = "actor_required"
-    default_message: ClassVar[str] = "Only somebody who acts on a user's behalf may call this"
+    default_message: ClassVar[str] = "Only an allowed actor, acting on behalf of a user, may call this"
 
 
 class ActorNotAllowedError(ForbiddenError):
-    """Somebody acts on the subject's behalf where only the subject itself may."""
+    """The token has an actor, but only the subject itself is allowed."""
 
     code: ClassVar[ErrorCode] = "actor_not_allowed"
     reason: ClassVar[Reason] = "actor_not_allowed"
-    default_message: ClassVar[str] = "Nobody may call this on another's behalf; sign in as the user itself"
+    default_message: ClassVar[str] = "Nobody may call this on behalf of a user; sign in as that user"
 
 
 class ClaimsNotAllowedError(ForbiddenError):
-    """The token's claims are not what the route asks for."""
+    """The claims of the token do not meet a condition of the route."""
 
     code: ClassVar[ErrorCode] = "claims_not_allowed"
     reason: ClassVar[Reason] = "claims_not_allowed"
@@ -511,17 +509,17 @@ class ClaimsNotAllowedError(ForbiddenError):
 
 
 class ProviderUnavailableError(RefusalError):
-    """The provider's keys are not held and can't be fetched now, or too many verifications wait.
+    """No keys are cached and they can't be fetched now, or too many verifications are waiting.
 
     Attributes:
-        retry_after_seconds: Whole seconds after which a retry makes sense.
+        retry_after_seconds: Whole seconds to wait before a retry.
     """
 
     code: ClassVar[ErrorCode] = "provider_unavailable"
     reason: ClassVar[Reason] = "provider_unavailable"
     status: ClassVar[int] = 503
     default_message: ClassVar[str] = (
-        "The identity provider can't be reached, so the token can't be checked now; try again later"
+        "The identity provider is unavailable, so the token can't be verified now; try again later"
     )
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1, found: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Token exchange (RFC 8693): which subject tokens may be exchanged from the cache, and for how long."""
+"""Token exchange (RFC 8693): which subject tokens are exchanged from the cache, and for how long."""
 
 from base64 import urlsafe_b64decode
 from functools import partial
@@ -26,7 +26,7 @@ from fastapi_logto.strict_json import parse_object
 __all__ = ["EXCHANGE_GRANT", "Exchanges", "SubjectTokenType"]
 
 SubjectTokenType: TypeAlias = Literal["access_token", "personal_access_token"]
-"""What is exchanged: an access or subject token, or a user's personal access token."""
+"""The kind of subject token: an access or subject token, or a user's personal access token."""
 
 EXCHANGE_GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 
@@ -34,10 +34,10 @@ _TOKEN_TYPES: Final[dict[SubjectTokenType, str]] = {
     "access_token": "urn:ietf:params:oauth:token-type:access_token",
     "personal_access_token": "urn:logto:token-type:personal_access_token",
 }
-# An exchanged token may live for a day, and the provider alone knows whether the subject token still may be exchanged.
-# A personal access token is checked by nothing but its exchange: as long as introspection trusts its responses.
+# An exchanged token may be valid for a day, but only the provider knows whether its subject token was revoked.
+# A personal access token is verified only by its exchange, so its limit is as short as that of introspection responses.
 _LONGEST_SECONDS: Final[dict[SubjectTokenType, float]] = {"access_token": 300.0, "personal_access_token": 30.0}
-# What Logto's subject tokens begin with, which are made for impersonation and may be used once.
+# The prefix of Logto's subject tokens for impersonation, which may be used once.
 _ONE_TIME: Final = "sub_"
 _KNOWN_SECONDS: Final = 3600.0
 _CACHE_SIZE: Final = 10_000
@@ -47,19 +47,14 @@ _LATEST: Final = 1e12
 
 
 class Exchanges:
-    """Exchanges tokens of users, and caches the results by the digest of what was sent."""
+    """Exchanges tokens of users, and caches the results by the digest of the request."""
 
     def __init__(self, grants: Grants, *, clock: Clock) -> None:
-        """Start with an empty cache.
-
-        Args:
-            grants: Sends the requests.
-            clock: Its monotonic time is used for ages, its wall time for the `exp` of subject tokens.
-        """
+        """Start with an empty cache. Monotonic time is used for ages, wall time for the `exp` of subject tokens."""
         self._grants = grants
         self._clock = clock
         self._flights: Flights[bytes, KeptToken] = Flights()
-        # Not together with the machine's own tokens: many users must not evict these.
+        # Separate from the machine's own tokens: many users must not evict these.
         self._cache: TokenCache[KeptToken] = TokenCache(size=_CACHE_SIZE, max_bytes=CACHE_BYTES)
 
     async def exchange(
@@ -70,18 +65,9 @@ class Exchanges:
         subject_token_type: SubjectTokenType,
         actor_token: SecretStr | None,
     ) -> IssuedToken:
-        """Return a token in exchange for a user's.
+        """Return a token in exchange for a user's token; see `LogtoClient.exchange`.
 
-        Args:
-            form: The fields that all token requests have.
-            subject_token: The user's token.
-            subject_token_type: What it is.
-            actor_token: An access token of the acting party.
-
-        Raises:
-            GrantRefusedError: The provider refuses, or no token has such characters.
-            GrantUnavailableError: There is no valid response, or too many exchanges are in flight.
-            ValueError: A token is empty.
+        `form` has the fields that all token requests share.
         """
         form += _build_token_fields("subject_token", subject_token, _TOKEN_TYPES[subject_token_type])
         longest_seconds = self._find_rest(subject_token, _LONGEST_SECONDS[subject_token_type])
@@ -90,7 +76,7 @@ class Exchanges:
             longest_seconds = self._find_rest(actor_token, longest_seconds)
         request = partial(self._grants.request_token, form, longest_seconds=longest_seconds)
         if subject_token.get_secret_value().startswith(_ONE_TIME):
-            # One call, one exchange: a second caller gets the provider's refusal, and never the first caller's token.
+            # Not cached: a second caller gets the provider's rejection, never the first caller's token.
             return (await request(kind=subject_token_type)).issued
         key = build_key(form)
         kept, now = self._cache.find(key), self._clock.monotonic()
@@ -101,23 +87,23 @@ class Exchanges:
         try:
             kept = await self._flights.join_or_lead(key, partial(request, kind=kind))
         except GrantRefusedError:
-            # No longer a token that has a place reserved.
+            # A rejected token no longer counts as one that was exchanged before.
             self._cache.drop(key)
             raise
         self._cache.keep(key, kept, weight=kept.weight)
         return kept.issued
 
     def _find_rest(self, token: SecretStr, longest_seconds: float) -> float:
-        """Return how many seconds a token has left, at most some; these if the token does not say."""
+        """Return the remaining lifetime of a token in seconds: at most `longest_seconds`, which is also the default."""
         expires_at = _read_expiry(token.get_secret_value())
         return longest_seconds if expires_at is None else min(longest_seconds, max(0.0, expires_at - self._clock.now()))
 
 
 def _build_token_fields(name: str, token: SecretStr, token_type: str) -> tuple[tuple[str, str], ...]:
     if token.get_secret_value() and not is_token(token.get_secret_value()):
-        # Tokens come from callers: as a refusal it is handled where the provider's own refusal is.
+        # Tokens come from callers, so this is handled like a rejection by the provider.
         raise GrantRefusedError(
-            f"exchange: expected a {name} of the characters of a token, found others",
+            f"exchange: expected a {name} with only characters of a bearer token, found others; pass it unchanged",
             status=400,
             error="invalid_grant",
             description="",
@@ -126,7 +112,7 @@ def _build_token_fields(name: str, token: SecretStr, token_type: str) -> tuple[t
 
 
 def _read_expiry(token: str) -> float | None:
-    """Return the `exp` of a JWT, without verifying it: it only shortens the time for which a result is cached."""
+    """Return the `exp` of a JWT without verifying it: it can only shorten the time for which a result is cached."""
     segments = token.split(".", 3)
     if len(segments) != 3 or len(token) > _LONGEST_READ:
         return None

@@ -1,4 +1,4 @@
-"""Ends WebSockets and streams when the token that opened them expires."""
+"""End WebSockets and streams when the token that opened them expires."""
 
 import asyncio
 import logging
@@ -16,27 +16,21 @@ __all__ = ["CLOSE_TIMEOUT_SECONDS", "check_claims", "check_stream", "close_after
 ChunkT = TypeVar("ChunkT")
 
 CLOSE_TIMEOUT_SECONDS: Final = 5.0
-"""Time limit of the close of a WebSocket: servers wait for a client that has stopped reading half a minute and more."""
+"""Time limit for closing a WebSocket. Servers wait half a minute or more for a client that has stopped reading."""
 
 _logger: Final = logging.getLogger("fastapi_logto")
 
 
 @asynccontextmanager
 async def close_after(websocket: WebSocket, *, seconds: float, timeout_seconds: float) -> AsyncGenerator[None]:
-    """Cancel the block after a time, and close the WebSocket then.
-
-    Args:
-        websocket: The WebSocket.
-        seconds: The time that the block has.
-        timeout_seconds: The time that the close has.
-    """
+    """Cancel the block after `seconds` and close the WebSocket, for which it may take `timeout_seconds`."""
     timeout = asyncio.timeout(seconds)
     try:
         async with timeout:
             yield
     except TimeoutError:
         if not timeout.expired():
-            raise  # the block's own
+            raise  # raised by the block itself
         await _close(websocket, timeout_seconds=timeout_seconds)
 
 
@@ -46,13 +40,13 @@ async def _close(websocket: WebSocket, *, timeout_seconds: float) -> None:
     closing = asyncio.ensure_future(websocket.close(code=status.WS_1008_POLICY_VIOLATION, reason="expired"))
     closing.add_done_callback(_retrieve)
     try:
-        # Not `asyncio.timeout`: the `websockets` of uvicorn catches the cancellation and waits on.
+        # Not `asyncio.timeout`: the `websockets` library of uvicorn catches the cancellation and keeps waiting.
         await asyncio.wait({closing}, timeout=timeout_seconds)
     except asyncio.CancelledError:
         closing.cancel()
         raise
     if not closing.done():
-        # Not cancelled: that server aborts the connection at its own, longer time limit.
+        # Not cancelled: that library aborts the connection at its own, longer time limit.
         _logger.info("gave up closing a WebSocket after %s s: the client does not read", timeout_seconds)
         return
     with suppress(WebSocketDisconnect):
@@ -60,20 +54,13 @@ async def _close(websocket: WebSocket, *, timeout_seconds: float) -> None:
 
 
 def _retrieve(closing: "asyncio.Future[None]") -> None:
-    """Take the error of a close that nobody waits for any more, which asyncio would log otherwise."""
+    """Retrieve the error of a close that is no longer awaited; otherwise asyncio logs it."""
     if not closing.cancelled():
         closing.exception()
 
 
 def check_stream(chunks: object) -> None:
-    """Refuse at the call a stream that would fail after the status line is sent.
-
-    Args:
-        chunks: The stream.
-
-    Raises:
-        TypeError: It is not asynchronous.
-    """
+    """Raise `TypeError` unless the stream is asynchronous. It is called before the status line is sent."""
     if not isinstance(chunks, AsyncIterable):
         msg = (
             "chunks: expected an async iterator, such as an async generator, found "
@@ -83,38 +70,31 @@ def check_stream(chunks: object) -> None:
 
 
 def check_claims(claims: object) -> None:
-    """Refuse at the call what has no time to expire at.
-
-    Args:
-        claims: The claims.
-
-    Raises:
-        TypeError: They are no claims.
-    """
+    """Raise `TypeError` unless these are claims, which have a time of expiry."""
     if not isinstance(claims, TokenClaims):
-        msg = f"claims: expected the claims of the token, found {type(claims).__name__}"
+        msg = (
+            f"claims: expected the claims of the token, found {type(claims).__name__}; "
+            "pass the value of Depends(auth) or a requirement"
+        )
         raise TypeError(msg)
 
 
 async def pass_on(chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], float]) -> AsyncGenerator[ChunkT]:
-    """Yield the chunks of a stream for a time, then close the stream.
+    """Yield the chunks of a stream for a limited time, then close the stream.
 
-    It is closed on time even if nobody takes the next chunk, because the client has stopped reading.
-
-    Args:
-        chunks: The stream.
-        find_seconds: Returns the time that is left, when the first chunk is taken.
+    It is closed on time even if nobody takes the next chunk because the client has stopped reading. The remaining
+    seconds are read from `find_seconds` when the first chunk is taken.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + find_seconds()
     source = _Source(aiter(chunks))
     timer = loop.call_at(deadline, source.expire)
     try:
-        # A stream that never waits leaves the timer no turn; the timer may be early by the resolution of the clock.
+        # A stream that never waits keeps the timer from running. The timer may be early by the clock's resolution.
         while loop.time() < deadline and not source.is_expired:
             timeout = asyncio.timeout_at(deadline)
             try:
-                # Around each wait and not around the loop: the timeout must not cancel the consumer of a chunk.
+                # The timeout covers each wait and not the loop, because it must not cancel the consumer of a chunk.
                 async with timeout:
                     chunk = await source.take()
             except StopAsyncIteration:
@@ -122,8 +102,8 @@ async def pass_on(chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], f
             except TimeoutError:
                 if timeout.expired():
                     return
-                raise  # the stream's own
-            # Expired without an error: the stream caught its cancellation, and has a chunk all the same.
+                raise  # raised by the stream itself
+            # If it expired without an error, the stream has caught its cancellation and returned a chunk.
             if not timeout.expired():
                 yield chunk
     finally:
@@ -132,11 +112,7 @@ async def pass_on(chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], f
 
 
 class _Source(Generic[ChunkT]):
-    """A stream that is closed when its time is over, by its consumer or by a timer.
-
-    Attributes:
-        is_expired: Whether its time is over.
-    """
+    """A stream that is closed when its time is over, by its consumer or by a timer."""
 
     def __init__(self, iterator: AsyncIterator[ChunkT]) -> None:
         self.is_expired = False
@@ -153,7 +129,7 @@ class _Source(Generic[ChunkT]):
             self._is_running = False
 
     def expire(self) -> None:
-        """Close the stream in the background, unless it is running: then the timeout of that wait ends it."""
+        """Close the stream in the background. If it is running, the timeout of that wait ends it instead."""
         self.is_expired = True
         if not self._is_running:
             self._closing = asyncio.ensure_future(self._close())

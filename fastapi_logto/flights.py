@@ -1,4 +1,4 @@
-"""One call for all who ask for the same thing at the same time."""
+"""Share one call among all concurrent callers with the same key."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
@@ -12,30 +12,24 @@ ResultT = TypeVar("ResultT")
 
 
 class Flights(Generic[KeyT, ResultT]):
-    """The calls that are under way, by what they are for.
+    """The calls in progress, by key.
 
-    A flight belongs to the event loop that it started on: awaited from another one it would end in
-    "attached to a different loop". So each loop has its own. A flight leaves when it lands, and those
-    of a loop that was closed under them leave with the next start, so that no ended loop is kept alive.
+    A flight belongs to the event loop on which it started: awaiting it on another one fails with "attached to a
+    different loop". So each loop has its own. A flight is removed when it ends. Flights of a loop that was closed early
+    are removed at the next start, so that no closed loop is kept alive.
     """
 
     def __init__(self) -> None:
         self._by_loop: dict[asyncio.AbstractEventLoop, dict[KeyT, asyncio.Future[ResultT]]] = {}
 
     def find(self, key: KeyT) -> "asyncio.Future[ResultT] | None":
-        """Give the flight that is under way on the running loop, or `None`. Wait for it with `asyncio.wait`."""
+        """Return the flight in progress on the running loop, or `None`. Wait for it with `asyncio.wait`."""
         return self._by_loop.get(asyncio.get_running_loop(), {}).get(key)
 
     def start(self, key: KeyT, call: Coroutine[Any, Any, ResultT], *, name: str) -> "asyncio.Future[ResultT]":
-        """Start a call in a task of its own, which goes on when everybody who waits has gone away.
+        """Start a call in a separate task, which continues if all waiting callers are cancelled.
 
-        Args:
-            key: What it is for; nothing is under way for it on this loop.
-            call: What it does.
-            name: Name of the task.
-
-        Returns:
-            The flight.
+        No flight for this key may be in progress on this loop.
         """
         loop = asyncio.get_running_loop()
         flight = loop.create_task(call, name=name)
@@ -49,22 +43,13 @@ class Flights(Generic[KeyT, ResultT]):
         flight.cancel()
 
     async def join_or_lead(self, key: KeyT, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Wait for the flight that is under way, or make the call in this very task, while others wait for it.
+        """Wait for the flight in progress, or make the call in the current task while others wait for it.
 
-        That costs less than a task. Where the one who makes the call is cancelled, the next one makes it.
-
-        Args:
-            key: What it is for.
-            call: What to do where nobody does it.
-
-        Returns:
-            What the call gives.
-
-        Raises:
-            Exception: Whatever the call raises, for all who wait.
+        This costs less than a new task. If the caller that makes the call is cancelled, the next one makes it. An
+        exception of the call is raised in all callers.
         """
         while (flight := self.find(key)) is not None:
-            # `wait` and not `await`, which would hand a cancellation on to the flight.
+            # `asyncio.wait`, because `await` would pass a cancellation on to the flight.
             await asyncio.wait([flight])
             if not flight.cancelled():
                 try:
@@ -83,16 +68,16 @@ class Flights(Generic[KeyT, ResultT]):
             flight.set_result(result)
             return result
         finally:
-            # Cancelled where neither of the two above came.
+            # No effect if a result or an exception was set; otherwise this caller was cancelled.
             flight.cancel()
             self._land(loop, key, flight)
-            # Its error knows this frame: without this line the two would hold each other until the next collection.
+            # Its error refers to this frame: without this line, the two would keep each other alive.
             del flight
 
     def _add(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
         flights = self._by_loop.get(loop)
         if flights is None:
-            # Copied first: the loops of other threads start and end flights of their own meanwhile.
+            # Copied first: loops of other threads start and end their flights meanwhile.
             for other in tuple(self._by_loop):
                 if other.is_closed():
                     self._by_loop.pop(other, None)
@@ -102,7 +87,7 @@ class Flights(Generic[KeyT, ResultT]):
     def _land(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
         self._remove(loop, key, flight)
         if not flight.cancelled():
-            # Looked at, so that asyncio does not report it when every caller has gone away meanwhile.
+            # Retrieved, so that asyncio does not report it if all callers were cancelled.
             flight.exception()
 
     def _remove(self, loop: asyncio.AbstractEventLoop, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:

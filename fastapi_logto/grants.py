@@ -1,4 +1,4 @@
-"""Token requests: the form, the lane that it is sent in, and the token or the error in the response."""
+"""Token requests: the form, the lane in which it is sent, and the token or error in the response."""
 
 import json
 import re
@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 Kind: TypeAlias = Literal["machine", "access_token", "personal_access_token", "known_exchange", "userinfo"]
-"""The kinds of request. Each has a separate lane."""
+"""The kinds of requests. Each has a separate lane."""
 
 CACHE_BYTES: Final = 32 * 1024 * 1024
-"""How much memory cached tokens may take."""
+"""Memory limit for cached tokens."""
 
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]++=*+\Z", re.ASCII)
 _MARGIN_SECONDS: Final = 60.0
@@ -59,8 +59,8 @@ class IssuedToken:
 
     Attributes:
         token: The access token; omitted from the `repr`.
-        scopes: The scopes that were granted. **One that was requested and not granted is absent here, without an
-            error**: Logto issues the token nevertheless.
+        scopes: The granted scopes. **A scope that was requested but not granted is absent, without an error**: Logto
+            issues the token nevertheless.
     """
 
     token: str = field(repr=False)
@@ -69,7 +69,7 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class KeptToken:
-    """A token; until when it is used, and from when on it is replaced if an API refuses it."""
+    """A cached token: the time until which it is used, and the time from which it is replaced if an API rejects it."""
 
     issued: IssuedToken
     until: float
@@ -77,7 +77,7 @@ class KeptToken:
 
     @property
     def weight(self) -> int:
-        """About how many bytes it takes."""
+        """Its approximate size in bytes."""
         return 1000 + len(self.issued.token) + sum(map(len, self.issued.scopes)) + 60 * len(self.issued.scopes)
 
 
@@ -93,15 +93,7 @@ class Grants:
         monotonic: Callable[[], float],
         max_waiting: int,
     ) -> None:
-        """Put the parts together. Sends nothing.
-
-        Args:
-            client: The credentials.
-            metadata: The source of the endpoints' URLs.
-            transport: The transport.
-            monotonic: The clock, in seconds.
-            max_waiting: How many requests of each kind may be in flight, except for the machine's own.
-        """
+        """Store the parts. `max_waiting` limits the requests of each kind in flight, except for the machine's own."""
         self._client = client
         self._metadata = metadata
         self._transport = transport
@@ -111,7 +103,7 @@ class Grants:
         def build(name: str, max_in_flight: int | None = max_waiting) -> Lane:
             return Lane(name, monotonic=monotonic, max_in_flight=max_in_flight)
 
-        # Strangers decide how many exchanges there are and how many of them fail, and with which responses.
+        # Callers control how many exchanges there are, and how many of them fail with which response.
         self._lanes: dict[Kind, Lane] = {
             "machine": build("machine token", None),
             "access_token": build("exchange of an access token"),
@@ -121,17 +113,7 @@ class Grants:
         }
 
     async def request_token(self, form: Form, *, kind: Kind, longest_seconds: float = _LONGEST_SECONDS) -> KeptToken:
-        """Request a token.
-
-        Args:
-            form: The form.
-            kind: The lane.
-            longest_seconds: The longest time for which the token may be used.
-
-        Raises:
-            GrantRefusedError: The provider refuses.
-            GrantUnavailableError: There is no valid response, or the lane is closed.
-        """
+        """Request a token, which may be used for `longest_seconds` at most."""
         url, answer = await self._send(kind, partial(build_form_request, form=form, client=self._client))
         document = self._read(answer, url=url, form=form)
         token, token_type, scope = document.get("access_token"), document.get("token_type"), document.get("scope", "")
@@ -144,15 +126,7 @@ class Grants:
         return KeptToken(issued, until=now + use, replaceable_at=now + _REPLACE_SECONDS)
 
     async def fetch_userinfo(self, token: SecretStr) -> JsonObject:
-        """Fetch the claims of the user whose opaque token it is.
-
-        Args:
-            token: The token, of the characters of a bearer token.
-
-        Raises:
-            GrantRefusedError: The provider refuses.
-            GrantUnavailableError: There is no valid response, or the lane is closed.
-        """
+        """Fetch the claims of the user of an opaque token."""
         request = Request(headers={"Authorization": f"Bearer {token.get_secret_value()}"})
         url, answer = await self._send("userinfo", lambda _: request)
         return self._read(answer, url=url, form=Form((("subject_token", token.get_secret_value()),)))
@@ -184,7 +158,7 @@ class Grants:
             return answer.document
         if not isinstance(answer.document.get("error"), str):
             raise GrantUnavailableError(f"{url}: status {answer.status}, and no OAuth error")
-        # A provider that repeats what it was sent must not bring a secret into our logs.
+        # A provider may repeat what it was sent, but a secret must not get into the log.
         shown, told = (self._mask(answer.document.get(name), form) for name in ("error", "error_description"))
         raise GrantRefusedError(
             f"{url}: {quote(shown)}, {quote(told)}; {_ADVICE.get(shown, 'see the error and its description')}",
@@ -201,16 +175,9 @@ class Grants:
 
 
 def build_form(grant_type: str, *, resource: str | None, scopes: Collection[str], organization_id: str | None) -> Form:
-    """Return the form with the fields that all token requests have.
+    """Return the form with the fields that all token requests share.
 
-    Args:
-        grant_type: The grant type.
-        resource: The resource indicator.
-        scopes: The scopes.
-        organization_id: The organization.
-
-    Raises:
-        ValueError: A value is empty, or can't be sent.
+    `ValueError` if a value is empty or can't be encoded.
     """
     names = [scopes] if isinstance(scopes, str) else sorted(set(scopes))
     scope = " ".join(str.__str__(name) for name in names)
@@ -224,29 +191,20 @@ def build_form(grant_type: str, *, resource: str | None, scopes: Collection[str]
 
 
 def build_key(form: Form) -> bytes:
-    """Return the key of a token request in a cache: a digest, because tokens are among the fields.
-
-    Args:
-        form: The form.
-    """
+    """Return the cache key of a token request: a digest, because the fields contain tokens."""
     return build_digest(json.dumps(sorted(form.fields)).encode("ascii"))
 
 
 def check_text(name: str, value: str) -> str:
-    """Return a value as a plain `str`: a subclass that shows another text would be cached as that one.
+    """Return a value as a plain `str`; `ValueError` if it is empty or has a lone surrogate. It is never quoted.
 
-    Args:
-        name: Name of the field.
-        value: Its value.
-
-    Raises:
-        ValueError: The value is empty, or has a lone surrogate. The message does not quote it.
+    A subclass of `str` could show another text, and would be cached under that text.
     """
     if not value:
-        # Logto takes an empty value for none, and issues another kind of token.
-        raise ValueError(f"expected a value for {name}, found an empty text")
+        # Logto ignores an empty value, and issues another kind of token.
+        raise ValueError(f"expected a value for {name}, found an empty string")
     if not is_encodable(value):
-        raise ValueError(f"expected a value for {name} that has an encoding in UTF-8, found a lone surrogate")
+        raise ValueError(f"expected a value for {name} that can be encoded as UTF-8, found a lone surrogate")
     return str.__str__(value)
 
 
@@ -256,7 +214,7 @@ def is_token(text: str) -> bool:
 
 
 def _find_use_seconds(lifetime: object) -> float:
-    """Return how long a token is used: its lifetime, less a minute or a tenth; 0 if the lifetime is unknown."""
+    """Return how long a token is used: its lifetime minus a minute or a tenth; 0 if the lifetime is unknown."""
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:
         return 0.0
     seconds = float(min(lifetime, _LONGEST_SECONDS))

@@ -1,4 +1,4 @@
-"""Opaque tokens, accepted by choice: the tenant introspects each of them (RFC 7662)."""
+"""Opaque tokens, accepted on request: the tenant introspects each of them (RFC 7662)."""
 
 import logging
 from collections.abc import Collection
@@ -33,32 +33,32 @@ _logger = logging.getLogger("fastapi_logto")
 _MAX_CACHE_SECONDS: Final = 300
 _CACHE_SIZE: Final = 10_000
 _CACHE_BYTES: Final = 32 * 1024 * 1024
-# About what a cached refusal takes.
+# Approximate memory of a cached rejection.
 _REFUSED_BYTES: Final = 500
-# Logto's opaque tokens live for an hour.
+# Logto's opaque tokens are valid for an hour.
 _KNOWN_SECONDS: Final = 3600.0
 _UNAUTHORIZED: Final = 401
-_BAD_CLIENT: Final = "invalid_client"
+_INVALID_CLIENT: Final = "invalid_client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Introspection:
     """Accept opaque tokens, for `LogtoAuth(opaque=...)`.
 
-    Logto issues an opaque token when its client requests no resource. Logto's introspection response has no
-    audience, so it can't prove that the token was meant for this API: the applications whose tokens are accepted
-    must be named. Such tokens are accepted by `Depends(auth)` and its requirements, but not where an organization
-    or another API resource is required.
+    Logto issues an opaque token if the client requests no resource. Logto's introspection response has no audience, so
+    it can't prove that the token is meant for this API. Therefore you must list the applications whose tokens are
+    accepted. `Depends(auth)` and its requirements accept such tokens, unless an organization or another API resource is
+    required.
 
     Attributes:
-        client_id: Id of a machine-to-machine or traditional web application, which sends the requests.
+        client_id: Client id of a machine-to-machine or traditional web application, which sends the requests.
         client_secret: Its secret.
         allowed_clients: Client ids of the applications whose tokens are accepted.
-        cache_seconds: How long a response is cached, 0 to 300; never past the token's `exp`. A token that is
-            revoked continues to be accepted for that time.
-        max_waiting: How many introspection requests for new tokens may be in flight; further new tokens get 503.
-            As many again are reserved for tokens that were active within the last hour, so that a flood of
-            invented tokens does not block known users.
+        cache_seconds: How long a response is cached, 0 to 300 seconds; never past the token's `exp`. A revoked token is
+            accepted for up to this time.
+        max_waiting: Maximum number of introspection requests for new tokens in flight; further new tokens get 503. The
+            same number is reserved for tokens that were active within the last hour, so that a flood of invented tokens
+            does not block known users.
 
     Raises:
         SettingsError: A value is missing or out of range.
@@ -74,7 +74,7 @@ class Introspection:
     max_waiting: int = 50
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Validate the values."""
         clients = (self.allowed_clients,) if isinstance(self.allowed_clients, str) else tuple(self.allowed_clients)
         object.__setattr__(self, "allowed_clients", clients)
         if not self.client_id or not self.client_secret:
@@ -83,28 +83,28 @@ class Introspection:
             raise SettingsError("introspection: expected client_id and client_secret in UTF-8, found a lone surrogate")
         if not clients or not all(clients):
             raise SettingsError(
-                "introspection: expected allowed_clients, the applications whose opaque tokens are accepted, found "
-                "none; without them every application of the tenant would be"
+                "introspection: expected allowed_clients, the client ids of the applications whose opaque tokens are "
+                "accepted, found none; list them, because otherwise tokens of every application would be accepted"
             )
         if not 0 <= self.cache_seconds <= _MAX_CACHE_SECONDS:
             raise SettingsError(f"introspection: expected cache_seconds of 0 to 300, found {self.cache_seconds!r}")
         if self.max_waiting < 1:
-            raise SettingsError(f"introspection: expected max_waiting of 1 at least, found {self.max_waiting!r}")
+            raise SettingsError(f"introspection: expected max_waiting of at least 1, found {self.max_waiting!r}")
 
     def build(self, *, metadata: MetadataSource, transport: Transport, clock: Clock) -> "Introspector":
-        """Return the introspector. Sends nothing.
+        """Return the introspector. Nothing is sent.
 
         Args:
             metadata: The source of the endpoint's URL.
             transport: The transport.
-            clock: Its monotonic time is used for the ages of cached responses.
+            clock: Its monotonic time measures the age of cached responses.
         """
         return Introspector(self, metadata=metadata, transport=transport, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The provider's response about a token: its claims, or why it is refused; and until when it is cached."""
+    """The provider's response about a token, cached until a time: the token's claims, or `None` if it is rejected."""
 
     claims: JsonObject | None
     until: float
@@ -113,27 +113,20 @@ class _Answer:
 
 
 class Introspector:
-    """Introspects opaque tokens, once for concurrent requests with the same one, and caches the responses shortly."""
+    """Introspects opaque tokens, once for concurrent requests with the same token, and caches the responses briefly."""
 
     def __init__(self, config: Introspection, *, metadata: MetadataSource, transport: Transport, clock: Clock) -> None:
-        """Put the parts together. Sends nothing.
-
-        Args:
-            config: The credentials, and what is accepted.
-            metadata: The source of the endpoint's URL.
-            transport: The transport.
-            clock: Its monotonic time is used for the ages of cached responses.
-        """
+        """Store the parts. Nothing is sent."""
         self._config = config
         self._metadata = metadata
         self._transport = transport
         self._monotonic = clock.monotonic
         self._flights: Flights[bytes, _Answer] = Flights()
         self._discovery: Flights[None, ProviderMetadata] = Flights()
-        # Separate, so that a flood of invented tokens evicts no valid one.
+        # Separate caches, so that a flood of invented tokens does not evict valid ones.
         self._active: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
         self._inactive: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
-        # Anyone can invent tokens and use up the places of new ones. Known users have separate places.
+        # Anyone can invent tokens and use up the limit for new ones. Known users have a separate limit.
         self._new, self._known = (
             Lane(f"introspection of {kind} tokens", monotonic=clock.monotonic, max_in_flight=config.max_waiting)
             for kind in ("new", "known")
@@ -141,25 +134,10 @@ class Introspector:
         self._client = Client(config.client_id, SecretStr(config.client_secret))
 
     async def introspect(self, token: SecretStr, digest: bytes) -> JsonObject:
-        """Return the claims of a token that is active according to the provider.
+        """Return the claims of a token that is active according to the provider; `digest` is the key of the cache.
 
-        The caller checks issuer and times with each request: only the provider's response is cached.
-
-        Args:
-            token: An opaque token.
-            digest: The token's digest, the key of the cache.
-
-        Returns:
-            The claims; `aud` is an empty list if the provider names none.
-
-        Raises:
-            InactiveTokenError: It is not active, or not an access token.
-            AudienceError: It was issued to an application whose tokens are not accepted.
-            ProviderUnavailableError: The provider can't be reached or refuses to respond, or too many requests
-                are in flight.
-
-        References:
-            RFC 7662 sections 2.2 and 4.
+        The caller must check issuer and times at each request, because the response is cached. `aud` is an empty list
+        if the provider names none (RFC 7662 sections 2.2 and 4).
         """
         active = self._active.find(digest)
         answer = active or self._inactive.find(digest)
@@ -182,16 +160,14 @@ class Introspector:
             with lane.enter():
                 url, answer = await self._send(token)
         except LaneClosedError as error:
-            message = (
-                "Too many opaque tokens are being checked at the moment; try again later" if error.is_full else None
-            )
+            message = "Too many opaque tokens are being verified; try again later" if error.is_full else None
             raise ProviderUnavailableError(
                 message, retry_after_seconds=lane.retry_after_seconds, found=str(error)
             ) from None
         except FetchError as error:
             raise ProviderUnavailableError(retry_after_seconds=lane.retry_after_seconds, found=str(error)) from None
         if answer.status != 200:
-            # A status for this one token says nothing about others: no back-off, or its bearer could close the lane.
+            # This status concerns one token: with a back-off, its bearer could close the lane for all others.
             found = f"status {answer.status} instead of 200, {self._quote_error(answer, token)}"
             _logger.warning("introspection: %s: %s", url, found)
             raise ProviderUnavailableError(found=found)
@@ -209,8 +185,8 @@ class Introspector:
             # The next try looks up the new URL.
             self._metadata.forget()
         check_answered(answer, url=url)
-        # Logto says 400 for an unknown client. Credentials that are refused once are refused for every token.
-        if answer.status == _UNAUTHORIZED or (answer.status != 200 and answer.document.get("error") == _BAD_CLIENT):
+        # Logto responds 400 for an unknown client. Rejected credentials are rejected for every token.
+        if answer.status == _UNAUTHORIZED or (answer.status != 200 and answer.document.get("error") == _INVALID_CLIENT):
             raise FetchError(
                 f"{url}: status {answer.status} instead of 200, {self._quote_error(answer, token)}; check client_id "
                 "and client_secret of the application that introspects",
@@ -227,7 +203,7 @@ class Introspector:
     def _read(self, answer: Answer, *, until: float) -> _Answer:
         document = answer.document
         token_type = document.get("token_type")
-        # Logto says that a refresh token is active too, without a type.
+        # Logto reports refresh tokens as active too, without a type.
         if document.get("active") is not True or not isinstance(token_type, str) or token_type.lower() != "bearer":
             return _Answer(None, until)
         client_id = document.get("client_id")

@@ -1,7 +1,7 @@
-"""Compact JWS: from token text to a payload that a signature vouches for.
+"""Compact JWS: from a token to the payload with a verified signature.
 
-Everything that is decided before the signature holds is decided here, from the header and the
-shape of the token alone. The payload stays bytes until `verify_signature` has returned them.
+Everything that is decided before the signature is verified is decided here, from the header and the format of the
+token. The payload stays bytes until `verify_signature` returns it.
 """
 
 import re
@@ -50,13 +50,13 @@ _MAX_HEADER_LENGTH: Final = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnverifiedJws:
-    """A token whose shape and header are good. Its signature is unchecked: anybody can make one.
+    """A token with a valid format and header. Its signature is unverified: anyone can create one.
 
     Attributes:
-        alg: Algorithm that the header names, one of those allowed.
-        kid: Key ID that the header names; `None` when it names none.
-        typ: The header's `typ`; `None` when it has none.
-        signing_input: What the signature is over, ASCII bytes.
+        alg: The algorithm in the header, one of the accepted ones.
+        kid: The key ID in the header; `None` without one.
+        typ: The `typ` of the header; `None` without one.
+        signing_input: The signed bytes, ASCII.
         payload: The decoded payload.
         signature: The decoded signature.
     """
@@ -69,49 +69,25 @@ class UnverifiedJws:
     signature: bytes
 
     def __repr__(self) -> str:
-        """Show the header alone: the rest is the token."""
+        """Show only the header: the rest is the token."""
         return f"UnverifiedJws(alg={self.alg!r}, kid={quote(self.kid)}, typ={quote(self.typ)})"
 
 
 def check_size(token: SecretStr, *, max_bytes: int) -> None:
-    """Check that a token is short enough to be looked at.
-
-    Args:
-        token: The token text.
-        max_bytes: Longest token to accept.
-
-    Raises:
-        TokenTooLargeError: It is longer.
-    """
+    """Raise `TokenTooLargeError` if a token is too long, before anything else reads it."""
     if len(token) > max_bytes:
         raise TokenTooLargeError(expected=f"at most {max_bytes} bytes", found=f"{len(token)} bytes")
 
 
 def is_opaque(token: SecretStr) -> bool:
-    """Return whether a token has the shape of Logto's opaque tokens, and so can't be a JWS."""
+    """Return whether a token has the format of Logto's opaque tokens, which excludes a JWS."""
     return _OPAQUE.match(token.get_secret_value()) is not None
 
 
 def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_types: Collection[str]) -> UnverifiedJws:
-    """Give the parts of a token after checking its shape and header; for its size see `check_size`.
+    """Return the parts of a token after checking its format and header. Size and signature are not checked.
 
-    No key is sought and no signature checked.
-
-    Args:
-        token: The token text.
-        algorithms: Values of `alg` to accept.
-        token_types: Values of `typ` to accept, in lower case and without `application/`;
-            `absent` accepts a header without one.
-
-    Returns:
-        The parts, not verified.
-
-    Raises:
-        OpaqueTokenError: The token has the shape of Logto's opaque tokens.
-        MalformedTokenError: The token is no strict compact JWS, or has `crit` or `b64`.
-        AlgorithmError: `alg` is not accepted.
-        IdTokenError: The header has no `typ`, as an ID token of Logto.
-        TokenTypeError: `typ` is that of another kind of token.
+    `token_types` are in lower case and without `application/`; `absent` accepts a header without `typ`.
 
     References:
         RFC 7515 sections 4.1.11, 5.2 and 7.1; RFC 7797 section 7; RFC 8725 sections 3.1 and 3.11;
@@ -132,21 +108,11 @@ def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_typ
 
 
 UnverifiedIssuer = NewType("UnverifiedIssuer", str)
-"""What a payload says of its issuer before any signature was checked: good for choosing among tenants, no more."""
+"""The issuer in a payload whose signature is unverified. Use it only to choose among tenants."""
 
 
 def parse_unverified_issuer(unverified: UnverifiedJws) -> UnverifiedIssuer:
-    """Give the issuer that a token names, of which nothing is known to be true.
-
-    Args:
-        unverified: The token's parts.
-
-    Returns:
-        The issuer; empty where the token names none, or none that is a text.
-
-    Raises:
-        MalformedTokenError: The payload is no strict JSON object.
-    """
+    """Return the unverified issuer of a token; empty if it has none, or one that is not a string."""
     issuer = _parse_unverified_payload(unverified).get("iss")
     return UnverifiedIssuer(issuer if isinstance(issuer, str) else "")
 
@@ -175,21 +141,10 @@ def _parse_unverified_payload(unverified: UnverifiedJws) -> JsonObject:
 
 
 def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsLcKey | None" = None) -> bytes:
-    """Verify the signature with one key and give the payload, trusted from here on.
+    """Verify the signature with one key, and return the payload exactly as signed. From here on it is trusted.
 
-    The caller has made sure that the key may be used with this algorithm (`keys.PublicKey`).
-    A claim of the payload is not looked at.
-
-    Args:
-        unverified: The token's parts.
-        key: The public key.
-        aws_lc: The same key for AWS-LC, to verify with instead.
-
-    Returns:
-        The payload, exactly as signed.
-
-    Raises:
-        SignatureError: The signature does not hold.
+    The caller must have checked that the key may be used with this algorithm (`key_set.PublicKey`). Claims are not
+    checked. With `aws_lc`, the same key for AWS-LC, that library verifies.
 
     References:
         RFC 7515 section 5.2; RFC 7518 sections 3.3 to 3.5.
@@ -200,19 +155,19 @@ def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsL
     try:
         model.check_key(key)
         if aws_lc is None:
-            is_good = model.verify(unverified.signing_input, unverified.signature, key)
+            is_valid = model.verify(unverified.signing_input, unverified.signature, key)
         else:
-            is_good = aws_lc.verify(unverified.signing_input, unverified.signature)
-    except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: any surprise is a bad token, never a 500
+            is_valid = aws_lc.verify(unverified.signing_input, unverified.signature)
+    except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: any error is an invalid token, never a 500
         raise SignatureError(found=type(error).__name__) from None
-    if not is_good:
+    if not is_valid:
         raise SignatureError
     return unverified.payload
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Segments:
-    """The texts of a token, out of sight of whatever shows the local variables of an error."""
+    """The segments of a token, hidden from error trackers that show local variables."""
 
     header: str
     payload: str = ""
@@ -237,8 +192,8 @@ def _decode(segments: _Segments, name: Literal["header", "payload", "signature"]
 
 
 def _decode_strictly(segment: str) -> bytes:
-    # The decoder skips what it does not know, takes `+` and `/` too, and ignores unused bits: several
-    # texts would decode alike. So only the one text that the bytes encode to is taken.
+    # The decoder skips unknown characters, accepts `+` and `/` too, and ignores unused bits, so that several
+    # texts decode to the same bytes. Only the canonical text is accepted.
     try:
         data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except ValueError:
@@ -246,18 +201,17 @@ def _decode_strictly(segment: str) -> bytes:
     return data if urlsafe_b64encode(data).rstrip(b"=") == segment.encode("utf-8", "replace") else b""
 
 
-# The tokens of one key have one header. Few are kept, and what anybody may send costs no more than reading it.
+# All tokens of one key have the same header, so a small cache is enough. Headers from strangers are cheap to parse.
 @lru_cache(maxsize=64)
 def _parse_header(segments: _Segments) -> Mapping[str, JsonValue]:
     try:
         header = parse_object(_decode(segments, "header"))
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"header: {error}") from None
-    # We understand no extension that a token could mark as critical, and the payload is always
-    # base64url: a header that says otherwise is not one that we can take as understood.
+    # No extension that a token could mark as critical is supported, and the payload is always base64url.
     for name in ("crit", "b64"):
         if name in header:
-            raise MalformedTokenError(claim=name, expected="no such header member", found=quote(header[name]))
+            raise MalformedTokenError(claim=name, expected="no such header parameter", found=quote(header[name]))
     return header
 
 
@@ -266,7 +220,7 @@ def _check_kid(header: Mapping[str, JsonValue]) -> str | None:
         return None
     kid = header["kid"]
     if not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID_LENGTH:
-        raise MalformedTokenError(claim="kid", expected="a text of 1 to 256 characters", found=quote(kid))
+        raise MalformedTokenError(claim="kid", expected="a string of 1 to 256 characters", found=quote(kid))
     return kid
 
 
@@ -287,16 +241,16 @@ def _check_type(header: Mapping[str, JsonValue], token_types: Collection[str]) -
         if "absent" in token_types:
             return None
         raise IdTokenError(
-            "The token's header has no typ: this looks like an ID token, which tells a client who signed in and "
-            "opens no API; send the access token of the same response",
+            "The token header has no typ: this looks like an ID token, which APIs do not accept; send the access token "
+            "of the same response",
             claim="typ",
             expected=" or ".join(token_types),
             found="nothing",
         )
     typ = header["typ"]
-    # RFC 7515 section 4.1.9: compared without case, "application/" may be left out.
+    # RFC 7515 section 4.1.9: case-insensitive, and "application/" may be omitted.
     name = typ.lower().removeprefix("application/") if isinstance(typ, str) else ""
-    # "absent" stands in the list for a header without `typ`, not for one that says so.
+    # In the list, "absent" means a header without `typ`, not the value "absent".
     if name not in token_types or name == "absent":
         raise TokenTypeError(claim="typ", expected=" or ".join(token_types), found=quote(typ))
     return name

@@ -1,6 +1,6 @@
-"""The provider's key set as a value: which of its keys are usable, and which one a token means.
+"""The provider's key set as a value: its usable keys, and the keys that match a token header.
 
-Built whole, replaced whole, never edited.
+It is built and replaced as a whole, never edited.
 """
 
 import json
@@ -43,11 +43,11 @@ class PublicKey:
     """A key that may verify signatures.
 
     Attributes:
-        kid: Key ID; `None` where the key set gives none.
-        algorithms: The algorithms that it may be used with: ours, narrowed by its type, curve and `alg`.
+        kid: Key ID; `None` if the key set has none.
+        algorithms: The algorithms that it may be used with: the accepted ones that match its type, curve and `alg`.
         thumbprint: RFC 7638 thumbprint, the same for the same key in another document.
         jose: The key for the JOSE engine.
-        aws_lc: The key for AWS-LC, where that is installed and verifies with such a key faster.
+        aws_lc: The key for AWS-LC, if that is installed and verifies faster with such a key.
     """
 
     kid: str | None
@@ -58,7 +58,7 @@ class PublicKey:
 
     @property
     def identity(self) -> str:
-        """What tells this key, with its `kid` and algorithms, from every other one."""
+        """Identifies this key together with its `kid` and algorithms."""
         return " ".join((self.thumbprint, *sorted(self.algorithms), repr(self.kid)))
 
 
@@ -66,23 +66,14 @@ class KeySet:
     """The usable keys of one JWK set document."""
 
     def __init__(self, keys: Sequence[PublicKey]) -> None:
-        """Index the keys.
-
-        Args:
-            keys: The usable keys, in the document's order.
-        """
+        """Index the usable keys, in the order of the document."""
         self.keys: tuple[PublicKey, ...] = tuple(keys)
         self._identities = frozenset(key.identity for key in self.keys)
 
     def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
-        """Give the keys that a token header can mean.
+        """Return the keys that match a token header, at most four.
 
-        Args:
-            kid: Key ID from the header; `None` matches only where exactly one key fits `alg`.
-            alg: Algorithm from the header, one of those accepted.
-
-        Returns:
-            The keys, four at most; none when none fits.
+        Without a `kid`, a key matches only if it is the only one for `alg`.
         """
         fitting = [key for key in self.keys if alg in key.algorithms]
         if kid is None:
@@ -90,31 +81,23 @@ class KeySet:
         return tuple(key for key in fitting if key.kid == kid)[:MAX_KEYS_TRIED]
 
     def holds(self, identity: str) -> bool:
-        """Say whether this very key, with its `kid` and algorithms, is in the set."""
+        """Return whether the set has exactly this key, with its `kid` and algorithms."""
         return identity in self._identities
 
 
 def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySet:
-    """Return the usable keys of a JWK set. Each key stands alone: an invalid one is skipped.
+    """Return the usable keys of a JWK set from `strict_json.parse_object_of_entries`. Invalid keys are skipped.
 
-    Args:
-        document: The JWK set, as `strict_json.parse_object_of_entries` returns it.
-        algorithms: Algorithms that we accept.
-
-    Returns:
-        The key set. It is empty if none of the first hundred entries is usable.
-
-    Raises:
-        FetchError: There is no list of keys.
+    The key set is empty if none of the first hundred entries is usable. `FetchError` if there is no list of keys.
 
     References:
-        RFC 7517 sections 4 and 5; RFC 7518 section 6; RFC 8725 section 3.5.
+        RFC 7517 sections 4 and 5; RFC 8725 section 3.5.
     """
     entries = document.get("keys")
     if not isinstance(entries, list):
         raise FetchError("key set: expected a list named keys")
     keys: list[PublicKey] = []
-    # Logto publishes three at most. Importing thousands would be work that a stranger chose for us.
+    # Logto publishes at most three. Importing thousands would let somebody else choose how much work is done.
     for position, entry in enumerate(entries[:MAX_KEYS]):
         try:
             keys.append(parse_key(entry, algorithms=algorithms))
@@ -124,19 +107,11 @@ def parse_key_set(document: JsonObject, *, algorithms: Collection[str]) -> KeySe
 
 
 class UnusableKeyError(ValueError):
-    """An entry of a key set is no key that may verify a token. The message says why, and quotes nothing of it."""
+    """An entry of a key set is not a usable key. The message says why, and quotes nothing from the entry."""
 
 
 def parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
-    """Give the key of one entry of a JWK set.
-
-    Args:
-        entry: The entry.
-        algorithms: Algorithms that we accept.
-
-    Raises:
-        UnusableKeyError: It is none that may be used.
-    """
+    """Return the key of one entry of a JWK set, or raise `UnusableKeyError`."""
     try:
         return _parse_key(entry, algorithms=algorithms)
     except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: KeyError, TypeError, binascii.Error and more
@@ -146,7 +121,7 @@ def parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
 
 
 def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
-    # Late, by the thread that parses: the JOSE engine is more than half of what this package imports.
+    # Imported late, by the thread that parses: the JOSE engine is more than half of this package's imports.
     from joserfc.jwk import import_key  # noqa: PLC0415
 
     from fastapi_logto.aws_lc import build_aws_lc_key  # noqa: PLC0415
@@ -158,7 +133,7 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
     if not isinstance(kty, str) or kty not in _KEY_TYPES:
         raise ValueError("its kty is not EC, RSA or OKP")
     if _PRIVATE_MEMBERS & entry.keys():
-        # Whoever publishes a private key has lost it.
+        # A published private key is compromised.
         raise ValueError("it has private members")
     if entry.get("use", "sig") != "sig":
         raise ValueError("its use is not sig")
@@ -169,16 +144,16 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
         # RFC 7517 section 4.3.
         raise ValueError("its key_ops have duplicates")
     if kty == "RSA" and len(str(entry.get("n"))) not in _RSA_MODULUS_LENGTHS:
-        # Looked at in its encoding, because the engine warns of weak keys in the application's name.
+        # Checked in its encoding, before the engine can emit a warning about a weak key in the application.
         raise ValueError("its modulus is not one of 2048 to 8192 bits")
-    # Only what the key itself is made of goes to the engine: its own idea of `use`, `alg` and the like stays out.
+    # Only the key material goes to the engine, so that its own rules for `use`, `alg` and so on do not apply.
     material = {name: entry[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in entry}
     jose = import_key(material)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - it checks for itself
     usable = _fitting_algorithms(jose) & frozenset(algorithms)
     if "alg" in entry:
         usable &= {str(entry["alg"])}
     if not usable:
-        raise ValueError("its type, curve and alg fit no accepted algorithm")
+        raise ValueError("its type, curve and alg match no accepted algorithm")
     return PublicKey(
         kid=kid,
         algorithms=usable,
@@ -205,9 +180,9 @@ def _fitting_algorithms(key: "JoseKey") -> frozenset[str]:
     numbers = key.public_key.public_numbers()
     if numbers.n.bit_length() not in _RSA_BITS:
         raise ValueError(f"{numbers.n.bit_length()} bits, expected 2048 to 8192")
-    if numbers.e < 3 or numbers.e % 2 == 0:  # pragma: no cover - cryptography refuses such first, as of today
-        raise ValueError("its exponent is not an odd number from 3")
+    if numbers.e < 3 or numbers.e % 2 == 0:  # pragma: no cover - current versions of cryptography reject it first
+        raise ValueError("its exponent is not an odd number of at least 3")
     if numbers.e.bit_length() > _MAX_EXPONENT_BITS:
-        # Each signature would cost what a private operation costs.
-        raise ValueError(f"its exponent has {numbers.e.bit_length()} bits, expected {_MAX_EXPONENT_BITS} at most")
+        # With a large exponent, each verification would be as expensive as a private operation.
+        raise ValueError(f"its exponent has {numbers.e.bit_length()} bits, expected at most {_MAX_EXPONENT_BITS}")
     return _RSA_ALGORITHMS

@@ -1,4 +1,4 @@
-"""When the provider's keys are fetched, and for how long those held may serve."""
+"""When the provider's keys are fetched, and how long cached keys may be used."""
 
 import asyncio
 import logging
@@ -28,15 +28,15 @@ _REFRESH_AHEAD: Final = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderHealth:
-    """What is held of the provider, for a readiness route. Ages are seconds.
+    """The state of the provider's keys, for a readiness route. Ages are in seconds.
 
     Attributes:
         is_ready: Whether tokens can be verified now.
-        is_stale: Whether the keys are past their age and only serve because no newer could be fetched yet.
-        key_count: Usable keys held.
+        is_stale: Whether the keys have expired and are only used because no newer ones could be fetched yet.
+        key_count: Number of usable keys that are cached.
         age_seconds: Age of the key set; `None` before the first one.
-        last_error: Why the last fetch failed; `None` when it did not.
-        next_try_seconds: Time until the next fetch may start; `None` when none is due.
+        last_error: Why the last fetch failed; `None` if it succeeded.
+        next_try_seconds: Time until the next fetch may start; `None` if the last fetch succeeded.
     """
 
     is_ready: bool
@@ -51,7 +51,7 @@ class CoolingDownError(Exception):
     """A `kid` is unknown, and the next forced fetch is not due yet.
 
     Attributes:
-        fetched_at: Wall time of the last successful fetch: a key older than that is not the provider's.
+        fetched_at: Wall time of the last successful fetch: an older key that is not in it is not the provider's.
         retry_after_seconds: Whole seconds until the next forced fetch.
     """
 
@@ -63,7 +63,7 @@ class CoolingDownError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A key set, when it was fetched (ages, and wall time), and at what age the next one is fetched."""
+    """A cached key set, when it was fetched (monotonic and wall time), and the age at which it is refreshed."""
 
     key_set: KeySet
     fetched_at: float
@@ -83,11 +83,7 @@ class _Started:
 
 
 def combine_health(parts: Sequence[ProviderHealth]) -> ProviderHealth:
-    """Give the state of several providers as one: as good as the worst of them.
-
-    Args:
-        parts: The state of each, one at least.
-    """
+    """Return the state of several providers (at least one) as one state, which is the worst of them."""
     ages = [part.age_seconds for part in parts]
     tries = [part.next_try_seconds for part in parts if part.next_try_seconds is not None]
     return ProviderHealth(
@@ -101,10 +97,10 @@ def combine_health(parts: Sequence[ProviderHealth]) -> ProviderHealth:
 
 
 class KeySource:
-    """The keys of one provider: fetched when due, kept through outages, one fetch at a time.
+    """The keys of one provider: fetched when due, kept during outages, one fetch at a time.
 
-    A request whose `kid` is held does not wait for the network while the set may still serve. The exception
-    is an event loop that runs only during requests: there a request past the age awaits the refresh.
+    A request with a cached `kid` does not wait for the network while the key set may be used. The exception is an event
+    loop that runs only during requests: there, a request waits for the refresh of an expired key set.
     """
 
     def __init__(
@@ -119,17 +115,17 @@ class KeySource:
         max_stale_seconds: float,
         deadline_seconds: float,
     ) -> None:
-        """Set the policy. Fetches nothing and needs no running loop.
+        """Set the policy. Nothing is fetched, and no running loop is needed.
 
         Args:
-            metadata: Where the key set is.
-            transport: Fetches documents.
-            algorithms: Algorithms that we accept.
+            metadata: The source of the key set's URL.
+            transport: The transport.
+            algorithms: Accepted algorithms.
             clock: Monotonic time for ages, wall time to compare with a token's `iat`.
-            ttl_seconds: Age from which the set is stale. It is refreshed in the background at about 80 % of it.
-            cooldown_seconds: Shortest time between two fetches that unknown keys cause.
-            max_stale_seconds: How long a stale set may still serve.
-            deadline_seconds: When a refresh that has not completed counts as failed.
+            ttl_seconds: Age at which the key set expires. It is refreshed in the background at about 80 % of it.
+            cooldown_seconds: Minimum time between two fetches for unknown keys.
+            max_stale_seconds: How long an expired key set may still be used.
+            deadline_seconds: Timeout of a refresh.
         """
         self._metadata = metadata
         self._transport = transport
@@ -164,9 +160,9 @@ class KeySource:
 
         Raises:
             AlgorithmError: The key with this `kid` does not allow `alg`.
-            UnknownKeyError: No key matches, after the refresh that was due.
+            UnknownKeyError: No key matches, after any refresh that was due.
             CoolingDownError: No key matches, and no refresh is due yet.
-            ProviderUnavailableError: No usable keys are held, or a refresh that was due failed.
+            ProviderUnavailableError: No usable keys are cached, or a refresh that was due failed.
 
         References:
             RFC 7517 section 4.5; OpenID Connect Core 1.0 section 10.1.1.
@@ -185,10 +181,9 @@ class KeySource:
         raise UnknownKeyError(claim="kid", expected="a key of the issuer's key set", found=f"{quote(kid)} {alg}")
 
     def peek(self) -> KeySet | None:
-        """Return the key set that may serve now, without waiting; start a background refresh when one is due.
+        """Return the key set that may be used now, without waiting, and start a background refresh if one is due.
 
-        Returns:
-            The key set; `None` if none is held, the held one is too old, or a refresh must be awaited first.
+        `None` if there is none, if it is too old, or if a refresh must be awaited first.
         """
         held = self._held
         if held is None:
@@ -206,19 +201,19 @@ class KeySource:
         return held.key_set
 
     async def warm(self) -> None:
-        """Fetch the key set if none is held. An unreachable provider is logged, not raised."""
+        """Fetch the key set if none is cached. If the provider is unreachable, the error is logged, not raised."""
         if self.peek() is None:
             await self._join_or_start()
 
     async def close(self) -> None:
-        """Cancel the fetch that runs on this loop, if any, without noise."""
+        """Cancel the fetch in progress on this loop, if any, without logging an error."""
         flight = self._flights.find(None)
         if flight is not None:
             flight.cancel()
             await asyncio.wait([flight])
 
     def health(self) -> ProviderHealth:
-        """Return the state of the keys. Reads memory only."""
+        """Return the state of the keys. Nothing is fetched."""
         now, held = self._monotonic(), self._held
         age = None if held is None else now - held.fetched_at
         return ProviderHealth(
@@ -231,7 +226,7 @@ class KeySource:
         )
 
     def _find_usable(self) -> KeySet | None:
-        """Return the held key set if it is not past its stale limit."""
+        """Return the cached key set if it may still be used."""
         held = self._held
         if held is None or self._monotonic() - held.fetched_at >= self._ttl_seconds + self._max_stale_seconds:
             return None
@@ -286,21 +281,21 @@ class KeySource:
         return flight
 
     async def _fetch_for_unknown(self) -> tuple[KeySet, bool]:
-        """Fetch because a `kid` is not held, and say whether it was fetched for this: keys may have been rotated."""
+        """Fetch because a `kid` is unknown, as after a rotation. Also return whether this call forced the fetch."""
         flight = self._find_flight()
         is_cooled_down = self._monotonic() - self._last_forced_at >= self._cooldown_seconds
         is_forced = flight is None and (is_cooled_down or (self._last_error is not None and self._is_due()))
         if is_forced:
-            # Counted from the last forced try, good or bad: counted from any fetch, a rotation just
-            # after the start would be refused; counting successes only, an ill provider would be
-            # asked once for each request.
+            # The cooldown starts at each forced try, whether it succeeds or not. If it started at every fetch, a
+            # token signed after a rotation shortly after startup would be rejected. If it started at successful
+            # ones only, a failing provider would get one request for each token.
             self._last_forced_at = self._monotonic()
             flight = self._start()
         if flight is not None:
             await asyncio.wait([flight])
         key_set = self._find_usable()
         if key_set is None or self._last_error is not None:
-            # Perhaps the provider has the key: "your token is invalid" would be a guess.
+            # The provider may have the key, so the token can't be called invalid.
             raise self._build_unavailable()
         return key_set, is_forced
 
@@ -312,7 +307,7 @@ class KeySource:
     def _build_unavailable(self) -> ProviderUnavailableError:
         return ProviderUnavailableError(
             retry_after_seconds=_round_up(self._backoff.wait_seconds),
-            found=str(self._last_error or "a fetch that did not complete"),
+            found=str(self._last_error or "an incomplete fetch"),
         )
 
     def _start(self) -> asyncio.Future[None]:
@@ -341,22 +336,22 @@ class KeySource:
             return
         key_set = outcome
         if not key_set.keys:
-            # No outage: the provider has withdrawn its keys.
+            # This is no outage: the provider has withdrawn its keys.
             self._held = None
             self._note_failure(FetchError(f"key set: no key is usable with {', '.join(self._algorithms)}"))
             return
-        # Spread, so that the processes of one deployment do not all ask at once permanently.
+        # Randomized, so that the processes of one deployment do not all refresh at the same time.
         refresh_age = self._ttl_seconds * _REFRESH_AHEAD * random.uniform(0.95, 1.05)  # noqa: S311
         if self._held is not None and self._held.key_set.keys == key_set.keys:
-            # Usually nothing has changed. Cached tokens refer to the held keys, and keep doing so.
+            # Usually the keys have not changed. Keep the cached set, to which cached tokens refer.
             key_set = self._held.key_set
         # As old as its request: a key that was published while the response was on its way is not in it.
         self._held = _Held(key_set, started.at, started.at_wall_time, refresh_age, started.run)
         self._last_error = None
         self._backoff.succeed()
 
-    def _note_failure(self, surprise: Exception) -> None:
-        error = surprise if isinstance(surprise, FetchError) else FetchError(type(surprise).__name__)
+    def _note_failure(self, raised: Exception) -> None:
+        error = raised if isinstance(raised, FetchError) else FetchError(type(raised).__name__)
         self._last_error = error
         _logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", self._backoff.fail(), error)
 
@@ -368,14 +363,14 @@ class KeySource:
             if error.status in {404, 410}:
                 self._metadata.forget()
             raise
-        # Importing a hundred keys takes milliseconds: not on the loop.
+        # Importing a hundred keys takes milliseconds, so it runs in a thread and not on the loop.
         return await asyncio.to_thread(parse_key_set, document, algorithms=self._algorithms)
 
 
 def _match(key_set: KeySet, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
     keys = key_set.find(kid=kid, alg=alg)
     if not keys and kid is not None and any(key.kid == kid for key in key_set.keys):
-        # Another algorithm than the key's: no refresh can make such a token valid.
+        # The key with this `kid` has another algorithm: no refresh can make such a token valid.
         raise AlgorithmError(claim="alg", expected="an algorithm of the key with this kid", found=alg)
     return keys
 

@@ -1,4 +1,4 @@
-"""Separate lanes for the requests to one endpoint, so that one kind of request cannot block the others."""
+"""Separate lanes for the requests to one endpoint, so that one kind of request can't block the others."""
 
 import logging
 import math
@@ -14,7 +14,7 @@ __all__ = ["Lane", "LaneClosedError"]
 
 _logger = logging.getLogger("fastapi_logto")
 
-# A try that never ends, on an event loop that was stopped under it, must not close the lane permanently.
+# A try on an event loop that was stopped never ends, and must not close the lane permanently.
 _LONGEST_TRY_SECONDS: Final = 30.0
 
 
@@ -22,7 +22,7 @@ class LaneClosedError(FetchError):
     """The request was not sent.
 
     Attributes:
-        is_full: Too many requests are in flight; otherwise the last one failed and the next try is not due.
+        is_full: Whether too many requests are in flight. Otherwise the last one failed and the next try is not due.
     """
 
     def __init__(self, message: str, *, is_full: bool) -> None:
@@ -31,16 +31,10 @@ class LaneClosedError(FetchError):
 
 
 class Lane:
-    """Requests of one kind: bounded in number, and one after the other while the endpoint fails."""
+    """Requests of one kind: limited in number, and one at a time while the endpoint fails."""
 
     def __init__(self, name: str, *, monotonic: Callable[[], float], max_in_flight: int | None = None) -> None:
-        """Start empty and open.
-
-        Args:
-            name: Name of the kind of request, for messages.
-            monotonic: The clock, in seconds.
-            max_in_flight: How many requests may be in flight; `None` for any number.
-        """
+        """Start empty and open. `name` is used in messages; `max_in_flight=None` means no limit."""
         self._name = name
         self._monotonic = monotonic
         self._max_in_flight = math.inf if max_in_flight is None else max_in_flight
@@ -53,18 +47,15 @@ class Lane:
 
     @property
     def retry_after_seconds(self) -> int:
-        """Whole seconds after which a new request makes sense."""
+        """Whole seconds to wait before a new request."""
         return max(1, math.ceil(self._backoff.wait_seconds))
 
     @contextmanager
     def enter(self) -> Generator[None]:
-        """Hold a place for one request.
+        """Reserve a place for one request; `LaneClosedError` if the lane is full or closed.
 
-        A `FetchError` raised inside closes the lane for a while and is logged, once for all the requests that
-        were in flight together.
-
-        Raises:
-            LaneClosedError: The lane is full or closed.
+        A `FetchError` inside the block closes the lane for a while. It is logged once for all requests that were in
+        flight together.
         """
         is_retry = self._take_place()
         try:
@@ -95,7 +86,7 @@ class Lane:
     def _note(self, error: FetchError | None, *, is_retry: bool) -> None:
         with self._lock:
             if self._backoff.is_failing and not is_retry:
-                # Sent before the endpoint failed, together with a request that was counted already.
+                # Sent before the endpoint failed, together with a request whose failure was counted already.
                 return
             if error is None:
                 self._backoff.succeed()

@@ -1,4 +1,4 @@
-"""Whether a run of an event loop has ended: a stopped loop runs nothing in the background."""
+"""Detects whether a run of an event loop has ended: a stopped loop runs nothing in the background."""
 
 import sys
 import weakref
@@ -10,22 +10,22 @@ __all__ = ["LoopRun"]
 class LoopRun:
     """One run of an event loop, from `run_forever` or `run_until_complete` to its end.
 
-    AWS Lambda through Mangum, for example, runs its loop only during requests: each of them is a run.
+    AWS Lambda with Mangum, for example, runs its loop only during requests: each request is one run.
     """
 
     __slots__ = ("_mark",)
 
     def __init__(self, mark: "weakref.ref[object] | None") -> None:
-        """Keep what lives as long as the run; see `current`."""
+        """Store a reference to an object that lives as long as the run; see `current`."""
         self._mark = mark
 
     @classmethod
     def current(cls) -> Self:
-        """Return the run that this code is part of."""
-        # Each run of asyncio and of uvloop sets a hook object of its own, which goes when the run ends.
+        """Return the run in which this code is executed."""
+        # Each run of asyncio and of uvloop sets a new hook object, which is freed when the run ends.
         hook = sys.get_asyncgen_hooks().firstiter
         return cls(None if hook is None else weakref.ref(hook))
 
     def has_ended(self) -> bool:
-        """Return whether it has ended; always false for a loop that sets no hook."""
+        """Return whether the run has ended; always false for a loop that sets no hook."""
         return self._mark is not None and self._mark() is None

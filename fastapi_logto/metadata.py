@@ -1,4 +1,4 @@
-"""The provider's discovery document: where its key set is, checked to be this provider's own."""
+"""The provider's discovery document, and the check that its issuer and URLs belong to this provider."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ MAX_AGE_SECONDS: Final = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderMetadata:
-    """What we need of a discovery document.
+    """The used fields of a discovery document.
 
     Attributes:
-        issuer: The issuer it names, one of those accepted.
-        jwks_uri: Where the key set is.
-        introspection_endpoint: Where an opaque token is asked about; `None` where the document names none
-            at the origin that it was fetched from. So are the following.
-        token_endpoint: Where tokens are issued.
-        userinfo_endpoint: Where a user's profile is.
+        issuer: The issuer, one of the accepted ones.
+        jwks_uri: URL of the key set.
+        introspection_endpoint: URL for introspection; `None` if the document names none at the origin from which it was
+            fetched. The same applies to the following ones.
+        token_endpoint: URL for token requests.
+        userinfo_endpoint: URL of a user's profile.
     """
 
     issuer: str
@@ -44,7 +44,7 @@ class ProviderMetadata:
 
 
 class MetadataSource:
-    """Fetches the discovery document and keeps it for a day."""
+    """Fetches the discovery document and caches it for a day."""
 
     def __init__(
         self,
@@ -55,14 +55,10 @@ class MetadataSource:
         transport: Transport,
         monotonic: Callable[[], float],
     ) -> None:
-        """Remember where to look. Fetches nothing.
+        """Store the parameters. Nothing is fetched.
 
-        Args:
-            fetch_base: URL below which `/oidc/.well-known/openid-configuration` is.
-            issuers: Issuers that the document may name.
-            allowed_jwks_origins: Origins besides that of `fetch_base` where the key set may be.
-            transport: What fetches.
-            monotonic: The clock for the document's age, in seconds.
+        `fetch_base` is the URL below which `/oidc/.well-known/openid-configuration` is; `allowed_jwks_origins` are
+        origins, besides that of `fetch_base`, that may host the key set. `monotonic` returns seconds.
         """
         self._url = build_discovery_url(fetch_base)
         self._issuers = issuers
@@ -73,13 +69,7 @@ class MetadataSource:
         self._fetched_at = 0.0
 
     async def find(self) -> ProviderMetadata:
-        """Give the document from memory, or fetch it when it is older than a day.
-
-        Returns:
-            The checked document.
-
-        Raises:
-            FetchError: It can't be fetched, or is not this provider's.
+        """Return the cached document, or fetch and check it if it is older than a day.
 
         References:
             OpenID Connect Discovery 1.0 section 4.3.
@@ -90,7 +80,7 @@ class MetadataSource:
         return self._held
 
     def forget(self) -> None:
-        """Have the next `find` fetch: the place that the document named turned out to be gone."""
+        """Drop the cached document, because a URL in it turned out to be gone."""
         self._held = None
 
     async def _fetch(self) -> ProviderMetadata:
@@ -103,16 +93,9 @@ class MetadataSource:
 def parse_metadata(
     document: JsonObject, *, url: str, issuers: Collection[str], allowed_jwks_origins: Collection[str]
 ) -> ProviderMetadata:
-    """Give what we need of a discovery document.
+    """Return the used fields of a discovery document after checking its issuer and the origin of its key set.
 
-    Args:
-        document: The document.
-        url: Where it came from.
-        issuers: Issuers that it may name.
-        allowed_jwks_origins: Origins besides that of `url` where the key set may be.
-
-    Raises:
-        FetchError: It is not this provider's, or its key set lies elsewhere.
+    `url` is the URL from which it was fetched.
 
     References:
         OpenID Connect Discovery 1.0 section 4.3.
@@ -123,12 +106,12 @@ def parse_metadata(
     if not isinstance(jwks_uri, str) or not jwks_uri.isprintable() or _origin(jwks_uri) not in origins:
         raise FetchError(
             f"{url}: expected a jwks_uri at {' or '.join(sorted(origins))}, found {quote(jwks_uri)}; "
-            "behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto, or list the origin in "
+            "behind a proxy that terminates TLS, set TRUST_PROXY_HEADER=1 in Logto, or add the origin to "
             "LOGTO_ALLOWED_JWKS_ORIGINS"
         )
 
     def find(name: str) -> str | None:
-        # A secret is sent there: never to a host that only the document names.
+        # Secrets are sent there, so a host that only the document names is not accepted.
         value = document.get(name)
         return value if isinstance(value, str) and value.isprintable() and _origin(value) == own else None
 
@@ -142,34 +125,19 @@ def parse_metadata(
 
 
 def check_issuer(document: JsonObject, *, url: str, issuers: Collection[str]) -> str:
-    """Give the issuer that a discovery document names, once it is known to be one of those accepted.
-
-    Args:
-        document: The document.
-        url: Where it came from.
-        issuers: Issuers that it may name.
-
-    Raises:
-        FetchError: It names another one.
-    """
+    """Return the issuer of a discovery document, or raise `FetchError` if it is not accepted."""
     issuer = document.get("issuer")
     if not isinstance(issuer, str) or issuer not in issuers:
         raise FetchError(
             f"{url}: expected the issuer {' or '.join(sorted(issuers))}, found {quote(issuer)}; "
-            "correct LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to where "
-            "the issuer is reached from here"
+            "correct LOGTO_ENDPOINT, or add this issuer to LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to the URL "
+            "at which this machine reaches the issuer"
         )
     return issuer
 
 
 def build_metadata_source(settings: LogtoSettings, *, transport: Transport, clock: Clock) -> MetadataSource:
-    """Give the source of a tenant's discovery document. Fetches nothing.
-
-    Args:
-        settings: The tenant.
-        transport: What fetches.
-        clock: Its monotonic time is used.
-    """
+    """Return the source of a tenant's discovery document. Nothing is fetched."""
     return MetadataSource(
         fetch_base=settings.fetch_base,
         issuers=settings.accepted_issuers,
@@ -180,16 +148,12 @@ def build_metadata_source(settings: LogtoSettings, *, transport: Transport, cloc
 
 
 def build_discovery_url(fetch_base: str) -> str:
-    """Give the URL of the discovery document of a tenant.
-
-    Args:
-        fetch_base: URL of the tenant, without a slash at its end.
-    """
+    """Return the URL of a tenant's discovery document; `fetch_base` has no slash at its end."""
     return f"{fetch_base}/oidc/.well-known/openid-configuration"
 
 
 def _origin(url: str) -> str:
-    """Give scheme, host and port in one form (RFC 6454 section 4); an empty text for what is no such URL."""
+    """Return scheme, host and port in a canonical form (RFC 6454 section 4); empty if the URL is invalid."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)

@@ -1,4 +1,4 @@
-"""An ASGI application of any kind behind a requirement, where FastAPI's own `app.mount` leaves it open to everybody.
+"""Mount any ASGI application behind a requirement. FastAPI's own `app.mount` leaves it open to everyone.
 
 No `from __future__ import annotations` here: FastAPI reads the annotations of the endpoints.
 """
@@ -35,27 +35,27 @@ _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, requires: Callable[..., Any]) -> None:
-    """Mount an ASGI application that only requests with a good token reach: an MCP server, static files, another API.
+    """Mount an ASGI application that requires a valid token, such as an MCP server, static files or another API.
 
-    `app.mount` passes requests on before any dependency of the application is asked. This asks one, as a
-    route does: refusals, `dependency_overrides`, the start-up check and the metadata are the same. The mounted
-    application itself sees what it sees below `app.mount`; it finds the claims by `claims_of`. As there, nothing
-    runs its lifespan.
+    `app.mount` forwards requests without running any dependency of the application. This function runs one, like a
+    route does: error responses, `dependency_overrides`, the startup check and the metadata are the same. The mounted
+    application gets the same scope as below `app.mount`, and reads the claims with `claims_of`. As with `app.mount`,
+    its lifespan is not run.
 
     Args:
-        app: The application, or a router of it.
-        path: Where to mount, such as `/mcp`; it may have parameters, such as `{organization_id}`.
+        app: The application, or one of its routers.
+        path: Where to mount, such as `/mcp`. Parameters are allowed, such as `{organization_id}`.
         mounted: The ASGI application.
         requires: `auth`, a requirement, or your own dependency that depends on one of them, so that every caller needs
-            a token. What your own dependency returns is ignored.
+            a token. The return value of your own dependency is ignored.
 
     Raises:
-        ValueError: The path does not begin with a slash, has nothing behind it, or has a parameter that would take
-            all that follows; or what is required would admit callers without a token, as `auth.optional` does.
+        ValueError: The path does not start with a slash, is only `/`, or has a `:path` parameter; or `requires` would
+            allow requests without a token, as `auth.optional` does.
     """
     prefix = path.rstrip("/")
     if not prefix.startswith("/") or ":path}" in prefix:
-        raise ValueError(f"path: expected where to mount, such as /mcp, found {path!r}")
+        raise ValueError(f"path: expected a path such as /mcp, without a :path parameter, found {path!r}")
     source = _find_claims_source(requires)
     gates = [] if source.dependency is requires else [Depends(requires)]
 
@@ -79,7 +79,7 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
 
 
 def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
-    """Return the dependency that gives the claims, once a token is known to be required.
+    """Return the dependency that returns the claims, after checking that a token is always required.
 
     FastAPI calls a dependency after those that it depends on. So a dependency is safe if a scheme that is not optional
     is among these, whatever the dependency does itself.
@@ -97,7 +97,7 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
         else getattr(requires, "__name__", type(requires).__name__)
     )
     raise ValueError(
-        f"requires: expected auth or a requirement, found {found}, which would admit callers without a token; "
+        f"requires: expected auth or a requirement, found {found}, which allows requests without a token; "
         'pass auth, auth.require_scopes("..."), or a dependency that depends on one of them'
     )
 
@@ -106,25 +106,27 @@ async def _answer_nothing() -> None: ...
 
 
 def claims_of(conn: HTTPConnection | None) -> TokenClaims:
-    """Give the claims of a request to an application that `mount_protected` mounted.
+    """Return the claims of a request to an application that is mounted with `mount_protected`.
 
     Args:
-        conn: The request or WebSocket, as the mounted application has it; `None` where it has none.
+        conn: The request or WebSocket of the mounted application; `None` if there is none.
 
     Returns:
-        The claims, of the model of the scheme that admitted it.
+        The claims, as an instance of the scheme's claims model.
 
     Raises:
         LookupError: There is no request, or it did not come through `mount_protected`.
     """
     claims: TokenClaims | None = None if conn is None else conn.scope.get(_CLAIMS_KEY)
     if claims is None:
-        raise LookupError("expected a request that came through mount_protected, found none or another one")
+        raise LookupError(
+            "expected a request that came through mount_protected, found no claims; mount the application with it"
+        )
     return claims
 
 
 class _Mounted(Response):
-    """Has the mounted application answer, with the connection as the server gave it."""
+    """A response that runs the mounted application, with the connection of the server."""
 
     def __init__(self, app: ASGIApp, request: Request, *, scope: Scope) -> None:
         super().__init__()
@@ -136,12 +138,12 @@ class _Mounted(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(self._scope, await self._find_receive(receive), send)
         if self.background is not None:
-            # Of dependencies: FastAPI leaves them with the response.
+            # Background tasks of dependencies: FastAPI attaches them to the response.
             await self.background()
 
     async def _find_receive(self, receive: Receive) -> Receive:
-        """Give what the body comes from: once more, where a dependency has read it already."""
-        # What Starlette itself looks at to give a body twice.
+        """Return the source of the request body, which repeats it if a dependency has read it already."""
+        # Starlette checks the same attribute to return a body twice.
         if not hasattr(self._request, "_body"):
             return receive
         body: Message | None = {"type": "http.request", "body": await self._request.body(), "more_body": False}
@@ -155,21 +157,20 @@ class _Mounted(Response):
 
 
 def _build_scope(conn: HTTPConnection, claims: TokenClaims) -> Scope:
-    """Give the scope as `starlette.routing.Mount` would: its `root_path` ends where the mounted application begins.
+    """Return the scope that `starlette.routing.Mount` would build; `root_path` ends at the mounted application.
 
-    Raises:
-        HTTPException: 404, the path does not end as the route saw it: with a line's end, which patterns overlook.
-        WebSocketException: The same for a WebSocket.
+    A path that ends with a line break is rejected with 404, because the pattern of the route ignores the line break.
+    A WebSocket is closed with 1008.
     """
     scope = conn.scope
     root_path: str = scope.get("root_path", "")
     path: str = scope["path"]
     if root_path and not f"{path}/".startswith(root_path.rstrip("/") + "/"):
-        # A proxy took the prefix off, and the application was told of it: as the server would say it.
+        # A proxy removed the prefix that `root_path` names. ASGI servers include it in the path, so it is added.
         path = root_path + path
     below: str | None = scope["path_params"].get(MOUNTED_PATH)
     if below is None:
-        # `/mcp` is the root of what is mounted there, without a redirect to `/mcp/`.
+        # `/mcp` is the root of the mounted application, without a redirect to `/mcp/`.
         path, below = path + "/", ""
     if not path.endswith(f"/{below}") or path.endswith("\n/"):
         if isinstance(conn, WebSocket):

@@ -1,4 +1,4 @@
-"""Requests to the provider's OAuth endpoints: forms, sent by a client with a secret. On Authlib's parts without I/O."""
+"""Requests to the provider's OAuth endpoints: forms from a client with a secret. Uses Authlib's parts without I/O."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MOVED: Final = frozenset({404, 410})
-"""Statuses that mean: the endpoint is no longer at this URL."""
+"""Statuses that mean that the endpoint is no longer at this URL."""
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _TOO_MANY: Final = 429
@@ -38,17 +38,13 @@ class Client:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be repeated: the secret, and the credentials as HTTP Basic has them."""
+        """The texts that must not appear in a message: the secret, and the credentials in their HTTP Basic form."""
         return build_basic_secrets(self.client_id, self.client_secret.get_secret_value())
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Form:
-    """The fields of a form. Tokens are among them, so its `repr` shows nothing.
-
-    Attributes:
-        fields: Names and values, in order.
-    """
+    """The fields of a form, in order. They include tokens, so the `repr` shows nothing."""
 
     fields: tuple[tuple[str, str], ...]
 
@@ -58,17 +54,12 @@ class Form:
 
 
 def build_form_request(url: str, form: Form, *, client: Client) -> Request:
-    """Return the request that sends a form to an endpoint, authenticated by HTTP Basic.
-
-    Args:
-        url: The endpoint.
-        form: The form.
-        client: The credentials.
+    """Return the request that sends a form to an endpoint, authenticated with HTTP Basic.
 
     References:
         RFC 6749 sections 2.3.1 and 4.1.3.
     """
-    # RFC 6749 section 2.3.1 has both form-encoded before they are joined by a colon, which Authlib leaves to us.
+    # RFC 6749 section 2.3.1: both are form-encoded before they are joined by a colon. Authlib does not do that.
     auth: Any = ClientAuth(quote_plus(client.client_id), quote_plus(client.client_secret.get_secret_value()))
     prepared: tuple[str, dict[str, str], str] = auth.prepare(
         "POST", url, {"Content-Type": _FORM}, urlencode(form.fields)
@@ -77,14 +68,9 @@ def build_form_request(url: str, form: Form, *, client: Client) -> Request:
 
 
 def check_answered(answer: Answer, *, url: str) -> None:
-    """Check that an endpoint works: its status is 200, or a 4xx that concerns the request.
+    """Raise `FetchError` unless the endpoint works: its status is 200, or a 4xx that concerns this request only.
 
-    Args:
-        answer: The response.
-        url: The endpoint, for the message.
-
-    Raises:
-        FetchError: The status is 429, 404 or 410, or neither 200 nor 4xx. No further request makes sense now.
+    After 429, 404 or 410, or another status, further requests are pointless for now.
     """
     if answer.status == _TOO_MANY:
         seconds = read_retry_after(answer.retry_after)
@@ -94,30 +80,19 @@ def check_answered(answer: Answer, *, url: str) -> None:
 
 
 def read_retry_after(value: str | None) -> int | None:
-    """Return the seconds of a `Retry-After`, between 1 and `LONGEST_WAIT_SECONDS`.
+    """Return the seconds of a `Retry-After`, between 1 and `LONGEST_WAIT_SECONDS`; `None` without one.
 
-    Args:
-        value: The header; `None` without one.
-
-    Returns:
-        The seconds; `None` without a header, and for a date, which is compared to no clock of ours.
-
-    References:
-        RFC 9110 section 10.2.3.
+    Also `None` for a date, which is not compared with the local clock (RFC 9110 section 10.2.3).
     """
     text = (value or "").strip()
     if not text.isascii() or not text.isdigit():
         return None
-    # `int` refuses thousands of digits with an error.
+    # `int` raises an error for thousands of digits.
     return LONGEST_WAIT_SECONDS if len(text) > 8 else min(max(int(text), 1), LONGEST_WAIT_SECONDS)
 
 
 def is_encodable(text: str) -> bool:
-    """Return whether a text can be sent: a lone surrogate has no encoding in UTF-8.
-
-    Args:
-        text: The text.
-    """
+    """Return whether a text can be encoded as UTF-8, which a lone surrogate can't."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

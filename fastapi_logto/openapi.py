@@ -1,4 +1,4 @@
-"""What OpenAPI and Swagger UI are told: the security schemes, what the operations ask for, and how they refuse."""
+"""Add what FastAPI does not know to an OpenAPI document: security schemes, required scopes and error responses."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,16 +37,16 @@ __all__ = [
 ]
 
 UNSET_DESCRIPTION: Final = (
-    "Not set up yet: `LOGTO_ENDPOINT` or `LOGTO_AUDIENCE` is missing, or another setting is wrong. "
-    "`auth.install(app)` has the application's start say which."
+    "Not configured: `LOGTO_ENDPOINT` or `LOGTO_AUDIENCE` is missing, or another setting is invalid. "
+    "With `auth.install(app)`, the application reports the error at startup."
 )
-"""What stands in the scheme's place while there are no good settings."""
+"""The description of the security scheme while there are no valid settings."""
 
 IDENTITY_SCOPE: Final = "openid"
-"""With this scope, and without a resource in the token request, Logto issues an opaque token."""
+"""Logto issues an opaque token if a client requests this scope and its token request names no resource."""
 
 SIGN_IN_SCOPE: Final = "profile"
-"""Logto denies a sign-in that would grant nothing. With this scope alone the API's token has no permission."""
+"""Logto denies a sign-in that would grant no scope. If a client requests only this one, its token has no permission."""
 
 _HTTP_METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _MOST_OPERATIONS_NAMED: Final = 3
@@ -59,14 +59,14 @@ JsonObject: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemeNotes:
-    """What is said of one security scheme.
+    """What the document says about one security scheme.
 
     Attributes:
-        name: Its name in the document.
-        claims_model: What a verified token becomes.
-        takes_opaque_tokens: Whether the scope `openid` is of use here; else it is not offered.
-        sign_in_hint: What to do before one can sign in from the docs page; empty where it is done.
-        scope_descriptions: What scopes mean, where the application says it.
+        name: The name of the scheme in the document.
+        claims_model: The model of verified claims.
+        takes_opaque_tokens: Whether opaque tokens are accepted. Otherwise the scope `openid` is not offered.
+        sign_in_hint: How to set up sign-in on the docs page; empty if it is set up.
+        scope_descriptions: Descriptions of scopes that the application provides.
     """
 
     name: str
@@ -78,13 +78,13 @@ class SchemeNotes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationNeeds:
-    """What one operation asks of its callers.
+    """What one operation requires from its callers.
 
     Attributes:
-        security: By scheme the scopes that are asked for; several where one of them is enough.
-        is_optional: Whether callers without a token are admitted too.
-        lines: What is asked for beyond scopes, in words.
-        refusals: How good tokens are refused that are not enough, one of each kind.
+        security: The required scopes by scheme. If there are several entries, one of them is enough.
+        is_optional: Whether requests without a token are allowed.
+        lines: Requirements other than scopes, in words.
+        refusals: Examples of 403 errors, one of each kind.
     """
 
     security: Sequence[Mapping[str, Sequence[str]]]
@@ -94,18 +94,10 @@ class OperationNeeds:
 
 
 def build_scheme(settings: LogtoSettings, *, resource: str) -> OAuth2:
-    """Give the OAuth 2.0 scheme: authorization code with PKCE at the tenant.
+    """Return the OAuth 2.0 scheme of the tenant: authorization code with PKCE.
 
-    `resource` is part of the authorization URL, because Swagger UI's other way to add it reaches the
-    authorization request only together with a token URL that Logto ignores it in. The scopes are left
-    empty: only the operations of an application know them; see `describe`.
-
-    Args:
-        settings: The tenant.
-        resource: The API's resource indicator.
-
-    Returns:
-        The scheme's model.
+    `resource` is part of the authorization URL. Swagger UI can add it in one other way only, together with a token
+    URL in which Logto ignores it. The scopes are empty; `describe` fills them in from the operations.
 
     References:
         RFC 8707 section 2.1; OpenAPI 3.1 section 4.8.28.
@@ -125,12 +117,9 @@ def build_scheme(settings: LogtoSettings, *, resource: str) -> OAuth2:
 def describe(
     document: JsonObject, *, schemes: Iterable[SchemeNotes], operations: Mapping[tuple[str, str], OperationNeeds]
 ) -> None:
-    """Complete an OpenAPI document with what FastAPI does not know of. Doing it twice changes nothing.
+    """Add the security schemes and error responses to a document, in place. A second call changes nothing.
 
-    Args:
-        document: The document, changed in place.
-        schemes: The schemes of its protected operations.
-        operations: By path and method in lower case, what the protected ones ask for.
+    The keys of `operations` are the path and the method in lower case.
     """
     notes = {scheme.name: scheme for scheme in schemes}
     found = [
@@ -156,7 +145,7 @@ def _iter_operations(document: JsonObject) -> Iterator[tuple[str, str, JsonObjec
 
 
 def _describe_security(operation: JsonObject, needs: OperationNeeds, *, names: Iterable[str]) -> None:
-    """Say which schemes and scopes are asked for; FastAPI would have any one of several schemes be enough."""
+    """Set the required schemes and scopes. FastAPI would list several schemes as alternatives."""
     ours = [{name: list(scopes) for name, scopes in entry.items()} for entry in needs.security]
     anybody: list[dict[str, list[str]]] = [{}] if needs.is_optional else []
     others = [entry for entry in operation.get("security", []) if entry and entry.keys().isdisjoint(names)]
@@ -164,14 +153,14 @@ def _describe_security(operation: JsonObject, needs: OperationNeeds, *, names: I
 
 
 def _describe_needs(operation: JsonObject, needs: OperationNeeds) -> None:
-    text = "\n".join(["Asks for:", "", *(f"- {line}" for line in needs.lines)])
+    text = "\n".join(["Requires:", "", *(f"- {line}" for line in needs.lines)])
     before = operation.get("description", "")
     if needs.lines and text not in before:
         operation["description"] = f"{before}\n\n{text}" if before else text
 
 
 def _describe_refusals(operation: JsonObject, needs: OperationNeeds, *, shared: JsonObject) -> None:
-    """Add the answers 401, 403 and 503. What the application says of them itself stays."""
+    """Add the responses 401, 403 and 503. Responses that the application declares itself are kept."""
     responses: JsonObject = operation.setdefault("responses", {})
     names = {"401": "LogtoTokenRefused" if needs.is_optional else "LogtoUnauthorized", "503": "LogtoUnavailable"}
     for status, name in names.items():
@@ -183,10 +172,10 @@ def _describe_refusals(operation: JsonObject, needs: OperationNeeds, *, shared: 
 
 
 def _build_forbidden(refusals: Sequence[ForbiddenError]) -> JsonObject:
-    description = "The token is good, but does not allow this operation."
+    description = "The token is valid, but it does not allow this operation."
     if not refusals:
-        # For the day when it asks for more: a client that knows the answer goes on working.
-        description += " Today nothing more than a good token is asked for."
+        # Declared anyway: clients that handle it keep working if the operation requires more later.
+        description += " Currently any valid token is accepted."
     return _build_response(description, refusals)
 
 
@@ -207,12 +196,12 @@ def _build_response(description: str, refusals: Sequence[RefusalError]) -> JsonO
 
 def _build_retry_after() -> JsonObject:
     schema = {"type": "integer", "minimum": 1}
-    return {"Retry-After": {"description": "Seconds after which a retry makes sense.", "schema": schema, "example": 1}}
+    return {"Retry-After": {"description": "Seconds to wait before a retry.", "schema": schema, "example": 1}}
 
 
 def _build_challenge(refusals: Sequence[RefusalError]) -> JsonObject:
     challenge: JsonObject = {
-        "description": "The challenge of RFC 6750: error, description, and the scopes that are asked for.",
+        "description": "The RFC 6750 challenge: error, description and required scopes.",
         "schema": {"type": "string"},
     }
     if refusals:
@@ -221,26 +210,26 @@ def _build_challenge(refusals: Sequence[RefusalError]) -> JsonObject:
 
 
 def _build_shared_responses() -> JsonObject:
-    """Give the answers that all operations have in common; new ones, because an application may edit its document."""
-    bad_tokens = (ExpiredTokenError(), AudienceError(), OpaqueTokenError())
+    """Return the responses that all operations share; new objects, because an application may edit its document."""
+    invalid_tokens = (ExpiredTokenError(), AudienceError(), OpaqueTokenError())
     return {
         "LogtoUnauthorized": _build_response(
-            "There is no access token, or not a good one.", (AuthorizationMissingError(), *bad_tokens)
+            "The access token is missing or invalid.", (AuthorizationMissingError(), *invalid_tokens)
         ),
         "LogtoTokenRefused": _build_response(
-            "There is an access token, and not a good one. Without any the request is admitted.", bad_tokens
+            "The access token is invalid. (Requests without a token are allowed.)", invalid_tokens
         ),
         "LogtoUnavailable": _build_response(
-            "The token can't be checked now, because the identity provider can't be reached.",
+            "The token can't be verified now, because the identity provider is unavailable.",
             (ProviderUnavailableError(),),
         ),
     }
 
 
 def _describe_scheme(document: JsonObject, notes: SchemeNotes) -> None:
-    """List the scopes that the operations of this very document ask for, and say how to sign in.
+    """List the scopes that the operations of this document require, and explain how to sign in.
 
-    So an application shows its own scopes, and not those of another one in the same process.
+    Only this document counts, so an application does not list the scopes of another one in the same process.
     """
     scheme: JsonObject = document.get("components", {}).get("securitySchemes", {}).get(notes.name, {})
     if "flows" not in scheme:
@@ -253,7 +242,7 @@ def _describe_scheme(document: JsonObject, notes: SchemeNotes) -> None:
                     asking.setdefault(scope, {})[f"{method.upper()} {path}"] = None
     scopes = {scope: _describe_scope(list(names)) for scope, names in asking.items()}
     if _NO_SCOPE in scopes:
-        # Also for these operations there must be something to ask for.
+        # Clients of these operations must also request some scope, or Logto denies the sign-in.
         scopes.setdefault(SIGN_IN_SCOPE, f"No permission of this API, for {scopes.pop(_NO_SCOPE)}")
     if not notes.takes_opaque_tokens:
         scopes.pop(IDENTITY_SCOPE, None)
@@ -269,7 +258,7 @@ def _describe_scheme(document: JsonObject, notes: SchemeNotes) -> None:
 
 
 _WITHOUT_IDENTITY: Final = (
-    f"Do not add the scope `{IDENTITY_SCOPE}`: Logto then issues an opaque token, which no API can verify by itself."
+    f"Do not add the scope `{IDENTITY_SCOPE}`: Logto would issue an opaque token, which this API does not accept."
 )
 
 
@@ -292,33 +281,29 @@ def _add_components(document: JsonObject, *, responses: JsonObject, models: Iter
 
 
 def build_sign_in_hint(settings: LogtoSettings, *, redirect_path: str | None) -> str:
-    """Give what to do before one can sign in from the docs page; nothing where it is done, or there is no such page.
+    """Return how to set up sign-in on the docs page; empty if it is set up or if there is no such page.
 
-    Args:
-        settings: The tenant.
-        redirect_path: Where Swagger UI waits for the answer, below the URL of the API.
+    `redirect_path` is the redirect path of Swagger UI, below the URL of the API.
     """
     if settings.swagger_client_id is not None or redirect_path is None:
         return ""
     return (
         "To sign in here, create a single-page application in Logto, register "
         f"`{settings.public_url or '<URL of this API>'}{redirect_path}` as its redirect URI, and set "
-        "`LOGTO_SWAGGER_CLIENT_ID` to its id."
+        "`LOGTO_SWAGGER_CLIENT_ID` to its client id."
     )
 
 
 class SwaggerOptions(dict[str, Any]):
-    """What Swagger UI is told of the client that signs in: with PKCE, and which one.
+    """The OAuth options of Swagger UI: PKCE, and the client that signs in.
 
-    The client id is looked up when the page is built, for the settings may be known long after the application.
+    The client id is looked up when the page is built, because the settings may be known long after the application.
     """
 
     def __init__(self, options: Mapping[str, Any], *, find_client_id: Callable[[], str | None]) -> None:
-        """Remember what is known.
+        """Store the options of the application, which take precedence.
 
-        Args:
-            options: What the application set itself, which stays.
-            find_client_id: Gives the id of the single-page application; `None` leaves the field empty to be typed in.
+        `find_client_id` returns the id of the single-page application; with `None` the user types it in.
         """
         super().__init__({"usePkceWithAuthorizationCodeGrant": True, **options})
         self._find_client_id = find_client_id

@@ -1,4 +1,4 @@
-"""Where a request names the organization that it is about."""
+"""Where a request names its organization."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ __all__ = ["Organization"]
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """Where a request names the organization that it is about. Made by one of the class methods.
+    """Where a request names its organization. Create it with one of the class methods.
 
-    An organization's id is unique in its tenant only. If the API accepts several tenants, `issuer` says whose
-    organizations are meant; a requirement without it raises an error when it is made.
+    An organization id is unique within its tenant only. If the API accepts several tenants, `issuer` selects the tenant
+    of the organizations; a requirement without it raises an error when it is created.
 
     Attributes:
-        source: Where: in the path, in a header, returned by a dependency of the application, or only in the token.
-        name: The path parameter's or header's name; empty for other sources.
-        dependency: The application's function, for that source.
+        source: The place: path, header, a dependency of the application, or only the token.
+        name: The name of the path parameter or header; empty for other sources.
+        dependency: The function of the application, for that source.
         issuer: An issuer of the tenant whose organizations are meant. `"any"`: the organization belongs to the tenant
-            that issued the token, and the handler looks data up by `claims.iss` **and** the organization's id.
+            that issued the token, and the handler must look up data by `claims.iss` **and** the organization id.
     """
 
     source: Literal["path", "header", "dependency", "token"]
@@ -33,88 +33,90 @@ class Organization:
 
     @classmethod
     def from_path(cls, name: str = "organization_id", *, issuer: str | None = None) -> Self:
-        """The request names it in a path parameter: `/organizations/{organization_id}/members`.
+        """Read the organization from a path parameter: `/organizations/{organization_id}/members`.
 
         Args:
-            name: The parameter's name.
-            issuer: Whose organization it is; see the class.
+            name: The name of the parameter.
+            issuer: The tenant of the organization; see the class.
         """
         return cls("path", _check_name(name), issuer=issuer)
 
     @classmethod
     def from_header(cls, name: str, *, issuer: str | None = None) -> Self:
-        """The request names it in a header.
+        """Read the organization from a header.
 
         Args:
-            name: The header's name, in any case.
-            issuer: Whose organization it is; see the class.
+            name: The name of the header, case-insensitive.
+            issuer: The tenant of the organization; see the class.
         """
         return cls("header", _check_name(name).lower(), issuer=issuer)
 
     @classmethod
     def from_dependency(cls, dependency: Callable[..., Any], *, issuer: str | None = None) -> Self:
-        """A dependency of the application finds it: the organization that a project belongs to, say.
+        """Get the organization from a dependency of the application, e.g. the organization that owns a project.
 
-        FastAPI calls it once the token is known to be good, with parameters and dependencies of its own.
+        FastAPI calls it after the token is verified. It may have its own parameters and dependencies.
 
         Args:
-            dependency: A function or coroutine function that returns the organization's id, or `None` if
-                there is none, which refuses every caller alike.
-            issuer: Whose organization it is; see the class.
+            dependency: A function or coroutine function that returns the organization id. If it returns `None`, every
+                caller is rejected.
+            issuer: The tenant of the organization; see the class.
         """
         return cls("dependency", dependency=dependency, issuer=issuer)
 
     @classmethod
     def from_token(cls, *, issuer: str | None = None) -> Self:
-        """The request names none: any organization's token is admitted.
+        """Accept tokens for any organization; the request names none.
 
-        The handler then reads and writes what belongs to `claims.organization_id`, and to no other one.
+        The handler must then read and write only data of `claims.organization_id`.
 
         Args:
-            issuer: Whose organizations are admitted; see the class.
+            issuer: The tenant whose organizations are accepted; see the class.
         """
         return cls("token", issuer=issuer)
 
     def find(self, conn: HTTPConnection) -> str:
-        """Give the organization that a request names in its path or header.
+        """Return the organization id in the path or header of a request.
 
         Args:
             conn: The request.
 
         Returns:
-            Its id.
+            The organization id.
 
         Raises:
             OrganizationRequiredError: The header is missing or empty.
-            OrganizationMismatchError: There are several of the header.
+            OrganizationMismatchError: The header is repeated.
             SettingsError: The route has no such path parameter.
         """
         if self.source == "path":
             if self.name not in conn.path_params:
-                raise SettingsError(f"the route {self.describe_absence()}")
+                raise SettingsError(self.describe_absence())
             return str(conn.path_params[self.name])
         values = conn.headers.getlist(self.name)
         if len(values) > 1:
-            # Two layers that each take another one would disagree about whose data is asked for.
+            # Two layers could each use a different one, and disagree about whose data is requested.
             raise OrganizationMismatchError(expected="one header", found=f"{len(values)} headers {quote(self.name)}")
         if not values or not values[0]:
-            raise OrganizationRequiredError(f"Name the organization in the header {self.name}", found="no header")
+            raise OrganizationRequiredError(
+                f"The request names no organization; send its id in the header {self.name}", found="no header"
+            )
         return values[0]
 
     def describe_absence(self) -> str:
-        """Give what is wrong with a route whose path lacks the parameter, and what to do."""
+        """Return the error text for a route whose path lacks the parameter."""
         return (
-            f"asks for the organization in its path, but has no parameter {{{self.name}}}; "
-            "say where else: organization=Organization.from_path(...), from_header(...), from_dependency(...)"
+            f"expected the path parameter {{{self.name}}} that names the organization, found none in this route; "
+            "add it, or pass organization=Organization.from_path(...), from_header(...) or from_dependency(...)"
         )
 
     def describe(self) -> str:
-        """Give the words for the documentation of a route."""
+        """Return a description for the documentation of a route."""
         if self.source == "path":
             return f"the organization in the path, `{{{self.name}}}`"
         if self.source == "header":
             return f"the organization in the header `{self.name}`"
-        return "the organization that the request is about" if self.source == "dependency" else "any organization"
+        return "the organization of the requested data" if self.source == "dependency" else "any organization"
 
 
 def _check_name(name: str) -> str:

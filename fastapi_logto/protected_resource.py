@@ -1,7 +1,7 @@
-"""The metadata by which clients find out where to ask for tokens for this API (RFC 9728).
+"""The metadata that tells clients where to request tokens for this API (RFC 9728).
 
-All of it comes from settings and from the application's own routes: a `Host` header, which is anybody's to
-write, could send clients to another authorization server.
+All of it comes from settings and from the application's own routes. The `Host` header is not used: anyone can set it,
+and could send clients to another authorization server.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,27 +20,21 @@ __all__ = [
 ]
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
-"""The path of the document; that of the resource follows it (RFC 9728 section 3)."""
+"""The path of the document; the path of the resource follows it (RFC 9728 section 3)."""
 
 ResourceMetadata: TypeAlias = Mapping[str, str | Sequence[str]]
 
 
 def find_resource(settings: LogtoSettings, audiences: Collection[str] | None) -> str:
-    """Give the resource indicator that clients are to ask for.
-
-    Args:
-        settings: The tenant.
-        audiences: Those accepted in one place; `None` for those of the settings, whose first one it is then.
-    """
+    """Return the resource indicator that clients should request; without `audiences`, the first one of the settings."""
     return settings.audience[0] if audiences is None else min(audiences)
 
 
 def map_resources(indicators: Iterable[str]) -> dict[str, str]:
-    """Give the resources that have a page of metadata, by the path that follows the well-known one.
+    """Return the resources that have a page of metadata, by the path that follows the well-known one.
 
-    Args:
-        indicators: Resource indicators, the API's own first. Of several with one path the first is taken; where
-            none is without a path, the first of all stands there too.
+    The API's own indicators come first. If several have the same path, the first one is used. If none has an empty
+    path, the very first one also gets the page without a path.
     """
     resources: dict[str, str] = {}
     for indicator in indicators:
@@ -50,9 +44,9 @@ def map_resources(indicators: Iterable[str]) -> dict[str, str]:
 
 
 def _find_path(resource: str) -> str:
-    """Give the path of a resource indicator without escapes, as servers give it, and without a slash at its end.
+    """Return the path of a resource indicator, unescaped as servers do it, and without a slash at its end.
 
-    It is empty for an indicator that is no URL.
+    It is empty for an indicator that is not a URL.
     """
     try:
         parts = urlsplit(resource)
@@ -62,16 +56,10 @@ def _find_path(resource: str) -> str:
 
 
 def build_metadata_url(public_url: str, *, resource: str, resources: Mapping[str, str]) -> str | None:
-    """Give the URL of a resource's metadata.
+    """Return the URL of a resource's metadata; `None` if the page at this path belongs to another resource.
 
-    Args:
-        public_url: Where clients reach the API. The indicator says nothing of that: it may be any text, and its
-            host may be somebody else's.
-        resource: The resource indicator.
-        resources: Those that have a page; see `map_resources`.
-
-    Returns:
-        The URL; `None` where the page in this place is another resource's.
+    `public_url` is where clients reach the API. The indicator can't be used for that: it may be any text, and its host
+    may belong to somebody else.
     """
     path = _find_path(resource)
     parts = urlsplit(public_url)
@@ -81,12 +69,9 @@ def build_metadata_url(public_url: str, *, resource: str, resources: Mapping[str
 def build_resource_metadata(
     tenants: Sequence[LogtoSettings], *, resource: str, scopes: Collection[str]
 ) -> ResourceMetadata:
-    """Give the document for one resource.
+    """Return the metadata document of one resource.
 
-    Args:
-        tenants: The tenants; where some have it as an audience of their own, those alone.
-        resource: The resource indicator.
-        scopes: The scopes that its operations ask for.
+    If some tenants have the resource among their own audiences, only these are listed.
 
     References:
         RFC 9728 section 2.

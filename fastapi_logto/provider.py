@@ -1,4 +1,4 @@
-"""What stands behind a scheme: the settings of its tenants, and what verifies their tokens, built at the first use."""
+"""The settings of a scheme's tenants and the verifier of their tokens, built at the first use."""
 
 import asyncio
 import ssl
@@ -27,20 +27,20 @@ __all__ = ["OpaqueTokensSetup", "Provider", "Verifier"]
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 Verifier: TypeAlias = TokenVerifier[ClaimsT] | TenantsVerifier[ClaimsT]
-"""What verifies: for one tenant, or for several."""
+"""The verifier of one tenant or of several."""
 
 
 class OpaqueTokensSetup(Protocol):
-    """What makes opaque tokens known: `introspection.Introspection`, seen from here."""
+    """The interface of `introspection.Introspection` that is used here."""
 
     def build(self, *, metadata: MetadataSource, transport: Transport, clock: Clock) -> OpaqueTokens:
-        """Give what knows opaque tokens."""
+        """Return the introspector."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Parts(Generic[ClaimsT]):
-    """What belongs together, and is replaced together."""
+    """Objects that are replaced together."""
 
     tenants: tuple[LogtoSettings, ...]
     verifier: Verifier[ClaimsT]
@@ -48,17 +48,17 @@ class _Parts(Generic[ClaimsT]):
 
 
 class Provider(Generic[ClaimsT]):
-    """The settings of a scheme and what verifies its tokens: built at the first use, shared by all nodes.
+    """The settings of a scheme and the verifier of its tokens, built at the first use, shared by its dependencies.
 
     Attributes:
-        scheme_names: Names in OpenAPI of the nodes, and their audiences; `None` for those of the settings.
-        scope_descriptions: What scopes mean, by name, where the application says it.
-        publishers: Those whose resources an application serves the metadata of, this one among them; none where it
-            serves none.
-        given: The settings that the application gave; none where the environment is to be read.
+        scheme_names: OpenAPI names of the schemes, and their audiences; `None` for those of the settings.
+        scope_descriptions: Descriptions of scopes that the application provides, by name.
+        publishers: All providers whose metadata the same application serves, including this one; empty if it serves
+            none.
+        given: The settings that the application passed; empty if the environment is to be read.
         claims_model: The class of the claims.
         clock: The clocks.
-        verifier: What verifies the tokens, once it is built.
+        verifier: The verifier, once it is built.
     """
 
     def __init__(
@@ -71,18 +71,10 @@ class Provider(Generic[ClaimsT]):
         ssl_context: ssl.SSLContext | None,
         opaque: OpaqueTokensSetup | None = None,
     ) -> None:
-        """Remember what to build with. Does no I/O.
+        """Store what is needed to build the verifier. No I/O.
 
-        Args:
-            settings: The settings of each tenant; none to read the environment at the first use.
-            claims_model: The class of the claims.
-            clock: The clocks.
-            http_transport: What sends requests instead of the network.
-            ssl_context: For a private certificate authority.
-            opaque: What makes opaque tokens known; they are refused without.
-
-        Raises:
-            SettingsError: Two tenants have an issuer in common, or opaque tokens are to be accepted of several.
+        Without settings, the environment is read at the first use. `SettingsError` if two tenants have an issuer in
+        common, or if several tenants are combined with opaque tokens.
         """
         self.scheme_names: dict[str, frozenset[str] | None] = {}
         self.scope_descriptions: dict[str, str] = {}
@@ -105,32 +97,28 @@ class Provider(Generic[ClaimsT]):
 
     @property
     def tenants(self) -> tuple[LogtoSettings, ...]:
-        """The settings of each tenant; read from the environment now if they were not needed before.
+        """The settings of each tenant. They are read from the environment if that has not happened yet.
 
         Raises:
-            SettingsError: The environment lacks one, or has a bad one.
+            SettingsError: A setting in the environment is missing or invalid.
         """
         return self._load().tenants
 
     @property
     def known_tenants(self) -> tuple[LogtoSettings, ...]:
-        """The settings that are known already; none before the environment was read."""
+        """The settings that are known already; empty before the environment was read."""
         built = self._built
         return built.tenants if built else ()
 
     @property
     def accepts_opaque_tokens(self) -> bool:
-        """Whether opaque tokens can be made known."""
+        """Whether opaque tokens are introspected."""
         return self._opaque is not None
 
     def find_metadata_url(self, audiences: frozenset[str] | None) -> str | None:
-        """Give the URL of the metadata of the resource that some audiences stand for, for a challenge.
+        """Return the URL of the metadata for a challenge; `audiences=None` means those of the settings.
 
-        Args:
-            audiences: The resource indicators; `None` for those of the settings.
-
-        Returns:
-            The URL, of settings alone; `None` where no application serves it or the settings don't say where.
+        It is built from settings only. `None` if no application serves the page, or if `public_url` is not set.
         """
         tenants = self.known_tenants
         if not tenants or tenants[0].public_url is None or not all(one.known_tenants for one in self.publishers):
@@ -140,23 +128,20 @@ class Provider(Generic[ClaimsT]):
 
     @property
     def indicators(self) -> tuple[str, ...]:
-        """The resource indicators of the settings and of all nodes, those of the settings first.
+        """The resource indicators of the settings, followed by those of all schemes.
 
         Raises:
-            SettingsError: The environment lacks a setting, or has a bad one.
+            SettingsError: A setting in the environment is missing or invalid.
         """
         own = [audience for settings in self.tenants for audience in settings.audience]
         further = [audience for audiences in self.scheme_names.values() for audience in sorted(audiences or ())]
         return tuple(dict.fromkeys([*own, *further]))
 
     def check_organization_issuer(self, issuer: str | None) -> None:
-        """Check that it is clear whose organizations a requirement means.
+        """Raise `SettingsError` unless it is clear whose organizations a requirement means.
 
-        Args:
-            issuer: An issuer of the tenant, or `"any"`; `None` if the requirement does not say.
-
-        Raises:
-            SettingsError: There are several tenants and the requirement does not say, or no tenant has this issuer.
+        `issuer` is an issuer of the tenant or `"any"`; `None`, if the requirement does not say, is accepted for one
+        tenant only.
         """
         tenants = self.known_tenants if not self._substitutes else self.given
         if issuer is None and len(tenants) > 1:
@@ -189,15 +174,15 @@ class Provider(Generic[ClaimsT]):
         return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), _NOBODY)
 
     def load(self) -> Verifier[ClaimsT]:
-        """Give what verifies the tokens.
+        """Return the verifier, and read the settings from the environment if that has not happened yet.
 
         Raises:
-            SettingsError: The environment lacks a setting, or has a bad one.
+            SettingsError: A setting in the environment is missing or invalid.
         """
         return self._load().verifier
 
     async def load_beside(self) -> Verifier[ClaimsT]:
-        """Give the same without blocking the loop: the environment may mean a `.env` file."""
+        """Return the verifier without blocking the loop: reading the environment may read a `.env` file."""
         verifier = self.verifier
         return await asyncio.to_thread(self.load) if verifier is None else verifier
 
@@ -205,14 +190,9 @@ class Provider(Generic[ClaimsT]):
     def replaced(
         self, settings: LogtoSettings, *, clock: Clock, http_transport: "httpx.AsyncBaseTransport"
     ) -> Generator[None]:
-        """Verify by other settings for the length of a block, with keys and remembered tokens of their own; for tests.
+        """Use other settings inside a block, with separate keys and cached tokens; for tests.
 
-        Blocks may overlap and end in any order: the one that was begun last counts.
-
-        Args:
-            settings: The settings. The environment is not read.
-            clock: The clocks.
-            http_transport: What sends requests instead of the network.
+        The environment is not read. Blocks may overlap and end in any order: the one that started last applies.
         """
         parts = self._build([settings], clock=clock, http_transport=http_transport)
         with self._lock:
@@ -242,7 +222,7 @@ class Provider(Generic[ClaimsT]):
     def _build(
         self, tenants: Sequence[LogtoSettings], *, clock: Clock, http_transport: "httpx.AsyncBaseTransport | None"
     ) -> _Parts[ClaimsT]:
-        # One queue for all tenants: its turns are the application's share of the event loop.
+        # One queue for all tenants, because its turns limit the application's share of the event loop.
         turns = Turns(max_waiting=max(settings.max_waiting_verifications for settings in tenants))
 
         def build(settings: LogtoSettings) -> TokenVerifier[ClaimsT]:
@@ -254,7 +234,8 @@ class Provider(Generic[ClaimsT]):
             return _Parts(tuple(tenants), build(tenants[0]), clock)
         if self._opaque is not None:
             raise SettingsError(
-                "expected one tenant where opaque tokens are accepted: they name no issuer to choose by"
+                f"expected one tenant if opaque tokens are accepted, found {len(tenants)}: opaque tokens name no "
+                "issuer that selects a tenant; use one LogtoAuth for each tenant"
             )
         verifier = TenantsVerifier([(settings, build(settings)) for settings in tenants], turns=turns)
         return _Parts(tuple(tenants), verifier, clock)

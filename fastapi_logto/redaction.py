@@ -1,4 +1,4 @@
-"""Keeps secrets that were sent out of what is said about the response."""
+"""Keeps secrets out of messages about a provider's response."""
 
 from base64 import b64encode
 from collections.abc import Collection
@@ -8,22 +8,19 @@ from urllib.parse import quote_plus, unquote_plus
 __all__ = ["build_basic_secrets", "mask"]
 
 _MASKED: Final = "***"
-# Shorter pieces of a random secret are found in any text, and are of no use to anyone.
+# Shorter pieces of a random secret occur in any text by chance, and are useless to an attacker.
 _PIECE_LENGTH: Final = 8
-# More than any message quotes, so that a secret is found whose beginning is quoted.
+# More than any message quotes, so that a secret is found even if only its beginning would be quoted.
 _CHECKED_LENGTH: Final = 512
 _MOST_ENCODINGS: Final = 3
 
 
 def mask(text: str, *, secrets: Collection[str]) -> str:
-    """Return a text of the provider, or `***` if it repeats a secret or a piece of eight characters of one.
+    """Return a text of the provider, or `***` if it contains a secret that was sent, or eight characters of one.
 
-    A piece is found in any case, percent-encoded or form-encoded up to three times, and with other characters
-    between its letters and digits. All of the text is replaced: what is left around a piece may be another one.
-
-    Args:
-        text: The text; only its beginning is checked, more than `errors.quote` shows.
-        secrets: The secrets that were sent.
+    A piece is found in any case, percent-encoded or form-encoded up to three times, and with other characters between
+    its letters and digits. The whole text is replaced, because the rest of it may contain another piece. Only the
+    beginning of the text is checked, more than `errors.quote` shows.
     """
     forms = [text[:_CHECKED_LENGTH]]
     for _ in range(_MOST_ENCODINGS):
@@ -32,12 +29,7 @@ def mask(text: str, *, secrets: Collection[str]) -> str:
 
 
 def build_basic_secrets(client_id: str, client_secret: str) -> tuple[str, ...]:
-    """Return the secrets of a request that is authenticated by HTTP Basic: the secret, and the credentials in base64.
-
-    Args:
-        client_id: The client's id.
-        client_secret: Its secret.
-    """
+    """Return the secrets of a request with HTTP Basic authentication: the secret, and the credentials in base64."""
     pairs = (f"{quote_plus(client_id)}:{quote_plus(client_secret)}", f"{client_id}:{client_secret}")
     return (client_secret, *(b64encode(pair.encode()).decode() for pair in pairs))
 

@@ -1,6 +1,6 @@
-"""What a route asks of the claims, as values: two that ask the same are equal.
+"""Requirements of a route, as values: two that require the same are equal.
 
-A closure would be another object with each call, and `app.dependency_overrides` could never name it.
+A closure would be a new object each time, so `app.dependency_overrides` could never refer to it.
 """
 
 from collections.abc import Callable, Collection
@@ -48,22 +48,22 @@ ClaimsT_co = TypeVar("ClaimsT_co", bound=TokenClaims, covariant=True, default=To
 
 
 class Scheme(Protocol[ClaimsT_co]):
-    """The security scheme that requirements ask for claims: `LogtoAuth`, seen from here."""
+    """The interface of `LogtoAuth` that requirements use: the security scheme that returns the claims."""
 
     scheme_name: str
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT_co:
-        """Give the claims of a request."""
+        """Return the claims of a request."""
         ...
 
     @property
     def resource_metadata(self) -> str | None:
-        """URL of the resource's metadata, where there is such a page."""
+        """URL of the metadata of the protected resource, if there is such a page."""
         ...
 
     @property
     def resources(self) -> frozenset[str]:
-        """The resource indicators whose tokens are admitted."""
+        """The resource indicators that are accepted as audience."""
         ...
 
     def check_organization_issuer(self, issuer: str | None) -> None:
@@ -71,28 +71,28 @@ class Scheme(Protocol[ClaimsT_co]):
         ...
 
     def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
-        """Return the issuers of the tenant whose organizations are meant; `None` if it does not matter."""
+        """Return the issuers of the tenant whose organizations are meant; `None` if any tenant is accepted."""
         ...
 
 
 @final
 class Requirement(Generic[ClaimsT]):
-    """A dependency that asks something of the claims, for `Depends`. All that is given must hold; what is left out may.
+    """A dependency that checks the claims, for `Depends`. Every condition given must hold; the others aren't checked.
 
-    It depends on its scheme, so that an override of the scheme reaches it, and checks what it asks
-    for itself, so that such an override does not switch the check off.
+    It depends on its scheme, so an override of the scheme affects it. It checks its conditions itself, so such an
+    override does not disable them.
 
     Attributes:
-        scheme: What gives the claims.
+        scheme: The security scheme that returns the claims.
         scopes: Scopes that must all be granted.
-        any_scope: Scopes of which one must be granted.
-        organization: Where the request names the organization that the token must speak for.
-        caller: Who must call: a user or a machine.
+        any_scope: Scopes of which at least one must be granted.
+        organization: Where the request names the organization that the token must be for.
+        caller: The required kind of caller: a user or a machine.
         clients: Client ids of the applications that may call.
-        actor: Whether somebody must act on the subject's behalf (`True`), must not (`False`), or may (`None`);
-            or the subjects of those who must.
-        claims: What the claims must be, as a function.
-        description: What that function asks for, in words.
+        actor: `True` requires an actor, `False` rejects one and `None` accepts both; or the subjects of the allowed
+            actors, one of which is then required.
+        claims: A function that returns `True` if the claims are accepted.
+        description: What that function requires, in words.
     """
 
     def __init__(
@@ -108,10 +108,11 @@ class Requirement(Generic[ClaimsT]):
         claims: Callable[[ClaimsT], bool] | None = None,
         description: str | None = None,
     ) -> None:
-        """Remember what is asked.
+        """Check and store the conditions.
 
         Args:
-            scheme: What gives the claims; one that accepts organization tokens where an organization is asked for.
+            scheme: The security scheme that returns the claims. It must accept organization tokens if `organization`
+                is given.
             scopes: See the attributes.
             any_scope: See the attributes.
             organization: See the attributes.
@@ -119,11 +120,11 @@ class Requirement(Generic[ClaimsT]):
             clients: See the attributes.
             actor: See the attributes.
             claims: See the attributes.
-            description: See the attributes; the function's own first line where left out.
+            description: See the attributes; the default is the first line of the function's docstring.
 
         Raises:
-            ValueError: Nothing is asked for, or something that can't be meant: an empty list, a scope that is
-                empty or several in one text, a coroutine function for the claims.
+            ValueError: No condition is given, or an invalid one: an empty list, a scope that is empty or
+                contains spaces, a coroutine function as `claims`.
         """
         self.scheme: Scheme[ClaimsT] = scheme
         self.scopes: tuple[str, ...] = _check_texts(scopes, "scope")
@@ -138,7 +139,7 @@ class Requirement(Generic[ClaimsT]):
         )
         self.claims: Callable[[ClaimsT], bool] | None = _check_predicate(claims)
         self.description: str = description or _describe_function(claims)
-        # Those that ask the same, in any order, are equal. FastAPI asks for the hash several times in each request.
+        # Requirements with the same conditions, in any order, are equal. FastAPI hashes them several times per request.
         self._state: tuple[object, ...] = (
             frozenset(self.scopes),
             frozenset(self.any_scope),
@@ -151,38 +152,38 @@ class Requirement(Generic[ClaimsT]):
         )
         if self._state[:-1] == _NOTHING:
             raise ValueError(
-                "expected something to ask for, such as a scope, found nothing; Depends(auth) admits every caller "
-                "with a good token"
+                "expected at least one condition, such as a scope, found none; to accept any valid token, use "
+                "Depends(auth)"
             )
         if description is not None and claims is None:
-            raise ValueError("expected claims=, the function that the description is of, found none")
+            raise ValueError("expected claims=, the function that description= describes, found none; pass both")
         self._hash = hash((id(scheme), self._state))
 
     @override
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse a change of what was made: FastAPI has it in tables by what it asked for then."""
+        """Reject changes after construction: FastAPI uses the requirement as a dictionary key."""
         if hasattr(self, "_hash"):
-            raise AttributeError("a Requirement can't be changed; make another one")
+            raise AttributeError("a Requirement can't be changed; create another one")
         super().__setattr__(name, value)
 
     def __init_subclass__(cls) -> NoReturn:
-        """Refuse a subclass: one that asks more would still equal one that does not."""
-        raise TypeError("Requirement is final; ask for more with claims=, or in a dependency of your own on top of it")
+        """Reject subclasses: one that requires more would still equal one that does not."""
+        raise TypeError("Requirement is final; to require more, pass claims= or write a dependency that depends on it")
 
     async def __call__(self, *, conn: HTTPConnection, claims: ClaimsT, organization_id: str | None = None) -> ClaimsT:
-        """Check the claims and pass them on. FastAPI calls this.
+        """Check the claims and return them. FastAPI calls this.
 
         Args:
             conn: The request or WebSocket.
-            claims: What the scheme, or the override of it, gave.
-            organization_id: What the dependency of `Organization.from_dependency` gave.
+            claims: The claims that the scheme, or its override, returned.
+            organization_id: The return value of the dependency of `Organization.from_dependency`.
 
         Returns:
             The claims.
 
         Raises:
-            HTTPException: They do not have what is asked for; a `WebSocketException` where the
-                server can't deny a WebSocket otherwise.
+            HTTPException: A condition does not hold. For a WebSocket whose server does not support denial responses, a
+                `WebSocketException`.
         """
         try:
             if self.organization is not None:
@@ -198,7 +199,7 @@ class Requirement(Generic[ClaimsT]):
     def _check_organization(
         self, claims: ClaimsT, organization: Organization, *, conn: HTTPConnection, found: str | None
     ) -> None:
-        # The token first: whoever has none for any organization is told so, whatever the request names.
+        # The token comes first: the error for a token without an organization does not depend on the request.
         check_has_organization(claims)
         check_organization_issuer(claims, self.scheme.find_organization_issuers(organization.issuer))
         if organization.source != "token":
@@ -222,12 +223,12 @@ class Requirement(Generic[ClaimsT]):
 
     @property
     def __signature__(self) -> Signature:
-        """What FastAPI reads instead of `__call__`'s own parameters."""
-        # The scheme is told the scopes that must all be there: it enforces what it is told, and so does OpenAPI.
+        """The parameters that FastAPI reads, instead of those of `__call__`."""
+        # The scheme receives the scopes that are all required: it enforces them too, and OpenAPI lists them.
         claims: Any = Security(self.scheme, scopes=self.scopes)
         parameters = [
             Parameter("conn", Parameter.KEYWORD_ONLY, annotation=HTTPConnection),
-            # Before the organization: who has no good token learns nothing of it.
+            # Before the organization: a caller without a valid token learns nothing about it.
             Parameter("claims", Parameter.KEYWORD_ONLY, default=claims, annotation=Any),
         ]
         if self.organization is not None and self.organization.dependency is not None:
@@ -236,7 +237,7 @@ class Requirement(Generic[ClaimsT]):
         return Signature(parameters)
 
     def describe(self) -> list[str]:
-        """Give what is asked for beyond `scopes`, a line each, for the documentation of a route."""
+        """Return the conditions other than `scopes`, one per line, for the documentation of a route."""
         lines: list[str] = []
         if self.any_scope:
             lines.append(f"one of the scopes {', '.join(f'`{scope}`' for scope in self.any_scope)}")
@@ -245,17 +246,15 @@ class Requirement(Generic[ClaimsT]):
         if self.caller is not None:
             lines.append(f"a {self.caller} as the caller")
         if self.clients:
-            lines.append("a token that was issued to one of certain applications")
+            lines.append("a token that was issued to an allowed application")
         if self.actor is not None:
-            lines.append(
-                "nobody who acts on the user's behalf" if self.actor is False else "somebody who acts for a user"
-            )
+            lines.append("a token without an actor" if self.actor is False else "an actor who acts on behalf of a user")
         if self.claims is not None:
             lines.append(self.description)
         return lines
 
     def build_refusals(self) -> list[ForbiddenError]:
-        """Give the refusals of tokens that lack what is asked for beyond `scopes`, one of each kind, as examples."""
+        """Return example errors for conditions other than `scopes`, one of each kind."""
         refusals: list[ForbiddenError] = []
         if self.organization is not None:
             refusals.append(OrganizationRequiredError())
@@ -294,40 +293,41 @@ class Requirement(Generic[ClaimsT]):
 
 
 def _read(found: object) -> str | None:
-    # Only a text names an organization, and no object of the application's own says what it is equal to.
+    # Only strings are accepted, converted to plain `str`: an object of the application could define equality itself.
     return str.__str__(found) if isinstance(found, str) else None
 
 
 _NO_TEXTS: frozenset[str] = frozenset()
-# What describes a check is none.
+# Without the description, which is not a condition.
 _NOTHING: tuple[object, ...] = (_NO_TEXTS, _NO_TEXTS, None, None, _NO_TEXTS, None, None)
 
 
 def _check_texts(values: Collection[str] | None, what: str) -> tuple[str, ...]:
     if values is None:
         return ()
-    # Whoever writes a list where several arguments belong is told so, and not that it can't be hashed.
+    # A list in place of several arguments gets the error below, and not that it can't be hashed.
     texts: list[object] = [values] if isinstance(values, str) else list(values)
     if not texts:
-        # A list that came out empty must not switch the check off.
-        raise ValueError(
-            f"expected at least one {what}, found none; Depends(auth) admits every caller with a good token"
-        )
+        # A list that happens to be empty must not disable the check.
+        raise ValueError(f"expected at least one {what}, found none; to accept any valid token, use Depends(auth)")
     for text in texts:
         if not isinstance(text, str) or text.split() != [text]:
-            raise ValueError(f"expected one {what} in each argument, found {text!r}; write them as several arguments")
+            raise ValueError(f"expected one {what} per argument, found {text!r}; pass several as separate arguments")
     return tuple(dict.fromkeys(str(text) for text in texts))
 
 
 def _check_caller(caller: Caller | None) -> Caller | None:
     if caller not in {None, "user", "machine"}:
-        raise ValueError(f"expected user or machine as the caller, found {caller!r}")
+        raise ValueError(f"caller: expected 'user' or 'machine', found {caller!r}; pass one of them")
     return caller
 
 
 def _check_predicate(predicate: Callable[[ClaimsT], bool] | None) -> Callable[[ClaimsT], bool] | None:
     if predicate is not None and (_is_coroutine(predicate) or not callable(predicate)):
-        raise ValueError(f"expected a function of the claims that gives a bool, and no coroutine, found {predicate!r}")
+        raise ValueError(
+            f"claims: expected a function, not a coroutine function, that takes the claims and returns a bool, found "
+            f"{predicate!r}; pass such a function"
+        )
     return predicate
 
 
@@ -339,4 +339,4 @@ def _describe_function(function: Callable[..., Any] | None) -> str:
     if function is None:
         return ""
     lines = (function.__doc__ or "").strip().splitlines()
-    return lines[0] if lines else f"claims that `{getattr(function, '__name__', 'a function')}` accepts"
+    return lines[0] if lines else f"claims that the function `{getattr(function, '__name__', 'given')}` accepts"

@@ -1,7 +1,7 @@
-"""What a user asks of the claims: the requirements made from a scheme, for one or several API resources.
+"""The methods that create requirements from a scheme, for one or several API resources.
 
-No `from __future__ import annotations` here: FastAPI reads the annotations of `__call__`, and finds
-no module to resolve their texts in when the dependency is an object.
+No `from __future__ import annotations` here: FastAPI reads the annotations of `__call__`, and if the dependency is an
+object it finds no module in which to resolve string annotations.
 """
 
 import re
@@ -38,15 +38,15 @@ _LONGEST_CONNECTION_SECONDS: Final = 10 * 366 * 24 * 3600
 
 
 class _NotADependency:
-    """Has FastAPI refuse, while a route is defined, a dependency that was meant to be called.
+    """Makes FastAPI raise an error when a route uses a function as a dependency that it should have called.
 
-    Without it the parameters of such a function would be read from the query.
+    Without it, FastAPI would read the parameters of such a function from the query.
     """
 
     def __init__(self, advice: str) -> None:
         self._advice = advice
 
-    def __call__(self) -> str:  # pragma: no cover - only there to be a callable: nobody gets past the signature
+    def __call__(self) -> str:  # pragma: no cover - only makes it callable: FastAPI fails at the signature
         raise TypeError(self._advice)
 
     @property
@@ -55,48 +55,55 @@ class _NotADependency:
 
 
 _VERIFY_IS_CALLED: Final = Depends(
-    _NotADependency("auth.verify is no dependency: use Depends(auth), or await auth.verify(token) with a token at hand")
+    _NotADependency(
+        "expected a dependency, found auth.verify, which is none; use Depends(auth), or call await auth.verify(token)"
+    )
 )
 _REQUIREMENT_IS_CALLED: Final = Depends(
-    _NotADependency('a requirement is made by a call: Depends(auth.require_scopes("read:user")), with the parentheses')
+    _NotADependency(
+        "expected a requirement, found a function that creates one; call it, as in "
+        'Depends(auth.require_scopes("read:user"))'
+    )
 )
 
 
 class ResourceAuth(TokenScheme[ClaimsT]):
     """Protects routes with access tokens for some API resources of a tenant.
 
-    `LogtoAuth` is one for the resources of its settings; `LogtoAuth.for_audience` gives others.
+    `LogtoAuth` protects the resources of its settings; `LogtoAuth.for_audience` returns a scheme for others.
     """
 
     def __init__(self, provider: Provider[ClaimsT], audiences: frozenset[str] | None, *, scheme_name: str) -> None:
-        """Make the nodes. Reads no settings.
+        """Create the dependencies of the scheme. No settings are read.
 
         Args:
-            provider: What verifies.
+            provider: The provider that verifies tokens.
             audiences: The resource indicators; `None` for those of the settings.
-            scheme_name: Name in OpenAPI.
+            scheme_name: The name in OpenAPI.
         """
-        # Opaque tokens have no audience: they are for the API of the settings, and for no other one.
+        # Opaque tokens have no audience: they are accepted for the API of the settings only.
         own = AudiencePolicy(audiences, accepts_opaque=audiences is None)
         super().__init__(provider, own, scheme_name=scheme_name)
         self._optional = OptionalLogtoAuth(self)
         self._in_organization = OrganizationScheme(provider, audiences, scheme_name=scheme_name)
         if provider.scheme_names.setdefault(scheme_name, audiences) != audiences:
-            raise SettingsError(f"scheme_name: expected another name than {scheme_name}, which is another scheme's")
+            raise SettingsError(
+                f"scheme_name: expected a unique name, found {scheme_name!r}, which another scheme has; choose another"
+            )
 
     async def verify(self, token: Annotated[str, _VERIFY_IS_CALLED]) -> ClaimsT:
-        """Give the claims of an access token that did not come in a request's header.
+        """Return the claims of an access token that did not come in a request header.
 
         Args:
             token: The token, without `Bearer`.
 
         Returns:
-            The claims. Their scopes are not checked.
+            The claims. Scopes are not checked.
 
         Raises:
-            InvalidTokenError: The token is not accepted; its subclass and `reason` say why.
-            ProviderUnavailableError: The keys can't be had now.
-            SettingsError: The environment lacks a setting.
+            InvalidTokenError: The token is invalid; the subclass and `reason` say why.
+            ProviderUnavailableError: The keys are unavailable now.
+            SettingsError: A setting in the environment is missing.
         """
         secret = SecretStr(token)
         del token
@@ -106,32 +113,32 @@ class ResourceAuth(TokenScheme[ClaimsT]):
     def closing_at_expiry(
         self, websocket: WebSocket, claims: TokenClaims, *, close_timeout_seconds: float = CLOSE_TIMEOUT_SECONDS
     ) -> AbstractAsyncContextManager[None]:
-        """Close a WebSocket when the token that opened it expires: with code 1008 and the reason `expired`.
+        """Close a WebSocket when the token that opened it expires, with code 1008 and the reason `expired`.
 
         ```python
         async with auth.closing_at_expiry(websocket, claims):
             async for text in websocket.iter_text(): ...
         ```
 
-        The block is cancelled at that time. If the client has stopped reading, the close is given up after a time
-        limit, and the server ends the connection once the handler has returned.
+        The block is cancelled at that time. If the client has stopped reading, closing ends at a time limit, and the
+        server ends the connection after the handler has returned.
 
         Args:
             websocket: The accepted WebSocket.
             claims: The claims of the token.
-            close_timeout_seconds: The time limit of the close.
+            close_timeout_seconds: The time limit for closing.
 
         Returns:
             The context manager.
 
         Raises:
-            TypeError: The claims are none, such as the `None` of `auth.optional`.
+            TypeError: `claims` has another type, e.g. is the `None` of `auth.optional`.
         """
         check_claims(claims)
         return close_after(websocket, seconds=self._seconds_left(claims), timeout_seconds=close_timeout_seconds)
 
     def until_expiry(self, chunks: AsyncIterable[ChunkT], claims: TokenClaims) -> AsyncGenerator[ChunkT]:
-        """Pass a stream on until the token that requested it expires; then the stream is closed, and ends.
+        """Forward a stream until the token that requested it expires, then close the stream.
 
         ```python
         return StreamingResponse(auth.until_expiry(read_events(), claims))
@@ -141,98 +148,98 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         the server or a proxy ends it.
 
         Args:
-            chunks: The chunks of the response: an async generator, or another async iterator. A plain generator is
-                refused, because nothing can interrupt it while it waits.
+            chunks: The chunks of the response: an async generator or another async iterator. Plain generators are
+                rejected, because they can't be interrupted while they wait.
             claims: The claims of the token.
 
         Returns:
-            The chunks until then.
+            The chunks, until the token expires.
 
         Raises:
-            TypeError: The chunks are not an async iterator, or the claims are none.
+            TypeError: `chunks` is not an async iterator, or `claims` has another type.
         """
         check_stream(chunks)
         check_claims(claims)
         return pass_on(chunks, find_seconds=partial(self._seconds_left, claims))
 
     def _seconds_left(self, claims: TokenClaims) -> float:
-        # The leeway that a request has, or a connection would end that was just admitted.
+        # The same leeway as for requests. Otherwise a connection could end right after it was accepted.
         leeway = max((settings.leeway_seconds for settings in self._provider.known_tenants), default=0.0)
         now = self._provider.clock.now()
-        # `exp` may be an integer that no float can hold.
+        # `exp` may be an integer too large for a float.
         return max(0.0, float(min(claims.exp, now + _LONGEST_CONNECTION_SECONDS)) + leeway - now)
 
     @property
     def optional(self) -> "OptionalLogtoAuth[ClaimsT]":
-        """The dependency that gives `None` to a request without an `Authorization` header.
+        """The dependency that returns `None` if a request has no `Authorization` header.
 
-        A header that is there is checked in full: a bad token is never an anonymous caller.
+        If there is a header, it is checked in full: an invalid token is always rejected, never treated as anonymous.
         """
         return self._optional
 
     @property
     def schemes(self) -> tuple[Callable[..., Any], ...]:
-        """Every node that gives claims, for overriding all of them in `app.dependency_overrides`.
+        """All dependencies that return claims, to override each of them in `app.dependency_overrides`.
 
-        They are this one, `optional`, and the one that routes of organizations ask.
+        These are the scheme itself, `optional`, and the one that requirements for organizations use.
         """
         return (self, self._optional, self._in_organization)
 
     def for_audience(
         self, *audiences: Annotated[str, _REQUIREMENT_IS_CALLED], scheme_name: str | None = None
     ) -> "ResourceAuth[ClaimsT]":
-        """Give a scheme for other API resources of the same tenant, with keys and remembered tokens in common.
+        """Return a scheme for other API resources of the same tenant. It shares keys and cached tokens with this one.
 
-        A token for one of them is refused by this scheme, and the reverse. With several tenants, a tenant's tokens
-        are accepted only for those of the audiences that its settings list. An organization token names no API, so a
+        A token for one of these resources is rejected by this scheme, and vice versa. With several tenants, a tenant's
+        tokens are accepted only for the audiences in its own settings. An organization token names no API, so a
         requirement for an organization accepts it here too, unless `accept_organization_tokens` is false.
 
         Args:
-            *audiences: The resource indicators, to the letter.
-            scheme_name: Name in OpenAPI; this one's with the first audience when left out.
+            *audiences: The resource indicators, which must match exactly.
+            scheme_name: The name in OpenAPI; by default this scheme's name followed by the first audience.
 
         Returns:
             The scheme.
 
         Raises:
-            SettingsError: No audience, an empty one, that of organization tokens, or one that no tenant of several
-                lists; or the name is another scheme's already.
+            SettingsError: No audience is given; one is empty or the audience of organization tokens; with several
+                tenants, none lists any of them; or another scheme has the same name.
         """
         checked = check_audiences(audiences)
         given = self._provider.given
         if len(given) > 1 and not any(audience in settings.audience for settings in given for audience in checked):
             raise SettingsError(
-                f"audience: expected one that the settings of a tenant list, found {', '.join(checked)}; with several "
-                "tenants, a token is accepted only for an audience of its own tenant's settings"
+                f"audience: expected one in the settings of a tenant, found {', '.join(checked)}; add it to the "
+                "settings, because with several tenants a token is accepted only for audiences of its tenant"
             )
         name = scheme_name or f"{self.scheme_name}-{re.sub('[^A-Za-z0-9._-]+', '-', checked[0])}"
         return ResourceAuth(self._provider, frozenset(checked), scheme_name=name)
 
     def require_scopes(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
-        """Give a dependency that asks for every one of some scopes.
+        """Return a dependency that requires all of the scopes.
 
         Args:
-            *scopes: The scopes, one in each argument.
+            *scopes: The scopes, one per argument.
 
         Returns:
-            A value for `Depends`; equal to another one of the same scopes.
+            A value for `Depends`. Two with the same scopes are equal.
 
         Raises:
-            ValueError: No scope, an empty one, or several in one text.
+            ValueError: No scope is given, or one is empty or contains spaces.
         """
         return Requirement(self, scopes=scopes)
 
     def require_any_scope(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
-        """Give a dependency that asks for at least one of some scopes.
+        """Return a dependency that requires at least one of the scopes.
 
         Args:
-            *scopes: The scopes, one in each argument.
+            *scopes: The scopes, one per argument.
 
         Returns:
-            A value for `Depends`; equal to another one of the same scopes.
+            A value for `Depends`. Two with the same scopes are equal.
 
         Raises:
-            ValueError: No scope, an empty one, or several in one text.
+            ValueError: No scope is given, or one is empty or contains spaces.
         """
         return Requirement(self, any_scope=scopes)
 
@@ -241,25 +248,25 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         *scopes: Annotated[str, _REQUIREMENT_IS_CALLED],
         organization: Annotated[Organization | None, _REQUIREMENT_IS_CALLED] = None,
     ) -> Requirement[ClaimsT]:
-        """Give a dependency that asks for a token of the organization that the request names, with some scopes in it.
+        """Return a dependency that requires a token for the organization that the request names, with scopes in it.
 
-        It admits organization tokens and organization-level API tokens. Without scopes every member is admitted,
-        also one without any role.
+        Organization tokens and organization-level API tokens are accepted. Without scopes, every member is accepted,
+        also members without a role.
 
         Args:
-            *scopes: Scopes that must all be granted, in this very organization.
-            organization: Where the request names it; in the path as `organization_id` when left out.
+            *scopes: Scopes that must all be granted in this organization.
+            organization: Where the request names it; by default in the path parameter `organization_id`.
 
         Returns:
             A value for `Depends`.
 
         Raises:
-            ValueError: A scope is empty, or several are in one text.
+            ValueError: A scope is empty or contains spaces.
         """
         return self.require(scopes=scopes or None, organization=organization or Organization.from_path())
 
     def require_user(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
-        """Give a dependency that asks for a user as the caller, and no machine.
+        """Return a dependency that requires a user as the caller, not a machine.
 
         Args:
             *scopes: Scopes that must all be granted.
@@ -267,7 +274,7 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         return self.require(scopes=scopes or None, caller="user")
 
     def require_machine(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
-        """Give a dependency that asks for a machine as the caller, and no user.
+        """Return a dependency that requires a machine as the caller, not a user.
 
         Args:
             *scopes: Scopes that must all be granted.
@@ -275,26 +282,26 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         return self.require(scopes=scopes or None, caller="machine")
 
     def require_client(self, *client_ids: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
-        """Give a dependency that asks for a token which was issued to one of some applications.
+        """Return a dependency that requires a token issued to one of the clients.
 
         Args:
-            *client_ids: Their client ids, compared to the letter; an id may be a URL.
+            *client_ids: Client ids of the applications, which must match exactly; an id may be a URL.
 
         Raises:
-            ValueError: No client id, or an empty one.
+            ValueError: No client id is given, or one is empty.
         """
         return self.require(clients=client_ids)
 
     def require_actor(self, *actors: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
-        """Give a dependency that asks for somebody who acts on the subject's behalf (RFC 8693 section 4.1).
+        """Return a dependency that requires an actor who acts on behalf of the subject (RFC 8693 section 4.1).
 
         Args:
-            *actors: The subjects of those who may; anybody when left out. Only the outermost actor counts.
+            *actors: The subjects of the allowed actors; any actor by default. Only the outermost actor counts.
         """
         return self.require(actor=actors or True)
 
     def require_no_actor(self, *scopes: Annotated[str, _REQUIREMENT_IS_CALLED]) -> Requirement[ClaimsT]:
-        """Give a dependency that refuses whoever acts on another's behalf.
+        """Return a dependency that rejects tokens with an actor: nobody may act on behalf of the subject.
 
         Args:
             *scopes: Scopes that must all be granted.
@@ -307,11 +314,12 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         *,
         description: Annotated[str | None, _REQUIREMENT_IS_CALLED] = None,
     ) -> Requirement[ClaimsT]:
-        """Give a dependency that asks a function whether it admits the claims.
+        """Return a dependency that checks the claims with a function.
 
         Args:
-            predicate: The function, of the claims; nothing but `True` admits, and a claim that is not there refuses.
-            description: What it asks for, in words that callers may read; its own first line when left out.
+            predicate: A function that takes the claims and returns exactly `True` to accept them. If it raises an
+                error, e.g. because a claim is missing, the token is rejected.
+            description: What it requires, in words that callers may read; by default the first line of its docstring.
 
         Raises:
             ValueError: It is a coroutine function.
@@ -330,25 +338,24 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         claims: Annotated[Callable[[ClaimsT], bool] | None, _REQUIREMENT_IS_CALLED] = None,
         description: Annotated[str | None, _REQUIREMENT_IS_CALLED] = None,
     ) -> Requirement[ClaimsT]:
-        """Give a dependency that asks for several things at once, all of which must hold.
+        """Return a dependency that requires several conditions, all of which must hold.
 
         Args:
             scopes: Scopes that must all be granted.
-            any_scope: Scopes of which one must be granted.
-            organization: Where the request names the organization that the token must speak for.
+            any_scope: Scopes of which at least one must be granted.
+            organization: Where the request names the organization that the token must be for.
             caller: `"user"` or `"machine"`.
             clients: Client ids of the applications that may call.
-            actor: `True` where somebody must act on the subject's behalf, `False` where nobody may; or the
-                subjects of those who must.
-            claims: A function of the claims that gives `True` for those it admits.
-            description: What that function asks for, in words.
+            actor: `True` requires an actor, `False` rejects one; or the subjects of the allowed actors.
+            claims: A function that takes the claims and returns `True` to accept them.
+            description: What that function requires, in words.
 
         Returns:
-            A value for `Depends`; equal to another one that asks the same.
+            A value for `Depends`. Two with the same conditions are equal.
 
         Raises:
-            ValueError: Nothing is asked for, or something that can't be meant, such as an empty list.
-            SettingsError: There are several tenants, and it is not said whose organizations are meant.
+            ValueError: No condition is given, or an invalid one, such as an empty list.
+            SettingsError: There are several tenants, and `organization` does not say whose organizations are meant.
         """
         return Requirement(
             self if organization is None else self._in_organization,
@@ -364,25 +371,25 @@ class ResourceAuth(TokenScheme[ClaimsT]):
 
 
 class OptionalLogtoAuth(SecurityBase, Generic[ClaimsT]):
-    """Gives the claims, or `None` to a request that brings no `Authorization` header at all.
+    """Returns the claims, or `None` if a request has no `Authorization` header.
 
-    Where scopes are asked for, by `Security(auth.optional, scopes=[...])`, nobody is anonymous.
+    If scopes are required, with `Security(auth.optional, scopes=[...])`, a token is always required.
     """
 
     def __init__(self, auth: ResourceAuth[ClaimsT]) -> None:
-        """Remember the scheme.
+        """Store the scheme.
 
         Args:
-            auth: The scheme that checks a header that is there.
+            auth: The scheme that checks the header if there is one.
         """
         self.auth: ResourceAuth[ClaimsT] = auth
         self.scheme_name: str = auth.scheme_name
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT | None:
-        """Give the claims of the request's bearer token, or `None`. FastAPI calls this.
+        """Return the claims of the request's bearer token, or `None`. FastAPI calls this.
 
         Raises:
-            HTTPException: As `TokenScheme.__call__`, when there is a header.
+            HTTPException: As in `TokenScheme.__call__`, if there is a header.
         """
         if "authorization" not in conn.headers and not security_scopes.scopes:
             return None
@@ -394,5 +401,5 @@ class OptionalLogtoAuth(SecurityBase, Generic[ClaimsT]):
     @property
     @override
     def model(self) -> SchemeModel:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] - built late, never set
-        """The scheme for OpenAPI, the same as the one it asks."""
+        """The OpenAPI model, the same as that of its scheme."""
         return self.auth.model

@@ -1,4 +1,4 @@
-"""The pages of an application that tell clients where to ask for tokens (RFC 9728)."""
+"""The pages of an application that tell clients where to request tokens (RFC 9728)."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,18 +16,13 @@ from fastapi_logto.routes import list_scopes
 __all__ = ["ResourcePages", "publish"]
 
 _STATE_NAME: Final = "fastapi_logto_pages"
-# Clients in browsers of any origin may read them, with headers of their own; there is nothing secret in them.
+# Browser clients of any origin may read the pages, with any headers: they contain nothing secret.
 _CORS: Final = {"Access-Control-Allow-Origin": "*"}
 _PREFLIGHT: Final = {**_CORS, "Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Headers": "*"}
 
 
 def publish(app: FastAPI, provider: Provider[Any]) -> None:
-    """Serve the metadata of a provider's resources, beside that of others that the application has.
-
-    Args:
-        app: The application.
-        provider: What verifies.
-    """
+    """Serve the metadata of a provider's resources, in addition to that of the application's other providers."""
     pages: ResourcePages | None = getattr(app.state, _STATE_NAME, None)
     if pages is None:
         pages = ResourcePages(app)
@@ -38,14 +33,10 @@ def publish(app: FastAPI, provider: Provider[Any]) -> None:
 
 
 class ResourcePages:
-    """The pages of one application, one for each resource of those that verify its tokens."""
+    """The metadata pages of one application: one for each resource of its providers."""
 
     def __init__(self, app: FastAPI) -> None:
-        """Build nothing yet.
-
-        Args:
-            app: The application, whose routes ask for scopes.
-        """
+        """Store the application, whose routes define the scopes. Nothing is built yet."""
         self._app = app
         self._providers: list[Provider[Any]] = []
         self._lock = Lock()
@@ -53,26 +44,18 @@ class ResourcePages:
         self._pages: Mapping[str, ResourceMetadata] = {}
 
     def add(self, provider: Provider[Any]) -> None:
-        """Have pages for the resources of one more provider.
-
-        Args:
-            provider: What verifies.
-        """
+        """Add the resources of another provider."""
         if provider not in self._providers:
             self._providers.append(provider)
         provider.publishers = provider.publishers or self._providers
 
     async def answer(self, request: Request) -> Response:
-        """Answer a request for a page.
-
-        Raises:
-            HTTPException: 404, there is no such resource.
-        """
+        """Return the requested page; 404 if there is no such resource."""
         if request.method == "OPTIONS":
             return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PREFLIGHT)
         for provider in self._providers:
             await provider.load_beside()
-        # A walk through all routes, in a thread, and once: anybody may ask.
+        # Anyone may request a page, so the walk through all routes is cached. It runs in a thread.
         pages = await asyncio.to_thread(self._build)
         path = request.path_params.get("path", "")
         page = pages.get(f"/{path}".rstrip("/"))

@@ -1,4 +1,4 @@
-"""What the start of an application refuses: routes that would not protect what they seem to protect."""
+"""Reject, at startup, routes that would not protect what they seem to protect."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,28 +40,25 @@ class _Parameter:
     aliases: frozenset[str]
 
     def is_named_like(self, place: Organization) -> bool:
-        """Return whether a reader would take the value for the organization that the place names."""
+        """Return whether a reader would expect the value to be the organization that is checked."""
         return _simplify(place.name) in {_simplify(name) for name in (self.name, *self.aliases)}
 
     def is_read_from(self, place: Organization) -> bool:
-        """Return whether the value comes from the very place where the organization is checked."""
+        """Return whether the value comes from exactly the place where the organization is checked."""
         names = {name.lower() for name in self.aliases} if self.kind == "header" else self.aliases
         return self.kind == place.source and names == {place.name}
 
 
 def check_routes(app: FastAPI) -> None:
-    """Refuse routes that would not protect what they seem to protect, before the first request.
+    """Reject routes that would not protect what they seem to protect, before the first request.
 
-    Mounted applications are checked too, also below `mount_protected`. What a handler reads from the request by
-    itself, without a parameter, is not checked; neither are the fields of a JSON body.
-
-    Args:
-        app: The application.
+    Mounted applications are checked too, also below `mount_protected`. Not checked: what a handler reads from the
+    request object itself, without a parameter, and the fields of a JSON body.
 
     Raises:
-        SettingsError: A handler would read claims from the request's body, or the organization from another place
-            than the one that is checked; a route requires an organization while something above it admits no
-            organization's token, or in a path without one; two security schemes have the same name.
+        SettingsError: A handler would read claims from the request body, or the organization from another place than
+            the one that is checked; a route requires an organization that a dependency above it rejects, or that its
+            path does not contain; two security schemes have the same name.
     """
     problems = list(_iter_problems(app))
     if problems:
@@ -69,13 +66,9 @@ def check_routes(app: FastAPI) -> None:
 
 
 def check_scheme_names(app: FastAPI) -> None:
-    """Refuse an OpenAPI document in which two security schemes would have the same name.
+    """Reject an application if two of its security schemes have the same name.
 
-    Args:
-        app: The application. Each mounted application has its own document.
-
-    Raises:
-        SettingsError: Two security schemes have the same name.
+    Mounted applications are not checked here: each has its own OpenAPI document.
     """
     problems = list(_iter_name_problems([route for route in iter_routes(app) if route.owner is app]))
     if problems:
@@ -105,8 +98,9 @@ def _iter_claims_problems(route: FoundRoute) -> Iterator[str]:
         ):
             if any(issubclass(part, TokenClaims) for part in _list_types(field.field_info.annotation)):
                 yield (
-                    f"{route.path}: its parameter {field.name} would come from the request's body; declare it with "
-                    "Depends(auth) or Depends(auth.require_scopes(...))"
+                    f"{route.path}: expected parameter {field.name} to come from a verified token, found no "
+                    "dependency, so FastAPI would read it from the request; declare it with Depends(auth) or "
+                    "Depends(auth.require_scopes(...))"
                 )
 
 
@@ -123,22 +117,22 @@ def _iter_issuer_problems(route: FoundRoute) -> Iterator[str]:
 def _iter_scheme_problems(route: FoundRoute) -> Iterator[str]:
     if len({isinstance(scheme, OrganizationScheme) for scheme in route.schemes}) > 1:
         yield (
-            f"{route.path}: it requires an organization, but another of its dependencies, perhaps of its router, "
-            "refuses organization tokens; require the organization in each of them"
+            f"{route.path}: it requires an organization, but another dependency of the route or its router rejects "
+            "organization tokens; require the organization in each of them"
         )
 
 
 def _iter_place_problems(route: FoundRoute) -> Iterator[str]:
     for place in _iter_places([route]):
         if place.source == "path" and f"{{{place.name}}}" not in route.path:
-            yield f"{route.path}: it {place.describe_absence()}"
+            yield f"{route.path}: {place.describe_absence()}"
 
 
 def _iter_parameter_problems(route: FoundRoute, *, above: Sequence[FoundRoute]) -> Iterator[str]:
-    """Find parameters that are named like the checked place, and that callers fill with what they like.
+    """Find parameters that are named like the checked place but are read from elsewhere, where callers can choose them.
 
-    Below a mount FastAPI makes a query parameter of `organization_id: str`. `/organizations/acme/members` would be
-    checked, and `?organization_id=globex` be read.
+    Below a mount, FastAPI reads `organization_id: str` from the query. `/organizations/acme/members` would be checked,
+    but the handler would read `?organization_id=globex`.
     """
     places = list(dict.fromkeys(_iter_places([*above, route])))
     parameters = [parameter for dependant in route.dependants for parameter in _iter_parameters(dependant)]
@@ -148,16 +142,16 @@ def _iter_parameter_problems(route: FoundRoute, *, above: Sequence[FoundRoute]) 
         for place in filter(parameter.is_named_like, places):
             declared = "Path()" if place.source == "path" else f"Header(alias={place.name!r})"
             yield (
-                f"{route.path}: expected to read the organization from the {place.source}, where it is checked, found "
-                f"the {parameter.kind} parameter {parameter.name}; declare it with {declared}, rename it, or remove it "
-                "and use claims.organization_id"
+                f"{route.path}: expected the organization from the {place.source}, where it is checked, found the "
+                f"{parameter.kind} parameter {parameter.name}; declare it with {declared}, rename it, or remove it and "
+                "use claims.organization_id"
             )
 
 
 def _iter_path_problems(route: FoundRoute, *, above: Sequence[FoundRoute], prefix: str) -> Iterator[str]:
     for place in _iter_places(above):
         if place.source == "path" and f"{{{place.name}}}" in route.path.removeprefix(prefix):
-            # Starlette lets the inner parameter replace the one that the mount has checked.
+            # In Starlette, the inner parameter replaces the one that was checked at the mount.
             yield (
                 f"{route.path}: expected one parameter {{{place.name}}}, checked at the mount {prefix}, found another "
                 "one below it; rename it"
@@ -183,13 +177,14 @@ def _iter_name_problems(routes: Sequence[FoundRoute]) -> Iterator[str]:
 
 def _describe_clash(name: str, other: str) -> str:
     return (
-        f"scheme_name: expected a name for each security scheme of an application, found {name!r} for a LogtoAuth and "
-        f"for {other}, so that the docs page would sign users in at the wrong place; pass LogtoAuth(scheme_name=...)"
+        f"scheme_name: expected a unique name for each security scheme of an application, found {name!r} for a "
+        f"LogtoAuth and for {other}; the docs page would sign users in at the wrong place, so pass "
+        "LogtoAuth(scheme_name=...)"
     )
 
 
 def _iter_places(routes: Iterable[FoundRoute]) -> Iterator[Organization]:
-    """Return the places in a request that name its organization, where there is a name to compare with."""
+    """Yield the path parameters and headers that name the organization to check."""
     for requirement in (requirement for route in routes for requirement in route.requirements):
         place: Organization | None = requirement.organization
         if place is not None and place.source in {"path", "header"}:
@@ -209,7 +204,7 @@ def _iter_parameters(dependant: Dependant) -> Iterator[_Parameter]:
             info: FieldInfo = field.field_info
             yield _build_parameter(kind, field.name, info, hyphens=False)
             if isinstance(info, params.Param | params.Form):
-                # FastAPI spreads the fields of such a model over the query, the headers, the cookies or the form.
+                # FastAPI reads each field of such a model as a separate query, header, cookie or form value.
                 for model in _list_types(info.annotation):
                     if issubclass(model, BaseModel):
                         for name, inner in model.model_fields.items():
@@ -232,14 +227,14 @@ def _iter_aliases(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]
 
 
 def _list_types(annotation: object) -> list[type]:
-    """Return the classes that an annotation mentions, also inside of unions, generics and aliases."""
+    """Return the classes in an annotation, also inside unions, generics and aliases."""
     found: list[type] = []
     seen: list[object] = []
     left = [annotation]
     while left:
         part = left.pop()
         if any(part is one for one in seen):
-            continue  # an alias may mention itself
+            continue  # an alias may refer to itself
         seen.append(part)
         if isinstance(part, type):
             found.append(part)

@@ -1,4 +1,4 @@
-"""What the routes of an application ask for, read from what FastAPI made of their dependencies."""
+"""The requirements of an application's routes, read from the dependencies that FastAPI has analyzed."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ __all__ = [
 PickedT = TypeVar("PickedT")
 
 MOUNTED_ATTRIBUTE: Final = "__fastapi_logto_mounted__"
-"""The attribute of an endpoint that passes its requests on to a mounted application."""
+"""The attribute of an endpoint that forwards its requests to a mounted application."""
 
 MOUNTED_PATH: Final = "mounted_path"
 """The path parameter of such an endpoint: the path below the mount."""
@@ -48,11 +48,11 @@ _OWN_PAGES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemeNode:
-    """One place among the dependencies of a route where a scheme is asked.
+    """One place among the dependencies of a route where a scheme is called.
 
     Attributes:
-        call: What FastAPI calls there: the scheme, or what makes its token optional.
-        scopes: The scopes that must be granted there, all of them.
+        call: The dependency that FastAPI calls: the scheme, or its optional variant.
+        scopes: The scopes that are all required there.
     """
 
     call: TokenScheme[Any] | OptionalLogtoAuth[Any]
@@ -65,25 +65,25 @@ class SchemeNode:
 
     @property
     def is_optional(self) -> bool:
-        """Whether callers without a token are admitted; where scopes are asked for, nobody is without one."""
+        """Whether requests without a token are allowed. If scopes are required, they are not."""
         return isinstance(self.call, OptionalLogtoAuth) and not self.scopes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundRoute:
-    """One place where a request may end, of FastAPI's or not, and what its dependencies ask for.
+    """One place where a request may end, whether it is FastAPI's or not, and the requirements of its dependencies.
 
     Attributes:
-        path: Its path, with what it is mounted or included under.
-        methods: Its HTTP methods; none for a WebSocket or an application, or where all are let through.
-        kind: Whether it is a route, of HTTP or for a WebSocket, or an application that can't be seen into.
-        endpoint: What it calls.
-        owner: The application or router whose route it is.
-        requirements: The requirements among its dependencies, and among theirs.
-        nodes: Where these ask a scheme, or the route does itself.
-        stand_ins: What is called instead of one of these, or of what asks them, by `app.dependency_overrides`.
-        dependants: The route as FastAPI analysed it, and each of its dependencies.
-        is_hidden: Whether the application keeps the route out of its OpenAPI document (`include_in_schema=False`).
+        path: The full path, including prefixes of mounts and routers.
+        methods: The HTTP methods; empty for a WebSocket or an application, and if all methods are allowed.
+        kind: `http` or `websocket` for a route; `application` for an application whose routes can't be inspected.
+        endpoint: The function or application that is called.
+        owner: The application or router to which the route belongs.
+        requirements: The requirements among its dependencies and their dependencies.
+        nodes: The places where these, or the route itself, call a scheme.
+        stand_ins: The replacements in `app.dependency_overrides` for one of these, or for a dependency that calls them.
+        dependants: The route as FastAPI analyzed it, and each of its dependencies.
+        is_hidden: Whether the application omits the route from its OpenAPI document (`include_in_schema=False`).
         mounted: The application that `mount_protected` mounted here.
     """
 
@@ -101,53 +101,47 @@ class FoundRoute:
 
     @property
     def schemes(self) -> tuple[TokenScheme[Any], ...]:
-        """The schemes that are asked, as often as they are."""
+        """The schemes that are called, with repetitions."""
         return tuple(node.scheme for node in self.nodes)
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The scopes that must all be granted, by requirements or by FastAPI's own `Security(auth, scopes=[...])`."""
+        """The scopes that are all required, by requirements or by FastAPI's own `Security(auth, scopes=[...])`."""
         return tuple(_unique(scope for node in self.nodes for scope in node.scopes))
 
     @property
     def is_protected(self) -> bool:
-        """Whether nobody gets in without a good token."""
+        """Whether every request needs a valid token."""
         return any(not node.is_optional for node in self.nodes)
 
     @property
     def is_optional(self) -> bool:
-        """Whether a scheme is asked, and callers without a token are admitted too."""
+        """Whether a scheme is called, but requests without a token are allowed too."""
         return bool(self.nodes) and not self.is_protected
 
     @property
     def is_own_page(self) -> bool:
-        """Whether it is open because it tells of the API: FastAPI's docs pages, and the metadata of the resource."""
-        # Of functions alone: an application that stands in a route's place has the module of its class.
+        """Whether the route is open because it describes the API: FastAPI's docs pages, the resource metadata."""
+        # Functions only: an application in place of a route has the module of its class.
         name = getattr(self.endpoint, "__qualname__", None)
         return name is not None and f"{getattr(self.endpoint, '__module__', '')}.{name}".startswith(_OWN_PAGES)
 
 
 def find_scheme(call: TokenScheme[Any] | OptionalLogtoAuth[Any]) -> TokenScheme[Any]:
-    """Give the scheme of what FastAPI calls: where the token is optional, that which reads one.
-
-    Args:
-        call: The scheme, or what makes its token optional.
-    """
+    """Return the scheme of a dependency; for the optional variant, the scheme that it uses."""
     return call.auth if isinstance(call, OptionalLogtoAuth) else call
 
 
 def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
-    """Give every place of an application where a request may end, and of those mounted in it, below middleware too.
+    """Yield all places of an application where a request may end, prefixed with `prefix`.
 
-    Args:
-        app: The application.
-        prefix: What its paths begin with.
+    Mounted applications are included, also below middleware.
     """
     owner = _find_owner(app)
     if owner is None:
         yield FoundRoute(path=prefix or "/", methods=frozenset(), kind="application", endpoint=app, owner=None)
         return
-    # Newer versions of FastAPI include routers late: these routes are known only to this function.
+    # Newer versions of FastAPI include routers lazily: only this function returns these routes.
     iter_contexts: Any = getattr(routing, "iter_route_contexts", iter)
     for route in iter_contexts(owner.routes):
         original = getattr(route, "original_route", route)
@@ -156,7 +150,7 @@ def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
             yield from iter_routes(original.app, prefix=prefix + _CONVERTOR.sub("}", path))
             continue
         endpoint = getattr(route, "endpoint", None)
-        # An application may stand in a route's place, and answers what it likes.
+        # An application may take the place of a route, and then handles all its requests.
         is_route = isinstance(original, Route | WebSocketRoute) and _find_owner(endpoint) is None
         yield _build_route(
             path=prefix + str(getattr(route, "path_format", None) or path),
@@ -171,14 +165,14 @@ def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
     yield from _iter_frontends(owner, prefix=prefix)
     router: Any = owner.router if isinstance(owner, Starlette) else owner
     if router.default != router.not_found:
-        # Of Starlette: what answers where no route fits.
+        # Starlette's default application handles requests that match no route.
         yield FoundRoute(
             path=prefix + "/{path}", methods=frozenset(), kind="application", endpoint=router.default, owner=owner
         )
 
 
 def _iter_frontends(owner: Starlette | Router, *, prefix: str) -> Iterator[FoundRoute]:
-    """Give the files that newer versions of FastAPI serve where no route fits: they are in no list of routes."""
+    """Yield the files that newer versions of FastAPI serve if no route matches. They are not in the list of routes."""
     iter_late: Any = getattr(getattr(owner, "router", owner), "_iter_low_priority_routes", tuple)
     for late in iter_late():
         group = getattr(late, "original_route", late)
@@ -191,7 +185,7 @@ def _iter_frontends(owner: Starlette | Router, *, prefix: str) -> Iterator[Found
                 owner=owner,
                 dependant=late.dependant,
                 overrides=_find_overrides(late, owner),
-                # Files are in no OpenAPI document, and nobody has hidden them.
+                # Files are never in the OpenAPI document, so that does not mean that they are hidden.
                 is_in_schema=True,
             )
 
@@ -219,21 +213,21 @@ def _build_route(
         nodes=tuple(filter(None, map(_find_node, dependencies))),
         stand_ins=tuple(_iter_stand_ins(dependencies, overrides)),
         dependants=(dependant, *dependencies) if isinstance(dependant, Dependant) else (),
-        # A mount is in no OpenAPI document, and nobody has hidden it.
+        # A mount is never in the OpenAPI document, so that does not mean that it is hidden.
         is_hidden=not is_in_schema and mounted is None,
         mounted=mounted,
     )
 
 
 def _find_overrides(route: object, owner: object) -> Mapping[object, object]:
-    """Return the table that FastAPI looks into for a route: of the application that the route was made for."""
+    """Return the override table that FastAPI uses for a route: that of the application which created the route."""
     providers = (getattr(one, "dependency_overrides_provider", None) for one in (route, owner))
     provider = next(filter(None, providers), owner)
     return getattr(provider, "dependency_overrides", {})
 
 
 def _iter_stand_ins(dependencies: Iterable[Dependant], overrides: Mapping[object, object]) -> Iterator[object]:
-    # Another scheme or requirement is a stand-in too: it admits tokens that the original refuses.
+    # Another scheme or requirement is also reported: it may accept tokens that the original rejects.
     for dependency in dependencies:
         if overrides.get(dependency.call, dependency.call) != dependency.call and any(
             map(_find_node, [dependency, *_iter_dependencies(dependency)])
@@ -242,7 +236,7 @@ def _iter_stand_ins(dependencies: Iterable[Dependant], overrides: Mapping[object
 
 
 def _find_owner(app: object) -> Starlette | Router | None:
-    """Give the application that has the routes, with middleware around it or not; `None` of what has none."""
+    """Return the application or router that has the routes, also below middleware; `None` if there is none."""
     for _ in range(_MOST_MIDDLEWARE):
         if isinstance(app, Starlette | Router):
             return app
@@ -251,12 +245,9 @@ def _find_owner(app: object) -> Starlette | Router | None:
 
 
 def list_needs(app: FastAPI) -> dict[tuple[str, str], OperationNeeds]:
-    """Return what the protected operations of an application require, by path and method in lower case.
+    """Return the requirements of an application's protected operations, by path and method in lower case.
 
-    Each mounted application has its own OpenAPI document.
-
-    Args:
-        app: The application.
+    Mounted applications are not included: each has its own OpenAPI document.
     """
     return {
         (route.path, method.lower()): OperationNeeds(
@@ -274,28 +265,21 @@ def list_needs(app: FastAPI) -> dict[tuple[str, str], OperationNeeds]:
 def list_notes(app: FastAPI, *, redirect_path: str | None) -> list[SchemeNotes]:
     """Return the notes on the schemes of an application, one for each name.
 
-    Each mounted application has its own OpenAPI document.
-
-    Args:
-        app: The application.
-        redirect_path: Where Swagger UI waits for the answer of a sign-in; `None` where there is no such page.
+    Mounted applications are not included: each has its own OpenAPI document. `redirect_path` is the redirect path of
+    Swagger UI; `None` if there is no docs page.
     """
     schemes: dict[str, TokenScheme[Any]] = {}
     for scheme in (scheme for route in iter_routes(app) if route.owner is app for scheme in route.schemes):
-        # Of the nodes of one name the plain one knows best.
+        # If several have the same name, the plain scheme has the most complete notes.
         if scheme.scheme_name not in schemes or not isinstance(scheme, OrganizationScheme):
             schemes[scheme.scheme_name] = scheme
     return [scheme.build_notes(redirect_path=redirect_path) for scheme in schemes.values()]
 
 
 def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
-    """Return the scopes to request in a token for one resource, so that it opens the routes of an application.
+    """Return the scopes that a token for one resource needs to call the routes of an application.
 
-    Routes that the application keeps out of its OpenAPI document are left out: anyone may read the metadata.
-
-    Args:
-        app: The application.
-        resource: The resource indicator.
+    Routes that the application omits from its OpenAPI document are skipped, because anyone may read the metadata.
     """
     found: set[str] = set()
     for route in (route for route in iter_routes(app) if not route.is_hidden):
@@ -310,7 +294,7 @@ def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
 
 
 def _build_security(route: FoundRoute) -> list[dict[str, list[str]]]:
-    """Give the schemes and scopes that a route asks for; several where one of them is enough."""
+    """Return the required schemes and scopes of a route. If there are several entries, one of them is enough."""
     everything: dict[str, list[str]] = {}
     for node in route.nodes:
         everything[node.scheme.scheme_name] = _unique([*everything.get(node.scheme.scheme_name, ()), *node.scopes])

@@ -1,7 +1,7 @@
-"""The nodes that FastAPI calls for a token: each admits those that were issued for its own audiences.
+"""The dependencies that FastAPI calls to verify a token. Each accepts tokens for its own audiences.
 
-No `from __future__ import annotations` here: FastAPI reads the annotations of `__call__`, and finds
-no module to resolve their texts in when the dependency is an object.
+No `from __future__ import annotations` here: FastAPI reads the annotations of `__call__`, and if the dependency is an
+object it finds no module in which to resolve string annotations.
 """
 
 from contextlib import suppress
@@ -30,42 +30,36 @@ __all__ = ["OrganizationScheme", "TokenScheme", "find_provider"]
 
 
 class TokenScheme(SecurityBase, Generic[ClaimsT]):
-    """Gives the claims of a request's bearer token. A node of its own for each audience policy."""
+    """Returns the claims of a request's bearer token. There is one for each audience policy."""
 
     def __init__(self, provider: Provider[ClaimsT], policy: AudiencePolicy, *, scheme_name: str) -> None:
-        """Put the parts together. Reads no settings.
-
-        Args:
-            provider: What verifies.
-            policy: For whom a token may have been issued.
-            scheme_name: Name in OpenAPI.
-        """
+        """Store the parts. No settings are read."""
         self.scheme_name: str = scheme_name
         self._provider = provider
         self._policy = policy
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT:
-        """Give the claims of the request's bearer token. FastAPI calls this.
+        """Return the claims of the request's bearer token. FastAPI calls this.
 
         Args:
             conn: The request, or a WebSocket before it is accepted.
-            security_scopes: Scopes that the route and what is above it ask for, all of them.
+            security_scopes: All scopes that the route and its dependencies require.
 
         Returns:
             The claims.
 
         Raises:
-            HTTPException: 401, 403 or 503, as the documentation's table of answers says; for a
-                WebSocket of a server that can't deny otherwise, a `WebSocketException`.
+            HTTPException: 401, 403 or 503; see the table of error responses in the documentation. For a WebSocket whose
+                server does not support denial responses, a `WebSocketException`.
         """
         try:
             verifier = self._provider.verifier
             if verifier is None:
                 if self._provider.publishers:
-                    # A client that is to find the tenant by the response begins without a token.
+                    # A client that discovers the tenant from the response sends its first request without a token.
                     with suppress(SettingsError):
                         await self._provider.load_beside()
-                # A request without a token is told so, even if settings are missing.
+                # A request without a token gets this error even if settings are missing.
                 _parse_token(conn)
                 verifier = await self._provider.load_beside()
             claims = verifier.recall(verifier.build_digest(_read_header(conn)), self._policy) or await verifier.verify(
@@ -84,16 +78,16 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
 
     @property
     def tenants(self) -> tuple[LogtoSettings, ...]:
-        """The settings of each tenant; read from the environment now if they were not needed before.
+        """The settings of each tenant. They are read from the environment if that has not happened yet.
 
         Raises:
-            SettingsError: The environment lacks a setting, or has a bad one.
+            SettingsError: A setting in the environment is missing or invalid.
         """
         return self._provider.tenants
 
     @property
     def resources(self) -> frozenset[str]:
-        """The resource indicators whose tokens are admitted; none while there are no good settings."""
+        """The resource indicators that are accepted as audience; empty while there are no valid settings."""
         if self._policy.audiences is not None:
             return self._policy.audiences
         try:
@@ -115,14 +109,13 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
 
     @property
     def resource_metadata(self) -> str | None:
-        """URL of the metadata of the resource that tokens are asked for here; `None` where there is no such page."""
+        """URL of the metadata of the resource; `None` if there is no such page."""
         return self._provider.find_metadata_url(self._policy.audiences)
 
     def build_notes(self, *, redirect_path: str | None) -> SchemeNotes:
-        """Give what the documentation of an application says of this scheme.
+        """Return what the OpenAPI document says about this scheme.
 
-        Args:
-            redirect_path: Where Swagger UI waits for the answer of a sign-in; `None` where there is no such page.
+        `redirect_path` is the redirect path of Swagger UI; `None` if there is no docs page.
         """
         try:
             hint = build_sign_in_hint(self.tenants[0], redirect_path=redirect_path)
@@ -139,32 +132,29 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
     @property
     @override
     def model(self) -> SchemeModel:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] - built late, never set
-        """The scheme for OpenAPI. Without good settings it says so instead of failing."""
+        """The OpenAPI model. Without valid settings, its description says so, and no error is raised."""
         try:
             settings = self.tenants[0]
         except SettingsError:
-            # What was found is for the log of whoever runs this, not for everybody who reads the docs page.
+            # The details belong in the log of the operator, not on a docs page that anyone may read.
             return HTTPBearer(description=UNSET_DESCRIPTION, bearerFormat="JWT")
         return build_scheme(settings, resource=find_resource(settings, self._policy.audiences))
 
 
 class OrganizationScheme(TokenScheme[ClaimsT]):
-    """The node of requirements that ask for an organization: the only one that admits organization tokens."""
+    """The scheme for requirements with an organization: the only one that accepts organization tokens."""
 
     def __init__(self, provider: Provider[ClaimsT], audiences: frozenset[str] | None, *, scheme_name: str) -> None:
-        """Put the parts together. Reads no settings.
+        """Store the parts. No settings are read.
 
-        Args:
-            provider: What verifies.
-            audiences: The resource indicators whose tokens are admitted too; `None` for those of the settings.
-            scheme_name: Name in OpenAPI.
+        Tokens for `audiences` are accepted too; `None` means those of the settings.
         """
         policy = AudiencePolicy(audiences, accepts_organizations=True)
         super().__init__(provider, policy, scheme_name=scheme_name)
 
 
 def _read_header(conn: HTTPConnection) -> list[bytes]:
-    # Never in a local variable of a frame that an error may come through.
+    # Never stored in a local variable of a frame that may be part of a traceback.
     return [value for name, value in conn.scope["headers"] if name == b"authorization"]
 
 
@@ -173,5 +163,5 @@ def _parse_token(conn: HTTPConnection) -> SecretStr:
 
 
 def find_provider(scheme: TokenScheme[ClaimsT]) -> Provider[ClaimsT]:
-    """Give what verifies for a scheme: for the test kit, which replaces its settings."""
+    """Return the provider of a scheme, for the test kit, which replaces its settings."""
     return scheme._provider  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module

@@ -1,7 +1,6 @@
-"""What the application is told about its Logto tenant, checked once, at the start.
+"""The settings of an application and its Logto tenant, validated once at startup.
 
-A check that depends on a setting is never off because the setting is missing: without an endpoint
-or an audience there is no `LogtoSettings` at all.
+A missing setting never disables a check: without an endpoint or an audience there is no `LogtoSettings`.
 """
 
 import logging
@@ -40,10 +39,10 @@ __all__ = [
 Algorithm: TypeAlias = Literal[
     "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"
 ]
-"""The signature algorithms there are to choose from: asymmetric ones only (RFC 8725 section 3.1)."""
+"""The supported signature algorithms: asymmetric ones only (RFC 8725 section 3.1)."""
 
 TokenType: TypeAlias = Literal["at+jwt", "JWT", "absent"]
-"""What a token's `typ` may say; `absent` admits a header without one."""
+"""Accepted values of the `typ` header; `absent` accepts a header without it."""
 
 _logger: Final = logging.getLogger("fastapi_logto")
 _NOT_IN_URLS: Final = re.compile(r"[ \"<>\\^`{|}]")
@@ -52,10 +51,10 @@ _NOT_IN_URLS: Final = re.compile(r"[ \"<>\\^`{|}]")
 def _check_url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        port_is_good = parts.port is None or parts.port > 0
+        port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         raise ValueError("expected a URL") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_good:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid:
         raise ValueError("expected a URL that begins with https://")
     if parts.username is not None or parts.query or parts.fragment or not value.isascii() or not value.isprintable():
         raise ValueError("expected a URL without credentials, query, fragment or special characters")
@@ -66,7 +65,7 @@ def _check_url(value: str) -> str:
 
 def _normalise_endpoint(value: str) -> str:
     parts = urlsplit(_check_url(value.strip().rstrip("/").removesuffix("/oidc").rstrip("/")))
-    # Scheme and host mean the same in any case, and the issuer made of them is compared to the letter.
+    # Scheme and host are case-insensitive, but the issuer that is built from them must match exactly.
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
 
 
@@ -91,8 +90,8 @@ def _refuse_organizations(values: tuple[str, ...]) -> tuple[str, ...]:
         value.startswith("urn:logto:organization:") or value == "urn:logto:resource:organizations" for value in values
     ):
         raise ValueError(
-            "expected the API's own resource indicator: tokens of organizations are admitted by "
-            "auth.require_organization(...), on the routes that ask for one"
+            "expected the resource indicator of the API; organization tokens are accepted by routes with "
+            "auth.require_organization(...)"
         )
     return values
 
@@ -103,21 +102,14 @@ _Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_one_or_several),
 
 
 def check_audiences(audiences: Collection[object]) -> tuple[str, ...]:
-    """Give resource indicators that may be accepted for a whole application.
+    """Return the resource indicators as a tuple, or raise `SettingsError` if they can't be accepted for an application.
 
-    Args:
-        audiences: The indicators.
-
-    Returns:
-        The same.
-
-    Raises:
-        SettingsError: There is none, an empty one, or that of organization tokens.
+    The indicator of organization tokens is rejected, as are an empty one and an empty collection.
     """
     values = tuple(audiences)
     texts = tuple(value for value in values if isinstance(value, str))
     if len(texts) != len(values):
-        raise SettingsError(f"audience: expected texts, each an argument of its own; found {quote(values)}")
+        raise SettingsError(f"audience: expected strings as separate arguments; found {quote(values)}")
     try:
         return _refuse_organizations(_has_entries(texts))
     except ValueError as error:
@@ -125,7 +117,7 @@ def check_audiences(audiences: Collection[object]) -> tuple[str, ...]:
 
 
 class SettingsArguments(TypedDict, total=False):
-    """The keyword arguments that `LogtoSettings` and `LogtoAuth` share; see `LogtoSettings` for each."""
+    """Keyword arguments that `LogtoSettings` and `LogtoAuth` share. `LogtoSettings` describes each."""
 
     endpoint: str
     audience: str | Collection[str]
@@ -154,114 +146,128 @@ class SettingsArguments(TypedDict, total=False):
 class LogtoSettings(BaseModel):
     """The settings of one Logto tenant and of the API that it protects.
 
-    Every field can be given as an argument, or as the environment variable `LOGTO_<FIELD>` through
-    `from_environment`. Arguments never mix with the environment: else a variable that was meant for
-    one tenant would widen another.
+    Pass every field as an argument, or read all of them from environment variables (`LOGTO_<FIELD>`) with
+    `from_environment`. The two never mix: a variable that is meant for one tenant must not widen what another accepts.
 
     Raises:
-        SettingsError: A field is missing, bad or unknown; one error names all of them.
+        SettingsError: A field is missing, invalid or unknown. One error lists all of them.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
     )
 
-    # First these two: whether the others may be plain http depends on them.
+    # These two come first: they decide whether the others may use plain http.
     allow_http: bool = Field(
         default=False,
-        description="Allow plain http for another host than this one: for fetching keys, and as `public_url`.",
+        description="Allow plain http for hosts other than loopback: to fetch keys, and in `public_url`.",
         examples=["true"],
     )
     fetch_endpoint: _Endpoint | None = Field(
         default=None,
-        description="Where to fetch from, when that differs from `endpoint`: inside a container network, say.",
+        description="Base URL for fetching, if it differs from `endpoint`, e.g. inside a container network.",
         examples=["https://logto.internal"],
     )
     endpoint: _Endpoint = Field(
-        description="URL of the tenant. With or without a trailing slash, or `/oidc` at its end, means the same.",
+        description="URL of the tenant. A trailing slash or `/oidc` is ignored.",
         examples=["https://tenant-id.logto.app"],
     )
     audience: Annotated[_Texts, AfterValidator(_refuse_organizations)] = Field(
-        description="The API's resource indicator in Logto, to the letter; several where the API has several.",
+        description=(
+            "Resource indicators of the API in Logto; one or more. They must match exactly: an extra slash makes it a "
+            "different resource."
+        ),
         examples=["https://api.example.com"],
     )
     issuers: Annotated[tuple[_Url, ...], BeforeValidator(_one_or_several)] = Field(
         default=(),
-        description="Further issuers to accept, such as a custom domain of the same tenant, each with its `/oidc`.",
+        description="Additional issuers to accept, such as a custom domain of the same tenant, including `/oidc`.",
         examples=["https://auth.example.com/oidc"],
     )
     allowed_jwks_origins: Annotated[tuple[_Url, ...], BeforeValidator(_one_or_several)] = Field(
         default=(),
-        description="Origins, besides the one fetched from, where the key set may lie.",
+        description="Additional origins that may host the key set, besides the origin of the discovery document.",
         examples=["https://keys.example.com"],
     )
     algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)] = (
         Field(
             default=("ES384", "RS256"),
-            description="Signature algorithms to accept. The token never decides this.",
+            description="Accepted signature algorithms. The token header never decides this.",
             examples=["ES384,RS256"],
         )
     )
     token_types: Annotated[tuple[TokenType, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)] = (
         Field(
             default=("at+jwt",),
-            description="What the token header's `typ` may be; older Logto needs `JWT` or `absent` too.",
+            description="Accepted values of the `typ` header. Older versions of Logto also need `JWT` or `absent`.",
             examples=["at+jwt,JWT"],
         )
     )
     required_claims: Annotated[tuple[str, ...], BeforeValidator(_one_or_several)] = Field(
         default=("client_id", "iat", "jti"),
-        description="Claims that must be there besides `iss`, `aud`, `sub` and `exp`, which always must.",
+        description="Extra required claims; `iss`, `aud`, `sub` and `exp` are always required.",
         examples=["client_id,iat,jti"],
     )
     leeway_seconds: float = Field(
-        default=10, ge=0, le=60, description="How far two clocks may differ, 0 to 60.", examples=["10"]
+        default=10, ge=0, le=60, description="Allowed clock difference in seconds, 0 to 60.", examples=["10"]
     )
     max_token_bytes: int = Field(
-        default=16 * 1024, ge=1024, le=128 * 1024, description="Longest token accepted, in bytes.", examples=["16384"]
+        default=16 * 1024,
+        ge=1024,
+        le=128 * 1024,
+        description="Maximum length of a token, in bytes.",
+        examples=["16384"],
     )
     keys_ttl_seconds: float = Field(
         default=300,
         ge=1,
         le=86_400,
-        description="Age at which the key set is stale; it is fetched anew a fifth earlier.",
+        description="Age at which the key set expires. It is refreshed earlier, at about 80 % of this age.",
         examples=["300"],
     )
     keys_cooldown_seconds: float = Field(
-        default=30, ge=1, le=3600, description="Shortest time between two fetches for unknown keys.", examples=["30"]
+        default=30,
+        ge=1,
+        le=3600,
+        description="Minimum time between two fetches for unknown keys.",
+        examples=["30"],
     )
     keys_max_stale_seconds: float = Field(
         default=3600,
         ge=0,
         le=604_800,
-        description="How long past its age a key set serves while the provider is away; 0 for not at all.",
+        description="How long expired keys may be used while Logto is unreachable; 0 disables this.",
         examples=["3600"],
     )
     fetch_timeout_seconds: float = Field(
-        default=5, gt=0, le=60, description="Deadline for one whole document.", examples=["5"]
+        default=5, gt=0, le=60, description="Timeout for fetching one whole document.", examples=["5"]
     )
     token_cache_size: int = Field(
-        default=10_000, ge=0, le=10_000_000, description="Verified tokens to cache; 0 for none.", examples=["10000"]
+        default=10_000,
+        ge=0,
+        le=10_000_000,
+        description="Maximum number of cached verified tokens; 0 disables the cache.",
+        examples=["10000"],
     )
     token_cache_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=0,
         le=2**40,
-        description="About how many bytes of memory the cached tokens may take.",
+        description="Approximate memory limit for cached tokens, in bytes.",
         examples=["67108864"],
     )
     max_waiting_verifications: int = Field(
         default=400,
         ge=1,
         le=100_000,
-        description="New tokens that may wait to be verified; beyond that, requests get 503.",
+        description="Maximum number of new tokens that wait to be verified; further ones get 503.",
         examples=["400"],
     )
     accept_organization_tokens: bool = Field(
         default=True,
         description=(
-            "Accept organization tokens where a route requires an organization. Such a token names no API: it opens "
-            "every API of the tenant."
+            "Accept organization tokens on routes that require an organization. Such a token names no API, so it is "
+            "valid for every API of the tenant."
         ),
         examples=["false"],
     )
@@ -273,17 +279,17 @@ class LogtoSettings(BaseModel):
     )
     public_url: Annotated[_Url, AfterValidator(_trim)] | None = Field(
         default=None,
-        description="URL under which clients reach this API: refusals then say where its metadata is (RFC 9728).",
+        description="Public URL of this API. Error responses then link to its metadata (RFC 9728).",
         examples=["https://api.example.com"],
     )
     documentation_url: _Url | None = Field(
         default=None,
-        description="Page for the developers of clients, named in the metadata.",
+        description="URL of the documentation for client developers, published in the metadata.",
         examples=["https://api.example.com/docs"],
     )
 
     def __init__(self, **arguments: Unpack[SettingsArguments]) -> None:
-        """Check the arguments. Reads no environment.
+        """Validate the arguments. The environment is not read.
 
         Args:
             **arguments: The fields of this model; `endpoint` and `audience` are required.
@@ -306,13 +312,13 @@ class LogtoSettings(BaseModel):
         cls, value: str | tuple[str, ...] | None, info: ValidationInfo
     ) -> str | tuple[str, ...] | None:
         if info.field_name == "endpoint" and info.data.get("fetch_endpoint") is not None:
-            return value  # It is only compared with, and never fetched from.
+            return value  # Only compared with the issuer, never fetched.
         urls = (value,) if isinstance(value, str) else value or ()
         if not info.data.get("allow_http") and not all(map(_is_fetchable, urls)):
             danger = "send clients to another issuer" if info.field_name == "public_url" else "replace the keys"
             raise ValueError(
-                "expected https, or http on a loopback address only; plain http would let anyone on the way "
-                f"{danger} (LOGTO_ALLOW_HTTP=true allows it inside a closed network)"
+                "expected https, or http on a loopback address only; with plain http, anyone on the network path can "
+                f"{danger} (set LOGTO_ALLOW_HTTP=true to allow it inside a closed network)"
             )
         return value
 
@@ -349,28 +355,25 @@ class LogtoSettings(BaseModel):
 
     @property
     def issuer(self) -> str:
-        """The tenant's own issuer: its endpoint with `/oidc`."""
+        """The issuer of the tenant: its endpoint with `/oidc`."""
         return f"{self.endpoint}/oidc"
 
     @property
     def accepted_issuers(self) -> frozenset[str]:
-        """Every issuer that a token may name."""
+        """All issuers that are accepted."""
         return frozenset((self.issuer, *self.issuers))
 
     @property
     def fetch_base(self) -> str:
-        """The URL that discovery is fetched below."""
+        """The base URL for fetching the discovery document."""
         return self.fetch_endpoint or self.endpoint
 
 
 def read_known_variables(*, env_file: str | Path | None) -> Variables:
-    """Return the variables of one tenant, not checked: those of the settings, and the command line's credentials.
+    """Return the variables of one tenant without validation: the settings, and the credentials of the command line.
 
-    Args:
-        env_file: The `.env` file to read if the environment sets none of them; it does not have to exist.
-
-    Raises:
-        SettingsError: The file can't be read.
+    `env_file` is read only if the environment sets none of them, and it does not have to exist. `SettingsError` if it
+    can't be read.
     """
     return read_variables((*map(build_variable_name, LogtoSettings.model_fields), *CREDENTIALS), env_file=env_file)
 
@@ -381,7 +384,7 @@ def build_variable_name(field: str) -> str:
 
 
 def _is_fetchable(url: str) -> bool:
-    """Say whether keys may be fetched from a URL without `allow_http`: https, or http on loopback."""
+    """Return whether keys may be fetched from a URL without `allow_http`: https, or http on loopback."""
     parts = urlsplit(url)
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
@@ -391,7 +394,7 @@ def _build_error(error: ValidationError) -> SettingsError:
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0])
         if name not in LogtoSettings.model_fields:
-            lines.append(f"{name}: there is no such setting")
+            lines.append(f"unknown setting: {name}")
         elif problem["type"] == "missing":
             lines.append(_build_line(name, expected=f"{name} is required", value=None))
         else:
@@ -408,8 +411,8 @@ def _build_line(name: str, *, expected: str, value: object) -> str:
 
 
 def _describe(value: object) -> str:
-    # A URL may carry credentials before its @ and in its query: neither is for a terminal or a log.
+    # A URL may have credentials before an @ or in its query. They must not reach a terminal or a log.
     if not any(sign in ascii(value) for sign in "@?#"):
         return quote(value)
-    kind = f"a text of {len(value)} characters" if isinstance(value, str) else "a value"
-    return f"{kind}, not shown because it may hold credentials"
+    kind = f"a string of {len(value)} characters" if isinstance(value, str) else "a value"
+    return f"{kind}, not shown because it may contain credentials"

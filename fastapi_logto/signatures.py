@@ -1,4 +1,4 @@
-"""Which of a token's possible keys signed it."""
+"""Find the key that signed a token."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,9 @@ __all__ = ["verify_with_any"]
 
 
 def verify_with_any(unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[bytes, PublicKey]:
-    """Verify a signature with the first of some keys that fits.
+    """Verify a signature with the first matching key; return the payload, trusted from here on, and that key.
 
-    Args:
-        unverified: The token's parts.
-        keys: Keys that its header can mean, one at least.
-
-    Returns:
-        The payload, trusted from here on, and the key that signed it.
-
-    Raises:
-        SignatureError: None of the keys signed it.
+    There must be at least one key. `SignatureError` if none of them signed the token.
     """
     for key in keys[:-1]:
         try:

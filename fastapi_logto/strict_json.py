@@ -1,8 +1,8 @@
-"""Strict JSON objects: one meaning, no surprises.
+"""Strict JSON objects with exactly one meaning.
 
-`json.loads` alone accepts UTF-16, a BOM, duplicate members (the last wins), NaN, numbers that
-become infinite, lone surrogates that no response or log can encode, and any depth. Each of them
-has been used to get around a check (RFC 8259 sections 4 and 8.1; RFC 8725 section 3.10).
+`json.loads` alone accepts UTF-16, a BOM, duplicate members (the last one wins), NaN, numbers that become infinite, lone
+surrogates that no response or log can encode, and any depth. Each of them has been used to bypass a check (RFC 8259
+sections 4 and 8.1; RFC 8725 section 3.10).
 """
 
 import json
@@ -36,7 +36,7 @@ _HUGE_NUMBER: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
 _ENTRY_BYTES: Final = 1000
 _CONTAINER_BYTES: Final = 150
 _VALUE_BYTES: Final = 60
-# As signed bytes: one level down, one level up.
+# The steps as signed bytes: +1 for an opening bracket, -1 for a closing one.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS: Final = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
@@ -46,16 +46,10 @@ class StrictJsonError(ValueError):
 
 
 def parse_object(data: bytes) -> JsonObject:
-    """Parse UTF-8 bytes that hold exactly one JSON object.
+    """Parse UTF-8 bytes, without a BOM, that contain exactly one JSON object.
 
-    Args:
-        data: The bytes; no BOM.
-
-    Returns:
-        The object: at most 32 levels deep, no duplicate member, every number finite, every text encodable.
-
-    Raises:
-        StrictJsonError: Anything else.
+    It has at most 32 levels, no duplicate members, only finite numbers and only strings that can be encoded. Anything
+    else raises `StrictJsonError`.
 
     References:
         RFC 8259; I-JSON, RFC 7493 section 2.
@@ -64,14 +58,7 @@ def parse_object(data: bytes) -> JsonObject:
 
 
 def parse_value(data: bytes) -> JsonValue:
-    """Parse UTF-8 bytes that hold exactly one JSON value of any type, as strictly as `parse_object`.
-
-    Args:
-        data: The bytes; no BOM.
-
-    Raises:
-        StrictJsonError: Anything else.
-    """
+    """Parse UTF-8 bytes that contain exactly one JSON value of any type, as strictly as `parse_object`."""
     value = _decode(data, _STRICT)
     # Only an escape makes a lone surrogate, and only a large exponent or hundreds of digits an infinity.
     if (b"\\u" in data and _LONE_SURROGATE.search(data.replace(b"\\\\", b"__"))) or _HUGE_NUMBER.search(data):
@@ -80,7 +67,7 @@ def parse_value(data: bytes) -> JsonValue:
 
 
 def parse_object_of_entries(data: bytes) -> JsonObject:
-    """Parse an object whose entries are judged one by one: an inner object that is not strict spoils only itself.
+    """Parse an object with lists whose entries are validated one by one later: an invalid entry affects only itself.
 
     The entries of its lists may be odd, its other members may not. An inner object with duplicate members becomes
     `None`, and so does an integer of thousands of digits; call `check_strict` on an entry before it is used.
@@ -97,13 +84,9 @@ def parse_object_of_entries(data: bytes) -> JsonObject:
 
 
 def check_strict(value: JsonValue) -> None:
-    """Check that every text can be encoded and every number is finite.
+    """Raise `StrictJsonError` unless every string can be encoded and every number is finite.
 
-    Args:
-        value: A decoded value; its depth was checked when it was decoded.
-
-    Raises:
-        StrictJsonError: There is a lone surrogate, or NaN or an infinity.
+    The depth was checked when the value was decoded.
     """
     if isinstance(value, str):
         _check_text(value)
@@ -152,13 +135,13 @@ def _expect_object(value: JsonValue) -> JsonObject:
 
 
 def _check_depth(data: bytes) -> None:
-    """Refuse deep nesting before the decoder sees it: CPython's recurses in C, and overflows the stack of a thread."""
+    """Reject deep nesting before decoding: CPython's decoder recurses in C, and overflows the stack of a thread."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
-    # Up to the decoder's first error, backslashes occur in texts only: without escapes, each quote opens or closes one.
+    # Up to the decoder's first error, backslashes occur in strings only. Without escapes, each quote delimits one.
     texts = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"') if b"\\" in data else data.split(b'"')
     steps = b"".join(texts[::2]).translate(_STEPS, _NOT_BRACKETS)
-    # All of it in C: a loop over 16 KiB would take a millisecond.
+    # These functions run in C: a Python loop over 16 KiB would take a millisecond.
     if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
         raise StrictJsonError("nested too deeply")
 

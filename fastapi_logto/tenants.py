@@ -1,4 +1,4 @@
-"""Several tenants behind one scheme: each with keys of its own, chosen by the issuer that a token names."""
+"""Several tenants for one scheme: each has its own keys, and the issuer of a token selects the tenant."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,26 +21,20 @@ _LONG_PAYLOAD: Final = 512
 
 
 class TenantsVerifier(Generic[ClaimsT]):
-    """Verifies access tokens of several tenants, each with that tenant's own keys and settings alone."""
+    """Verifies access tokens of several tenants, each with only that tenant's keys and settings."""
 
     def __init__(self, tenants: Sequence[tuple[LogtoSettings, TokenVerifier[ClaimsT]]], *, turns: Turns) -> None:
-        """Index the tenants by the issuers that they accept.
-
-        Args:
-            tenants: Settings and verifier of each.
-            turns: Runs the CPU work.
-
-        Raises:
-            SettingsError: Two of them accept the same issuer.
-        """
+        """Index the tenants by their accepted issuers; `SettingsError` if two of them accept the same one."""
         self._verifiers: tuple[TokenVerifier[ClaimsT], ...] = tuple(verifier for _, verifier in tenants)
         by_issuer: dict[str, TokenVerifier[ClaimsT]] = {}
         for settings, verifier in tenants:
             for issuer in settings.accepted_issuers:
                 if issuer in by_issuer:
-                    raise SettingsError(f"expected tenants of different issuers, found {issuer} twice")
+                    raise SettingsError(
+                        f"expected tenants with different issuers, found {issuer} twice; list it for one tenant only"
+                    )
                 by_issuer[issuer] = verifier
-        # Whoever takes the longest tokens knows every header that another one may have taken.
+        # The verifier with the largest limit accepts every header that another one accepts.
         limit, self._longest = max(tenants, key=lambda tenant: tenant[0].max_token_bytes)
         self._max_token_bytes = limit.max_token_bytes
         self._algorithms = {algorithm for settings, _ in tenants for algorithm in settings.algorithms}
@@ -54,11 +48,11 @@ class TenantsVerifier(Generic[ClaimsT]):
         return tuple(source for verifier in self._verifiers for source in verifier.sources)
 
     def build_digest(self, values: Sequence[bytes]) -> bytes:
-        """Give what stands for a request's token in every memory; see `TokenVerifier.build_digest`."""
+        """Return the cache key of a request's token; see `TokenVerifier.build_digest`."""
         return self._longest.build_digest(values)
 
     def recall(self, digest: bytes, policy: AudiencePolicy = AS_SET) -> ClaimsT | None:
-        """Give the claims of a token that one of the tenants verified before; see `TokenVerifier.recall`."""
+        """Return the claims of a token that one of the tenants has cached; see `TokenVerifier.recall`."""
         for verifier in self._verifiers:
             known = verifier.recall(digest, policy)
             if known is not None:
@@ -66,22 +60,11 @@ class TenantsVerifier(Generic[ClaimsT]):
         return None
 
     async def verify(self, token: SecretStr, policy: AudiencePolicy = AS_SET) -> ClaimsT:
-        """Give the claims of a token, verified by the tenant whose issuer it names.
+        """Return the claims of a token, verified by the tenant whose issuer it names.
 
-        The issuer is read before the signature is checked, only to choose by it, to the letter, among those
-        that are configured. The chosen tenant checks the signature with its own keys, and then the issuer again.
-
-        Args:
-            token: The token text, without `Bearer`.
-            policy: For whom it may have been issued.
-
-        Returns:
-            Claims of the caller's own.
-
-        Raises:
-            IssuerError: It names none of the tenants.
-            InvalidTokenError: As `TokenVerifier.verify`.
-            ProviderUnavailableError: As `TokenVerifier.verify`.
+        The issuer is read before the signature is verified, but only to select one of the configured tenants, whose
+        issuer must match exactly. That tenant verifies the signature with its own keys, and then checks the issuer
+        again.
 
         References:
             RFC 8725 section 3.8.
@@ -94,7 +77,7 @@ class TenantsVerifier(Generic[ClaimsT]):
         verifier = self._by_issuer.get(await self._find_issuer(token))
         if verifier is None:
             raise IssuerError(
-                "The token was issued by none of the tenants of this API",
+                "The token was not issued by a tenant of this API; request a token from one of its tenants",
                 claim="iss",
                 expected=quote(" or ".join(sorted(self._by_issuer))),
                 found="another one",

@@ -1,4 +1,4 @@
-"""From token text to checked claims: the walk that every token takes. Knows nothing of FastAPI."""
+"""From token text to checked claims: the steps for every token. This module does not use FastAPI."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ _USUAL_START: Final = b"Bearer "
 
 @dataclass(frozen=True, slots=True)
 class AudiencePolicy:
-    """For whom a token may have been issued, to be admitted at one place of the application.
+    """The audiences that are accepted in one place of the application.
 
     Attributes:
-        audiences: Resource indicators, compared to the letter; `None` for those of the settings.
-        accepts_organizations: Accept organization tokens too, whose audience is an organization and no API.
-        accepts_opaque: Accept opaque tokens too, which have no audience, where the application chose to.
+        audiences: Resource indicators, which must match exactly; `None` for those of the settings.
+        accepts_organizations: Also accept organization tokens, whose audience is an organization and not an API.
+        accepts_opaque: Also accept opaque tokens, which have no audience, if the application has enabled them.
     """
 
     audiences: frozenset[str] | None = None
@@ -57,20 +57,20 @@ AS_SET: Final = AudiencePolicy()
 
 
 class OpaqueTokens(Protocol):
-    """What knows opaque tokens: `introspection`, seen from here."""
+    """The interface of `introspection.Introspector` that is used here."""
 
     async def introspect(self, token: SecretStr, digest: bytes) -> JsonObject:
-        """Give the claims of a token that the provider says is active.
+        """Return the claims of a token that is active according to the provider.
 
         Raises:
-            InvalidTokenError: It is not, or was issued to an application whose tokens are not accepted.
-            ProviderUnavailableError: The provider can't be asked now.
+            InvalidTokenError: It is not active, or was issued to an application whose tokens are not accepted.
+            ProviderUnavailableError: The provider is unavailable.
         """
         ...
 
 
 class TokenVerifier(Generic[ClaimsT]):
-    """Verifies access tokens of one tenant, and remembers them for every audience policy."""
+    """Verifies access tokens of one tenant, and caches them for all audience policies."""
 
     def __init__(
         self,
@@ -83,17 +83,17 @@ class TokenVerifier(Generic[ClaimsT]):
         opaque: OpaqueTokens | None = None,
         is_one_of_several: bool = False,
     ) -> None:
-        """Put the parts together. Does no I/O.
+        """Store the parts. No I/O.
 
         Args:
             settings: The policy.
             keys: The tenant's keys.
-            clock: Its wall time is used.
+            clock: Only its wall time is used.
             claims_model: The class of the claims.
             turns: Runs the CPU work.
-            opaque: Introspects opaque tokens; they are refused without.
+            opaque: Introspects opaque tokens, which are rejected without it.
             is_one_of_several: Accept only audiences of these settings, whatever a policy allows: the API has other
-                tenants, and their audiences are not this one's.
+                tenants, whose audiences are not this tenant's.
         """
         self.keys: KeySource = keys
         self._opaque = opaque
@@ -117,38 +117,31 @@ class TokenVerifier(Generic[ClaimsT]):
 
     @property
     def sources(self) -> tuple[KeySource, ...]:
-        """The keys: of one tenant here, of several in `tenants`."""
+        """The keys of the tenant, as a sequence like that of `TenantsVerifier`."""
         return (self.keys,)
 
     def build_digest(self, values: Sequence[bytes]) -> bytes:
-        """Give what stands for a request's token in every memory, without looking into its header.
+        """Return the cache key of a request's token, computed from all its `Authorization` headers.
 
-        Args:
-            values: Every `Authorization` header of the request, as it came.
-
-        Returns:
-            32 bytes; none at all where there is not exactly one header, or one too long to have been verified:
-            nothing is remembered by that.
+        The headers are not parsed. The key is empty if there is not exactly one, or if it is too long to have been
+        verified: nothing is cached under that key.
         """
         if len(values) != 1 or len(values[0]) > self._max_header_bytes:
             return b""
         return build_digest(values[0])
 
     async def verify(self, token: SecretStr, policy: AudiencePolicy = AS_SET) -> ClaimsT:
-        """Give the claims of a token.
+        """Return the claims of a token, as a new instance.
 
         Scopes and organizations are not checked here; see `requirements`.
 
         Args:
             token: The token text, without `Bearer`.
-            policy: For whom it may have been issued.
-
-        Returns:
-            Claims of the caller's own: what is done to them reaches nobody else.
+            policy: The accepted audiences.
 
         Raises:
-            InvalidTokenError: The token is not one that this API accepts; its subclass says why.
-            ProviderUnavailableError: The keys can't be had now, so nobody can say.
+            InvalidTokenError: The token is invalid for this API; the subclass says why.
+            ProviderUnavailableError: The keys are unavailable now, so the token can't be verified.
 
         References:
             RFC 9068 section 4.
@@ -160,10 +153,10 @@ class TokenVerifier(Generic[ClaimsT]):
             return known
         if self._opaque is not None and policy.accepts_opaque and is_opaque(token):
             claims = build_claims(await self._opaque.introspect(token, digest), model=self._claims_model)
-            # Whom it was issued to stands for the audience, which Logto gives opaque tokens none of.
+            # Logto's opaque tokens have no audience. The introspector has checked the client instead.
             self._check(claims, policy, is_for_anybody=not claims.audiences)
             return claims
-        # Once for all requests that bring the same token at the same time.
+        # Once for all concurrent requests with the same token.
         claims, key, weight = await self._flights.join_or_lead(digest, partial(self._verify_signature, token, policy))
         self._check(claims, policy)
         packed = pack_claims(claims, key=key.identity)
@@ -171,17 +164,13 @@ class TokenVerifier(Generic[ClaimsT]):
         return unpack_claims(packed, model=self._claims_model)
 
     def recall(self, digest: bytes, policy: AudiencePolicy = AS_SET) -> ClaimsT | None:
-        """Give the claims of a token that was verified before, after checking again all that can have changed.
+        """Return the claims of a cached token, after checking again everything that can have changed.
 
-        Args:
-            digest: What stands for the token.
-            policy: For whom it may have been issued; it may have been verified for another one.
-
-        Returns:
-            Claims of the caller's own; `None` for a token that is to be verified.
+        The result is a new instance; `None` if the token must be verified. The token may have been verified for another
+        policy.
 
         Raises:
-            InvalidTokenError: It has expired, or was issued for somebody else.
+            InvalidTokenError: The token has expired, or its audience is not accepted here.
         """
         packed = self._cache.find(digest)
         if packed is None:
@@ -190,7 +179,7 @@ class TokenVerifier(Generic[ClaimsT]):
         if key_set is None:
             return None
         if not key_set.holds(find_key(packed)):
-            # The tokens of a withdrawn key go with it.
+            # The key was withdrawn, so its tokens are no longer valid.
             self._cache.drop(digest)
             return None
         claims = unpack_claims(packed, model=self._claims_model)
@@ -260,17 +249,7 @@ def build_token_digest(token: SecretStr) -> bytes:
 def build_key_source(
     settings: LogtoSettings, *, metadata: MetadataSource, transport: Transport, clock: Clock
 ) -> KeySource:
-    """Give the source of a tenant's keys. Fetches nothing.
-
-    Args:
-        settings: The tenant.
-        metadata: Says where the keys are.
-        transport: What fetches.
-        clock: Its monotonic time is used.
-
-    Returns:
-        The source, empty until its first use.
-    """
+    """Return the source of a tenant's keys, empty until its first use. Nothing is fetched."""
     return KeySource(
         metadata=metadata,
         transport=transport,
@@ -279,6 +258,6 @@ def build_key_source(
         ttl_seconds=settings.keys_ttl_seconds,
         cooldown_seconds=settings.keys_cooldown_seconds,
         max_stale_seconds=settings.keys_max_stale_seconds,
-        # Discovery and key set have a deadline each; the rest is for what runs in threads.
+        # One timeout each for discovery and key set, and one for the work in threads.
         deadline_seconds=3 * settings.fetch_timeout_seconds,
     )

@@ -1,8 +1,8 @@
-"""The only sockets of the package: one bounded, timed, redirect-free request for a JSON document.
+"""The only module that opens sockets: one JSON document per request, with a size limit, a timeout and no redirects.
 
-A client is made for each fetch: an `httpx.AsyncClient` that is shared between event loops ends in
-"Event loop is closed", and fetches are rare. What is dear about a client, its TLS context, is made
-once, by a worker thread, and so is the import of httpx.
+Each fetch creates a client, because sharing an `httpx.AsyncClient` between event loops fails with "Event loop is
+closed", and fetches are rare. The expensive part of a client, its TLS context, is created once in a worker thread.
+httpx is imported there too.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ _LONGEST_NAME: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Request:
-    """A request as it is sent. It may hold secrets, so nothing of it is in its `repr`.
+    """A request to send. It may contain secrets, so its `repr` shows nothing.
 
     Attributes:
         method: `GET` or `POST`.
-        headers: Further headers.
+        headers: Additional headers.
         body: The body.
     """
 
@@ -43,13 +43,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What an endpoint answered.
+    """The response of an endpoint.
 
     Attributes:
         status: The HTTP status.
-        document: The JSON object of the body, which may hold tokens; empty if the status is not 200 and it is none.
-        retry_after: The header `Retry-After`, as it came; `None` without one.
-        weight: About how many bytes the document takes in memory.
+        document: The JSON object in the body, which may contain tokens. Empty if the status is not 200 and the body is
+            not a JSON object.
+        retry_after: The `Retry-After` header, unchanged; `None` without one.
+        weight: The approximate memory of the document, in bytes.
     """
 
     status: int
@@ -61,8 +62,8 @@ class Answer:
 class Transport:
     """Fetches documents of the provider.
 
-    https uses the proxies of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) as httpx does. Plain http never
-    uses a proxy: a proxy could read the secrets and replace the keys, also those of a loopback address.
+    https uses the proxies of the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) like httpx. Plain http never
+    uses a proxy, not even for a loopback address: a proxy could read the secrets and replace the keys.
     """
 
     def __init__(
@@ -73,13 +74,13 @@ class Transport:
         http_transport: "httpx.AsyncBaseTransport | None" = None,
         ssl_context: "ssl.SSLContext | None" = None,
     ) -> None:
-        """Remember how to fetch. Opens nothing.
+        """Store the parameters. No connection is opened.
 
         Args:
-            timeout_seconds: Deadline for a whole document, from connecting to the last byte.
-            max_bytes: Largest document to read.
-            http_transport: What sends the requests instead of the network; for tests.
-            ssl_context: For a private certificate authority; the default trusts what httpx trusts.
+            timeout_seconds: Timeout for a whole document, from connecting to the last byte.
+            max_bytes: Size limit of a document.
+            http_transport: Sends the requests instead of the network; for tests.
+            ssl_context: For a private certificate authority; by default the context of httpx.
         """
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
@@ -88,18 +89,10 @@ class Transport:
         self._user_agent = ""
 
     async def fetch_json(self, url: str, *, parse: Callable[[bytes], JsonObject] = parse_object) -> JsonObject:
-        """Fetch one JSON object.
+        """Fetch one JSON object. `parse` is called in a thread.
 
-        Args:
-            url: Where it is. Redirects are not followed.
-            parse: Parses it; called in a thread.
-
-        Returns:
-            The object.
-
-        Raises:
-            FetchError: Anything but a status of 200 with a strict JSON object, within the deadline
-                and the size. The message never quotes the body.
+        Anything but a 200 response with a strict JSON object within the timeout and the size limit raises `FetchError`,
+        also a redirect. The message never quotes the body.
         """
         answer = await self._send(url, Request(), reads_errors=False, parse=parse)
         if answer.status != 200:
@@ -107,15 +100,10 @@ class Transport:
         return answer.document
 
     async def send(self, url: str, request: Request) -> Answer:
-        """Send one request, and return the response, whatever its status.
+        """Send one request, and return the response whatever its status. Redirects are not followed.
 
-        Args:
-            url: Where to. Redirects are not followed.
-            request: The request.
-
-        Raises:
-            FetchError: There was no response within the deadline and the size, or one of status 200 that is not a
-                strict JSON object. The message never quotes a body.
+        `FetchError` if there is no response within the timeout and the size limit, or if a response with status 200 is
+        not a strict JSON object. The message never quotes the body.
         """
         return await self._send(url, request, reads_errors=True)
 
@@ -126,19 +114,19 @@ class Transport:
         try:
             if not self._user_agent:
                 await asyncio.to_thread(self._prepare)
-            # httpx's own time-outs are for each read: a body that drips would outlive them.
+            # httpx's own timeouts apply to each read, so a slow body could take much longer.
             async with asyncio.timeout(self._timeout_seconds):
                 status, retry_after, data = await self._exchange(url, request, reads_errors=reads_errors)
             document = await asyncio.to_thread(_parse, data, parse=parse, is_required=status == 200)
             return Answer(status=status, document=document, retry_after=retry_after, weight=estimate_weight(data))
         except TimeoutError:
-            raise FetchError(f"{name}: no whole answer within {self._timeout_seconds:g} s") from None
+            raise FetchError(f"{name}: no complete response within {self._timeout_seconds:g} s") from None
         except StrictJsonError as error:
             raise FetchError(f"{name}: {error}", is_about_request=True) from None
         except FetchError as error:
             raise FetchError(f"{name}: {error}", status=error.status, is_about_request=error.is_about_request) from None
         except (OSError, ImportError) as error:
-            # No trust store where SSL_CERT_FILE says, no package for the proxy that the environment names.
+            # The trust store in SSL_CERT_FILE is missing, or the package for the proxy in the environment.
             raise FetchError(f"{name}: {type(error).__name__}") from None
 
     def _prepare(self) -> None:
@@ -150,7 +138,7 @@ class Transport:
             number = version("fastapi-logto")
         except PackageNotFoundError:  # pragma: no cover - run from a tree that was never installed
             number = "unknown"
-        # Last, because it says that all is prepared: the default names of clients are often blocked at the edge.
+        # Set last, because it marks the end of the preparation. Firewalls often block clients' default user agents.
         self._user_agent = f"fastapi-logto/{number}"
 
     async def _exchange(self, url: str, request: Request, *, reads_errors: bool) -> tuple[int, str | None, bytes]:
@@ -181,7 +169,7 @@ class Transport:
                 return response.status_code, response.headers.get("retry-after"), data
         except FetchError:
             raise
-        except Exception as error:  # noqa: BLE001 - the HTTP client's edge: its frames hold the request with its secrets
+        except Exception as error:  # noqa: BLE001 - the HTTP client's edge: its frames contain the request and its secrets
             raise FetchError(type(error).__name__) from None
 
     async def _read_body(self, response: "httpx.Response") -> bytes:
@@ -189,7 +177,7 @@ class Transport:
             # We asked for none, and one small chunk can decode to hundreds of megabytes.
             raise FetchError("an encoded body, which was not asked for", is_about_request=True)
         body = bytearray()
-        # A test's double hands over an answer that is in memory already, and has no stream to read.
+        # The transport of a test returns a response that is in memory already, without a stream.
         chunks = _as_stream(response.content) if response.is_stream_consumed else response.aiter_raw()
         async for chunk in chunks:
             body += chunk
@@ -199,7 +187,7 @@ class Transport:
 
 
 def _name(url: str) -> str:
-    """Give the name for messages: a URL of a document must not write lines of its own into a log."""
+    """Return a URL for messages: a URL from a document must not add lines to a log."""
     return url if url.isascii() and url.isprintable() and len(url) <= _LONGEST_NAME else quote(url)
 
 

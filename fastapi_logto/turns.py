@@ -1,6 +1,6 @@
-"""CPU work on the event loop, in turns: a small budget of time, then the loop polls I/O before the next one.
+"""CPU work on the event loop, in turns: a small time budget, then the loop polls I/O before the next turn.
 
-Threads would break in a process that forks, because they are gone in the child. And the Python part of a
+Threads would fail in a process that forks, because they do not exist in the child. And the Python part of a
 verification would hold the GIL in them, which delays other requests more than the signature itself
 (`docs/explanation/decisions.md`).
 """
@@ -20,7 +20,7 @@ __all__ = ["TURN_SECONDS", "Turns"]
 ResultT = TypeVar("ResultT")
 
 TURN_SECONDS: Final = 0.0005
-"""When a turn has taken this long, the next piece of work waits for another turn."""
+"""After this time in one turn, the next piece of work waits for another turn."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +37,7 @@ class _Waiting(Generic[ResultT]):
             self.outcome.set_result(cast("ResultT", result))
         else:
             self.outcome.set_exception(error)
-        # The error's traceback refers to this frame: without this line the two would keep each other alive.
+        # The error's traceback refers to this frame: without this line, the two would keep each other alive.
         del self, error
 
 
@@ -53,31 +53,26 @@ def _attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, BaseException
 
 @dataclass(slots=True, eq=False)
 class _Queue:
-    """The work that waits on one event loop, and what the present turn has taken so far."""
+    """The work that waits on one event loop, and the time that the current turn has used."""
 
     waiting: deque[_Waiting[Any]] = field(default_factory=deque[_Waiting[Any]])
     spent_seconds: float = 0.0
 
 
 class Turns:
-    """Runs work on the running event loop: at once while the turn has time left, otherwise in a later turn.
+    """Runs work on the running event loop: immediately while the turn has time left, otherwise in a later turn.
 
-    Each loop has its own queue. A queue exists only while it has work, so no ended loop is kept.
+    Each loop has its own queue. A queue exists only while it has work, so no closed loop is kept alive.
     """
 
     def __init__(self, *, max_waiting: int, timer: Callable[[], float] = perf_counter) -> None:
-        """Set the bound. Needs no running loop.
-
-        Args:
-            max_waiting: How many pieces of work may wait on one loop before more are refused.
-            timer: Measures a turn, in seconds.
-        """
+        """Set the limit of waiting work per loop. `timer` measures a turn, in seconds."""
         self._max_waiting = max_waiting
         self._timer = timer
         self._queues: dict[asyncio.AbstractEventLoop, _Queue] = {}
 
     async def run(self, work: Callable[[], ResultT]) -> ResultT:
-        """Run a piece of work that takes about a millisecond at most.
+        """Run a piece of work that takes about a millisecond at most, and return its result.
 
         Args:
             work: Called in the caller's context; not at all if the caller is cancelled before its turn.
@@ -106,11 +101,11 @@ class Turns:
         try:
             return await outcome
         finally:
-            # Its error refers to this frame: without this line the two would keep each other alive.
+            # Its error refers to this frame: without this line, the two would keep each other alive.
             del outcome
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Queue:
-        # Copied first: loops of other threads open and close their own meanwhile.
+        # Copied first: loops of other threads add and remove their queues meanwhile.
         for other in tuple(self._queues):
             if other.is_closed():
                 self._queues.pop(other, None)
@@ -128,7 +123,7 @@ class Turns:
         started = self._timer()
         while queue.waiting and queue.spent_seconds < TURN_SECONDS:
             one = queue.waiting.popleft()
-            # A caller who went away is skipped.
+            # Cancelled callers are skipped.
             if not one.outcome.done():
                 one.do()
                 queue.spent_seconds = self._timer() - started

@@ -36,7 +36,7 @@ ROWS = (
     Row("m2m_norole", 403, "insufficient_scope", "scope", "give the user or machine a role"),
     Row("m2m_org_api", 403, "insufficient_scope", "scope", "lacks the scope read:user;"),
     Row("user_id_token", 401, "invalid_token", "id_token", "send the access token of the same response"),
-    Row("opaque", 401, "invalid_token", "opaque_token", "ask for resource=https://api.example.test"),
+    Row("opaque", 401, "invalid_token", "opaque_token", "request the token with resource=https://api.example.test"),
     Row("management_api", 401, "invalid_token", "audience", "issued for Logto's Management API"),
     Row("m2m_org", 401, "invalid_token", "audience", "This is an organization token"),
     Row("org_token_scoped", 401, "invalid_token", "audience", "This is an organization token"),

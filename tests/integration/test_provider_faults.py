@@ -50,11 +50,11 @@ class Row:
 
 FAULTS: Final = (
     Row(id="reset", answer=Fault.RESET, says="ReadError"),
-    Row(id="hang", answer=Fault.HANG, says="no whole answer within 1 s"),
+    Row(id="hang", answer=Fault.HANG, says="no complete response within 1 s"),
     Row(
         id="slow drip",
         answer=Answer(body=b'{"keys": []}' * 100, seconds_per_byte=0.05),
-        says="no whole answer within 1 s",
+        says="no complete response within 1 s",
     ),
     Row(id="404", answer=Answer(status=404), says="status 404"),
     Row(id="429", answer=Answer(status=429), says="status 429"),
@@ -82,7 +82,7 @@ FAULTS: Final = (
         id="point off the curve", answer=_key_set({**KEY, "y": KEY["x"]}), says="no key is usable", withdraws_keys=True
     ),
     Row(id="discovery resets", path=DISCOVERY_PATH, answer=Fault.RESET, says="ReadError"),
-    Row(id="discovery hangs", path=DISCOVERY_PATH, answer=Fault.HANG, says="no whole answer"),
+    Row(id="discovery hangs", path=DISCOVERY_PATH, answer=Fault.HANG, says="no complete response"),
     Row(
         id="another issuer in discovery",
         path=DISCOVERY_PATH,
@@ -122,7 +122,7 @@ def deadline(request: pytest.FixtureRequest) -> float:
     """Give the seconds for a fetch: short where none is to end in time, and else more than a busy machine needs."""
     callspec: Any = getattr(request.node, "callspec", None)
     row = callspec.params.get("row") if callspec is not None else None
-    return 1 if isinstance(row, Row) and row.says.startswith("no whole answer") else 20
+    return 1 if isinstance(row, Row) and row.says.startswith("no complete response") else 20
 
 
 @pytest.fixture

@@ -186,8 +186,8 @@ async def test_the_opaque_token_s_refusal_says_which_resource_to_ask_for() -> No
 
     assert isinstance(result, RefusalError)
     assert result.message == (
-        "This is an opaque token, which Logto issues when no resource is asked for; "
-        "ask for resource=https://api.example.test when requesting the token"
+        "This is an opaque token, which Logto issues if the client requests no resource; "
+        "request the token with resource=https://api.example.test"
     )
 
 

@@ -105,7 +105,7 @@ def test_a_key_that_aws_lc_does_not_take_is_left_to_openssl(
     monkeypatch.setattr(aws_lc, "load_aws_lc", lambda: Broken)
 
     assert build_aws_lc_key(KEY) is None
-    assert [record.getMessage() for record in caplog.records] == ["key set: AWS-LC does not take a key: RuntimeError"]
+    assert [record.getMessage() for record in caplog.records] == ["key set: AWS-LC rejects a key: RuntimeError"]
 
 
 def test_a_provider_s_tokens_hold_with_the_double() -> None:

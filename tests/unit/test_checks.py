@@ -24,7 +24,7 @@ CHECKED_HERE = [
     for row in PAYLOAD_ROWS
     if row.refused is None or row.refused.reason in {"issuer", "audience", "expired", "not_yet_valid"}
 ]
-ADVICE = "; give the user or machine a role with the permission in Logto, and have the client ask for the scope"
+ADVICE = "; in Logto, assign a role with this permission to the user or machine, and request it in the client"
 
 
 def make(**changes: object) -> TokenClaims:
@@ -62,8 +62,8 @@ def test_a_wrong_issuer_is_told_which_ones_are_accepted() -> None:
         )
 
     assert caught.value.message == (
-        "This API accepts tokens of the issuer https://a.test/oidc or https://b.test/oidc; where the client uses "
-        "another domain of the same tenant, the API must list that issuer in LOGTO_ISSUERS"
+        "This API accepts tokens of the issuer https://a.test/oidc or https://b.test/oidc; if the client uses "
+        "another domain of the same tenant, add that issuer to LOGTO_ISSUERS of the API"
     )
     assert str(caught.value) == (
         "invalid_token: issuer, claim iss, expected 'https://a.test/oidc or https://b.test/oidc', "
@@ -71,33 +71,33 @@ def test_a_wrong_issuer_is_told_which_ones_are_accepted() -> None:
     )
 
 
-ASK = "ask for resource=https://api.example.test when requesting the token"
+FIX = "request the token with resource=https://api.example.test"
 
 
 @pytest.mark.parametrize(
     ("aud", "message"),
     [
-        ("https://other.test", f"The token was issued for another API; {ASK}"),
-        ("", f"The token was issued for another API; {ASK}"),
-        (f"{API}/", f"The audience differs by a trailing slash, which Logto takes for another resource; {ASK}"),
-        (f"{API}//", f"The audience differs by a trailing slash, which Logto takes for another resource; {ASK}"),
+        ("https://other.test", f"The token was issued for another API; {FIX}"),
+        ("", f"The token was issued for another API; {FIX}"),
+        (f"{API}/", f"The audience differs by a trailing slash, which makes it a different resource; {FIX}"),
+        (f"{API}//", f"The audience differs by a trailing slash, which makes it a different resource; {FIX}"),
         (
             ["https://other.test", f"{API}/"],
-            f"The audience differs by a trailing slash, which Logto takes for another resource; {ASK}",
+            f"The audience differs by a trailing slash, which makes it a different resource; {FIX}",
         ),
         (
             "https://default.logto.app/api",
-            f"The token was issued for Logto's Management API, not for this API; {ASK}",
+            f"The token was issued for Logto's Management API, not for this API; {FIX}",
         ),
         (
             ["https://tenant.logto.app/api"],
-            f"The token was issued for Logto's Management API, not for this API; {ASK}",
+            f"The token was issued for Logto's Management API, not for this API; {FIX}",
         ),
         (
             "urn:logto:organization:aaajcxbl1cz3",
-            f"This is an organization token, which this route does not accept; {ASK}",
+            f"This is an organization token, which this route does not accept; {FIX}",
         ),
-        ("urn:logto:resource:organizations", f"This is an organization token, which this route does not accept; {ASK}"),
+        ("urn:logto:resource:organizations", f"This is an organization token, which this route does not accept; {FIX}"),
     ],
 )
 def test_a_wrong_audience_is_told_what_to_ask_for(aud: object, message: str) -> None:
@@ -113,8 +113,8 @@ def test_a_missing_slash_is_told_too() -> None:
         check_claims(make(), issuers={ISSUER_URL}, audiences={f"{API}/"}, now=NOW, leeway_seconds=0)
 
     assert caught.value.message == (
-        "The audience differs by a trailing slash, which Logto takes for another resource; "
-        "ask for resource=https://api.example.test/ when requesting the token"
+        "The audience differs by a trailing slash, which makes it a different resource; "
+        "request the token with resource=https://api.example.test/"
     )
 
 

@@ -106,7 +106,7 @@ def test_a_required_claim_that_is_missing_is_named_to_the_client(name: str) -> N
         parse(**{name: ABSENT})
 
     assert caught.value.message == (
-        f"The token has no claim {name}, which an access token of Logto has; send the access token"
+        f"The token has no claim {name}, which access tokens of Logto have; send the access token"
     )
     assert str(caught.value) == f"invalid_token: claims, claim {name}, expected a value, found nothing"
 

@@ -102,8 +102,8 @@ def test_a_file_of_variables_that_can_not_be_read_ends_with_2(cli: RunCli, tmp_p
     code, diagnosis = run_doctor(cli, "--env-file", "bad.env")
 
     assert code == 2
-    assert find(diagnosis, "bad.env")["found"] == "expected a text in UTF-8, found other bytes"
-    assert diagnosis["next_step"] == "expected a text in UTF-8, found other bytes"
+    assert find(diagnosis, "bad.env")["found"] == "expected UTF-8 text, found other bytes"
+    assert diagnosis["next_step"] == "Save the file as UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,9 @@ def test_a_certificate_with_time_left_is_told_with_its_days(monkeypatch: pytest.
     assert (checks["TLS"].status, checks["TLS"].found) == ("ok", "TLSv1.3, certificate valid for 90 more days")
     # Behind a proxy that ends TLS, and without TRUST_PROXY_HEADER, Logto names its key set with http.
     assert checks["Key set URL"].status == "failed"
-    assert checks["Key set URL"].advice.startswith("Behind a proxy that ends TLS set TRUST_PROXY_HEADER=1 in Logto")
+    assert checks["Key set URL"].advice.startswith(
+        "Behind a proxy that terminates TLS, set TRUST_PROXY_HEADER=1 in Logto"
+    )
 
 
 def test_without_a_tenant_the_shape_of_a_token_is_looked_at_all_the_same(cli: RunCli) -> None:
@@ -280,7 +282,7 @@ def test_another_issuer_is_told_as_expected_and_found() -> None:
 
     assert checks["Issuer"][0] == "failed"
     assert checks["Issuer"][1] == ("expected the issuer http://127.0.0.1:3002/oidc, found 'http://127.0.0.1:3001/oidc'")
-    assert checks["Issuer"][2].startswith("Correct LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS")
+    assert checks["Issuer"][2].startswith("Correct LOGTO_ENDPOINT, or add this issuer to LOGTO_ISSUERS")
 
 
 @pytest.mark.parametrize(

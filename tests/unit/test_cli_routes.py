@@ -163,7 +163,7 @@ def test_what_can_not_be_meant_is_a_problem_that_fails(project: RunCli, tmp_path
     ended = project("routes", "web:app")
 
     assert ended.code == 1
-    assert "Problem: /lost: it asks for the organization in its path" in ended.out
+    assert "Problem: /lost: expected the path parameter {organization_id} that names the organization" in ended.out
 
 
 @pytest.mark.parametrize(

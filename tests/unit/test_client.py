@@ -356,7 +356,7 @@ async def test_what_else_a_provider_says_is_quoted_and_cut(bench: Bench) -> None
     ids=lambda arguments: next(name for name in arguments if name != "resource" or len(arguments) == 1),
 )
 async def test_a_lone_surrogate_is_a_clear_error_and_is_not_sent(bench: Bench, arguments: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^expected a value for \w+ that has an encoding in UTF-8, found a lone"):
+    with pytest.raises(ValueError, match=r"^expected a value for \w+ that can be encoded as UTF-8, found a lone"):
         await bench.client.get_token(**arguments)
     assert bench.provider.asked == []
 

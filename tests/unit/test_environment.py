@@ -173,7 +173,9 @@ def test_the_neighbours_in_a_file_are_neither_used_nor_shown() -> None:
 def test_a_file_that_is_not_text_is_an_error_that_names_it() -> None:
     Path(".env").write_bytes(b"LOGTO_ENDPOINT=https://a.logto.app\nOTHER=\xff\xfe\n")
 
-    with pytest.raises(SettingsError, match=r"\A\.env: expected a text in UTF-8, found other bytes\Z"):
+    with pytest.raises(
+        SettingsError, match=r"\A\.env: expected UTF-8 text, found other bytes; save the file as UTF-8\Z"
+    ):
         LogtoSettings.from_environment(env_file=".env")
 
 
@@ -183,7 +185,7 @@ def test_a_file_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("dotenv.dotenv_values", refuse)
 
-    with pytest.raises(SettingsError, match=r"\A\.env: expected a file that can be read, found PermissionError\Z"):
+    with pytest.raises(SettingsError, match=r"\A\.env: expected a readable file, found PermissionError\Z"):
         LogtoSettings.from_environment(env_file=".env")
 
 
@@ -194,7 +196,7 @@ def test_a_variable_that_is_not_text_is_named_and_not_shown(name: str, monkeypat
     with pytest.raises(SettingsError) as caught:
         LogtoSettings.from_environment()
 
-    assert str(caught.value) == f"{name}: expected a text in UTF-8, found other bytes"
+    assert str(caught.value) == f"{name}: expected UTF-8 text, found other bytes; set the variable again"
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_default_message_fits_into_a_challenge(error: type[RefusalError]) -> N
 def test_a_refusal_without_details_has_its_default_message_and_a_short_log_line() -> None:
     error = SignatureError()
 
-    assert error.message == "The signature of the token does not hold; send it exactly as Logto issued it"
+    assert error.message == "Invalid token signature. Send the token exactly as Logto issued it."
     assert (error.claim, error.expected, error.found) == (None, None, None)
     assert str(error) == "invalid_token: signature"
     assert error.args == (error.message,)
@@ -152,7 +152,7 @@ def test_an_unreachable_provider_says_when_to_come_back() -> None:
 
     assert default.retry_after_seconds == 1
     assert default.message == (
-        "The identity provider can't be reached, so the token can't be checked now; try again later"
+        "The identity provider is unavailable, so the token can't be verified now; try again later"
     )
     assert (later.message, later.retry_after_seconds) == ("Later", 17)
     assert str(later) == "provider_unavailable: provider_unavailable, found status 500"

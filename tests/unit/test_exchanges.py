@@ -143,7 +143,7 @@ async def test_characters_that_no_token_has_are_refused_and_not_sent(bench: Benc
         with pytest.raises(GrantRefusedError) as caught:
             await bench.client.exchange(resource=API, **arguments)
         assert (caught.value.status, caught.value.error, caught.value.description) == (400, "invalid_grant", "")
-        assert "of the characters of a token, found others" in str(caught.value)
+        assert "with only characters of a bearer token, found others" in str(caught.value)
         assert token not in str(caught.value)
     assert bench.provider.asked == []
 

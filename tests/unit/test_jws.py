@@ -245,7 +245,7 @@ def test_an_extension_is_refused_by_name(name: str) -> None:
         parse(FORGE.with_header(**{name: ["x" * 200]}))
 
     assert caught.value.claim == name
-    assert caught.value.expected == "no such header member"
+    assert caught.value.expected == "no such header parameter"
     assert caught.value.found == "['" + "x" * 78 + "..."
 
 
@@ -254,7 +254,7 @@ def test_a_bad_kid_is_quoted_and_cut(kid: object) -> None:
     with pytest.raises(MalformedTokenError) as caught:
         parse(FORGE.with_header(kid=kid))
 
-    assert (caught.value.claim, caught.value.expected) == ("kid", "a text of 1 to 256 characters")
+    assert (caught.value.claim, caught.value.expected) == ("kid", "a string of 1 to 256 characters")
     assert len(caught.value.found or "") <= 83
 
 
@@ -280,8 +280,8 @@ def test_an_id_token_is_told_what_it_is() -> None:
         parse(TOKENS["user_id_token"].token)
 
     assert caught.value.message == (
-        "The token's header has no typ: this looks like an ID token, which tells a client who signed in and opens "
-        "no API; send the access token of the same response"
+        "The token header has no typ: this looks like an ID token, which APIs do not accept; send the access token "
+        "of the same response"
     )
     assert str(caught.value) == "invalid_token: id_token, claim typ, expected at+jwt, found nothing"
 
@@ -290,7 +290,7 @@ def test_another_type_is_named_in_the_log_only() -> None:
     with pytest.raises(TokenTypeError) as caught:
         parse(FORGE.with_header(typ="logout+jwt"), token_types=("at+jwt", "jwt"))
 
-    assert caught.value.message == "The token is not an access token: its header must have typ at+jwt"
+    assert caught.value.message == "The token is not an access token; the typ of its header must be at+jwt"
     assert str(caught.value) == "invalid_token: type, claim typ, expected at+jwt or jwt, found 'logout+jwt'"
 
 

@@ -18,8 +18,8 @@ from tests.captured import ADMIN_TENANT_JWKS, JWKS, ROTATION, Jwks, RotationStag
 DEFAULT = ("ES384", "RS256")
 EVERY = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519")
 RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
-NO_ALGORITHM = "its type, curve and alg fit no accepted algorithm"
-BAD_KID = "its kid is not a text of 1 to 256 characters"
+NO_ALGORITHM = "its type, curve and alg match no accepted algorithm"
+BAD_KID = "its kid is not a string of 1 to 256 characters"
 
 EC: dict[str, JsonValue] = {**JWKS["keys"][0], "kid": "ec"}
 OTHER_EC: dict[str, JsonValue] = {**ADMIN_TENANT_JWKS["keys"][0], "kid": "other"}
@@ -180,7 +180,7 @@ UNUSABLE = (
     Unusable(id="RSA of 2047 bits", entry=rsa(bits=2047), says="2047 bits, expected 2048 to 8192"),
     Unusable(id="RSA of 8193 bits", entry=rsa(bits=8193), says="its modulus is not one of 2048 to 8192 bits"),
     Unusable(id="RSA of 64 Kbit", entry=rsa(bits=65_536), says="its modulus is not one of 2048 to 8192 bits"),
-    Unusable(id="RSA, e of 65 bits", entry=rsa(e=(1 << 64) + 1), says="its exponent has 65 bits, expected 64 at most"),
+    Unusable(id="RSA, e of 65 bits", entry=rsa(e=(1 << 64) + 1), says="its exponent has 65 bits, expected at most 64"),
     Unusable(id="RSA, e = 1", entry=rsa(e=1)),
     Unusable(id="RSA, e = 2", entry=rsa(e=2)),
     Unusable(id="RSA, e even", entry=rsa(e=65_536)),

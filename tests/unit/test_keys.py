@@ -278,7 +278,7 @@ async def test_without_keys_an_outage_is_503_with_a_time_to_come_back(bench: Ben
 
     assert (error.code, error.reason, error.status) == ("provider_unavailable", "provider_unavailable", 503)
     assert error.message == (
-        "The identity provider can't be reached, so the token can't be checked now; try again later"
+        "The identity provider is unavailable, so the token can't be verified now; try again later"
     )
     assert (error.claim, error.expected, error.found) == (None, None, AWAY_AT_ONCE)
     assert error.retry_after_seconds in {1, 2}
@@ -496,7 +496,7 @@ async def test_an_unknown_kid_is_401_and_named_in_the_log_alone(bench: Bench) ->
     assert error.expected == "a key of the issuer's key set"
     assert error.found == r"'un\r\nknown" + "x" * 68 + "... ES384"
     assert error.message == (
-        "The token is signed with a key that the issuer of this API does not publish; get a new token from this issuer"
+        "The token is signed with a key that the issuer does not publish; get a new token from the issuer of this API"
     )
 
 

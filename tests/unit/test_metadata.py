@@ -12,12 +12,12 @@ from tests.unit.fakes import ENDPOINT, ISSUER, FakeClock, FakeProvider
 URL = f"{ENDPOINT}/oidc/.well-known/openid-configuration"
 DAY = 24 * 3600
 WRONG_ISSUER = (
-    f"{URL}: expected the issuer {ISSUER}, found {{}}; correct LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS, "
-    "or set LOGTO_FETCH_ENDPOINT to where the issuer is reached from here"
+    f"{URL}: expected the issuer {ISSUER}, found {{}}; correct LOGTO_ENDPOINT, or add this issuer to LOGTO_ISSUERS, "
+    "or set LOGTO_FETCH_ENDPOINT to the URL at which this machine reaches the issuer"
 )
 WRONG_PLACE = (
-    f"{URL}: expected a jwks_uri at https://tenant.logto.app:443, found {{}}; behind a proxy that ends TLS set "
-    "TRUST_PROXY_HEADER=1 in Logto, or list the origin in LOGTO_ALLOWED_JWKS_ORIGINS"
+    f"{URL}: expected a jwks_uri at https://tenant.logto.app:443, found {{}}; behind a proxy that terminates TLS, "
+    "set TRUST_PROXY_HEADER=1 in Logto, or add the origin to LOGTO_ALLOWED_JWKS_ORIGINS"
 )
 
 

@@ -334,7 +334,7 @@ class TestAnswers:
         response = operation(document(("/a", logto), auth=logto), "/a")["responses"]["403"]
 
         assert "examples" not in response["content"]["application/json"]
-        assert "Today nothing more than a good token is asked for" in response["description"]
+        assert "Currently any valid token is accepted." in response["description"]
 
     def test_what_the_application_says_itself_stays(self, logto: LogtoAuth) -> None:
         class Mine(BaseModel):
@@ -450,7 +450,7 @@ def test_needs_follow_the_description_once(logto: LogtoAuth) -> None:
     build_auth(issuer, scheme_name="Other").install(app)
     app.openapi()
 
-    lines = "Asks for:\n\n- a user as the caller\n- nobody who acts on the user's behalf"
+    lines = "Requires:\n\n- a user as the caller\n- a token without an actor"
     assert operation(schema, "/a")["description"] == f"Reads.\n\n{lines}"
     assert operation(schema, "/b")["description"] == lines
     assert "description" not in operation(schema, "/c")

@@ -162,20 +162,20 @@ def test_a_requirement_says_what_it_asks_for() -> None:
 
     assert said["Requirement(any_scope=('a',))"] == ["one of the scopes `a`"]
     assert said["Requirement(caller='user')"] == ["a user as the caller"]
-    assert said["Requirement(actor=False)"] == ["nobody who acts on the user's behalf"]
-    assert said["Requirement(actor=True)"] == ["somebody who acts for a user"]
+    assert said["Requirement(actor=False)"] == ["a token without an actor"]
+    assert said["Requirement(actor=True)"] == ["an actor who acts on behalf of a user"]
     # Who may call is nobody's business.
-    assert said["Requirement(clients=('a', 'b'))"] == ["a token that was issued to one of certain applications"]
-    assert said["Requirement(actor=('a',))"] == ["somebody who acts for a user"]
+    assert said["Requirement(clients=('a', 'b'))"] == ["a token that was issued to an allowed application"]
+    assert said["Requirement(actor=('a',))"] == ["an actor who acts on behalf of a user"]
     assert [requirement.describe() for requirement in DIFFERENT[4:9]] == [
         ["a token for the organization in the path, `{organization_id}`"],
         ["a token for the organization in the path, `{other}`"],
         ["a token for the organization in the header `organization_id`"],
-        ["a token for the organization that the request is about"],
+        ["a token for the organization of the requested data"],
         ["a token for any organization"],
     ]
     assert logto.require_claims(is_mine).describe() == ["A subject that is me."]
-    assert logto.require_claims(is_somebody).describe() == ["claims that `is_somebody` accepts"]
+    assert logto.require_claims(is_somebody).describe() == ["claims that the function `is_somebody` accepts"]
     assert logto.require_claims(is_mine, description="me").describe() == ["me"]
 
 

@@ -146,7 +146,7 @@ def test_a_path_without_its_organization_is_refused_at_start(logto: LogtoAuth) -
         websocket: WebSocket, claims: Annotated[TokenClaims, Depends(logto.require_organization())]
     ) -> None: ...
 
-    with pytest.raises(SettingsError, match=r"/members: .* no parameter \{organization_id\}"):
+    with pytest.raises(SettingsError, match=r"/members: expected the path parameter \{organization_id\}"):
         check_routes(app)
 
 
@@ -176,10 +176,10 @@ def test_claims_that_would_come_from_the_body_are_refused_at_start(logto: LogtoA
         check_routes(app)
 
     lines = str(caught.value).splitlines()
-    assert [line.partition(" would come")[0] for line in lines] == [
-        "/plain: its parameter claims",
-        "/optional: its parameter maybe",
-        "/inner: its parameter claims",
+    assert [line.partition(" to come from a verified token")[0] for line in lines] == [
+        "/plain: expected parameter claims",
+        "/optional: expected parameter maybe",
+        "/inner: expected parameter claims",
     ]
 
 
@@ -327,7 +327,7 @@ def test_a_parameter_named_like_the_checked_one_is_refused_below_a_mount(
     path, _, problem = str(caught.value).partition(": ")
     assert path.startswith("/organizations/{organization_id}/")
     assert problem == (
-        f"expected to read the organization from the path, where it is checked, found the {found}; declare it with "
+        f"expected the organization from the path, where it is checked, found the {found}; declare it with "
         "Path(), rename it, or remove it and use claims.organization_id"
     )
 
@@ -373,7 +373,7 @@ def test_a_query_in_the_place_of_a_path_parameter_of_the_same_route_is_refused(l
     assert [line.partition(";")[0].partition(" expected")[0::2] for line in str(caught.value).splitlines()] == [
         (
             f"/in/{{organization_id}}/{path}:",
-            f" to read the organization from the path, where it is checked, found the {one}",
+            f" the organization from the path, where it is checked, found the {one}",
         )
         for path, one in (
             ("alias", "query parameter org"),
@@ -459,7 +459,7 @@ def test_an_organization_in_a_header_is_read_from_that_header_alone(
     with pytest.raises(SettingsError) as caught:
         check_routes(app)
     assert str(caught.value) == (
-        f"/members: expected to read the organization from the header, where it is checked, found the {found}; declare "
+        f"/members: expected the organization from the header, where it is checked, found the {found}; declare "
         "it with Header(alias='x-organization'), rename it, or remove it and use claims.organization_id"
     )
 
@@ -529,8 +529,9 @@ def test_one_name_for_two_schemes_of_one_application_is_refused(
     with pytest.raises(SettingsError) as caught, TestClient(app) as client:
         client.get("/openapi.json")
     assert str(caught.value) == (
-        f"scheme_name: expected a name for each security scheme of an application, found {name!r} for a LogtoAuth and "
-        f"for {other}, so that the docs page would sign users in at the wrong place; pass LogtoAuth(scheme_name=...)"
+        f"scheme_name: expected a unique name for each security scheme of an application, found {name!r} for a "
+        f"LogtoAuth and for {other}; the docs page would sign users in at the wrong place, so pass "
+        "LogtoAuth(scheme_name=...)"
     )
 
 
@@ -592,7 +593,7 @@ def test_a_clash_in_an_application_behind_mount_protected_is_refused(logto: Logt
     add_second(inner, logto)
     mount_protected(app, path="/inner", mounted=inner, requires=logto)
 
-    with pytest.raises(SettingsError, match="scheme_name: expected a name for each security scheme"):
+    with pytest.raises(SettingsError, match="scheme_name: expected a unique name for each security scheme"):
         check_routes(app)
 
 

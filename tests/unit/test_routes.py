@@ -74,7 +74,7 @@ def test_openapi_says_what_is_asked_for_beyond_scopes(logto: LogtoAuth) -> None:
 
     members = schema["paths"]["/of/{organization_id}/members"]["get"]
     assert members["description"].splitlines() == [
-        "Asks for:",
+        "Requires:",
         "",
         "- a token for the organization in the path, `{organization_id}`",
         "- a user as the caller",
@@ -106,7 +106,7 @@ def test_an_audience_that_would_admit_organization_tokens_everywhere_is_refused(
 
 @pytest.mark.parametrize("audiences", [(["a"],), (None,), (1,)])
 def test_an_audience_that_is_no_text_is_refused(logto: LogtoAuth, audiences: tuple[Any, ...]) -> None:
-    with pytest.raises(SettingsError, match="texts"):
+    with pytest.raises(SettingsError, match="expected strings"):
         logto.for_audience(*audiences)
 
 
@@ -114,8 +114,8 @@ def test_two_schemes_do_not_share_a_name(logto: LogtoAuth) -> None:
     first = logto.for_audience("https://a/b")
 
     assert logto.for_audience("https://a/b").scheme_name == first.scheme_name
-    with pytest.raises(SettingsError, match="another name"):
+    with pytest.raises(SettingsError, match="expected a unique name"):
         logto.for_audience("https://a-b")
     assert logto.for_audience("https://a-b", scheme_name="Other").scheme_name == "Other"
-    with pytest.raises(SettingsError, match="another name"):
+    with pytest.raises(SettingsError, match="expected a unique name"):
         logto.for_audience("https://c", scheme_name="Logto")

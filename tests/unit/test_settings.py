@@ -16,8 +16,8 @@ ENDPOINT = "https://tenant.logto.app"
 AUDIENCE = "https://api.example.com"
 GOOD: Mapping[str, object] = {"endpoint": ENDPOINT, "audience": AUDIENCE}
 PLAIN_HTTP = (
-    "expected https, or http on a loopback address only; plain http would let anyone on the way replace the keys "
-    "(LOGTO_ALLOW_HTTP=true allows it inside a closed network)"
+    "expected https, or http on a loopback address only; with plain http, anyone on the network path can replace the "
+    "keys (set LOGTO_ALLOW_HTTP=true to allow it inside a closed network)"
 )
 ALGORITHMS = (
     "Input should be 'ES256', 'ES384', 'ES512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'EdDSA' or "
@@ -25,7 +25,7 @@ ALGORITHMS = (
 )
 NO_CREDENTIALS = "expected a URL without credentials, query, fragment or special characters"
 NO_ENTRY = "expected at least one entry, none of them empty"
-NOT_SHOWN = "a text of {} characters, not shown because it may hold credentials"
+NOT_SHOWN = "a string of {} characters, not shown because it may contain credentials"
 
 
 def build(**changes: object) -> LogtoSettings:
@@ -256,8 +256,8 @@ REFUSED = (
         field="public_url",
         argument="http://api.example.com",
         text="http://api.example.com",
-        expected="expected https, or http on a loopback address only; plain http would let anyone on the way "
-        "send clients to another issuer (LOGTO_ALLOW_HTTP=true allows it inside a closed network)",
+        expected="expected https, or http on a loopback address only; with plain http, anyone on the network path can "
+        "send clients to another issuer (set LOGTO_ALLOW_HTTP=true to allow it inside a closed network)",
         found="'http://api.example.com'",
     ),
     Refused(
@@ -265,7 +265,7 @@ REFUSED = (
         argument="https://api.example.com/?a=1",
         text="https://api.example.com/?a=1",
         expected="expected a URL without credentials, query, fragment or special characters",
-        found="a text of 28 characters, not shown because it may hold credentials",
+        found=NOT_SHOWN.format(28),
     ),
     Refused(
         field="documentation_url",
@@ -499,7 +499,7 @@ def test_one_error_names_every_bad_field() -> None:
         error_line("algorithms", expected=ALGORITHMS, found="'none'"),
         error_line("algorithms", expected=ALGORITHMS, found="'HS256'"),
         error_line("leeway_seconds", expected="Input should be less than or equal to 60", found="61"),
-        "audiences: there is no such setting",
+        "unknown setting: audiences",
     ]
 
 

@@ -151,7 +151,7 @@ async def test_a_fetch_that_timed_out_after_the_loop_stood_still_is_no_failure_o
     with pytest.raises(ProviderUnavailableError) as caught:
         await request
 
-    assert caught.value.found == "a fetch that did not complete"
+    assert caught.value.found == "an incomplete fetch"
     bench.provider.come_back()
     assert await bench.find() == [bench.kid]
 

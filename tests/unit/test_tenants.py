@@ -236,11 +236,11 @@ async def test_for_audience_accepts_only_the_tokens_of_tenants_that_list_the_aud
             await admin.verify(b)
         with pytest.raises(AudienceError) as caught:
             await only.verify(both)
-        assert caught.value.message == "The tenant that issued the token is not one of those for this part of the API"
+        assert caught.value.message == "This part of the API does not accept tokens of the tenant that issued this one"
 
 
 async def test_an_audience_that_no_tenant_lists_is_refused_where_it_is_declared() -> None:
-    with pytest.raises(SettingsError, match=r"found https://nowhere\.example; with several tenants"):
+    with pytest.raises(SettingsError, match=r"found https://nowhere\.example; add it to the settings"):
         build_shared().auth.for_audience("https://nowhere.example")
     assert build_auth(LocalIssuer()).for_audience("https://nowhere.example").resources == {"https://nowhere.example"}
 
@@ -269,9 +269,9 @@ def test_with_several_tenants_a_requirement_says_whose_organization_it_means(sou
         auth.require_organization(organization=SOURCES[source]())
 
     assert str(caught.value) == (
-        "organization: this API accepts several tenants, so an organization's id alone is ambiguous; say whose "
-        'organizations are meant: Organization.from_path(issuer="https://a.example.com/oidc"), or issuer="any" if the '
-        "handler looks data up by claims.iss and the organization's id"
+        "organization: expected issuer=, because this API accepts several tenants and an organization id alone is "
+        'ambiguous, found none; pass Organization.from_path(issuer="https://a.example.com/oidc"), or issuer="any" if '
+        "the handler looks up data by claims.iss and the organization id"
     )
 
 

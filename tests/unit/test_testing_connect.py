@@ -226,7 +226,7 @@ async def test_further_settings_are_for_the_block(issuer: LocalIssuer, auth: Log
         assert (auth.settings.audience, auth.settings.leeway_seconds) == ((BILLING, API), 0)
         assert (await auth.verify(issuer.bad_token("without_type"))).audiences == {BILLING}
     assert auth.settings.audience == (OWN,)
-    with pytest.raises(fastapi_logto.SettingsError, match="no such setting"), issuer.connect(auth, leeway=3):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the mistake
+    with pytest.raises(fastapi_logto.SettingsError, match="unknown setting: leeway"), issuer.connect(auth, leeway=3):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the mistake
         pass
     assert (auth.settings.audience, issuer.audience) == ((OWN,), API)
 

@@ -60,7 +60,7 @@ ClaimsT = TypeVar("ClaimsT", bound=TokenClaims)
 
 LOGTO = "http://127.0.0.1:3001"
 AUDIENCE = "https://api.example.test"
-ASK = f"ask for resource={API} when requesting the token"
+FIX = f"request the token with resource={API}"
 ORGANIZATION = "urn:logto:organization:aaajcxbl1cz3"
 KEYS_TTL = 300
 
@@ -212,7 +212,7 @@ REFUSED = (
         token="m2m_org",
         error=AudienceError,
         reason="audience",
-        message=f"This is an organization token, which this route does not accept; {ASK}",
+        message=f"This is an organization token, which this route does not accept; {FIX}",
         claim="aud",
         expected=f"'{API}'",
         found=f"'{ORGANIZATION}'",
@@ -221,7 +221,7 @@ REFUSED = (
         token="org_token_scoped",
         error=AudienceError,
         reason="audience",
-        message=f"This is an organization token, which this route does not accept; {ASK}",
+        message=f"This is an organization token, which this route does not accept; {FIX}",
         claim="aud",
         expected=f"'{API}'",
         found=f"'{ORGANIZATION}'",
@@ -230,7 +230,7 @@ REFUSED = (
         token="management_api",
         error=AudienceError,
         reason="audience",
-        message=f"The token was issued for Logto's Management API, not for this API; {ASK}",
+        message=f"The token was issued for Logto's Management API, not for this API; {FIX}",
         claim="aud",
         expected=f"'{API}'",
         found="'https://default.logto.app/api'",
@@ -240,8 +240,8 @@ REFUSED = (
         error=IdTokenError,
         reason="id_token",
         message=(
-            "The token's header has no typ: this looks like an ID token, which tells a client who signed in and "
-            "opens no API; send the access token of the same response"
+            "The token header has no typ: this looks like an ID token, which APIs do not accept; send the access "
+            "token of the same response"
         ),
         claim="typ",
         expected="at+jwt",
@@ -252,8 +252,8 @@ REFUSED = (
         error=OpaqueTokenError,
         reason="opaque_token",
         message=(
-            "This is an opaque token, which Logto issues when no resource is asked for; "
-            f"ask for resource={API} when requesting the token"
+            "This is an opaque token, which Logto issues if the client requests no resource; "
+            f"request the token with resource={API}"
         ),
     ),
     Refused(
@@ -385,8 +385,8 @@ async def test_discovery_of_an_issuer_that_is_not_listed_makes_the_keys_unavaila
 
     assert caught.value.found == (
         f"{server.endpoint}{DISCOVERY_PATH}: expected the issuer {server.endpoint}/oidc, found '{ISSUER}'; correct "
-        "LOGTO_ENDPOINT, or list this issuer in LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to where the issuer is "
-        "reached from here"
+        "LOGTO_ENDPOINT, or add this issuer to LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to the URL at which this "
+        "machine reaches the issuer"
     )
     assert server.counts == {DISCOVERY_PATH: 1}
 
@@ -412,8 +412,8 @@ async def test_the_issuer_of_another_domain_is_refused_where_it_is_not_listed() 
     assert caught.value.expected == "'https://inside.example/oidc'"
     assert caught.value.found == f"'{ISSUER}'"
     assert caught.value.message == (
-        "This API accepts tokens of the issuer https://inside.example/oidc; where the client uses another domain of "
-        "the same tenant, the API must list that issuer in LOGTO_ISSUERS"
+        "This API accepts tokens of the issuer https://inside.example/oidc; if the client uses another domain of the "
+        "same tenant, add that issuer to LOGTO_ISSUERS of the API"
     )
 
 
@@ -532,11 +532,11 @@ async def test_each_of_several_audiences_is_accepted_and_no_other() -> None:
     error = await bench.refused(bench.issuer.access_token(audience="https://a.example/"))
     assert (type(error), error.claim) == (AudienceError, "aud")
     assert error.message == (
-        "The audience differs by a trailing slash, which Logto takes for another resource; "
-        "ask for resource=https://a.example or https://b.example when requesting the token"
+        "The audience differs by a trailing slash, which makes it a different resource; "
+        "request the token with resource=https://a.example or https://b.example"
     )
     error = await bench.refused(bench.issuer.opaque_token())
-    assert error.message.endswith("ask for resource=https://a.example or https://b.example when requesting the token")
+    assert error.message.endswith("request the token with resource=https://a.example or https://b.example")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,16 +117,16 @@ MISBEHAVIOURS = (
         answer=Answer(body=b'{"keys": ["hunter2"]}', content_length=257),
         says="RemoteProtocolError",
     ),
-    Misbehaviour(id="gzip bomb", answer=Answer.gzip_bomb(4), says="an encoded body, which was not asked for"),
+    Misbehaviour(id="gzip bomb", answer=Answer.gzip_bomb(4), says="an encoded body, which was not requested"),
     Misbehaviour(
         id="gzip",
         answer=Answer(body=gzip.compress(b'{"keys": []}'), headers={"Content-Encoding": "GZIP"}),
-        says="an encoded body, which was not asked for",
+        says="an encoded body, which was not requested",
     ),
     Misbehaviour(
         id="identity and gzip",
         answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": "identity, gzip"}),
-        says="an encoded body, which was not asked for",
+        says="an encoded body, which was not requested",
     ),
     Misbehaviour(
         id="too large",
@@ -199,7 +199,7 @@ async def test_a_whole_document_has_one_deadline(answer: Answer | Fault, server:
 
     error = await refusal(Transport(timeout_seconds=0.2), url)
 
-    assert str(error) == f"{url}: no whole answer within 0.2 s"
+    assert str(error) == f"{url}: no complete response within 0.2 s"
     assert error.status is None
     assert 0.2 <= asyncio.get_running_loop().time() - started < 5
 
