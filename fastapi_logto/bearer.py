@@ -59,7 +59,7 @@ def _read_token(values: Sequence[str]) -> SecretStr | AuthorizationHeaderError:
         return AuthorizationFormatError(expected="two parts")
     if scheme.lower() != "bearer":
         return AuthorizationTypeError()
-    # A longer text is refused for its length, by whoever gets it: reading it would be work for nothing.
+    # A longer token is rejected for its length by the verifier: reading it here would be wasted work.
     if len(token) <= _LONGEST_READ and not _TOKEN68.match(token):
         return AuthorizationFormatError(expected="characters of a token68")
     return SecretStr(token)

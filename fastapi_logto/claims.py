@@ -271,7 +271,7 @@ def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[s
 
 
 def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
-    """Give claims made of the members of a verified payload. Nothing but their shape is checked.
+    """Return claims made of the members of a verified payload. Only their types are checked.
 
     Args:
         members: The payload's members.

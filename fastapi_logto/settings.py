@@ -4,11 +4,9 @@ A missing setting never disables a check: without an endpoint or an audience the
 """
 
 import logging
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, get_origin
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +22,7 @@ from typing_extensions import Unpack
 
 from fastapi_logto.environment import CREDENTIALS, PREFIX, BrokenList, Variables, parse_list, read_variables
 from fastapi_logto.errors import SettingsError, quote
-from fastapi_logto.loopback import is_loopback
+from fastapi_logto.urls import check_url, is_fetchable, normalise_endpoint
 
 __all__ = [
     "Algorithm",
@@ -45,28 +43,6 @@ TokenType: TypeAlias = Literal["at+jwt", "JWT", "absent"]
 """Accepted values of the `typ` header; `absent` accepts a header without it."""
 
 _logger: Final = logging.getLogger("fastapi_logto")
-_NOT_IN_URLS: Final = re.compile(r"[ \"<>\\^`{|}]")
-
-
-def _check_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError("expected a URL") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid:
-        raise ValueError("expected a URL that begins with https://")
-    if parts.username is not None or parts.query or parts.fragment or not value.isascii() or not value.isprintable():
-        raise ValueError("expected a URL without credentials, query, fragment or special characters")
-    if _NOT_IN_URLS.search(value):
-        raise ValueError("expected a URL without spaces, quotes, brackets or backslashes")
-    return value
-
-
-def _normalise_endpoint(value: str) -> str:
-    parts = urlsplit(_check_url(value.strip().rstrip("/").removesuffix("/oidc").rstrip("/")))
-    # Scheme and host are case-insensitive, but the issuer that is built from them must match exactly.
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
 
 
 def _trim(url: str) -> str:
@@ -96,8 +72,8 @@ def _refuse_organizations(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-_Endpoint: TypeAlias = Annotated[str, AfterValidator(_normalise_endpoint)]
-_Url: TypeAlias = Annotated[str, AfterValidator(_check_url)]
+_Endpoint: TypeAlias = Annotated[str, AfterValidator(normalise_endpoint)]
+_Url: TypeAlias = Annotated[str, AfterValidator(check_url)]
 _Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)]
 
 
@@ -314,7 +290,7 @@ class LogtoSettings(BaseModel):
         if info.field_name == "endpoint" and info.data.get("fetch_endpoint") is not None:
             return value  # Only compared with the issuer, never fetched.
         urls = (value,) if isinstance(value, str) else value or ()
-        if not info.data.get("allow_http") and not all(map(_is_fetchable, urls)):
+        if not info.data.get("allow_http") and not all(map(is_fetchable, urls)):
             danger = "send clients to another issuer" if info.field_name == "public_url" else "replace the keys"
             raise ValueError(
                 "expected https, or http on a loopback address only; with plain http, anyone on the network path can "
@@ -381,12 +357,6 @@ def read_known_variables(*, env_file: str | Path | None) -> Variables:
 def build_variable_name(field: str) -> str:
     """Return the name of a setting's environment variable."""
     return PREFIX + field.upper()
-
-
-def _is_fetchable(url: str) -> bool:
-    """Return whether keys may be fetched from a URL without `allow_http`: https, or http on loopback."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def _build_error(error: ValidationError) -> SettingsError:

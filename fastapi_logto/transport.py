@@ -175,7 +175,7 @@ class Transport:
     async def _read_body(self, response: "httpx.Response") -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             # We asked for none, and one small chunk can decode to hundreds of megabytes.
-            raise FetchError("an encoded body, which was not asked for", is_about_request=True)
+            raise FetchError("an encoded body, which was not requested", is_about_request=True)
         body = bytearray()
         # The transport of a test returns a response that is in memory already, without a stream.
         chunks = _as_stream(response.content) if response.is_stream_consumed else response.aiter_raw()
