@@ -74,7 +74,7 @@ class ResourceAuth(TokenScheme[ClaimsT]):
     """
 
     def __init__(self, provider: Provider[ClaimsT], audiences: frozenset[str] | None, *, scheme_name: str) -> None:
-        """Create the dependencies of the scheme; without `audiences`, those of the settings count. Reads no settings."""
+        """Create the dependencies; without `audiences`, those of the settings count. Reads no settings."""
         # Opaque tokens have no audience: they are accepted for the API of the settings only.
         own = AudiencePolicy(audiences, accepts_opaque=audiences is None)
         super().__init__(provider, own, scheme_name=scheme_name)
