@@ -168,7 +168,7 @@ def _check_kid(entry: JsonObject) -> str | None:
         return None
     kid = entry["kid"]
     if not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID_LENGTH:
-        raise ValueError("its kid is not a text of 1 to 256 characters")
+        raise ValueError("its kid is not a string of 1 to 256 characters")
     return kid
 
 
