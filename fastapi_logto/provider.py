@@ -146,8 +146,8 @@ class Provider(Generic[ClaimsT]):
         tenants = self.known_tenants if not self._substitutes else self.given
         if issuer is None and len(tenants) > 1:
             raise SettingsError(
-                "organization: expected issuer=, because this API accepts several tenants and an organization id alone is "
-                f'ambiguous, found none; pass Organization.from_path(issuer="{tenants[0].issuer}"), or issuer="any" if '
+                "organization: expected issuer=, because this API accepts several tenants and an organization id alone "
+                f'is ambiguous, found none; pass Organization.from_path(issuer="{tenants[0].issuer}"), or issuer="any" if '
                 "the handler looks up data by claims.iss and the organization id"
             )
         if issuer not in {None, "any"} and tenants and not self._list_issuers(tenants, issuer):
