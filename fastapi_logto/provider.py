@@ -147,8 +147,8 @@ class Provider(Generic[ClaimsT]):
         if issuer is None and len(tenants) > 1:
             raise SettingsError(
                 "organization: expected issuer=, because this API accepts several tenants and an organization id alone "
-                f'is ambiguous, found none; pass Organization.from_path(issuer="{tenants[0].issuer}"), or issuer="any" if '
-                "the handler looks up data by claims.iss and the organization id"
+                f'is ambiguous, found none; pass Organization.from_path(issuer="{tenants[0].issuer}"), or '
+                'issuer="any" if the handler looks up data by claims.iss and the organization id'
             )
         if issuer not in {None, "any"} and tenants and not self._list_issuers(tenants, issuer):
             raise SettingsError(f"organization: expected an issuer of the settings or 'any', found issuer={issuer!r}")
