@@ -17,7 +17,11 @@ PROVIDER := tests/integration/oidc_provider
 DOCS_ASSETS := tests/integration/docs_assets
 JOSE := tests/attack/jose
 
-.PHONY: demo test attack screenshots lint types docs recordings package lowest pythons bench all clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test attack screenshots lint types docs recordings package lowest pythons bench all clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
 
 demo: $(VENV)/demo.stamp  ## run the example against a local issuer
 	@exec $(BIN)/python -m example_app.demo
@@ -26,7 +30,7 @@ test: $(VENV)/integration.stamp provider docs-assets jose  ## run all tests and 
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	$(if $(ARGS),@echo "make test: coverage is checked only without ARGS",$(BIN)/coverage report)
 
 attack: $(VENV)/integration.stamp $(JOSE)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
 	@$(BIN)/python -m tests.attack
@@ -83,6 +87,8 @@ bench: .venv-bench/stamp  ## measure the performance claims of the documentation
 all: lint types test lowest pythons docs package
 
 $(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: expected Python 3.11 or later, found $$($(PYTHON) --version); set PYTHON=python3.12, for example"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
 
