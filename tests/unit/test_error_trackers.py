@@ -44,7 +44,7 @@ def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
         trace = error.__traceback__
         while trace is not None:
             frame, trace = trace.tb_frame, trace.tb_next
-            if "/tests/" in frame.f_code.co_filename or "/starlette/" in frame.f_code.co_filename:
+            if any(folder in frame.f_code.co_filename for folder in ("/tests/", "/starlette/", "/fastapi/")):
                 continue
             for name, value in frame.f_locals.items():
                 yield f"{name} in {frame.f_code.co_qualname}", repr(value)
