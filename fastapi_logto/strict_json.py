@@ -70,7 +70,7 @@ def parse_object_of_entries(data: bytes) -> JsonObject:
     """Parse an object with lists whose entries are validated one by one later: an invalid entry affects only itself.
 
     The entries of its lists may be odd, its other members may not. An inner object with duplicate members becomes
-    `None`, and so does an integer of thousands of digits; call `check_strict` on an entry before it is used.
+    `None`, and an integer of thousands of digits an infinity; call `check_strict` on an entry before it is used.
 
     Args:
         data: The bytes; no BOM.
@@ -162,8 +162,9 @@ def _refuse_constant(_name: str) -> float:
     raise StrictJsonError("NaN or Infinity")
 
 
-def _parse_integer_or_none(text: str) -> int | None:
-    return int(text) if len(text) <= _LONGEST_INTEGER else None
+def _parse_integer_or_infinity(text: str) -> float:
+    # An infinity is what `check_strict` finds.
+    return int(text) if len(text) <= _LONGEST_INTEGER else math.inf
 
 
 def _check_text(text: str) -> None:
@@ -174,4 +175,4 @@ def _check_text(text: str) -> None:
 
 
 _STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
-_BY_ENTRY: Final = json.JSONDecoder(object_pairs_hook=_unique_members_or_none, parse_int=_parse_integer_or_none)
+_BY_ENTRY: Final = json.JSONDecoder(object_pairs_hook=_unique_members_or_none, parse_int=_parse_integer_or_infinity)
