@@ -33,7 +33,7 @@ ROWS = (
     Row("pat_exchange", 200),
     Row("user_api_custom_claims", 200),
     Row("m2m_api_noscope", 403, "insufficient_scope", "scope", "lacks the scope read:user and has no scope at all"),
-    Row("m2m_norole", 403, "insufficient_scope", "scope", "give the user or machine a role"),
+    Row("m2m_norole", 403, "insufficient_scope", "scope", "assign a role with this permission"),
     Row("m2m_org_api", 403, "insufficient_scope", "scope", "lacks the scope read:user;"),
     Row("user_id_token", 401, "invalid_token", "id_token", "send the access token of the same response"),
     Row("opaque", 401, "invalid_token", "opaque_token", "request the token with resource=https://api.example.test"),
