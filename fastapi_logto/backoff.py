@@ -33,6 +33,11 @@ class Backoff:
         """Time until the next try may start; 0 if it may start now."""
         return max(0.0, self._next_try_at - self._monotonic())
 
+    @property
+    def retry_after_seconds(self) -> int:
+        """Whole seconds to wait before a new request, at least 1."""
+        return max(1, math.ceil(self.wait_seconds))
+
     def fail(self, *, retry_after_seconds: int | None = None) -> float:
         """Count a failed try, and return the seconds until the next try may start.
 

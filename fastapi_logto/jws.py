@@ -23,7 +23,7 @@ from fastapi_logto.errors import (
     TokenTypeError,
     quote,
 )
-from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
+from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 
 if TYPE_CHECKING:
     from joserfc.jwk import Key as JoseKey
@@ -113,7 +113,10 @@ UnverifiedIssuer = NewType("UnverifiedIssuer", str)
 
 def parse_unverified_issuer(unverified: UnverifiedJws) -> UnverifiedIssuer:
     """Return the unverified issuer of a token; empty if it has none, or one that is not a string."""
-    issuer = _parse_unverified_payload(unverified).get("iss")
+    try:
+        issuer = parse_object(unverified.payload).get("iss")
+    except StrictJsonError as error:
+        raise MalformedTokenError(found=f"payload: {error}") from None
     return UnverifiedIssuer(issuer if isinstance(issuer, str) else "")
 
 
@@ -131,13 +134,6 @@ def find_unverified_issue_time(unverified: UnverifiedJws) -> float | None:
     """
     times = _ISSUE_TIMES.findall(unverified.payload)
     return max(map(float, times), default=None)
-
-
-def _parse_unverified_payload(unverified: UnverifiedJws) -> JsonObject:
-    try:
-        return parse_object(unverified.payload)
-    except StrictJsonError as error:
-        raise MalformedTokenError(found=f"payload: {error}") from None
 
 
 def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsLcKey | None" = None) -> bytes:

@@ -300,13 +300,13 @@ class KeySource:
         return key_set, is_forced
 
     def _build_cooling_down(self) -> CoolingDownError:
-        wait = max(0.0, self._last_forced_at + self._cooldown_seconds - self._monotonic())
+        wait = max(1.0, self._last_forced_at + self._cooldown_seconds - self._monotonic())
         fetched_at = -math.inf if self._held is None else self._held.fetched_at_wall_time
-        return CoolingDownError(fetched_at=fetched_at, retry_after_seconds=_round_up(wait))
+        return CoolingDownError(fetched_at=fetched_at, retry_after_seconds=math.ceil(wait))
 
     def _build_unavailable(self) -> ProviderUnavailableError:
         return ProviderUnavailableError(
-            retry_after_seconds=_round_up(self._backoff.wait_seconds),
+            retry_after_seconds=self._backoff.retry_after_seconds,
             found=str(self._last_error or "an incomplete fetch"),
         )
 
@@ -373,7 +373,3 @@ def _match(key_set: KeySet, *, kid: str | None, alg: str) -> tuple[PublicKey, ..
         # The key with this `kid` has another algorithm: no refresh can make such a token valid.
         raise AlgorithmError(claim="alg", expected="an algorithm of the key with this kid", found=alg)
     return keys
-
-
-def _round_up(seconds: float) -> int:
-    return max(1, math.ceil(seconds))

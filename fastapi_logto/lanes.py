@@ -48,7 +48,7 @@ class Lane:
     @property
     def retry_after_seconds(self) -> int:
         """Whole seconds to wait before a new request."""
-        return max(1, math.ceil(self._backoff.wait_seconds))
+        return self._backoff.retry_after_seconds
 
     @contextmanager
     def enter(self) -> Generator[None]:

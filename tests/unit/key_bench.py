@@ -12,7 +12,7 @@ from fastapi_logto.keys import CoolingDownError, KeySource
 from fastapi_logto.metadata import MetadataSource
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import DISCOVERY_PATH, JWKS_PATH
-from tests.unit.fakes import ENDPOINT, ISSUER, FakeClock, FakeProvider
+from tests.unit.fakes import ENDPOINT, ISSUER, FakeClock, FakeProvider, wait_until
 
 T = TypeVar("T")
 
@@ -110,6 +110,4 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_asked(bench: Bench, *fetches: int) -> None:
-    async with asyncio.timeout(5):
-        while bench.provider.fetches != fetches:  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.001)
+    await wait_until(lambda: bench.provider.fetches == fetches)
