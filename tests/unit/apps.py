@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+from fastapi import APIRouter, Depends
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth
+from fastapi_logto import LogtoAuth, TokenClaims
 from fastapi_logto.testing import LocalIssuer
 
 API = "https://api.example.test"
@@ -19,6 +20,17 @@ def build_auth(issuer: LocalIssuer, *, audience: str = API, **arguments: Any) ->
     return LogtoAuth(
         endpoint=issuer.endpoint, audience=audience, http_transport=httpx.ASGITransport(app=issuer.app), **arguments
     )
+
+
+def build_organization_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter:
+    """Return a router whose one route requires the organization of its path."""
+    router = APIRouter(prefix="/of/{organization_id}", dependencies=[Depends(one) for one in dependencies])
+
+    @router.get("/members")
+    async def read(claims: Annotated[TokenClaims, Depends(logto.require_organization("read:user"))]) -> str:
+        return claims.user_id
+
+    return router
 
 
 def bearer(token: str) -> dict[str, str]:

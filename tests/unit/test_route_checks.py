@@ -34,35 +34,26 @@ from typing_extensions import TypeAliasType
 from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.route_checks import check_routes
 from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import API, bearer, build_auth
+from tests.unit.apps import API, bearer, build_auth, build_organization_router
 
 HERE = FilePath(__file__).parent
-ISSUERS: dict[LogtoAuth, LocalIssuer] = {}
 
 
 @pytest.fixture
-def logto() -> LogtoAuth:
-    issuer = LocalIssuer()
-    auth = build_auth(issuer)
-    ISSUERS[auth] = issuer
-    return auth
+def issuer() -> LocalIssuer:
+    return LocalIssuer()
 
 
-def build_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter:
-    router = APIRouter(prefix="/of/{organization_id}", dependencies=[Depends(one) for one in dependencies])
-
-    @router.get("/members")
-    async def read(claims: Annotated[TokenClaims, Depends(logto.require_organization("read:user"))]) -> str:
-        return claims.user_id
-
-    return router
+@pytest.fixture
+def logto(issuer: LocalIssuer) -> LogtoAuth:
+    return build_auth(issuer)
 
 
 @pytest.mark.parametrize("above", ["router", "application", "mount"])
 def test_a_plain_scheme_above_an_organization_is_refused_at_start(logto: LogtoAuth, above: str) -> None:
     app = FastAPI(dependencies=[Depends(logto)] if above == "application" else [])
     inner = FastAPI() if above == "mount" else app
-    inner.include_router(build_router(logto, *([] if above == "application" else [logto.optional.auth])))
+    inner.include_router(build_organization_router(logto, *([] if above == "application" else [logto.optional.auth])))
     if above == "mount":
         app.mount("/v1", inner)
     logto.install(app)
@@ -86,7 +77,7 @@ WRAPPERS: dict[str, Callable[[FastAPI], Any]] = {
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: str) -> None:
     inner = FastAPI()
-    inner.include_router(build_router(logto, logto))
+    inner.include_router(build_organization_router(logto, logto))
     app = FastAPI()
     app.router.routes.extend(WRAPPERS[name](inner))
 
@@ -96,13 +87,13 @@ def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: 
 
 def test_optional_above_an_organization_is_refused_like_the_scheme_that_it_asks(logto: LogtoAuth) -> None:
     app = FastAPI(dependencies=[Depends(logto.optional)])
-    app.include_router(build_router(logto))
+    app.include_router(build_organization_router(logto))
 
     with pytest.raises(SettingsError, match="requires an organization"):
         check_routes(app)
 
 
-def test_the_organization_may_be_in_the_path_of_a_mount(logto: LogtoAuth) -> None:
+def test_the_organization_may_be_in_the_path_of_a_mount(issuer: LocalIssuer, logto: LogtoAuth) -> None:
     inner, app, router = FastAPI(), FastAPI(), APIRouter()
 
     @inner.get("/members", dependencies=[Depends(logto.require_organization())])
@@ -115,7 +106,6 @@ def test_the_organization_may_be_in_the_path_of_a_mount(logto: LogtoAuth) -> Non
     check_routes(app)
 
     client = TestClient(app)
-    issuer = ISSUERS[logto]
     paths = ["/of/A/members"]
     if hasattr(routing, "iter_route_contexts"):
         # Older versions of FastAPI leave out what is mounted in a router that is included.
@@ -128,7 +118,7 @@ def test_the_organization_may_be_in_the_path_of_a_mount(logto: LogtoAuth) -> Non
 def test_organizations_all_the_way_up_are_fine(logto: LogtoAuth) -> None:
     app = FastAPI()
     app.include_router(
-        build_router(
+        build_organization_router(
             logto, logto.require_organization(), logto.require(organization=Organization.from_path(), caller="user")
         )
     )
@@ -343,7 +333,7 @@ def test_what_is_read_from_the_path_or_inside_a_json_body_is_fine(
     check_routes(app)
 
 
-def test_the_path_of_a_mount_can_be_read_and_is_the_one_that_is_checked(logto: LogtoAuth) -> None:
+def test_the_path_of_a_mount_can_be_read_and_is_the_one_that_is_checked(issuer: LocalIssuer, logto: LogtoAuth) -> None:
     inner, app = FastAPI(), FastAPI()
 
     @inner.get("/members", dependencies=[Depends(logto.require_organization())])
@@ -352,7 +342,7 @@ def test_the_path_of_a_mount_can_be_read_and_is_the_one_that_is_checked(logto: L
 
     app.mount("/organizations/{organization_id}", inner)
     check_routes(app)
-    token = bearer(ISSUERS[logto].organization_token("acme"))
+    token = bearer(issuer.organization_token("acme"))
 
     answer = TestClient(app).get("/organizations/acme/members?organization_id=globex", headers=token)
     assert (answer.status_code, answer.json()) == (200, "acme")
@@ -545,7 +535,7 @@ def test_the_document_is_refused_each_time(logto: LogtoAuth) -> None:
     assert [client.get("/openapi.json").status_code for _ in range(2)] == [500, 500]
 
 
-def test_two_schemes_with_a_name_each_are_documented_with_a_tenant_each(logto: LogtoAuth) -> None:
+def test_two_schemes_with_a_name_each_are_documented_with_a_tenant_each(issuer: LocalIssuer, logto: LogtoAuth) -> None:
     app = FastAPI()
     second = second_auth(scheme_name="Second")
     for auth in (logto, second):
@@ -560,12 +550,12 @@ def test_two_schemes_with_a_name_each_are_documented_with_a_tenant_each(logto: L
         for name, scheme in schemes.items()
         if "flows" in scheme
     } == {
-        "Logto": f"{ISSUERS[logto].issuer}/auth?resource=https%3A%2F%2Fapi.example.test",
+        "Logto": f"{issuer.issuer}/auth?resource=https%3A%2F%2Fapi.example.test",
         "Second": f"{SECOND}/oidc/auth?resource=https%3A%2F%2Fapi.example.test",
     }
 
 
-def test_mounted_applications_have_documents_of_their_own(logto: LogtoAuth) -> None:
+def test_mounted_applications_have_documents_of_their_own(issuer: LocalIssuer, logto: LogtoAuth) -> None:
     inner, app = FastAPI(), FastAPI()
     second = second_auth(swagger_client_id="spa")
     inner.get("/first", dependencies=[Depends(second.require_scopes("inner"))])(by_nothing)
@@ -575,14 +565,14 @@ def test_mounted_applications_have_documents_of_their_own(logto: LogtoAuth) -> N
     logto.install(app)
     check_routes(app)
 
-    for document, issuer, scope in (
-        (app.openapi(), ISSUERS[logto].issuer, "outer"),
+    for document, url, scope in (
+        (app.openapi(), issuer.issuer, "outer"),
         (inner.openapi(), f"{SECOND}/oidc", "inner"),
     ):
         (operation,) = (operations["get"] for operations in document["paths"].values())
         assert operation["security"] == [{"Logto": [scope]}]
         flow = document["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]
-        assert flow["authorizationUrl"].startswith(f"{issuer}/auth?")
+        assert flow["authorizationUrl"].startswith(f"{url}/auth?")
         assert list(flow["scopes"]) == [scope]
     assert "create a single-page application" in app.openapi()["components"]["securitySchemes"]["Logto"]["description"]
 

@@ -1,42 +1,27 @@
 """What is refused at the start of an application, and what its OpenAPI document says of its requirements."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.staticfiles import StaticFiles
 
-from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims
+from fastapi_logto import LogtoAuth, Organization, SettingsError
 from fastapi_logto.routes import iter_routes
 from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import build_auth
-
-ISSUERS: dict[LogtoAuth, LocalIssuer] = {}
+from tests.unit.apps import build_auth, build_organization_router
 
 
 @pytest.fixture
 def logto() -> LogtoAuth:
-    issuer = LocalIssuer()
-    auth = build_auth(issuer)
-    ISSUERS[auth] = issuer
-    return auth
-
-
-def build_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter:
-    router = APIRouter(prefix="/of/{organization_id}", dependencies=[Depends(one) for one in dependencies])
-
-    @router.get("/members")
-    async def read(claims: Annotated[TokenClaims, Depends(logto.require_organization("read:user"))]) -> str:
-        return claims.user_id
-
-    return router
+    return build_auth(LocalIssuer())
 
 
 def test_the_routes_are_read_with_what_they_are_mounted_under(logto: LogtoAuth) -> None:
     inner, app = FastAPI(), FastAPI()
-    inner.include_router(build_router(logto), prefix="/v2")
+    inner.include_router(build_organization_router(logto), prefix="/v2")
     app.mount("/in/{tenant}", inner)
     app.mount("/other", Starlette())
     app.mount("/files", StaticFiles(directory=Path(__file__).parent))
@@ -62,7 +47,9 @@ def test_the_routes_are_read_with_what_they_are_mounted_under(logto: LogtoAuth) 
 
 def test_openapi_says_what_is_asked_for_beyond_scopes(logto: LogtoAuth) -> None:
     app = FastAPI()
-    app.include_router(build_router(logto, logto.require(organization=Organization.from_path(), caller="user")))
+    app.include_router(
+        build_organization_router(logto, logto.require(organization=Organization.from_path(), caller="user"))
+    )
     billing = logto.for_audience("https://billing.example.test/v1")
 
     @app.get("/invoices", dependencies=[Depends(billing.require_scopes("read:invoice"))])
