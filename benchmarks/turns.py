@@ -11,8 +11,9 @@ import time
 from typing import Any, Literal
 
 from benchmarks.common import AUDIENCE
-from fastapi_logto import LogtoAuth, turns
+from fastapi_logto import LogtoAuth
 from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.verification import turns
 
 __all__ = ["measure_turns"]
 

@@ -3,9 +3,7 @@
 from fastapi_logto import LogtoAuth, TokenClaims
 """
 
-from fastapi_logto.claims import Actor, TokenClaims
-from fastapi_logto.clock import Clock
-from fastapi_logto.dependencies import (
+from fastapi_logto.auth import (
     LogtoAuth,
     auth,
     require,
@@ -15,13 +13,15 @@ from fastapi_logto.dependencies import (
     require_scopes,
     require_user,
 )
+from fastapi_logto.clock import Clock
 from fastapi_logto.errors import LogtoError, RefusalError, SettingsError
-from fastapi_logto.keys import ProviderHealth
 from fastapi_logto.mounting import claims_of, mount_protected
 from fastapi_logto.organizations import Organization
+from fastapi_logto.provider.key_source import ProviderHealth
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
+from fastapi_logto.verification.claims import Actor, TokenClaims
 
 __all__ = [
     "Actor",

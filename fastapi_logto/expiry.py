@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar, cast
 from fastapi import WebSocket, WebSocketDisconnect, status
 from starlette.websockets import WebSocketState
 
-from fastapi_logto.claims import TokenClaims
+from fastapi_logto.verification.claims import TokenClaims
 
 __all__ = ["CLOSE_TIMEOUT_SECONDS", "check_claims", "check_stream", "close_after", "pass_on"]
 

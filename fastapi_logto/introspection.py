@@ -8,7 +8,6 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from fastapi_logto.cache import TokenCache
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import (
     AudienceError,
@@ -18,13 +17,14 @@ from fastapi_logto.errors import (
     SettingsError,
     quote,
 )
-from fastapi_logto.flights import Flights
-from fastapi_logto.lanes import Lane, LaneClosedError
-from fastapi_logto.metadata import MetadataSource, ProviderMetadata
-from fastapi_logto.oauth import MOVED, Client, Form, build_form_request, check_answered, is_encodable
+from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
+from fastapi_logto.provider.endpoints import MOVED, Client, Form, build_form_request, check_answered, is_encodable
+from fastapi_logto.provider.lanes import Lane, LaneClosedError
+from fastapi_logto.provider.transport import Answer, Transport
 from fastapi_logto.redaction import mask
+from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject
-from fastapi_logto.transport import Answer, Transport
+from fastapi_logto.verification.cache import TokenCache
 
 __all__ = ["Introspection"]
 

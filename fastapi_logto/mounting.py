@@ -22,11 +22,11 @@ from fastapi.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
-from fastapi_logto.claims import TokenClaims
+from fastapi_logto.description.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth
-from fastapi_logto.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
 from fastapi_logto.schemes import TokenScheme
+from fastapi_logto.verification.claims import TokenClaims
 
 __all__ = ["claims_of", "mount_protected"]
 

@@ -12,8 +12,20 @@ from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from typing_extensions import TypeVar, override
 
-from fastapi_logto.answers import build_answer
-from fastapi_logto.checks import (
+from fastapi_logto.errors import (
+    ActorNotAllowedError,
+    ActorRequiredError,
+    ClientNotAllowedError,
+    ForbiddenError,
+    MachineRequiredError,
+    OrganizationMismatchError,
+    OrganizationRequiredError,
+    RefusalError,
+    UserRequiredError,
+)
+from fastapi_logto.organizations import Organization
+from fastapi_logto.responses import build_answer
+from fastapi_logto.verification.checks import (
     Caller,
     build_any_scope_error,
     build_predicate_error,
@@ -28,19 +40,7 @@ from fastapi_logto.checks import (
     check_predicate,
     check_scopes,
 )
-from fastapi_logto.claims import ClaimsT, TokenClaims
-from fastapi_logto.errors import (
-    ActorNotAllowedError,
-    ActorRequiredError,
-    ClientNotAllowedError,
-    ForbiddenError,
-    MachineRequiredError,
-    OrganizationMismatchError,
-    OrganizationRequiredError,
-    RefusalError,
-    UserRequiredError,
-)
-from fastapi_logto.organizations import Organization
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["Requirement", "Scheme"]
 

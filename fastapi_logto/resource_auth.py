@@ -19,16 +19,16 @@ from fastapi.security.base import SecurityBase
 from pydantic import SecretStr
 from typing_extensions import override
 
-from fastapi_logto.checks import Caller
-from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.expiry import CLOSE_TIMEOUT_SECONDS, check_claims, check_stream, close_after, pass_on
 from fastapi_logto.organizations import Organization
-from fastapi_logto.provider import Provider
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme
 from fastapi_logto.settings import check_audiences
-from fastapi_logto.tokens import AudiencePolicy
+from fastapi_logto.state import Provider
+from fastapi_logto.verification.checks import Caller
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims
+from fastapi_logto.verification.verifier import AudiencePolicy
 
 __all__ = ["OptionalLogtoAuth", "ResourceAuth"]
 

@@ -15,16 +15,16 @@ from fastapi.security.base import SecurityBase
 from pydantic import SecretStr
 from typing_extensions import override
 
-from fastapi_logto.answers import build_answer
-from fastapi_logto.bearer import parse_authorization
-from fastapi_logto.checks import check_has_organization, check_scopes
-from fastapi_logto.claims import ClaimsT
+from fastapi_logto.description.openapi import UNSET_DESCRIPTION, SchemeNotes, build_scheme, build_sign_in_hint
 from fastapi_logto.errors import RefusalError, SettingsError
-from fastapi_logto.openapi import UNSET_DESCRIPTION, SchemeNotes, build_scheme, build_sign_in_hint
 from fastapi_logto.protected_resource import find_resource
-from fastapi_logto.provider import Provider
+from fastapi_logto.responses import build_answer
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.tokens import AudiencePolicy
+from fastapi_logto.state import Provider
+from fastapi_logto.verification.bearer import parse_authorization
+from fastapi_logto.verification.checks import check_has_organization, check_scopes
+from fastapi_logto.verification.claims import ClaimsT
+from fastapi_logto.verification.verifier import AudiencePolicy
 
 __all__ = ["OrganizationScheme", "TokenScheme", "find_provider"]
 

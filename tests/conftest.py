@@ -11,8 +11,8 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from typing_extensions import override
 
-from fastapi_logto.aws_lc import load_aws_lc
 from fastapi_logto.cli import main
+from fastapi_logto.provider.aws_lc import load_aws_lc
 
 NO_SKIPS = os.environ.get("FASTAPI_LOGTO_NO_SKIPS") == "1"
 
@@ -79,7 +79,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 @pytest.fixture
 def openssl(monkeypatch: pytest.MonkeyPatch) -> None:
     """Verify every signature with OpenSSL, as if AWS-LC were not installed."""
-    monkeypatch.setattr("fastapi_logto.aws_lc.load_aws_lc", lambda: None)
+    monkeypatch.setattr("fastapi_logto.provider.aws_lc.load_aws_lc", lambda: None)
 
 
 @pytest.fixture(params=["openssl", "aws-lc"])

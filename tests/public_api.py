@@ -27,8 +27,9 @@ def describe_api() -> str:
         module = package if name == "fastapi_logto" else package[name.removeprefix("fastapi_logto.")]
         lines.append(f"# {name}")
         for export in sorted(map(str, module.exports or ())):
-            member = module.members[export]
-            lines.extend(_describe(export, member.final_target if isinstance(member, griffe.Alias) else member))
+            # By its import, because a module may have the same name, as `auth` has.
+            path = module.imports.get(export, f"{module.path}.{export}")
+            lines.extend(_describe(export, package[path.removeprefix("fastapi_logto.")]))
         lines.append("")
     return "\n".join(lines)
 

@@ -8,16 +8,16 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
-from fastapi_logto.claims import ORGANIZATION_AUDIENCE, ORGANIZATIONS_AUDIENCE
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Section
 from fastapi_logto.cli.times import describe_time
 from fastapi_logto.cli.walk import walk_token
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import quote
-from fastapi_logto.jws import is_opaque
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
+from fastapi_logto.verification.claims import ORGANIZATION_AUDIENCE, ORGANIZATIONS_AUDIENCE
+from fastapi_logto.verification.jws import is_opaque
 
 __all__ = ["Inspection", "TokenKind", "inspect_token"]
 

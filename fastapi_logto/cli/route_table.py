@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias
 from fastapi import FastAPI
 
 from fastapi_logto.cli.results import CommandError, ExitCode
+from fastapi_logto.description.route_checks import check_routes
+from fastapi_logto.description.routes import FoundRoute, iter_routes
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.route_checks import check_routes
-from fastapi_logto.routes import FoundRoute, iter_routes
 
 __all__ = ["Protection", "RouteRow", "RouteTable", "list_routes"]
 

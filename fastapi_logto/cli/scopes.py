@@ -6,8 +6,8 @@ from typing import Final
 
 from fastapi_logto.cli.management import ManagementApi
 from fastapi_logto.cli.results import CommandError, ExitCode
+from fastapi_logto.description.routes import FoundRoute, iter_routes
 from fastapi_logto.errors import quote
-from fastapi_logto.routes import FoundRoute, iter_routes
 from fastapi_logto.settings import LogtoSettings
 
 __all__ = ["ResourceDifference", "ScopesReport", "WantedResource", "compare", "find_tenant", "list_wanted", "push"]

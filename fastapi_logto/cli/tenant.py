@@ -8,14 +8,14 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastapi_logto.aws_lc import load_aws_lc
 from fastapi_logto.cli.network import Network, Reply, UnreachableError, find_proxy
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_span
 from fastapi_logto.errors import FetchError, quote
-from fastapi_logto.key_set import MAX_KEYS, PublicKey, UnusableKeyError, parse_key
 from fastapi_logto.loopback import is_loopback
-from fastapi_logto.metadata import build_discovery_url, check_issuer, parse_metadata
+from fastapi_logto.provider.aws_lc import load_aws_lc
+from fastapi_logto.provider.discovery import build_discovery_url, check_issuer, parse_metadata
+from fastapi_logto.provider.key_set import MAX_KEYS, PublicKey, UnusableKeyError, parse_key
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 

@@ -4,9 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from fastapi_logto.bearer import parse_authorization
-from fastapi_logto.checks import check_claims, check_scopes
-from fastapi_logto.claims import TokenClaims, parse_claims
 from fastapi_logto.cli.advice import build_advice
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_time
@@ -23,13 +20,16 @@ from fastapi_logto.errors import (
     TokenTypeError,
     quote,
 )
-from fastapi_logto.jws import UnverifiedJws, check_size, parse_unverified
-from fastapi_logto.keys import KeySource
-from fastapi_logto.metadata import build_metadata_source
+from fastapi_logto.provider.discovery import build_metadata_source
+from fastapi_logto.provider.key_source import KeySource
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.signatures import verify_with_any
-from fastapi_logto.tokens import build_key_source
-from fastapi_logto.transport import Transport
+from fastapi_logto.verification.bearer import parse_authorization
+from fastapi_logto.verification.checks import check_claims, check_scopes
+from fastapi_logto.verification.claims import TokenClaims, parse_claims
+from fastapi_logto.verification.jws import UnverifiedJws, check_size, parse_unverified
+from fastapi_logto.verification.signatures import verify_with_any
+from fastapi_logto.verification.verifier import build_key_source
 
 __all__ = ["Verdict", "walk_token"]
 

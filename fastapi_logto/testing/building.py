@@ -5,12 +5,12 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any, Final, overload
 
-from fastapi_logto.claims import ClaimsT, TokenClaims, build_claims
 from fastapi_logto.errors import ClaimError
 from fastapi_logto.strict_json import JsonValue
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE
 from fastapi_logto.testing.minting import LIFETIME_SECONDS
 from fastapi_logto.testing.opaque import RANDOM_BYTES
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims, build_claims
 
 __all__ = ["bearer", "claims"]
 

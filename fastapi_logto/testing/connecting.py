@@ -8,11 +8,11 @@ import httpx
 from starlette.types import ASGIApp
 
 from fastapi_logto.clock import Clock
-from fastapi_logto.provider import Provider
+from fastapi_logto.description.routes import find_scheme
 from fastapi_logto.resource_auth import ResourceAuth
-from fastapi_logto.routes import find_scheme
 from fastapi_logto.schemes import find_provider
 from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.state import Provider
 from fastapi_logto.testing.overriding import find_schemes
 
 __all__ = ["build_transport", "find_providers", "replace_provider"]

@@ -9,14 +9,14 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from typing_extensions import Unpack
 
-from fastapi_logto.claims import ClaimsT, TokenClaims
+from fastapi_logto.auth import LogtoAuth
 from fastapi_logto.clock import Clock
-from fastapi_logto.dependencies import LogtoAuth
 from fastapi_logto.resource_auth import ResourceAuth
 from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing.directory import Directory
 from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.server import build_app
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["LocalIssuer"]
 

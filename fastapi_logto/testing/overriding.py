@@ -21,13 +21,13 @@ from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from starlette.types import ASGIApp
 
-from fastapi_logto.answers import build_answer
-from fastapi_logto.checks import check_has_organization, check_scopes
-from fastapi_logto.claims import ClaimsT, TokenClaims
+from fastapi_logto.description.routes import find_scheme, iter_routes
 from fastapi_logto.errors import AudienceError, AuthorizationMissingError, RefusalError
 from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
-from fastapi_logto.routes import find_scheme, iter_routes
+from fastapi_logto.responses import build_answer
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
+from fastapi_logto.verification.checks import check_has_organization, check_scopes
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["Entry", "Node", "Override", "find_schemes", "override", "override_schemes"]
 

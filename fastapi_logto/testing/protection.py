@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from fastapi_logto.description.routes import FoundRoute, iter_routes
 from fastapi_logto.requirements import Requirement
-from fastapi_logto.routes import FoundRoute, iter_routes
 from fastapi_logto.testing.overriding import Entry
 
 __all__ = ["RouteInfo", "assert_protected", "routes"]

@@ -13,8 +13,8 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 
 from fastapi_logto.clock import Clock
-from fastapi_logto.key_set import PublicKey
-from fastapi_logto.transport import Transport
+from fastapi_logto.provider.key_set import PublicKey
+from fastapi_logto.provider.transport import Transport
 from tests.captured import DISCOVERY_PATH, JWKS_PATH, NOW
 
 __all__ = ["ENDPOINT", "ISSUER", "FakeClock", "FakeProvider", "finish_fetches", "hold", "wait_until", "watch_key"]

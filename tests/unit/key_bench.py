@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from fastapi_logto.errors import ProviderUnavailableError, UnknownKeyError
-from fastapi_logto.keys import CoolingDownError, KeySource
-from fastapi_logto.metadata import MetadataSource
+from fastapi_logto.provider.discovery import MetadataSource
+from fastapi_logto.provider.key_source import CoolingDownError, KeySource
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import DISCOVERY_PATH, JWKS_PATH
 from tests.unit.fakes import ENDPOINT, ISSUER, FakeClock, FakeProvider, wait_until

@@ -17,11 +17,11 @@ from pydantic import SecretStr
 
 from fastapi_logto import Clock, LogtoSettings, SettingsArguments, TokenClaims
 from fastapi_logto.errors import MalformedTokenError, RefusalError, SignatureError
-from fastapi_logto.metadata import build_metadata_source
+from fastapi_logto.provider.discovery import build_metadata_source
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.strict_json import JsonObject
-from fastapi_logto.tokens import TokenVerifier, build_key_source
-from fastapi_logto.transport import Transport
-from fastapi_logto.turns import Turns
+from fastapi_logto.verification.turns import Turns
+from fastapi_logto.verification.verifier import TokenVerifier, build_key_source
 from tests.captured import JWKS, TOKENS
 from tests.captured import NOW as CAPTURED_NOW
 from tests.vectors.forge import API, ISSUER_URL, NOW, Forge

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
 from pydantic import SecretStr
 
-from fastapi_logto import aws_lc
-from fastapi_logto.aws_lc import build_aws_lc_key
 from fastapi_logto.errors import SignatureError
-from fastapi_logto.jws import UnverifiedJws, parse_unverified, verify_signature
+from fastapi_logto.provider import aws_lc
+from fastapi_logto.provider.aws_lc import build_aws_lc_key
 from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified, verify_signature
 
 ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 KEY: Final = ECKey.generate_key("P-384")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastapi_logto.bearer import build_challenge, parse_authorization
 from fastapi_logto.errors import AuthorizationFormatError, AuthorizationHeaderError, RefusalError
+from fastapi_logto.verification.bearer import build_challenge, parse_authorization
 from tests.vectors.authorization import AUTHORIZATION_ROWS, LONGEST_READ
 from tests.vectors.rows import AuthorizationRow
 

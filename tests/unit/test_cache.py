@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fastapi_logto.cache import TokenCache, build_digest
 from fastapi_logto.strict_json import estimate_weight
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.signing import JsonValue
+from fastapi_logto.verification.cache import TokenCache, build_digest
 from tests.captured import TOKENS
 from tests.unit.apps import build_auth
 

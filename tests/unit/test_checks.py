@@ -5,8 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastapi_logto import TokenClaims
-from fastapi_logto.checks import MAX_ISSUED_AHEAD_SECONDS, check_any_scope, check_claims, check_scopes
-from fastapi_logto.claims import parse_claims
 from fastapi_logto.errors import (
     AudienceError,
     ExpiredTokenError,
@@ -15,6 +13,8 @@ from fastapi_logto.errors import (
     IssuerError,
     RefusalError,
 )
+from fastapi_logto.verification.checks import MAX_ISSUED_AHEAD_SECONDS, check_any_scope, check_claims, check_scopes
+from fastapi_logto.verification.claims import parse_claims
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump
 from tests.vectors.payloads import PAYLOAD_ROWS
 from tests.vectors.rows import PayloadRow

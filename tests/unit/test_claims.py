@@ -15,9 +15,9 @@ from pydantic import ConfigDict, Field, StrictStr, TypeAdapter, ValidationError
 from starlette.testclient import TestClient
 
 from fastapi_logto import Actor, TokenClaims
-from fastapi_logto.claims import ORGANIZATION_AUDIENCE, build_claims, parse_claims
 from fastapi_logto.errors import ClaimError, MalformedTokenError, RefusalError
 from fastapi_logto.strict_json import JsonObject
+from fastapi_logto.verification.claims import ORGANIZATION_AUDIENCE, build_claims, parse_claims
 from tests.captured import TOKENS
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump
 from tests.vectors.payloads import PAYLOAD_ROWS

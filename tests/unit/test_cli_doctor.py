@@ -366,7 +366,7 @@ def test_signatures_are_said_to_be_checked_by_what_checks_them(backend: str) -> 
 
 
 def test_without_aws_lc_the_faster_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastapi_logto.aws_lc.load_aws_lc", lambda: None)
+    monkeypatch.setattr("fastapi_logto.provider.aws_lc.load_aws_lc", lambda: None)
     monkeypatch.setattr("fastapi_logto.cli.tenant.load_aws_lc", lambda: None)
     with serve_captured() as server:
         assert "fastapi-logto[aws-lc]" in look(server)["Signatures"][1]

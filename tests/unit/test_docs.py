@@ -124,14 +124,14 @@ def test_the_walk_of_a_request_names_its_stations() -> None:
 
     assert {
         "fastapi_logto.schemes.TokenScheme.__call__",
-        "fastapi_logto.bearer.parse_authorization",
-        "fastapi_logto.tokens.TokenVerifier.recall",
-        "fastapi_logto.jws.parse_unverified",
-        "fastapi_logto.keys.KeySource.find",
-        "fastapi_logto.jws.verify_signature",
-        "fastapi_logto.claims.parse_claims",
-        "fastapi_logto.checks.check_claims",
-        "fastapi_logto.checks.check_scopes",
+        "fastapi_logto.verification.bearer.parse_authorization",
+        "fastapi_logto.verification.verifier.TokenVerifier.recall",
+        "fastapi_logto.verification.jws.parse_unverified",
+        "fastapi_logto.provider.key_source.KeySource.find",
+        "fastapi_logto.verification.jws.verify_signature",
+        "fastapi_logto.verification.claims.parse_claims",
+        "fastapi_logto.verification.checks.check_claims",
+        "fastapi_logto.verification.checks.check_scopes",
     } <= named
 
 

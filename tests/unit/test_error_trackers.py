@@ -11,11 +11,11 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.responses import Response
 
 from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims
-from fastapi_logto.bearer import parse_authorization
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.verification.bearer import parse_authorization
 from tests.unit.apps import API, bearer
 
 ENDPOINT = "https://tenant.example.test"

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from fastapi_logto.backoff import Backoff
 from fastapi_logto.errors import FetchError
-from fastapi_logto.lanes import Lane, LaneClosedError
+from fastapi_logto.provider.backoff import Backoff
+from fastapi_logto.provider.lanes import Lane, LaneClosedError
 from tests.unit.fakes import FakeClock
 
 

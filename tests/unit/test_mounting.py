@@ -19,8 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fastapi_logto import LogtoAuth, Organization, Requirement, SettingsError, TokenClaims, claims_of, mount_protected
-from fastapi_logto.route_checks import check_routes
-from fastapi_logto.routes import iter_routes
+from fastapi_logto.description.route_checks import check_routes
+from fastapi_logto.description.routes import iter_routes
 from fastapi_logto.testing import LocalIssuer, assert_protected
 from tests.unit.apps import bearer, build_auth, detail
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, LogtoSettings, Organization, Requirement, TokenClaims
+from fastapi_logto.description.openapi import build_scheme, describe
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.openapi import build_scheme, describe
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer, build_auth
 

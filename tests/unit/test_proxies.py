@@ -8,8 +8,8 @@ import pytest
 from fastapi_logto.cli.network import Network, UnreachableError, find_proxy
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import FetchError
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.testing import LocalIssuer
-from fastapi_logto.transport import Transport
 from tests.captured import JWKS, JWKS_PATH, CapturedServer, serve_captured
 from tests.conftest import RunCli
 from tests.proxies import PROXY_VARIABLES, RecordingProxy, serve_proxy

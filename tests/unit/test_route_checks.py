@@ -32,7 +32,7 @@ from starlette.testclient import TestClient
 from typing_extensions import TypeAliasType
 
 from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims, mount_protected
-from fastapi_logto.route_checks import check_routes
+from fastapi_logto.description.route_checks import check_routes
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer, build_auth, build_organization_router
 

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.staticfiles import StaticFiles
 
 from fastapi_logto import LogtoAuth, Organization, SettingsError
-from fastapi_logto.routes import iter_routes
+from fastapi_logto.description.routes import iter_routes
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import build_auth, build_organization_router
 

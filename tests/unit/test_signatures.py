@@ -7,12 +7,12 @@ import pytest
 from pydantic import SecretStr
 
 from fastapi_logto.errors import SignatureError
-from fastapi_logto.jws import UnverifiedJws, parse_unverified
-from fastapi_logto.key_set import PublicKey, parse_key_set
-from fastapi_logto.signatures import verify_with_any
+from fastapi_logto.provider.key_set import PublicKey, parse_key_set
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.signing import Algorithm
+from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
+from fastapi_logto.verification.signatures import verify_with_any
 from tests.captured import ADMIN_TENANT_JWKS, JWKS, ROTATION, TOKENS
 
 ALGORITHMS = ("ES256", "ES384", "RS256")

@@ -7,8 +7,8 @@ import pytest
 import uvloop
 
 from fastapi_logto.errors import ProviderUnavailableError, UnknownKeyError
-from fastapi_logto.keys import CoolingDownError
-from fastapi_logto.loop_runs import LoopRun
+from fastapi_logto.provider.key_source import CoolingDownError
+from fastapi_logto.provider.loop_runs import LoopRun
 from tests.captured import JWKS_PATH, NOW
 from tests.unit.fakes import finish_fetches
 from tests.unit.key_bench import TTL, Bench, at_once, build_bench, until_asked

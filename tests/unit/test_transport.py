@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fastapi_logto.errors import FetchError
-from fastapi_logto.transport import MAX_DOCUMENT_BYTES, Transport
+from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Transport
 from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault, serve_captured
 
 SECRET = "hunter2"

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import pytest
 
 from fastapi_logto.errors import ProviderUnavailableError, SignatureError
-from fastapi_logto.turns import TURN_SECONDS, Turns
+from fastapi_logto.verification.turns import TURN_SECONDS, Turns
 
 A_WHOLE_TURN = TURN_SECONDS
 A_THIRD = TURN_SECONDS / 3 + 1e-9

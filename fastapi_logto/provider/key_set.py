@@ -15,7 +15,7 @@ from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, ch
 if TYPE_CHECKING:
     from joserfc.jwk import Key as JoseKey
 
-    from fastapi_logto.aws_lc import AwsLcKey
+    from fastapi_logto.provider.aws_lc import AwsLcKey
 
 __all__ = ["KeySet", "PublicKey", "UnusableKeyError", "parse_key", "parse_key_set"]
 
@@ -124,7 +124,7 @@ def _parse_key(entry: JsonValue, *, algorithms: Collection[str]) -> PublicKey:
     # Imported late, by the thread that parses: the JOSE engine is more than half of this package's imports.
     from joserfc.jwk import import_key  # noqa: PLC0415
 
-    from fastapi_logto.aws_lc import build_aws_lc_key  # noqa: PLC0415
+    from fastapi_logto.provider.aws_lc import build_aws_lc_key  # noqa: PLC0415
 
     if not isinstance(entry, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one kind of error for an invalid key

@@ -28,7 +28,7 @@ from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 if TYPE_CHECKING:
     from joserfc.jwk import Key as JoseKey
 
-    from fastapi_logto.aws_lc import AwsLcKey
+    from fastapi_logto.provider.aws_lc import AwsLcKey
 
 __all__ = [
     "UnverifiedIssuer",

@@ -8,18 +8,18 @@ from typing import Final
 import httpx
 from pydantic import SecretStr
 
-from fastapi_logto.cache import TokenCache
+from fastapi_logto.client.exchanges import EXCHANGE_GRANT, Exchanges, SubjectTokenType
+from fastapi_logto.client.grants import CACHE_BYTES, Grants, IssuedToken, KeptToken, build_form, build_key, is_token
+from fastapi_logto.client.machine_auth import MachineAuth
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError, SettingsError
-from fastapi_logto.exchanges import EXCHANGE_GRANT, Exchanges, SubjectTokenType
-from fastapi_logto.flights import Flights
-from fastapi_logto.grants import CACHE_BYTES, Grants, IssuedToken, KeptToken, build_form, build_key, is_token
-from fastapi_logto.machine_auth import MachineAuth
-from fastapi_logto.metadata import build_metadata_source
-from fastapi_logto.oauth import Client, Form, is_encodable
+from fastapi_logto.provider.discovery import build_metadata_source
+from fastapi_logto.provider.endpoints import Client, Form, is_encodable
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject
-from fastapi_logto.transport import Transport
+from fastapi_logto.verification.cache import TokenCache
 
 __all__ = ["IssuedToken", "LogtoClient", "MachineAuth", "SubjectTokenType"]
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias
 
-from fastapi_logto.claims import ClaimsT
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.metadata import MetadataSource, build_metadata_source
 from fastapi_logto.protected_resource import build_metadata_url, find_resource, map_resources
+from fastapi_logto.provider.discovery import MetadataSource, build_metadata_source
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.tenants import TenantsVerifier
-from fastapi_logto.tokens import OpaqueTokens, TokenVerifier, build_key_source
-from fastapi_logto.transport import Transport
-from fastapi_logto.turns import Turns
+from fastapi_logto.verification.claims import ClaimsT
+from fastapi_logto.verification.tenants import TenantsVerifier
+from fastapi_logto.verification.turns import Turns
+from fastapi_logto.verification.verifier import OpaqueTokens, TokenVerifier, build_key_source
 
 if TYPE_CHECKING:
     import httpx

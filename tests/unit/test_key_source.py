@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from fastapi_logto.errors import AlgorithmError, ProviderUnavailableError, UnknownKeyError
-from fastapi_logto.key_set import PublicKey
-from fastapi_logto.keys import CoolingDownError, ProviderHealth
+from fastapi_logto.provider.key_set import PublicKey
+from fastapi_logto.provider.key_source import CoolingDownError, ProviderHealth
 from tests.captured import DISCOVERY_PATH, JWKS_PATH, NOW
 from tests.unit.fakes import ENDPOINT, ISSUER, finish_fetches
 from tests.unit.key_bench import AWAY, AWAY_AT_ONCE, COOLDOWN, MAX_STALE, TTL, Bench, at_once, build_bench, until_asked
@@ -516,7 +516,7 @@ async def test_a_fetch_that_fails_in_an_unforeseen_way_counts_as_a_failure(
     def fail(*_: object, **__: object) -> None:
         raise MemoryError("what it held")
 
-    monkeypatch.setattr("fastapi_logto.keys.parse_key_set", fail)
+    monkeypatch.setattr("fastapi_logto.provider.key_source.parse_key_set", fail)
 
     for _ in range(2):
         with pytest.raises(ProviderUnavailableError) as caught:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from fastapi import FastAPI
 from typing_extensions import Unpack
 
-from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.clock import Clock
+from fastapi_logto.description.metadata_pages import publish
+from fastapi_logto.description.openapi import SwaggerOptions, describe
+from fastapi_logto.description.route_checks import check_routes, check_scheme_names
+from fastapi_logto.description.routes import list_needs, list_notes
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.keys import ProviderHealth, combine_health
-from fastapi_logto.openapi import SwaggerOptions, describe
-from fastapi_logto.provider import OpaqueTokensSetup, Provider
+from fastapi_logto.provider.key_source import ProviderHealth, combine_health
 from fastapi_logto.resource_auth import ResourceAuth
-from fastapi_logto.resource_pages import publish
-from fastapi_logto.route_checks import check_routes, check_scheme_names
-from fastapi_logto.routes import list_needs, list_notes
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
+from fastapi_logto.state import OpaqueTokensSetup, Provider
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 if TYPE_CHECKING:
     import httpx

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from fastapi_logto.flights import Flights
+from fastapi_logto.single_flight import Flights
 
 
 async def _fail() -> int:

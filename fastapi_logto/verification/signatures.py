@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from fastapi_logto.errors import SignatureError
-from fastapi_logto.jws import UnverifiedJws, verify_signature
-from fastapi_logto.key_set import PublicKey
+from fastapi_logto.provider.key_set import PublicKey
+from fastapi_logto.verification.jws import UnverifiedJws, verify_signature
 
 __all__ = ["verify_with_any"]
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Set
 from typing import Final, Literal, TypeAlias
 
-from fastapi_logto.claims import ClaimsT, TokenClaims
 from fastapi_logto.errors import (
     ActorNotAllowedError,
     ActorRequiredError,
@@ -20,6 +19,7 @@ from fastapi_logto.errors import (
     UserRequiredError,
     quote,
 )
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = [
     "Caller",

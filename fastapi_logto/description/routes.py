@@ -10,12 +10,12 @@ from fastapi.dependencies.models import Dependant
 from starlette.applications import Starlette
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 
-from fastapi_logto.checks import build_scopes_error
+from fastapi_logto.description.openapi import SIGN_IN_SCOPE, OperationNeeds, SchemeNotes
 from fastapi_logto.errors import ForbiddenError
-from fastapi_logto.openapi import SIGN_IN_SCOPE, OperationNeeds, SchemeNotes
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.resource_auth import OptionalLogtoAuth
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme
+from fastapi_logto.verification.checks import build_scopes_error
 
 __all__ = [
     "MOUNTED_ATTRIBUTE",
@@ -42,7 +42,7 @@ _MOST_MIDDLEWARE: Final = 20
 _MOST_ALTERNATIVES: Final = 16
 _OWN_PAGES: Final = (
     "fastapi.applications.FastAPI.setup.<locals>.",
-    "fastapi_logto.resource_pages.ResourcePages.answer",
+    "fastapi_logto.description.metadata_pages.ResourcePages.answer",
 )
 
 

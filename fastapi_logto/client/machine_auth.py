@@ -6,8 +6,8 @@ from typing import Final, Protocol
 import httpx
 from typing_extensions import override
 
+from fastapi_logto.client.grants import IssuedToken
 from fastapi_logto.errors import OriginError, SettingsError, quote
-from fastapi_logto.grants import IssuedToken
 from fastapi_logto.loopback import is_loopback
 
 __all__ = ["GetToken", "MachineAuth"]

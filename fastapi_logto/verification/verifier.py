@@ -7,9 +7,18 @@ from typing import Final, Generic, Protocol
 
 from pydantic import SecretStr
 
-from fastapi_logto.cache import TokenCache, build_digest
-from fastapi_logto.checks import check_claims
-from fastapi_logto.claims import (
+from fastapi_logto.clock import Clock
+from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError, quote
+from fastapi_logto.provider.discovery import MetadataSource
+from fastapi_logto.provider.key_set import PublicKey
+from fastapi_logto.provider.key_source import CoolingDownError, KeySource
+from fastapi_logto.provider.transport import Transport
+from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.single_flight import Flights
+from fastapi_logto.strict_json import JsonObject, estimate_weight
+from fastapi_logto.verification.cache import TokenCache, build_digest
+from fastapi_logto.verification.checks import check_claims
+from fastapi_logto.verification.claims import (
     ClaimsT,
     PackedClaims,
     TokenClaims,
@@ -19,18 +28,15 @@ from fastapi_logto.claims import (
     parse_claims,
     unpack_claims,
 )
-from fastapi_logto.clock import Clock
-from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError, quote
-from fastapi_logto.flights import Flights
-from fastapi_logto.jws import UnverifiedJws, check_size, find_unverified_issue_time, is_opaque, parse_unverified
-from fastapi_logto.key_set import PublicKey
-from fastapi_logto.keys import CoolingDownError, KeySource
-from fastapi_logto.metadata import MetadataSource
-from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.signatures import verify_with_any
-from fastapi_logto.strict_json import JsonObject, estimate_weight
-from fastapi_logto.transport import Transport
-from fastapi_logto.turns import Turns
+from fastapi_logto.verification.jws import (
+    UnverifiedJws,
+    check_size,
+    find_unverified_issue_time,
+    is_opaque,
+    parse_unverified,
+)
+from fastapi_logto.verification.signatures import verify_with_any
+from fastapi_logto.verification.turns import Turns
 
 __all__ = ["AS_SET", "AudiencePolicy", "OpaqueTokens", "TokenVerifier", "build_key_source", "build_token_digest"]
 

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import FetchError, quote
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject
-from fastapi_logto.transport import Transport
 
 __all__ = [
     "MetadataSource",

@@ -21,10 +21,10 @@ from fastapi_logto.errors import (
     ExpiredTokenError,
     ProviderUnavailableError,
 )
-from fastapi_logto.jws import UnverifiedJws, parse_unverified
-from fastapi_logto.key_set import PublicKey
-from fastapi_logto.signatures import verify_with_any
+from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
+from fastapi_logto.verification.signatures import verify_with_any
 from tests.unit.apps import API, bearer, build_auth, detail
 from tests.unit.fakes import ENDPOINT, FakeClock
 
@@ -391,7 +391,7 @@ def test_a_token_is_verified_once_however_many_dependencies_ask(
         verified.append(unverified)
         return verify_with_any(unverified, keys)
 
-    monkeypatch.setattr("fastapi_logto.tokens.verify_with_any", count)
+    monkeypatch.setattr("fastapi_logto.verification.verifier.verify_with_any", count)
     logto = build_auth(issuer)
 
     app = FastAPI(dependencies=[Depends(logto)])
@@ -424,7 +424,7 @@ def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(
         verified.append(token.get_secret_value())
         return parse_unverified(token, **arguments)
 
-    monkeypatch.setattr("fastapi_logto.tokens.parse_unverified", count)
+    monkeypatch.setattr("fastapi_logto.verification.verifier.parse_unverified", count)
     app = build_app(logto)
     token = issuer.access_token(scope="read:user")
 

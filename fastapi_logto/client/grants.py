@@ -9,15 +9,15 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
-from fastapi_logto.cache import build_digest
 from fastapi_logto.errors import FetchError, GrantRefusedError, GrantUnavailableError, quote
-from fastapi_logto.flights import Flights
-from fastapi_logto.lanes import Lane
-from fastapi_logto.metadata import MetadataSource, ProviderMetadata
-from fastapi_logto.oauth import MOVED, Client, Form, build_form_request, check_answered, is_encodable
+from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
+from fastapi_logto.provider.endpoints import MOVED, Client, Form, build_form_request, check_answered, is_encodable
+from fastapi_logto.provider.lanes import Lane
+from fastapi_logto.provider.transport import Answer, Request, Transport
 from fastapi_logto.redaction import mask
+from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject, JsonValue
-from fastapi_logto.transport import Answer, Request, Transport
+from fastapi_logto.verification.cache import build_digest
 
 __all__ = [
     "CACHE_BYTES",

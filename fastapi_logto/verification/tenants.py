@@ -6,13 +6,13 @@ from typing import Final, Generic
 
 from pydantic import SecretStr
 
-from fastapi_logto.claims import ClaimsT
 from fastapi_logto.errors import IssuerError, SettingsError, quote
-from fastapi_logto.jws import UnverifiedIssuer, check_size, parse_unverified, parse_unverified_issuer
-from fastapi_logto.keys import KeySource
+from fastapi_logto.provider.key_source import KeySource
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.tokens import AS_SET, AudiencePolicy, TokenVerifier, build_token_digest
-from fastapi_logto.turns import Turns
+from fastapi_logto.verification.claims import ClaimsT
+from fastapi_logto.verification.jws import UnverifiedIssuer, check_size, parse_unverified, parse_unverified_issuer
+from fastapi_logto.verification.turns import Turns
+from fastapi_logto.verification.verifier import AS_SET, AudiencePolicy, TokenVerifier, build_token_digest
 
 __all__ = ["TenantsVerifier"]
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import pytest
 
 from fastapi_logto.errors import FetchError
-from fastapi_logto.metadata import MetadataSource, ProviderMetadata
+from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
 from tests.captured import DISCOVERY, DISCOVERY_PATH
 from tests.unit.fakes import ENDPOINT, ISSUER, FakeClock, FakeProvider
 

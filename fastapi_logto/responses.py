@@ -8,7 +8,6 @@ from fastapi.requests import HTTPConnection
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from fastapi_logto.bearer import build_challenge
 from fastapi_logto.errors import (
     AuthorizationHeaderError,
     AuthorizationMissingError,
@@ -18,6 +17,7 @@ from fastapi_logto.errors import (
     Reason,
     RefusalError,
 )
+from fastapi_logto.verification.bearer import build_challenge
 
 __all__ = ["LogtoRefusal", "LogtoRefusalDetail", "build_answer", "build_body", "build_headers"]
 

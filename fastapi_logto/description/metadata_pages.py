@@ -8,10 +8,10 @@ from typing import Any, Final
 from fastapi import FastAPI, HTTPException, Request, Response, status
 from fastapi.responses import JSONResponse
 
-from fastapi_logto.openapi import IDENTITY_SCOPE
+from fastapi_logto.description.openapi import IDENTITY_SCOPE
+from fastapi_logto.description.routes import list_scopes
 from fastapi_logto.protected_resource import WELL_KNOWN, ResourceMetadata, build_resource_metadata, map_resources
-from fastapi_logto.provider import Provider
-from fastapi_logto.routes import list_scopes
+from fastapi_logto.state import Provider
 
 __all__ = ["ResourcePages", "publish"]
 

@@ -10,13 +10,13 @@ from fastapi.security.base import SecurityBase
 from pydantic import AliasChoices, AliasPath, BaseModel
 from pydantic.fields import FieldInfo
 
-from fastapi_logto.claims import TokenClaims
+from fastapi_logto.description.routes import MOUNTED_PATH, FoundRoute, iter_routes
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.organizations import Organization
-from fastapi_logto.provider import Provider
 from fastapi_logto.resource_auth import OptionalLogtoAuth
-from fastapi_logto.routes import MOUNTED_PATH, FoundRoute, iter_routes
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
+from fastapi_logto.state import Provider
+from fastapi_logto.verification.claims import TokenClaims
 
 __all__ = ["check_routes", "check_scheme_names"]
 

@@ -6,11 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
-from fastapi_logto.cache import TokenCache
-from fastapi_logto.clock import Clock
-from fastapi_logto.errors import GrantRefusedError
-from fastapi_logto.flights import Flights
-from fastapi_logto.grants import (
+from fastapi_logto.client.grants import (
     CACHE_BYTES,
     Grants,
     IssuedToken,
@@ -20,8 +16,12 @@ from fastapi_logto.grants import (
     check_text,
     is_token,
 )
-from fastapi_logto.oauth import Form
+from fastapi_logto.clock import Clock
+from fastapi_logto.errors import GrantRefusedError
+from fastapi_logto.provider.endpoints import Form
+from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import parse_object
+from fastapi_logto.verification.cache import TokenCache
 
 __all__ = ["EXCHANGE_GRANT", "Exchanges", "SubjectTokenType"]
 

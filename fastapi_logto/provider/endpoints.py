@@ -7,10 +7,10 @@ from urllib.parse import quote_plus, urlencode
 from authlib.oauth2.auth import ClientAuth
 from pydantic import SecretStr
 
-from fastapi_logto.backoff import LONGEST_WAIT_SECONDS
 from fastapi_logto.errors import FetchError
+from fastapi_logto.provider.backoff import LONGEST_WAIT_SECONDS
+from fastapi_logto.provider.transport import Answer, Request
 from fastapi_logto.redaction import build_basic_secrets
-from fastapi_logto.transport import Answer, Request
 
 __all__ = [
     "MOVED",

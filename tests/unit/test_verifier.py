@@ -12,7 +12,6 @@ from typing import Any, Generic, TypeVar, cast
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from fastapi_logto.claims import Actor, TokenClaims, build_claims, find_key, pack_claims, unpack_claims
 from fastapi_logto.errors import (
     AlgorithmError,
     AudienceError,
@@ -31,15 +30,16 @@ from fastapi_logto.errors import (
     TokenTypeError,
     UnknownKeyError,
 )
-from fastapi_logto.key_set import PublicKey
-from fastapi_logto.keys import CoolingDownError, KeySource
-from fastapi_logto.metadata import MetadataSource, build_metadata_source
+from fastapi_logto.provider.discovery import MetadataSource, build_metadata_source
+from fastapi_logto.provider.key_set import PublicKey
+from fastapi_logto.provider.key_source import CoolingDownError, KeySource
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.signing import JsonValue
-from fastapi_logto.tokens import TokenVerifier, build_key_source
-from fastapi_logto.transport import Transport
-from fastapi_logto.turns import Turns
+from fastapi_logto.verification.claims import Actor, TokenClaims, build_claims, find_key, pack_claims, unpack_claims
+from fastapi_logto.verification.turns import Turns
+from fastapi_logto.verification.verifier import TokenVerifier, build_key_source
 from tests.captured import (
     ADMIN_TENANT_JWKS,
     API,

@@ -9,7 +9,6 @@ from fastapi.openapi.models import OAuth2, OAuthFlowAuthorizationCode, OAuthFlow
 from pydantic import BaseModel, TypeAdapter
 from typing_extensions import override
 
-from fastapi_logto.answers import LogtoRefusal, build_body, build_headers
 from fastapi_logto.errors import (
     AudienceError,
     AuthorizationMissingError,
@@ -19,6 +18,7 @@ from fastapi_logto.errors import (
     ProviderUnavailableError,
     RefusalError,
 )
+from fastapi_logto.responses import LogtoRefusal, build_body, build_headers
 from fastapi_logto.settings import LogtoSettings
 
 if TYPE_CHECKING:

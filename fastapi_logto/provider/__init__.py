@@ -1,0 +1,1 @@
+"""Logto over HTTP: discovery, keys and OAuth endpoints."""

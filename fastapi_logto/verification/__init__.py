@@ -1,0 +1,1 @@
+"""From a token's text to its checked claims. Nothing here knows FastAPI."""
