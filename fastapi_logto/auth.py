@@ -177,7 +177,7 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         Raises:
             SettingsError: A setting in the environment is missing or invalid.
         """
-        sources = (await self._provider.load_beside()).sources
+        sources = (await self._provider.load_in_thread()).sources
         await asyncio.gather(*(keys.warm() for keys in sources))
         try:
             yield
@@ -191,7 +191,7 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncGenerator[Any]:
             # With the settings, which say whether a requirement's issuer is a tenant's.
-            await self._provider.load_beside()
+            await self._provider.load_in_thread()
             check_routes(app)
             async with self.lifespan(), inner(app) as state:
                 yield state

@@ -18,9 +18,9 @@ from fastapi_logto.errors import (
     quote,
 )
 from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
-from fastapi_logto.provider.endpoints import MOVED, Client, Form, build_form_request, check_answered, is_encodable
+from fastapi_logto.provider.endpoints import MOVED, Client, Form, build_form_request, check_works, is_encodable
 from fastapi_logto.provider.lanes import Lane, LaneClosedError
-from fastapi_logto.provider.transport import Answer, Transport
+from fastapi_logto.provider.transport import Response, Transport
 from fastapi_logto.redaction import mask
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject
@@ -103,7 +103,7 @@ class Introspection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Outcome:
     """The provider's response about a token, cached until a time: the token's claims, or `None` if it is rejected."""
 
     claims: JsonObject | None
@@ -121,11 +121,11 @@ class Introspector:
         self._metadata = metadata
         self._transport = transport
         self._monotonic = clock.monotonic
-        self._flights: Flights[bytes, _Answer] = Flights()
+        self._flights: Flights[bytes, _Outcome] = Flights()
         self._discovery: Flights[None, ProviderMetadata] = Flights()
         # Separate caches, so that a flood of invented tokens does not evict valid ones.
-        self._active: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
-        self._inactive: TokenCache[_Answer] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
+        self._active: TokenCache[_Outcome] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
+        self._inactive: TokenCache[_Outcome] = TokenCache(size=_CACHE_SIZE, max_bytes=_CACHE_BYTES)
         # Anyone can invent tokens and use up the limit for new ones. Known users have a separate limit.
         self._new, self._known = (
             Lane(f"introspection of {kind} tokens", monotonic=clock.monotonic, max_in_flight=config.max_waiting)
@@ -140,25 +140,25 @@ class Introspector:
         if the provider names none (RFC 7662 sections 2.2 and 4).
         """
         active = self._active.find(digest)
-        answer = active or self._inactive.find(digest)
+        response = active or self._inactive.find(digest)
         now = self._monotonic()
-        if answer is None or now >= answer.until:
+        if response is None or now >= response.until:
             is_known = active is not None and now < active.until + _KNOWN_SECONDS
             lane = self._known if is_known else self._new
-            answer = await self._flights.join_or_lead(digest, partial(self._ask, token, lane))
+            response = await self._flights.join_or_lead(digest, partial(self._ask, token, lane))
             kept, dropped = self._active, self._inactive
-            if answer.claims is None:
+            if response.claims is None:
                 kept, dropped = dropped, kept
             dropped.drop(digest)
-            kept.keep(digest, answer, weight=answer.weight)
-        if answer.claims is None:
-            raise InactiveTokenError if answer.client_id is None else _build_client_error(answer.client_id)
-        return answer.claims
+            kept.keep(digest, response, weight=response.weight)
+        if response.claims is None:
+            raise InactiveTokenError if response.client_id is None else _build_client_error(response.client_id)
+        return response.claims
 
-    async def _ask(self, token: SecretStr, lane: Lane) -> _Answer:
+    async def _ask(self, token: SecretStr, lane: Lane) -> _Outcome:
         try:
             with lane.enter():
-                url, answer = await self._send(token)
+                url, response = await self._send(token)
         except LaneClosedError as error:
             message = "Too many opaque tokens are being verified; try again later" if error.is_full else None
             raise ProviderUnavailableError(
@@ -166,51 +166,53 @@ class Introspector:
             ) from None
         except FetchError as error:
             raise ProviderUnavailableError(retry_after_seconds=lane.retry_after_seconds, found=str(error)) from None
-        if answer.status != 200:
+        if response.status != 200:
             # This status concerns one token: with a back-off, its bearer could close the lane for all others.
-            found = f"status {answer.status} instead of 200, {self._quote_error(answer, token)}"
+            found = f"status {response.status} instead of 200, {self._quote_error(response, token)}"
             _logger.warning("introspection: %s: %s", url, found)
             raise ProviderUnavailableError(found=found)
-        return self._read(answer, until=self._monotonic() + self._config.cache_seconds)
+        return self._read(response, until=self._monotonic() + self._config.cache_seconds)
 
-    async def _send(self, token: SecretStr) -> tuple[str, Answer]:
+    async def _send(self, token: SecretStr) -> tuple[str, Response]:
         metadata = await self._discovery.join_or_lead(None, self._metadata.find)
         url = metadata.introspection_endpoint
         if url is None:
             self._metadata.forget()
             raise FetchError("the discovery document names no introspection_endpoint at its own origin")
         form = Form((("token", token.get_secret_value()), ("token_type_hint", "access_token")))
-        answer = await self._transport.send(url, build_form_request(url, form, client=self._client))
-        if answer.status in MOVED:
+        response = await self._transport.send(url, build_form_request(url, form, client=self._client))
+        if response.status in MOVED:
             # The next try looks up the new URL.
             self._metadata.forget()
-        check_answered(answer, url=url)
+        check_works(response, url=url)
         # Logto responds 400 for an unknown client. Rejected credentials are rejected for every token.
-        if answer.status == _UNAUTHORIZED or (answer.status != 200 and answer.document.get("error") == _INVALID_CLIENT):
+        if response.status == _UNAUTHORIZED or (
+            response.status != 200 and response.document.get("error") == _INVALID_CLIENT
+        ):
             raise FetchError(
-                f"{url}: status {answer.status} instead of 200, {self._quote_error(answer, token)}; check client_id "
-                "and client_secret of the application that introspects",
-                status=answer.status,
+                f"{url}: status {response.status} instead of 200, {self._quote_error(response, token)}; check "
+                "client_id and client_secret of the application that introspects",
+                status=response.status,
             )
-        return url, answer
+        return url, response
 
-    def _quote_error(self, answer: Answer, token: SecretStr) -> str:
-        error = answer.document.get("error")
+    def _quote_error(self, response: Response, token: SecretStr) -> str:
+        error = response.document.get("error")
         if not isinstance(error, str):
             return "no OAuth error"
         return quote(mask(error, secrets=[*self._client.secrets, token.get_secret_value()]))
 
-    def _read(self, answer: Answer, *, until: float) -> _Answer:
-        document = answer.document
+    def _read(self, response: Response, *, until: float) -> _Outcome:
+        document = response.document
         token_type = document.get("token_type")
         # Logto reports refresh tokens as active too, without a type.
         if document.get("active") is not True or not isinstance(token_type, str) or token_type.lower() != "bearer":
-            return _Answer(None, until)
+            return _Outcome(None, until)
         client_id = document.get("client_id")
         if client_id not in self._config.allowed_clients:
-            return _Answer(None, until, client_id=quote(client_id))
+            return _Outcome(None, until, client_id=quote(client_id))
         claims = {name: value for name, value in document.items() if name not in {"active", "token_type"}}
-        return _Answer({"aud": [], **claims}, until, weight=answer.weight)
+        return _Outcome({"aud": [], **claims}, until, weight=response.weight)
 
 
 def _build_client_error(client_id: str) -> AudienceError:

@@ -86,7 +86,7 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
     """
     if callable(requires):
         probe = APIRouter(dependencies=[Depends(requires)])
-        probe.add_api_route("/", _answer_nothing)
+        probe.add_api_route("/", _do_nothing)
         for node in next(iter_routes(probe)).nodes:
             if not node.is_optional:
                 is_ours = issubclass(type(requires), TokenScheme | Requirement)
@@ -102,7 +102,7 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
     )
 
 
-async def _answer_nothing() -> None: ...
+async def _do_nothing() -> None: ...
 
 
 def claims_of(conn: HTTPConnection | None) -> TokenClaims:

@@ -24,7 +24,7 @@ from fastapi_logto.errors import (
     UserRequiredError,
 )
 from fastapi_logto.organizations import Organization
-from fastapi_logto.responses import build_answer
+from fastapi_logto.responses import build_http_error
 from fastapi_logto.verification.checks import (
     Caller,
     build_any_scope_error,
@@ -190,7 +190,7 @@ class Requirement(Generic[ClaimsT]):
                 self._check_organization(claims, self.organization, conn=conn, found=organization_id)
             self._check(claims)
         except RefusalError as error:
-            raise build_answer(error, conn=conn, resource_metadata=self.scheme.resource_metadata) from error
+            raise build_http_error(error, conn=conn, resource_metadata=self.scheme.resource_metadata) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
             del conn

@@ -101,7 +101,7 @@ class ResourceAuth(TokenScheme[ClaimsT]):
         """
         secret = SecretStr(token)
         del token
-        verifier = await self._provider.load_beside()
+        verifier = await self._provider.load_in_thread()
         return await verifier.verify(secret, self._policy)
 
     def closing_at_expiry(

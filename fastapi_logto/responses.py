@@ -19,7 +19,7 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.verification.bearer import build_challenge
 
-__all__ = ["LogtoRefusal", "LogtoRefusalDetail", "build_answer", "build_body", "build_headers"]
+__all__ = ["LogtoRefusal", "LogtoRefusalDetail", "build_body", "build_headers", "build_http_error"]
 
 _logger = logging.getLogger("fastapi_logto")
 
@@ -38,7 +38,7 @@ class LogtoRefusal(TypedDict):
     detail: LogtoRefusalDetail
 
 
-def build_answer(
+def build_http_error(
     error: RefusalError, *, conn: HTTPConnection, resource_metadata: str | None = None
 ) -> HTTPException | WebSocketException:
     """Log a refusal, and return the exception that FastAPI turns into the error response.

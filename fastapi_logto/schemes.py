@@ -18,7 +18,7 @@ from typing_extensions import override
 from fastapi_logto.description.openapi import UNSET_DESCRIPTION, SchemeNotes, build_scheme, build_sign_in_hint
 from fastapi_logto.errors import RefusalError, SettingsError
 from fastapi_logto.protected_resource import find_resource
-from fastapi_logto.responses import build_answer
+from fastapi_logto.responses import build_http_error
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.state import Provider
 from fastapi_logto.verification.bearer import parse_authorization
@@ -58,10 +58,10 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
                 if self._provider.publishers:
                     # A client that discovers the tenant from the response sends its first request without a token.
                     with suppress(SettingsError):
-                        await self._provider.load_beside()
+                        await self._provider.load_in_thread()
                 # A request without a token gets this error even if settings are missing.
                 _parse_token(conn)
-                verifier = await self._provider.load_beside()
+                verifier = await self._provider.load_in_thread()
             claims = verifier.recall(verifier.build_digest(_read_header(conn)), self._policy) or await verifier.verify(
                 _parse_token(conn), self._policy
             )
@@ -70,7 +70,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             if security_scopes.scopes:
                 check_scopes(claims, security_scopes.scopes)
         except RefusalError as error:
-            raise build_answer(error, conn=conn, resource_metadata=self.resource_metadata) from error
+            raise build_http_error(error, conn=conn, resource_metadata=self.resource_metadata) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
             del conn

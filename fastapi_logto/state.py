@@ -181,7 +181,7 @@ class Provider(Generic[ClaimsT]):
         """
         return self._load().verifier
 
-    async def load_beside(self) -> Verifier[ClaimsT]:
+    async def load_in_thread(self) -> Verifier[ClaimsT]:
         """Return the verifier without blocking the loop: reading the environment may read a `.env` file."""
         verifier = self.verifier
         return await asyncio.to_thread(self.load) if verifier is None else verifier

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from fastapi_logto.errors import FetchError, GrantRefusedError, GrantUnavailableError, quote
 from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
-from fastapi_logto.provider.endpoints import MOVED, Client, Form, build_form_request, check_answered, is_encodable
+from fastapi_logto.provider.endpoints import MOVED, Client, Form, build_form_request, check_works, is_encodable
 from fastapi_logto.provider.lanes import Lane
-from fastapi_logto.provider.transport import Answer, Request, Transport
+from fastapi_logto.provider.transport import Request, Response, Transport
 from fastapi_logto.redaction import mask
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject, JsonValue
@@ -114,8 +114,8 @@ class Grants:
 
     async def request_token(self, form: Form, *, kind: Kind, longest_seconds: float = _LONGEST_SECONDS) -> KeptToken:
         """Request a token, which may be used for `longest_seconds` at most."""
-        url, answer = await self._send(kind, partial(build_form_request, form=form, client=self._client))
-        document = self._read(answer, url=url, form=form)
+        url, response = await self._send(kind, partial(build_form_request, form=form, client=self._client))
+        document = self._read(response, url=url, form=form)
         token, token_type, scope = document.get("access_token"), document.get("token_type"), document.get("scope", "")
         if not isinstance(token, str) or not is_token(token) or not isinstance(scope, str):
             raise GrantUnavailableError(f"{url}: a response without a bearer token")
@@ -128,22 +128,22 @@ class Grants:
     async def fetch_userinfo(self, token: SecretStr) -> JsonObject:
         """Fetch the claims of the user of an opaque token."""
         request = Request(headers={"Authorization": f"Bearer {token.get_secret_value()}"})
-        url, answer = await self._send("userinfo", lambda _: request)
-        return self._read(answer, url=url, form=Form((("subject_token", token.get_secret_value()),)))
+        url, response = await self._send("userinfo", lambda _: request)
+        return self._read(response, url=url, form=Form((("subject_token", token.get_secret_value()),)))
 
-    async def _send(self, kind: Kind, build: Callable[[str], Request]) -> tuple[str, Answer]:
+    async def _send(self, kind: Kind, build: Callable[[str], Request]) -> tuple[str, Response]:
         lane = self._lanes[kind]
         try:
             with lane.enter():
                 url = await self._find_url("userinfo_endpoint" if kind == "userinfo" else "token_endpoint")
-                answer = await self._transport.send(url, build(url))
-                if answer.status in MOVED:
+                response = await self._transport.send(url, build(url))
+                if response.status in MOVED:
                     # The next try looks up the new URL.
                     self._metadata.forget()
-                check_answered(answer, url=url)
+                check_works(response, url=url)
         except FetchError as error:
             raise GrantUnavailableError(str(error), retry_after_seconds=lane.retry_after_seconds) from None
-        return url, answer
+        return url, response
 
     async def _find_url(self, name: Literal["token_endpoint", "userinfo_endpoint"]) -> str:
         metadata = await self._discovery.join_or_lead(None, self._metadata.find)
@@ -153,16 +153,16 @@ class Grants:
             raise FetchError(f"the discovery document names no {name} at its own origin")
         return url
 
-    def _read(self, answer: Answer, *, url: str, form: Form) -> JsonObject:
-        if answer.status == 200:
-            return answer.document
-        if not isinstance(answer.document.get("error"), str):
-            raise GrantUnavailableError(f"{url}: status {answer.status}, and no OAuth error")
+    def _read(self, response: Response, *, url: str, form: Form) -> JsonObject:
+        if response.status == 200:
+            return response.document
+        if not isinstance(response.document.get("error"), str):
+            raise GrantUnavailableError(f"{url}: status {response.status}, and no OAuth error")
         # A provider may repeat what it was sent, but a secret must not get into the log.
-        shown, told = (self._mask(answer.document.get(name), form) for name in ("error", "error_description"))
+        shown, told = (self._mask(response.document.get(name), form) for name in ("error", "error_description"))
         raise GrantRefusedError(
             f"{url}: {quote(shown)}, {quote(told)}; {_ADVICE.get(shown, 'see the error and its description')}",
-            status=answer.status,
+            status=response.status,
             error=shown if _ERROR.match(shown) else quote(shown),
             description=quote(told),
         )

@@ -28,7 +28,7 @@ def publish(app: FastAPI, provider: Provider[Any]) -> None:
         pages = ResourcePages(app)
         setattr(app.state, _STATE_NAME, pages)
         for path in (WELL_KNOWN, WELL_KNOWN + "/{path:path}"):
-            app.add_route(path, pages.answer, methods=["GET", "OPTIONS"], include_in_schema=False)
+            app.add_route(path, pages.serve, methods=["GET", "OPTIONS"], include_in_schema=False)
     pages.add(provider)
 
 
@@ -49,12 +49,12 @@ class ResourcePages:
             self._providers.append(provider)
         provider.publishers = provider.publishers or self._providers
 
-    async def answer(self, request: Request) -> Response:
+    async def serve(self, request: Request) -> Response:
         """Return the requested page; 404 if there is no such resource."""
         if request.method == "OPTIONS":
             return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PREFLIGHT)
         for provider in self._providers:
-            await provider.load_beside()
+            await provider.load_in_thread()
         # Anyone may request a page, so the walk through all routes is cached. It runs in a thread.
         pages = await asyncio.to_thread(self._build)
         path = request.path_params.get("path", "")

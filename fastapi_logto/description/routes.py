@@ -42,7 +42,7 @@ _MOST_MIDDLEWARE: Final = 20
 _MOST_ALTERNATIVES: Final = 16
 _OWN_PAGES: Final = (
     "fastapi.applications.FastAPI.setup.<locals>.",
-    "fastapi_logto.description.metadata_pages.ResourcePages.answer",
+    "fastapi_logto.description.metadata_pages.ResourcePages.serve",
 )
 
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.backoff import LONGEST_WAIT_SECONDS
-from fastapi_logto.provider.transport import Answer, Request
+from fastapi_logto.provider.transport import Request, Response
 from fastapi_logto.redaction import build_basic_secrets
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "Client",
     "Form",
     "build_form_request",
-    "check_answered",
+    "check_works",
     "is_encodable",
     "read_retry_after",
 ]
@@ -67,16 +67,16 @@ def build_form_request(url: str, form: Form, *, client: Client) -> Request:
     return Request(method="POST", headers=prepared[1], body=prepared[2])
 
 
-def check_answered(answer: Answer, *, url: str) -> None:
+def check_works(response: Response, *, url: str) -> None:
     """Raise `FetchError` unless the endpoint works: its status is 200, or a 4xx that concerns this request only.
 
     After 429, 404 or 410, or another status, further requests are pointless for now.
     """
-    if answer.status == _TOO_MANY:
-        seconds = read_retry_after(answer.retry_after)
+    if response.status == _TOO_MANY:
+        seconds = read_retry_after(response.retry_after)
         raise FetchError(f"{url}: too many requests", status=_TOO_MANY, retry_after_seconds=seconds)
-    if answer.status in MOVED or (answer.status != 200 and not 400 <= answer.status < 500):
-        raise FetchError(f"{url}: status {answer.status} instead of 200", status=answer.status)
+    if response.status in MOVED or (response.status != 200 and not 400 <= response.status < 500):
+        raise FetchError(f"{url}: status {response.status} instead of 200", status=response.status)
 
 
 def read_retry_after(value: str | None) -> int | None:

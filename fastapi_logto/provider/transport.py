@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Answer", "Request", "Transport"]
+__all__ = ["Request", "Response", "Transport"]
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
@@ -42,7 +42,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Response:
     """The response of an endpoint.
 
     Attributes:
@@ -94,12 +94,12 @@ class Transport:
         Anything but a 200 response with a strict JSON object within the timeout and the size limit raises `FetchError`,
         also a redirect. The message never quotes the body.
         """
-        answer = await self._send(url, Request(), reads_errors=False, parse=parse)
-        if answer.status != 200:
-            raise FetchError(f"{_name(url)}: status {answer.status} instead of 200", status=answer.status)
-        return answer.document
+        response = await self._send(url, Request(), reads_errors=False, parse=parse)
+        if response.status != 200:
+            raise FetchError(f"{_name(url)}: status {response.status} instead of 200", status=response.status)
+        return response.document
 
-    async def send(self, url: str, request: Request) -> Answer:
+    async def send(self, url: str, request: Request) -> Response:
         """Send one request, and return the response whatever its status. Redirects are not followed.
 
         `FetchError` if there is no response within the timeout and the size limit, or if a response with status 200 is
@@ -109,7 +109,7 @@ class Transport:
 
     async def _send(
         self, url: str, request: Request, *, reads_errors: bool, parse: Callable[[bytes], JsonObject] = parse_object
-    ) -> Answer:
+    ) -> Response:
         name = _name(url)
         try:
             if not self._user_agent:
@@ -118,7 +118,7 @@ class Transport:
             async with asyncio.timeout(self._timeout_seconds):
                 status, retry_after, data = await self._exchange(url, request, reads_errors=reads_errors)
             document = await asyncio.to_thread(_parse, data, parse=parse, is_required=status == 200)
-            return Answer(status=status, document=document, retry_after=retry_after, weight=estimate_weight(data))
+            return Response(status=status, document=document, retry_after=retry_after, weight=estimate_weight(data))
         except TimeoutError:
             raise FetchError(f"{name}: no complete response within {self._timeout_seconds:g} s") from None
         except StrictJsonError as error:

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 from fastapi_logto.description.routes import find_scheme, iter_routes
 from fastapi_logto.errors import AudienceError, AuthorizationMissingError, RefusalError
 from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
-from fastapi_logto.responses import build_answer
+from fastapi_logto.responses import build_http_error
 from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
 from fastapi_logto.verification.checks import check_has_organization, check_scopes
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
@@ -182,7 +182,9 @@ class Entry:
         try:
             return self._admit(block.given, security_scopes.scopes)
         except RefusalError as error:
-            raise build_answer(error, conn=conn, resource_metadata=find_scheme(self._node).resource_metadata) from error
+            raise build_http_error(
+                error, conn=conn, resource_metadata=find_scheme(self._node).resource_metadata
+            ) from error
 
     def release(self) -> None:
         """Restore the previous entry, unless a block still uses this one or it was replaced."""
