@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel
 
 from example_app.settings import ExampleSettings
-from fastapi_logto import LogtoAuth, TokenClaims, auth, require_user
+from fastapi_logto import LogtoAuth, TokenClaims, auth
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantError
 from fastapi_logto.introspection import Introspection
@@ -39,7 +39,7 @@ def build_router(settings: ExampleSettings) -> APIRouter:
         # An opaque token has no audience, so the accepted applications must be listed.
         allowed_clients=settings.opaque_clients,
     )
-    opaque = LogtoAuth(opaque=asks, scheme_name="Opaque")
+    opaque = LogtoAuth(introspection=asks, scheme_name="Opaque")
     # The lifespan reads the settings of `opaque` at the application's start, too.
     router = APIRouter(tags=["calls"], lifespan=opaque.lifespan)
 
@@ -60,7 +60,7 @@ def build_router(settings: ExampleSettings) -> APIRouter:
         return Granted(scopes=sorted(issued.scopes))
 
     @router.get("/calls/on-behalf", responses=_NO_TOKEN)
-    async def call_on_behalf(request: Request, _: Annotated[TokenClaims, Depends(require_user())]) -> Granted:
+    async def call_on_behalf(request: Request, _: Annotated[TokenClaims, Depends(auth.require_user())]) -> Granted:
         """Exchange the caller's token for a token to call another API on their behalf."""
         token = request.headers["authorization"].split(" ")[-1]
         try:

@@ -8,15 +8,7 @@ from fastapi import APIRouter, Depends, Query, WebSocket
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from fastapi_logto import (
-    Organization,
-    TokenClaims,
-    auth,
-    require_any_scope,
-    require_machine,
-    require_organization,
-    require_scopes,
-)
+from fastapi_logto import OrganizationSource, TokenClaims, auth, require_scopes
 
 __all__ = ["router"]
 
@@ -138,7 +130,7 @@ async def read_claims(claims: Caller) -> TokenClaims:
     return claims
 
 
-@account.get("/permissions", dependencies=[Depends(require_any_scope("read:user", "write:user"))])
+@account.get("/permissions", dependencies=[Depends(auth.require_any_scope("read:user", "write:user"))])
 async def read_permissions(claims: Caller) -> list[str]:
     """List the caller's scopes. Requires `read:user` or `write:user`."""
     return sorted(claims.scopes)
@@ -146,7 +138,7 @@ async def read_permissions(claims: Caller) -> list[str]:
 
 @router.get("/organizations/{organization_id}/members", tags=["organizations"])
 async def list_members(
-    organization_id: str, claims: Annotated[TokenClaims, Depends(require_organization("read:user"))]
+    organization_id: str, claims: Annotated[TokenClaims, Depends(auth.require_organization("read:user"))]
 ) -> Members:
     """List an organization's members. Requires `read:user` in this organization."""
     return Members(organization_id=organization_id, members=[claims.user_id])
@@ -154,38 +146,40 @@ async def list_members(
 
 @router.get("/projects", tags=["organizations"])
 async def list_projects(
-    claims: Annotated[TokenClaims, Depends(require_organization(organization=Organization.from_token()))],
+    claims: Annotated[TokenClaims, Depends(auth.require_organization(organization=OrganizationSource.from_token()))],
 ) -> Projects:
     """List the projects of the token's organization. Requires a token for any organization, but no scope."""
     return Projects(organization_id=str(claims.organization_id), projects=[])
 
 
 @router.post("/sync", tags=["machines"])
-async def synchronise(claims: Annotated[TokenClaims, Depends(require_machine("write:user"))]) -> Synchronised:
+async def synchronise(claims: Annotated[TokenClaims, Depends(auth.require_machine("write:user"))]) -> Synchronised:
     """Run a nightly job. Requires a machine as the caller, with `write:user`."""
     return Synchronised(by=str(claims.client_id))
 
 
 @router.get("/inbox", tags=["user"])
-async def read_inbox(claims: Annotated[TokenClaims, Depends(auth.require_no_actor("read:user"))]) -> list[str]:
+async def read_inbox(
+    claims: Annotated[TokenClaims, Depends(auth.require(scopes=["read:user"], actor=False))],
+) -> list[str]:
     """Read the caller's messages. Actors who act on a user's behalf are rejected."""
     return [f"Welcome, {claims.user_id}"]
 
 
 @router.get("/support/notes", tags=["user"])
-async def read_notes(claims: Annotated[TokenClaims, Depends(auth.require_actor())]) -> list[str]:
+async def read_notes(claims: Annotated[TokenClaims, Depends(auth.require(actor=True))]) -> list[str]:
     """Read support's notes about a user. Requires an actor who acts on the user's behalf."""
     return [f"{claims.act.sub if claims.act else ''} looks after {claims.user_id}"]
 
 
 @router.get("/beta", tags=["user"])
-async def try_beta(claims: Annotated[TokenClaims, Depends(auth.require_client("local-spa", "beta-app"))]) -> str:
+async def try_beta(claims: Annotated[TokenClaims, Depends(auth.require(clients=["local-spa", "beta-app"]))]) -> str:
     """Try beta features. Requires one of the listed applications."""
     return f"Welcome to the beta from {claims.client_id}"
 
 
 @router.get("/pro", tags=["user"])
-async def use_pro(claims: Annotated[TokenClaims, Depends(auth.require_claims(is_pro))]) -> str:
+async def use_pro(claims: Annotated[TokenClaims, Depends(auth.require(claims=is_pro))]) -> str:
     """Use a paid feature. Requires the plan `pro`, which the tenant's script adds to the token."""
     return f"Thank you, {claims.user_id}"
 

@@ -1,42 +1,46 @@
-"""`LogtoAuth`, the security scheme of an application, and the default one that is configured by the environment."""
+"""`LogtoAuth`, the security scheme of an application, and the default one that is configured by the environment.
 
-import asyncio
+No `from __future__ import annotations` here: FastAPI reads the annotations of `__call__`, and if the dependency is an
+object it finds no module in which to resolve string annotations.
+"""
+
+import re
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 from typing_extensions import Unpack
 
+from fastapi_logto import startup
 from fastapi_logto.clock import Clock
 from fastapi_logto.description.metadata_pages import publish
-from fastapi_logto.description.openapi import SwaggerOptions, describe
-from fastapi_logto.description.route_checks import check_routes, check_scheme_names
-from fastapi_logto.description.routes import list_needs, list_notes
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.provider.key_source import ProviderHealth, combine_health
-from fastapi_logto.resource_auth import ResourceAuth
-from fastapi_logto.settings import LogtoSettings, SettingsArguments
-from fastapi_logto.state import OpaqueTokensSetup, Provider
-from fastapi_logto.verification.claims import ClaimsT, TokenClaims
+from fastapi_logto.introspection import Introspection, check_introspection
+from fastapi_logto.misuse import must_be_called
+from fastapi_logto.organizations import OrganizationSource
+from fastapi_logto.provider.health import ProviderHealth, combine_health
+from fastapi_logto.requirements import Requirement
+from fastapi_logto.schemes import OptionalScheme, OrganizationScheme, TokenScheme
+from fastapi_logto.settings import LogtoSettings, SettingsOptions, check_audiences
+from fastapi_logto.state import AuthState, collect_tenants
+from fastapi_logto.verification.checks import Caller
+from fastapi_logto.verification.claims import ClaimsT, check_claims_model
+from fastapi_logto.verification.tenants import AudiencePolicy
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = [
-    "LogtoAuth",
-    "auth",
-    "require",
-    "require_any_scope",
-    "require_machine",
-    "require_organization",
-    "require_scopes",
-    "require_user",
-]
+__all__ = ["LogtoAuth", "auth", "require_scopes"]
+
+_CALL_IT: Final = (
+    "expected a requirement, found a function that creates one; call it, as in "
+    'Depends(auth.require_scopes("read:user"))'
+)
 
 
-class LogtoAuth(ResourceAuth[ClaimsT]):
+class LogtoAuth(TokenScheme[ClaimsT]):
     """Protects routes with access tokens of one or several Logto tenants.
 
     `Depends(auth)` returns the claims of any valid token. `Depends(auth.require_scopes("read:user"))` also requires
@@ -48,81 +52,251 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
     the first use, so importing an application never fails because of missing settings.
 
     Args:
-        settings: The settings, instead of arguments. Pass one for each tenant if the API has users of several: a token
-            is verified only by the tenant whose issuer it names.
+        endpoint: URL of the tenant. A trailing slash or `/oidc` is ignored.
+        audience: Resource indicators of the API in Logto; one or more. They must match exactly: an extra slash
+            makes it a different resource.
+        settings: The settings, instead of arguments. Pass one for each tenant if the API has users of several:
+            a token is verified only by the tenant whose issuer it names.
         claims_model: A subclass of `TokenClaims` with the tenant's custom claims.
         scheme_name: The name in OpenAPI. It must be unique within an application.
+        introspection: Accept opaque tokens too, with `fastapi_logto.introspection.Introspection`. By default
+            they are rejected.
         clock: The clocks; for tests.
         http_transport: Sends the requests for keys instead of the network; for tests.
         ssl_context: For a private certificate authority.
-        opaque: Accept opaque tokens too, with `fastapi_logto.introspection.Introspection`. By default they are
-            rejected.
-        **arguments: The fields of `LogtoSettings`: `endpoint`, `audience` and optional ones.
+        issuers: Additional issuers to accept, such as a custom domain of the same tenant, including `/oidc`.
+        fetch_endpoint: Base URL for fetching, if it differs from `endpoint`, e.g. inside a container network.
+        allow_http: Allow plain http for hosts other than loopback: to fetch keys, and in `public_url`.
+        allowed_jwks_origins: Additional origins that may host the key set, besides the origin of the discovery
+            document.
+        algorithms: Accepted signature algorithms. The token header never decides this.
+        token_types: Accepted values of the `typ` header. Older versions of Logto also need `JWT` or `absent`.
+        required_claims: Extra required claims; `iss`, `aud`, `sub` and `exp` are always required.
+        leeway_seconds: Allowed clock difference in seconds, 0 to 60.
+        max_token_bytes: Maximum length of a token, in bytes.
+        keys_ttl_seconds: Age at which the key set expires. It is refreshed earlier, at about 80 % of this age.
+        keys_cooldown_seconds: Minimum time between two fetches for unknown keys.
+        keys_max_stale_seconds: How long expired keys may be used while Logto is unreachable; 0 disables this.
+        fetch_timeout_seconds: Timeout for fetching one whole document.
+        token_cache_size: Maximum number of cached verified tokens; 0 disables the cache.
+        token_cache_bytes: Approximate memory limit for cached tokens, in bytes.
+        max_waiting_verifications: Maximum number of new tokens that wait to be verified; further ones get 503.
+        accept_organization_tokens: Accept organization tokens on routes that require an organization. Such a
+            token names no API, so it is valid for every API of the tenant.
+        swagger_client_id: Client id of the single-page application that Swagger UI signs in with.
+        public_url: Public URL of this API. Error responses then link to its metadata (RFC 9728).
+        documentation_url: URL of the documentation for client developers, published in the metadata.
 
     Raises:
         SettingsError: An argument is missing, invalid or unknown, or both settings and arguments are given.
+        TypeError: `claims_model` is not a subclass of `TokenClaims`, or `introspection` not an `Introspection`.
 
     References:
         RFC 6750; RFC 9068.
     """
 
-    @overload
-    def __init__(
-        self: "LogtoAuth[TokenClaims]",
-        *,
-        settings: LogtoSettings | Sequence[LogtoSettings] | None = None,
-        scheme_name: str = "Logto",
-        clock: Clock | None = None,
-        http_transport: "httpx.AsyncBaseTransport | None" = None,
-        ssl_context: ssl.SSLContext | None = None,
-        opaque: OpaqueTokensSetup | None = None,
-        **arguments: Unpack[SettingsArguments],
-    ) -> None: ...
-
-    @overload
     def __init__(
         self,
         *,
+        endpoint: str | None = None,
+        audience: str | Collection[str] | None = None,
         settings: LogtoSettings | Sequence[LogtoSettings] | None = None,
-        claims_model: type[ClaimsT],
+        claims_model: type[ClaimsT] | None = None,
         scheme_name: str = "Logto",
+        introspection: Introspection | None = None,
         clock: Clock | None = None,
         http_transport: "httpx.AsyncBaseTransport | None" = None,
         ssl_context: ssl.SSLContext | None = None,
-        opaque: OpaqueTokensSetup | None = None,
-        **arguments: Unpack[SettingsArguments],
-    ) -> None: ...
-
-    def __init__(
-        self,
-        *,
-        settings: LogtoSettings | Sequence[LogtoSettings] | None = None,
-        claims_model: type[Any] = TokenClaims,
-        scheme_name: str = "Logto",
-        clock: Clock | None = None,
-        http_transport: "httpx.AsyncBaseTransport | None" = None,
-        ssl_context: ssl.SSLContext | None = None,
-        opaque: OpaqueTokensSetup | None = None,
-        **arguments: Unpack[SettingsArguments],
+        **options: Unpack[SettingsOptions],
     ) -> None:
-        if settings is not None and arguments:
-            raise SettingsError(
-                f"expected settings or arguments, found both: settings and {', '.join(arguments)}; pass one of them"
-            )
-        tenants = (settings,) if isinstance(settings, LogtoSettings) else settings
-        if tenants is not None and not tenants:
-            raise SettingsError("expected the settings of at least one tenant, found none; pass a LogtoSettings")
-        if arguments:
-            tenants = (LogtoSettings(**arguments),)
-        provider = Provider(
-            tenants or (),
-            claims_model=claims_model,
+        given = {"endpoint": endpoint, "audience": audience, **options}
+        state = AuthState(
+            collect_tenants(settings, {name: value for name, value in given.items() if value is not None}),
+            claims_model=check_claims_model(claims_model),
             clock=clock or Clock(),
             http_transport=http_transport,
             ssl_context=ssl_context,
-            opaque=opaque,
+            introspection=check_introspection(introspection),
         )
-        super().__init__(provider, None, scheme_name=scheme_name)
+        self._set_up(state, None, scheme_name=scheme_name)
+
+    def _set_up(self, state: AuthState[ClaimsT], audiences: frozenset[str] | None, *, scheme_name: str) -> None:
+        """Create the dependencies; without `audiences`, those of the settings count. Reads no settings."""
+        # Opaque tokens have no audience: they are accepted for the API of the settings only.
+        own = AudiencePolicy(audiences, accepts_opaque=audiences is None)
+        super().__init__(state, own, scheme_name=scheme_name)
+        self._optional = OptionalScheme(self)
+        self._in_organization = OrganizationScheme(state, audiences, scheme_name=scheme_name)
+        if state.scheme_names.setdefault(scheme_name, audiences) != audiences:
+            raise SettingsError(
+                f"scheme_name: expected a unique name, found {scheme_name!r}, which another scheme has; choose another"
+            )
+
+    @must_be_called(_CALL_IT)
+    def require_scopes(self, *scopes: str) -> Requirement[ClaimsT]:
+        """Return a dependency that requires all of the scopes.
+
+        Args:
+            *scopes: The scopes, one per argument.
+
+        Returns:
+            A value for `Depends`. Two with the same scopes are equal.
+
+        Raises:
+            ValueError: No scope is given, or one is empty or contains spaces.
+        """
+        return Requirement(self, scopes=scopes)
+
+    @must_be_called(_CALL_IT)
+    def require_any_scope(self, *scopes: str) -> Requirement[ClaimsT]:
+        """Return a dependency that requires at least one of the scopes.
+
+        Args:
+            *scopes: The scopes, one per argument.
+
+        Returns:
+            A value for `Depends`. Two with the same scopes are equal.
+
+        Raises:
+            ValueError: No scope is given, or one is empty or contains spaces.
+        """
+        return Requirement(self, any_scope=scopes)
+
+    @must_be_called(_CALL_IT)
+    def require_organization(
+        self, *scopes: str, organization: OrganizationSource | None = None
+    ) -> Requirement[ClaimsT]:
+        """Return a dependency that requires a token for the organization that the request names, with scopes in it.
+
+        Organization tokens and organization-level API tokens are accepted. Without scopes, every member is accepted,
+        also members without a role.
+
+        Args:
+            *scopes: Scopes that must all be granted in this organization.
+            organization: Where the request names it; by default in the path parameter `organization_id`.
+
+        Returns:
+            A value for `Depends`.
+
+        Raises:
+            ValueError: A scope is empty or contains spaces.
+            TypeError: `organization` is not an `OrganizationSource`.
+        """
+        source = OrganizationSource.from_path() if organization is None else organization
+        return self.require(scopes=scopes or None, organization=source)
+
+    @must_be_called(_CALL_IT)
+    def require_user(self, *scopes: str) -> Requirement[ClaimsT]:
+        """Return a dependency that requires a user as the caller, not a machine.
+
+        Args:
+            *scopes: Scopes that must all be granted.
+        """
+        return self.require(scopes=scopes or None, caller="user")
+
+    @must_be_called(_CALL_IT)
+    def require_machine(self, *scopes: str) -> Requirement[ClaimsT]:
+        """Return a dependency that requires a machine as the caller, not a user.
+
+        Args:
+            *scopes: Scopes that must all be granted.
+        """
+        return self.require(scopes=scopes or None, caller="machine")
+
+    @must_be_called(_CALL_IT)
+    def require(
+        self,
+        *,
+        scopes: Collection[str] | None = None,
+        any_scope: Collection[str] | None = None,
+        organization: OrganizationSource | None = None,
+        caller: Caller | None = None,
+        clients: Collection[str] | None = None,
+        actor: bool | Collection[str] | None = None,
+        claims: Callable[[ClaimsT], bool] | None = None,
+        description: str | None = None,
+    ) -> Requirement[ClaimsT]:
+        """Return a dependency that requires several conditions, all of which must hold.
+
+        Args:
+            scopes: Scopes that must all be granted.
+            any_scope: Scopes of which at least one must be granted.
+            organization: Where the request names the organization that the token must be for.
+            caller: `"user"` or `"machine"`.
+            clients: Client ids of the applications that may call, which must match exactly; an id may be a URL.
+            actor: `True` requires an actor who acts on behalf of the subject, `False` rejects one; or the subjects of
+                the allowed actors. Only the outermost actor counts (RFC 8693 section 4.1).
+            claims: A function that takes the claims and returns exactly `True` to accept them. If it raises an error,
+                e.g. because a claim is missing, the token is rejected.
+            description: What that function requires, in words that callers may read; by default the first line of its
+                docstring.
+
+        Returns:
+            A value for `Depends`. Two with the same conditions are equal.
+
+        Raises:
+            ValueError: No condition is given, or an invalid one, such as an empty list or a coroutine function.
+            TypeError: `organization` is not an `OrganizationSource`.
+            SettingsError: There are several tenants, and `organization` does not say whose organizations are meant.
+        """
+        return Requirement(
+            self if organization is None else self._in_organization,
+            scopes=scopes,
+            any_scope=any_scope,
+            organization=organization,
+            caller=caller,
+            clients=clients,
+            actor=actor,
+            claims=claims,
+            description=description,
+        )
+
+    @property
+    def optional(self) -> OptionalScheme[ClaimsT]:
+        """The dependency that returns `None` if a request has no `Authorization` header.
+
+        If there is a header, it is checked in full: an invalid token is always rejected, never treated as anonymous.
+        """
+        return self._optional
+
+    @must_be_called(_CALL_IT)
+    def for_audience(self, *audiences: str, scheme_name: str | None = None) -> "LogtoAuth[ClaimsT]":
+        """Return a scheme for other API resources of the same tenant. It shares keys and cached tokens with this one.
+
+        A token for one of these resources is rejected by this scheme, and vice versa. With several tenants, a tenant's
+        tokens are accepted only for the audiences in its own settings. An organization token names no API, so a
+        requirement for an organization accepts it here too, unless `accept_organization_tokens` is false.
+
+        Args:
+            *audiences: The resource indicators, which must match exactly.
+            scheme_name: The name in OpenAPI; by default this scheme's name followed by the first audience.
+
+        Returns:
+            The scheme.
+
+        Raises:
+            SettingsError: No audience is given; one is empty or the audience of organization tokens; with several
+                tenants, none lists any of them; or another scheme has the same name.
+        """
+        checked = check_audiences(audiences)
+        given = self._state.given
+        if len(given) > 1 and not any(audience in settings.audience for settings in given for audience in checked):
+            raise SettingsError(
+                f"audience: expected one in the settings of a tenant, found {', '.join(checked)}; add it to the "
+                "settings, because with several tenants a token is accepted only for audiences of its tenant"
+            )
+        name = scheme_name or f"{self.scheme_name}-{re.sub('[^A-Za-z0-9._-]+', '-', checked[0])}"
+        made: LogtoAuth[ClaimsT] = object.__new__(type(self))
+        made._set_up(self._state, frozenset(checked), scheme_name=name)
+        return made
+
+    @property
+    def schemes(self) -> tuple[Callable[..., Any], ...]:
+        """All dependencies that return claims, to override each of them in `app.dependency_overrides`.
+
+        These are the scheme itself, `optional`, and the one that requirements for organizations use.
+        """
+        return (self, self._optional, self._in_organization)
 
     @property
     def settings(self) -> LogtoSettings:
@@ -131,11 +305,11 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         Raises:
             SettingsError: A setting in the environment is missing or invalid.
         """
-        return self._provider.tenants[0]
+        return self._state.tenants[0]
 
     def health(self) -> ProviderHealth:
         """Return the state of the cached keys; with several tenants, the worst one. Nothing is fetched."""
-        return combine_health([keys.health() for keys in self._provider.load().sources])
+        return combine_health([keys.health() for keys in self._state.load().sources])
 
     def install(
         self,
@@ -162,13 +336,13 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
             scopes: Descriptions of scopes by name, for the docs page. The metadata lists these scopes too, even if no
                 route requires them, because a handler may check a scope itself.
         """
-        self._provider.scope_descriptions.update(scopes or {})
+        self._state.scope_descriptions.update({str.__str__(name): text for name, text in (scopes or {}).items()})
         if lifespan:
-            self._install_lifespan(app)
+            startup.install_lifespan(app, self._state)
         if swagger:
-            self._install_openapi(app)
+            startup.install_openapi(app, self._state)
         if metadata:
-            publish(app, self._provider)
+            publish(app, self._state)
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
@@ -177,73 +351,12 @@ class LogtoAuth(ResourceAuth[ClaimsT]):
         Raises:
             SettingsError: A setting in the environment is missing or invalid.
         """
-        sources = (await self._provider.load_in_thread()).sources
-        await asyncio.gather(*(keys.warm() for keys in sources))
-        try:
+        async with startup.keep_keys(self._state):
             yield
-        finally:
-            for keys in sources:
-                await keys.close()
-
-    def _install_lifespan(self, app: FastAPI) -> None:
-        inner = app.router.lifespan_context
-
-        @asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncGenerator[Any]:
-            # With the settings, which say whether a requirement's issuer is a tenant's.
-            await self._provider.load_in_thread()
-            check_routes(app)
-            async with self.lifespan(), inner(app) as state:
-                yield state
-
-        app.router.lifespan_context = lifespan
-
-    def _install_openapi(self, app: FastAPI) -> None:
-        build_document = app.openapi
-        described: dict[str, Any] | None = None
-
-        def openapi() -> dict[str, Any]:
-            nonlocal described
-            document = build_document()
-            # FastAPI caches the document that it built, so the routes are inspected once per document.
-            if document is not described:
-                # Not checked yet without the lifespan, and the document shows only one scheme per name.
-                check_scheme_names(app)
-                redirect_path = app.swagger_ui_oauth2_redirect_url if app.docs_url else None
-                describe(document, schemes=list_notes(app, redirect_path=redirect_path), operations=list_needs(app))
-                described = document
-            return document
-
-        # FastAPI's documented way to extend it.
-        app.openapi = openapi  # type: ignore[method-assign]
-        app.swagger_ui_init_oauth = SwaggerOptions(
-            app.swagger_ui_init_oauth or {}, find_client_id=self._find_swagger_client_id
-        )
-
-    def _find_swagger_client_id(self) -> str | None:
-        try:
-            return self.settings.swagger_client_id
-        except SettingsError:
-            return None
 
 
 auth: Final = LogtoAuth()
 """The default scheme. It is configured by `LOGTO_…` variables or a `.env` file, which are read at its first use."""
 
-require: Final = auth.require
-"""`auth.require` of the default scheme."""
-
 require_scopes: Final = auth.require_scopes
 """`auth.require_scopes` of the default scheme."""
-
-require_any_scope: Final = auth.require_any_scope
-"""`auth.require_any_scope` of the default scheme."""
-
-require_organization: Final = auth.require_organization
-"""`auth.require_organization` of the default scheme."""
-
-require_user: Final = auth.require_user
-"""`auth.require_user` of the default scheme."""
-
-require_machine: Final = auth.require_machine
-"""`auth.require_machine` of the default scheme."""

@@ -24,8 +24,7 @@ from typing_extensions import override
 
 from fastapi_logto.description.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
 from fastapi_logto.requirements import Requirement
-from fastapi_logto.resource_auth import OptionalLogtoAuth
-from fastapi_logto.schemes import TokenScheme
+from fastapi_logto.schemes import OptionalScheme, TokenScheme
 from fastapi_logto.verification.claims import TokenClaims
 
 __all__ = ["claims_of", "mount_protected"]
@@ -87,13 +86,13 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
     if callable(requires):
         probe = APIRouter(dependencies=[Depends(requires)])
         probe.add_api_route("/", _do_nothing)
-        for node in next(iter_routes(probe)).nodes:
-            if not node.is_optional:
+        for call in next(iter_routes(probe)).calls:
+            if not call.is_optional:
                 is_ours = issubclass(type(requires), TokenScheme | Requirement)
-                return params.Depends(requires) if is_ours else params.Security(node.call, scopes=node.scopes)
+                return params.Depends(requires) if is_ours else params.Security(call.scheme, scopes=call.scopes)
     found = (
         "auth.optional"
-        if isinstance(requires, OptionalLogtoAuth)
+        if isinstance(requires, OptionalScheme)
         else getattr(requires, "__name__", type(requires).__name__)
     )
     raise ValueError(

@@ -8,28 +8,50 @@ from fastapi.requests import HTTPConnection
 
 from fastapi_logto.errors import OrganizationMismatchError, OrganizationRequiredError, SettingsError, quote
 
-__all__ = ["Organization"]
+__all__ = ["OrganizationSource", "describe_absence", "find_organization"]
 
 
-@dataclass(frozen=True, slots=True)
-class Organization:
+@dataclass(frozen=True, slots=True, init=False)
+class OrganizationSource:
     """Where a request names its organization. Create it with one of the class methods.
 
     An organization id is unique within its tenant only. If the API accepts several tenants, `issuer` selects the tenant
     of the organizations; a requirement without it raises an error when it is created.
 
     Attributes:
-        source: The place: path, header, a dependency of the application, or only the token.
-        name: The name of the path parameter or header; empty for other sources.
-        dependency: The function of the application, for that source.
+        kind: The place: path, header, a dependency of the application, or only the token.
+        name: The name of the path parameter or header; empty for other places.
+        dependency: The function of the application, for that place.
         issuer: An issuer of the tenant whose organizations are meant. `"any"`: the organization belongs to the tenant
             that issued the token, and the handler must look up data by `claims.iss` **and** the organization id.
     """
 
-    source: Literal["path", "header", "dependency", "token"]
-    name: str = ""
-    dependency: Callable[..., Any] | None = None
-    issuer: str | None = None
+    kind: Literal["path", "header", "dependency", "token"]
+    name: str
+    dependency: Callable[..., Any] | None
+    issuer: str | None
+
+    def __init__(self) -> None:
+        """Raise `TypeError`: use one of the class methods."""
+        raise TypeError(
+            "expected OrganizationSource.from_path(...), from_header(...), from_dependency(...) or from_token(...), "
+            "found a call of the class itself; call one of them"
+        )
+
+    @classmethod
+    def _build(
+        cls,
+        kind: Literal["path", "header", "dependency", "token"],
+        *,
+        issuer: str | None,
+        name: str = "",
+        dependency: Callable[..., Any] | None = None,
+    ) -> Self:
+        made = object.__new__(cls)
+        values = {"kind": kind, "name": name, "dependency": dependency, "issuer": issuer and str.__str__(issuer)}
+        for attribute, value in values.items():
+            object.__setattr__(made, attribute, value)
+        return made
 
     @classmethod
     def from_path(cls, name: str = "organization_id", *, issuer: str | None = None) -> Self:
@@ -39,7 +61,7 @@ class Organization:
             name: The name of the parameter.
             issuer: The tenant of the organization; see the class.
         """
-        return cls("path", _check_name(name), issuer=issuer)
+        return cls._build("path", name=_check_name(name), issuer=issuer)
 
     @classmethod
     def from_header(cls, name: str, *, issuer: str | None = None) -> Self:
@@ -49,7 +71,7 @@ class Organization:
             name: The name of the header, case-insensitive.
             issuer: The tenant of the organization; see the class.
         """
-        return cls("header", _check_name(name).lower(), issuer=issuer)
+        return cls._build("header", name=_check_name(name).lower(), issuer=issuer)
 
     @classmethod
     def from_dependency(cls, dependency: Callable[..., Any], *, issuer: str | None = None) -> Self:
@@ -62,7 +84,7 @@ class Organization:
                 caller is rejected.
             issuer: The tenant of the organization; see the class.
         """
-        return cls("dependency", dependency=dependency, issuer=issuer)
+        return cls._build("dependency", dependency=dependency, issuer=issuer)
 
     @classmethod
     def from_token(cls, *, issuer: str | None = None) -> Self:
@@ -73,53 +95,38 @@ class Organization:
         Args:
             issuer: The tenant whose organizations are accepted; see the class.
         """
-        return cls("token", issuer=issuer)
+        return cls._build("token", issuer=issuer)
 
-    def find(self, conn: HTTPConnection) -> str:
-        """Return the organization id in the path or header of a request.
 
-        Args:
-            conn: The request.
+def find_organization(source: OrganizationSource, conn: HTTPConnection) -> str:
+    """Return the organization id in the path or header of a request.
 
-        Returns:
-            The organization id.
-
-        Raises:
-            OrganizationRequiredError: The header is missing or empty.
-            OrganizationMismatchError: The header is repeated.
-            SettingsError: The route has no such path parameter.
-        """
-        if self.source == "path":
-            if self.name not in conn.path_params:
-                raise SettingsError(self.describe_absence())
-            return str(conn.path_params[self.name])
-        values = conn.headers.getlist(self.name)
-        if len(values) > 1:
-            # Two layers could each use a different one, and disagree about whose data is requested.
-            raise OrganizationMismatchError(expected="one header", found=f"{len(values)} headers {quote(self.name)}")
-        if not values or not values[0]:
-            raise OrganizationRequiredError(
-                f"The request names no organization; send its id in the header {self.name}", found="no header"
-            )
-        return values[0]
-
-    def describe_absence(self) -> str:
-        """Return the error text for a route whose path lacks the parameter."""
-        return (
-            f"expected the path parameter {{{self.name}}} that names the organization, found none in this route; "
-            "add it, or pass organization=Organization.from_path(...), from_header(...) or from_dependency(...)"
+    `SettingsError` if the route has no such path parameter; a refusal if the header is missing, empty or repeated.
+    """
+    if source.kind == "path":
+        if source.name not in conn.path_params:
+            raise SettingsError(describe_absence(source))
+        return str(conn.path_params[source.name])
+    values = conn.headers.getlist(source.name)
+    if len(values) > 1:
+        # Two layers could each use a different one, and disagree about whose data is requested.
+        raise OrganizationMismatchError(expected="one header", found=f"{len(values)} headers {quote(source.name)}")
+    if not values or not values[0]:
+        raise OrganizationRequiredError(
+            f"The request names no organization; send its id in the header {source.name}", found="no header"
         )
-
-    def describe(self) -> str:
-        """Return a description for the documentation of a route."""
-        if self.source == "path":
-            return f"the organization in the path, `{{{self.name}}}`"
-        if self.source == "header":
-            return f"the organization in the header `{self.name}`"
-        return "the organization of the requested data" if self.source == "dependency" else "any organization"
+    return values[0]
 
 
-def _check_name(name: str) -> str:
-    if not name or not name.isascii() or name.strip() != name:
+def describe_absence(source: OrganizationSource) -> str:
+    """Return the error text for a route whose path lacks the parameter."""
+    return (
+        f"expected the path parameter {{{source.name}}} that names the organization, found none in this route; "
+        "add it, or pass organization=OrganizationSource.from_path(...), from_header(...) or from_dependency(...)"
+    )
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str) or not name or not name.isascii() or name.strip() != name:
         raise ValueError(f"expected the name of a path parameter or header, found {name!r}")
-    return name
+    return str.__str__(name)

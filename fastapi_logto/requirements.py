@@ -5,30 +5,20 @@ A closure would be a new object each time, so `app.dependency_overrides` could n
 
 from collections.abc import Callable, Collection
 from inspect import Parameter, Signature, iscoroutinefunction
-from typing import Any, Generic, NoReturn, Protocol, final
+from typing import Any, Generic, NoReturn, final
 
 from fastapi import Depends, Security
 from fastapi.requests import HTTPConnection
-from fastapi.security import SecurityScopes
-from typing_extensions import TypeVar, override
+from typing_extensions import override
 
 from fastapi_logto.errors import (
-    ActorNotAllowedError,
-    ActorRequiredError,
-    ClientNotAllowedError,
-    ForbiddenError,
-    MachineRequiredError,
-    OrganizationMismatchError,
-    OrganizationRequiredError,
     RefusalError,
-    UserRequiredError,
 )
-from fastapi_logto.organizations import Organization
+from fastapi_logto.organizations import OrganizationSource, find_organization
 from fastapi_logto.responses import build_http_error
+from fastapi_logto.schemes import TokenScheme, find_metadata_url, find_state
 from fastapi_logto.verification.checks import (
     Caller,
-    build_any_scope_error,
-    build_predicate_error,
     check_actor,
     check_any_scope,
     check_caller,
@@ -40,39 +30,9 @@ from fastapi_logto.verification.checks import (
     check_predicate,
     check_scopes,
 )
-from fastapi_logto.verification.claims import ClaimsT, TokenClaims
+from fastapi_logto.verification.claims import ClaimsT
 
-__all__ = ["Requirement", "Scheme"]
-
-ClaimsT_co = TypeVar("ClaimsT_co", bound=TokenClaims, covariant=True, default=TokenClaims)
-
-
-class Scheme(Protocol[ClaimsT_co]):
-    """The interface of `LogtoAuth` that requirements use: the security scheme that returns the claims."""
-
-    scheme_name: str
-
-    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT_co:
-        """Return the claims of a request."""
-        ...
-
-    @property
-    def resource_metadata(self) -> str | None:
-        """URL of the metadata of the protected resource, if there is such a page."""
-        ...
-
-    @property
-    def resources(self) -> frozenset[str]:
-        """The resource indicators that are accepted as audience."""
-        ...
-
-    def check_organization_issuer(self, issuer: str | None) -> None:
-        """Check that it is clear whose organizations are meant."""
-        ...
-
-    def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
-        """Return the issuers of the tenant whose organizations are meant; `None` if any tenant is accepted."""
-        ...
+__all__ = ["Requirement"]
 
 
 @final
@@ -97,11 +57,11 @@ class Requirement(Generic[ClaimsT]):
 
     def __init__(
         self,
-        scheme: Scheme[ClaimsT],
+        scheme: TokenScheme[ClaimsT],
         *,
         scopes: Collection[str] | None = None,
         any_scope: Collection[str] | None = None,
-        organization: Organization | None = None,
+        organization: OrganizationSource | None = None,
         caller: Caller | None = None,
         clients: Collection[str] | None = None,
         actor: bool | Collection[str] | None = None,
@@ -126,12 +86,12 @@ class Requirement(Generic[ClaimsT]):
             ValueError: No condition is given, or an invalid one: an empty list, a scope that is empty or
                 contains spaces, a coroutine function as `claims`.
         """
-        self.scheme: Scheme[ClaimsT] = scheme
+        self.scheme: TokenScheme[ClaimsT] = scheme
         self.scopes: tuple[str, ...] = _check_texts(scopes, "scope")
         self.any_scope: tuple[str, ...] = _check_texts(any_scope, "scope")
         if organization is not None:
-            scheme.check_organization_issuer(organization.issuer)
-        self.organization: Organization | None = organization
+            find_state(scheme).check_organization_issuer(_check_source(organization).issuer)
+        self.organization: OrganizationSource | None = organization
         self.caller: Caller | None = _check_caller(caller)
         self.clients: tuple[str, ...] = _check_texts(clients, "client id")
         self.actor: bool | tuple[str, ...] | None = (
@@ -176,7 +136,7 @@ class Requirement(Generic[ClaimsT]):
         Args:
             conn: The request or WebSocket.
             claims: The claims that the scheme, or its override, returned.
-            organization_id: The return value of the dependency of `Organization.from_dependency`.
+            organization_id: The return value of the dependency of `OrganizationSource.from_dependency`.
 
         Returns:
             The claims.
@@ -190,20 +150,22 @@ class Requirement(Generic[ClaimsT]):
                 self._check_organization(claims, self.organization, conn=conn, found=organization_id)
             self._check(claims)
         except RefusalError as error:
-            raise build_http_error(error, conn=conn, resource_metadata=self.scheme.resource_metadata) from error
+            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self.scheme)) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
             del conn
         return claims
 
     def _check_organization(
-        self, claims: ClaimsT, organization: Organization, *, conn: HTTPConnection, found: str | None
+        self, claims: ClaimsT, organization: OrganizationSource, *, conn: HTTPConnection, found: str | None
     ) -> None:
         # The token comes first: the error for a token without an organization does not depend on the request.
         check_has_organization(claims)
-        check_organization_issuer(claims, self.scheme.find_organization_issuers(organization.issuer))
-        if organization.source != "token":
-            check_organization(claims, _read(found) if organization.source == "dependency" else organization.find(conn))
+        check_organization_issuer(claims, find_state(self.scheme).find_organization_issuers(organization.issuer))
+        if organization.kind == "dependency":
+            check_organization(claims, _read(found))
+        elif organization.kind != "token":
+            check_organization(claims, find_organization(organization, conn))
 
     def _check(self, claims: ClaimsT) -> None:
         if self.scopes:
@@ -235,42 +197,6 @@ class Requirement(Generic[ClaimsT]):
             found: Any = Depends(self.organization.dependency)
             parameters.append(Parameter("organization_id", Parameter.KEYWORD_ONLY, default=found, annotation=Any))
         return Signature(parameters)
-
-    def describe(self) -> list[str]:
-        """Return the conditions other than `scopes`, one per line, for the documentation of a route."""
-        lines: list[str] = []
-        if self.any_scope:
-            lines.append(f"one of the scopes {', '.join(f'`{scope}`' for scope in self.any_scope)}")
-        if self.organization is not None:
-            lines.append(f"a token for {self.organization.describe()}")
-        if self.caller is not None:
-            lines.append(f"a {self.caller} as the caller")
-        if self.clients:
-            lines.append("a token that was issued to an allowed application")
-        if self.actor is not None:
-            lines.append("a token without an actor" if self.actor is False else "an actor who acts on behalf of a user")
-        if self.claims is not None:
-            lines.append(self.description)
-        return lines
-
-    def build_refusals(self) -> list[ForbiddenError]:
-        """Return example errors for conditions other than `scopes`, one of each kind."""
-        refusals: list[ForbiddenError] = []
-        if self.organization is not None:
-            refusals.append(OrganizationRequiredError())
-            if self.organization.source != "token":
-                refusals.append(OrganizationMismatchError())
-        if self.any_scope:
-            refusals.append(build_any_scope_error(self.any_scope, granted="another"))
-        if self.caller is not None:
-            refusals.append(UserRequiredError() if self.caller == "user" else MachineRequiredError())
-        if self.clients:
-            refusals.append(ClientNotAllowedError())
-        if self.actor is not None:
-            refusals.append(ActorNotAllowedError() if self.actor is False else ActorRequiredError())
-        if self.claims is not None:
-            refusals.append(build_predicate_error(self.description))
-        return refusals
 
     @override
     def __eq__(self, other: object) -> bool:
@@ -310,10 +236,22 @@ def _check_texts(values: Collection[str] | None, what: str) -> tuple[str, ...]:
     if not texts:
         # A list that happens to be empty must not disable the check.
         raise ValueError(f"expected at least one {what}, found none; to accept any valid token, use Depends(auth)")
+    checked: dict[str, None] = {}
     for text in texts:
         if not isinstance(text, str) or text.split() != [text]:
             raise ValueError(f"expected one {what} per argument, found {text!r}; pass several as separate arguments")
-    return tuple(dict.fromkeys(str(text) for text in texts))
+        # Not `str(text)`, which is the name of the member for `class Scope(str, Enum)`.
+        checked[str.__str__(text)] = None
+    return tuple(checked)
+
+
+def _check_source(source: object) -> OrganizationSource:
+    if not isinstance(source, OrganizationSource):
+        raise TypeError(
+            f"organization: expected where the request names it, such as OrganizationSource.from_path(), found "
+            f"{source!r}; to require one certain organization, pass claims=lambda claims: claims.organization_id == ..."
+        )
+    return source
 
 
 def _check_caller(caller: Caller | None) -> Caller | None:

@@ -4,10 +4,14 @@ No `from __future__ import annotations` here: FastAPI reads the annotations of `
 object it finds no module in which to resolve string annotations.
 """
 
-from contextlib import suppress
-from typing import Generic
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+from urllib.parse import urlencode
 
-from fastapi.openapi.models import HTTPBearer
+from fastapi import WebSocket
+from fastapi.openapi.models import HTTPBearer, OAuth2, OAuthFlowAuthorizationCode, OAuthFlows
 from fastapi.openapi.models import SecurityBase as SchemeModel
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
@@ -15,27 +19,49 @@ from fastapi.security.base import SecurityBase
 from pydantic import SecretStr
 from typing_extensions import override
 
-from fastapi_logto.description.openapi import UNSET_DESCRIPTION, SchemeNotes, build_scheme, build_sign_in_hint
 from fastapi_logto.errors import RefusalError, SettingsError
+from fastapi_logto.expiry import CLOSE_TIMEOUT_SECONDS, check_claims, check_stream, close_after, pass_on
+from fastapi_logto.misuse import must_be_called
 from fastapi_logto.protected_resource import find_resource
 from fastapi_logto.responses import build_http_error
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.state import Provider
+from fastapi_logto.state import AuthState
 from fastapi_logto.verification.bearer import parse_authorization
 from fastapi_logto.verification.checks import check_has_organization, check_scopes
-from fastapi_logto.verification.claims import ClaimsT
-from fastapi_logto.verification.verifier import AudiencePolicy
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims
+from fastapi_logto.verification.tenants import AudiencePolicy
+from fastapi_logto.verification.verifier import TokenVerifier
 
-__all__ = ["OrganizationScheme", "TokenScheme", "find_provider"]
+__all__ = [
+    "UNSET_DESCRIPTION",
+    "AnyScheme",
+    "OptionalScheme",
+    "OrganizationScheme",
+    "TokenScheme",
+    "find_metadata_url",
+    "find_policy",
+    "find_resources",
+    "find_state",
+]
+
+ChunkT = TypeVar("ChunkT")
+
+_LONGEST_CONNECTION_SECONDS: Final = 10 * 366 * 24 * 3600
+
+UNSET_DESCRIPTION: Final = (
+    "Not configured: `LOGTO_ENDPOINT` or `LOGTO_AUDIENCE` is missing, or another setting is invalid. "
+    "With `auth.install(app)`, the application reports the error at startup."
+)
+"""The description of the security scheme while there are no valid settings."""
 
 
 class TokenScheme(SecurityBase, Generic[ClaimsT]):
     """Returns the claims of a request's bearer token. There is one for each audience policy."""
 
-    def __init__(self, provider: Provider[ClaimsT], policy: AudiencePolicy, *, scheme_name: str) -> None:
+    def __init__(self, state: AuthState[ClaimsT], policy: AudiencePolicy, *, scheme_name: str) -> None:
         """Store the parts. No settings are read."""
         self.scheme_name: str = scheme_name
-        self._provider = provider
+        self._state = state
         self._policy = policy
 
     async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT:
@@ -53,104 +79,192 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
                 server does not support denial responses, a `WebSocketException`.
         """
         try:
-            verifier = self._provider.verifier
-            if verifier is None:
-                if self._provider.publishers:
-                    # A client that discovers the tenant from the response sends its first request without a token.
-                    with suppress(SettingsError):
-                        await self._provider.load_in_thread()
-                # A request without a token gets this error even if settings are missing.
-                _parse_token(conn)
-                verifier = await self._provider.load_in_thread()
-            claims = verifier.recall(verifier.build_digest(_read_header(conn)), self._policy) or await verifier.verify(
-                _parse_token(conn), self._policy
-            )
+            verifier = self._state.verifier or await self._load(conn)
+            claims = await verifier.verify_header(_read_header(conn), self._policy)
             if self._policy.accepts_organizations:
                 check_has_organization(claims)
             if security_scopes.scopes:
                 check_scopes(claims, security_scopes.scopes)
         except RefusalError as error:
-            raise build_http_error(error, conn=conn, resource_metadata=self.resource_metadata) from error
+            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self)) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
             del conn
         return claims
 
-    @property
-    def tenants(self) -> tuple[LogtoSettings, ...]:
-        """The settings of each tenant. They are read from the environment if that has not happened yet.
+    async def _load(self, conn: HTTPConnection) -> TokenVerifier[ClaimsT]:
+        try:
+            if self._state.publishers:
+                # A client that discovers the tenant from the response sends its first request without a token.
+                with suppress(SettingsError):
+                    await self._state.load_in_thread()
+            # A request without a token gets its error even if settings are missing.
+            parse_authorization([value.decode("latin-1") for value in _read_header(conn)])
+        finally:
+            del conn
+        return await self._state.load_in_thread()
+
+    @must_be_called(
+        "expected a dependency, found auth.verify, which is none; use Depends(auth), or call await auth.verify(token)"
+    )
+    async def verify(self, token: str) -> ClaimsT:
+        """Return the claims of an access token that did not come in a request header.
+
+        Args:
+            token: The token, without `Bearer`.
+
+        Returns:
+            The claims. Scopes are not checked.
 
         Raises:
-            SettingsError: A setting in the environment is missing or invalid.
+            InvalidTokenError: The token is invalid; the subclass and `reason` say why.
+            ProviderUnavailableError: The keys are unavailable now.
+            SettingsError: A setting in the environment is missing.
         """
-        return self._provider.tenants
+        secret = SecretStr(token)
+        del token
+        verifier = await self._state.load_in_thread()
+        return await verifier.verify(secret, self._policy)
 
-    @property
-    def resources(self) -> frozenset[str]:
-        """The resource indicators that are accepted as audience; empty while there are no valid settings."""
-        if self._policy.audiences is not None:
-            return self._policy.audiences
-        try:
-            return frozenset(audience for settings in self.tenants for audience in settings.audience)
-        except SettingsError:
-            return frozenset()
+    def closing_at_expiry(
+        self, websocket: WebSocket, claims: TokenClaims, *, close_timeout_seconds: float = CLOSE_TIMEOUT_SECONDS
+    ) -> AbstractAsyncContextManager[None]:
+        """Close a WebSocket when the token that opened it expires, with code 1008 and the reason `expired`.
 
-    def check_organization_issuer(self, issuer: str | None) -> None:
-        """Check that it is clear whose organizations a requirement means; see `Organization.issuer`.
+        ```python
+        async with auth.closing_at_expiry(websocket, claims):
+            async for text in websocket.iter_text(): ...
+        ```
+
+        The block is cancelled at that time. If the client has stopped reading, closing ends at a time limit, and the
+        server ends the connection after the handler has returned.
+
+        Args:
+            websocket: The accepted WebSocket.
+            claims: The claims of the token.
+            close_timeout_seconds: The time limit for closing.
+
+        Returns:
+            The context manager.
 
         Raises:
-            SettingsError: There are several tenants and the requirement does not say, or no tenant has this issuer.
+            TypeError: `claims` has another type, e.g. is the `None` of `auth.optional`.
         """
-        self._provider.check_organization_issuer(issuer)
+        check_claims(claims)
+        return close_after(websocket, seconds=self._seconds_left(claims), timeout_seconds=close_timeout_seconds)
 
-    def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
-        """Return the issuers whose organizations a requirement means; see `Organization.issuer`."""
-        return self._provider.find_organization_issuers(issuer)
+    def until_expiry(self, chunks: AsyncIterable[ChunkT], claims: TokenClaims) -> AsyncGenerator[ChunkT]:
+        """Forward a stream until the token that requested it expires, then close the stream.
 
-    @property
-    def resource_metadata(self) -> str | None:
-        """URL of the metadata of the resource; `None` if there is no such page."""
-        return self._provider.find_metadata_url(self._policy.audiences)
+        ```python
+        return StreamingResponse(auth.until_expiry(read_events(), claims))
+        ```
 
-    def build_notes(self, *, redirect_path: str | None) -> SchemeNotes:
-        """Return what the OpenAPI document says about this scheme.
+        The stream is closed on time even if the client has stopped reading. The connection of such a client ends when
+        the server or a proxy ends it.
 
-        `redirect_path` is the redirect path of Swagger UI; `None` if there is no docs page.
+        Args:
+            chunks: The chunks of the response: an async generator or another async iterator. Plain generators are
+                rejected, because they can't be interrupted while they wait.
+            claims: The claims of the token.
+
+        Returns:
+            The chunks, until the token expires.
+
+        Raises:
+            TypeError: `chunks` is not an async iterator, or `claims` has another type.
         """
-        try:
-            hint = build_sign_in_hint(self.tenants[0], redirect_path=redirect_path)
-        except SettingsError:
-            hint = ""
-        return SchemeNotes(
-            name=self.scheme_name,
-            claims_model=self._provider.claims_model,
-            takes_opaque_tokens=self._policy.accepts_opaque and self._provider.accepts_opaque_tokens,
-            sign_in_hint=hint,
-            scope_descriptions=self._provider.scope_descriptions,
-        )
+        check_stream(chunks)
+        check_claims(claims)
+        return pass_on(chunks, find_seconds=partial(self._seconds_left, claims))
+
+    def _seconds_left(self, claims: TokenClaims) -> float:
+        # The same leeway as for requests. Otherwise a connection could end right after it was accepted.
+        leeway = max((settings.leeway_seconds for settings in self._state.known_tenants), default=0.0)
+        now = self._state.clock.now()
+        # `exp` may be an integer too large for a float.
+        return max(0.0, float(min(claims.exp, now + _LONGEST_CONNECTION_SECONDS)) + leeway - now)
 
     @property
     @override
     def model(self) -> SchemeModel:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] - built late, never set
         """The OpenAPI model. Without valid settings, its description says so, and no error is raised."""
         try:
-            settings = self.tenants[0]
+            settings = self._state.tenants[0]
         except SettingsError:
             # The details belong in the log of the operator, not on a docs page that anyone may read.
             return HTTPBearer(description=UNSET_DESCRIPTION, bearerFormat="JWT")
-        return build_scheme(settings, resource=find_resource(settings, self._policy.audiences))
+        return _build_model(settings, resource=find_resource(settings, self._policy.audiences))
 
 
 class OrganizationScheme(TokenScheme[ClaimsT]):
     """The scheme for requirements with an organization: the only one that accepts organization tokens."""
 
-    def __init__(self, provider: Provider[ClaimsT], audiences: frozenset[str] | None, *, scheme_name: str) -> None:
-        """Store the parts. No settings are read.
-
-        Tokens for `audiences` are accepted too; `None` means those of the settings.
-        """
+    def __init__(self, state: AuthState[ClaimsT], audiences: frozenset[str] | None, *, scheme_name: str) -> None:
+        """Store the parts. Tokens for `audiences` are accepted too; `None` means those of the settings."""
         policy = AudiencePolicy(audiences, accepts_organizations=True)
-        super().__init__(provider, policy, scheme_name=scheme_name)
+        super().__init__(state, policy, scheme_name=scheme_name)
+
+
+class OptionalScheme(SecurityBase, Generic[ClaimsT]):
+    """Returns the claims, or `None` if a request has no `Authorization` header.
+
+    If scopes are required, with `Security(auth.optional, scopes=[...])`, a token is always required.
+    """
+
+    def __init__(self, scheme: TokenScheme[ClaimsT]) -> None:
+        """Store the scheme that checks the header if there is one."""
+        self.scheme_name: str = scheme.scheme_name
+        self._scheme = scheme
+
+    async def __call__(self, conn: HTTPConnection, security_scopes: SecurityScopes) -> ClaimsT | None:
+        """Return the claims of the request's bearer token, or `None`. FastAPI calls this.
+
+        Raises:
+            HTTPException: As in `TokenScheme.__call__`, if there is a header.
+        """
+        if "authorization" not in conn.headers and not security_scopes.scopes:
+            return None
+        checked = self._scheme(conn, security_scopes)
+        # Error trackers show a request's headers, where they find one in a frame.
+        del conn
+        return await checked
+
+    @property
+    @override
+    def model(self) -> SchemeModel:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride] - built late, never set
+        """The OpenAPI model, the same as that of its scheme."""
+        return self._scheme.model
+
+
+AnyScheme: TypeAlias = TokenScheme[ClaimsT] | OptionalScheme[ClaimsT]
+"""What a route may depend on to get claims."""
+
+
+def find_state(scheme: AnyScheme[ClaimsT]) -> AuthState[ClaimsT]:
+    """Return the state that a scheme shares with others. For this package: users have no need of it."""
+    return _find_scheme(scheme)._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+
+
+def find_policy(scheme: AnyScheme[Any]) -> AudiencePolicy:
+    """Return the audience policy of a scheme."""
+    return _find_scheme(scheme)._policy  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+
+
+def find_resources(scheme: AnyScheme[Any]) -> frozenset[str]:
+    """Return the resource indicators that a scheme accepts as audience; empty while there are no valid settings."""
+    return find_state(scheme).find_resources(find_policy(scheme).audiences)
+
+
+def find_metadata_url(scheme: AnyScheme[Any]) -> str | None:
+    """Return the URL of the metadata of a scheme's resource; `None` if there is no such page."""
+    return find_state(scheme).find_metadata_url(find_policy(scheme).audiences)
+
+
+def _find_scheme(scheme: AnyScheme[ClaimsT]) -> TokenScheme[ClaimsT]:
+    if isinstance(scheme, OptionalScheme):
+        return scheme._scheme  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+    return scheme
 
 
 def _read_header(conn: HTTPConnection) -> list[bytes]:
@@ -158,10 +272,22 @@ def _read_header(conn: HTTPConnection) -> list[bytes]:
     return [value for name, value in conn.scope["headers"] if name == b"authorization"]
 
 
-def _parse_token(conn: HTTPConnection) -> SecretStr:
-    return parse_authorization([value.decode("latin-1") for value in _read_header(conn)])
+def _build_model(settings: LogtoSettings, *, resource: str) -> OAuth2:
+    """Return the OAuth 2.0 scheme of the tenant: authorization code with PKCE.
 
+    `resource` is part of the authorization URL. Swagger UI can add it in one other way only, together with a token
+    URL in which Logto ignores it. The scopes are empty: the OpenAPI document fills them in from its operations.
 
-def find_provider(scheme: TokenScheme[ClaimsT]) -> Provider[ClaimsT]:
-    """Return the provider of a scheme, for the test kit, which replaces its settings."""
-    return scheme._provider  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+    References:
+        RFC 8707 section 2.1; OpenAPI 3.1 section 4.8.28.
+    """
+    return OAuth2(
+        description=f"Access tokens of Logto at `{settings.endpoint}` for the API resource `{resource}`.",
+        flows=OAuthFlows(
+            authorizationCode=OAuthFlowAuthorizationCode(
+                authorizationUrl=f"{settings.issuer}/auth?{urlencode({'resource': resource})}",
+                tokenUrl=f"{settings.issuer}/token",
+                scopes={},
+            )
+        ),
+    )

@@ -28,6 +28,7 @@ __all__ = [
     "Algorithm",
     "LogtoSettings",
     "SettingsArguments",
+    "SettingsOptions",
     "TokenType",
     "build_variable_name",
     "check_audiences",
@@ -87,16 +88,14 @@ def check_audiences(audiences: Collection[object]) -> tuple[str, ...]:
     if len(texts) != len(values):
         raise SettingsError(f"audience: expected strings as separate arguments; found {quote(values)}")
     try:
-        return _refuse_organizations(_has_entries(texts))
+        return _refuse_organizations(_has_entries(tuple(map(str.__str__, texts))))
     except ValueError as error:
         raise SettingsError(f"audience: {error}; found {quote(values)}") from None
 
 
-class SettingsArguments(TypedDict, total=False):
-    """Keyword arguments that `LogtoSettings` and `LogtoAuth` share. `LogtoSettings` describes each."""
+class SettingsOptions(TypedDict, total=False):
+    """The optional keyword arguments that `LogtoSettings` and `LogtoAuth` share. `LogtoSettings` describes each."""
 
-    endpoint: str
-    audience: str | Collection[str]
     issuers: str | Collection[str]
     fetch_endpoint: str | None
     allow_http: bool
@@ -117,6 +116,13 @@ class SettingsArguments(TypedDict, total=False):
     swagger_client_id: str | None
     public_url: str | None
     documentation_url: str | None
+
+
+class SettingsArguments(SettingsOptions, total=False):
+    """All keyword arguments of `LogtoSettings`."""
+
+    endpoint: str
+    audience: str | Collection[str]
 
 
 class LogtoSettings(BaseModel):

@@ -1,41 +1,36 @@
-"""The settings of a scheme's tenants and the verifier of their tokens, built at the first use."""
+"""What the schemes of one `LogtoAuth` share: its settings and the verifier of tokens, built at the first use."""
 
 import asyncio
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic
+
+from pydantic import SecretStr
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
+from fastapi_logto.introspection import Introspection
 from fastapi_logto.protected_resource import build_metadata_url, find_resource, map_resources
-from fastapi_logto.provider.discovery import MetadataSource, build_metadata_source
+from fastapi_logto.provider.discovery import build_metadata_source
+from fastapi_logto.provider.endpoints import Client, Endpoints
+from fastapi_logto.provider.key_source import build_key_source
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.claims import ClaimsT
-from fastapi_logto.verification.tenants import TenantsVerifier
+from fastapi_logto.verification.introspector import Introspector
+from fastapi_logto.verification.tenants import Tenant
 from fastapi_logto.verification.turns import Turns
-from fastapi_logto.verification.verifier import OpaqueTokens, TokenVerifier, build_key_source
+from fastapi_logto.verification.verifier import TokenVerifier
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["OpaqueTokensSetup", "Provider", "Verifier"]
+__all__ = ["AuthState", "collect_tenants"]
 
 _NOBODY: Final[frozenset[str]] = frozenset()
-
-Verifier: TypeAlias = TokenVerifier[ClaimsT] | TenantsVerifier[ClaimsT]
-"""The verifier of one tenant or of several."""
-
-
-class OpaqueTokensSetup(Protocol):
-    """The interface of `introspection.Introspection` that is used here."""
-
-    def build(self, *, metadata: MetadataSource, transport: Transport, clock: Clock) -> OpaqueTokens:
-        """Return the introspector."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,18 +38,17 @@ class _Parts(Generic[ClaimsT]):
     """Objects that are replaced together."""
 
     tenants: tuple[LogtoSettings, ...]
-    verifier: Verifier[ClaimsT]
+    verifier: TokenVerifier[ClaimsT]
     clock: Clock
 
 
-class Provider(Generic[ClaimsT]):
-    """The settings of a scheme and the verifier of its tokens, built at the first use, shared by its dependencies.
+class AuthState(Generic[ClaimsT]):
+    """The settings of a `LogtoAuth` and the verifier of its tokens, built at the first use.
 
     Attributes:
         scheme_names: OpenAPI names of the schemes, and their audiences; `None` for those of the settings.
         scope_descriptions: Descriptions of scopes that the application provides, by name.
-        publishers: All providers whose metadata the same application serves, including this one; empty if it serves
-            none.
+        publishers: All states whose metadata the same application serves, including this one; empty if it serves none.
         given: The settings that the application passed; empty if the environment is to be read.
         claims_model: The class of the claims.
         clock: The clocks.
@@ -69,7 +63,7 @@ class Provider(Generic[ClaimsT]):
         clock: Clock,
         http_transport: "httpx.AsyncBaseTransport | None",
         ssl_context: ssl.SSLContext | None,
-        opaque: OpaqueTokensSetup | None = None,
+        introspection: Introspection | None = None,
     ) -> None:
         """Store what is needed to build the verifier. No I/O.
 
@@ -78,15 +72,15 @@ class Provider(Generic[ClaimsT]):
         """
         self.scheme_names: dict[str, frozenset[str] | None] = {}
         self.scope_descriptions: dict[str, str] = {}
-        self.publishers: Sequence[Provider[Any]] = ()
+        self.publishers: Sequence[AuthState[Any]] = ()
         self.given: tuple[LogtoSettings, ...] = tuple(settings)
         self.claims_model: type[ClaimsT] = claims_model
         self.clock: Clock = clock
-        self.verifier: Verifier[ClaimsT] | None = None
+        self.verifier: TokenVerifier[ClaimsT] | None = None
         self._own_clock = clock
         self._http_transport = http_transport
         self._ssl_context = ssl_context
-        self._opaque = opaque
+        self._introspection = introspection
         self._lock = Lock()
         self._own: _Parts[ClaimsT] | None = None
         self._substitutes: list[_Parts[ClaimsT]] = []
@@ -113,7 +107,19 @@ class Provider(Generic[ClaimsT]):
     @property
     def accepts_opaque_tokens(self) -> bool:
         """Whether opaque tokens are introspected."""
-        return self._opaque is not None
+        return self._introspection is not None
+
+    def find_resources(self, audiences: frozenset[str] | None) -> frozenset[str]:
+        """Return the resource indicators that a scheme accepts; empty while there are no valid settings.
+
+        `audiences=None` means those of the settings.
+        """
+        if audiences is not None:
+            return audiences
+        try:
+            return frozenset(audience for settings in self.tenants for audience in settings.audience)
+        except SettingsError:
+            return frozenset()
 
     def find_metadata_url(self, audiences: frozenset[str] | None) -> str | None:
         """Return the URL of the metadata for a challenge; `audiences=None` means those of the settings.
@@ -147,7 +153,7 @@ class Provider(Generic[ClaimsT]):
         if issuer is None and len(tenants) > 1:
             raise SettingsError(
                 "organization: expected issuer=, because this API accepts several tenants and an organization id alone "
-                f'is ambiguous, found none; pass Organization.from_path(issuer="{tenants[0].issuer}"), or '
+                f'is ambiguous, found none; pass OrganizationSource.from_path(issuer="{tenants[0].issuer}"), or '
                 'issuer="any" if the handler looks up data by claims.iss and the organization id'
             )
         if issuer not in {None, "any"} and tenants and not self._list_issuers(tenants, issuer):
@@ -173,7 +179,7 @@ class Provider(Generic[ClaimsT]):
     def _list_issuers(tenants: Sequence[LogtoSettings], issuer: str | None) -> frozenset[str]:
         return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), _NOBODY)
 
-    def load(self) -> Verifier[ClaimsT]:
+    def load(self) -> TokenVerifier[ClaimsT]:
         """Return the verifier, and read the settings from the environment if that has not happened yet.
 
         Raises:
@@ -181,7 +187,7 @@ class Provider(Generic[ClaimsT]):
         """
         return self._load().verifier
 
-    async def load_in_thread(self) -> Verifier[ClaimsT]:
+    async def load_in_thread(self) -> TokenVerifier[ClaimsT]:
         """Return the verifier without blocking the loop: reading the environment may read a `.env` file."""
         verifier = self.verifier
         return await asyncio.to_thread(self.load) if verifier is None else verifier
@@ -222,46 +228,63 @@ class Provider(Generic[ClaimsT]):
     def _build(
         self, tenants: Sequence[LogtoSettings], *, clock: Clock, http_transport: "httpx.AsyncBaseTransport | None"
     ) -> _Parts[ClaimsT]:
-        # One queue for all tenants, because its turns limit the application's share of the event loop.
-        turns = Turns(max_waiting=max(settings.max_waiting_verifications for settings in tenants))
-
-        def build(settings: LogtoSettings) -> TokenVerifier[ClaimsT]:
-            return self._build_one(
-                settings, clock=clock, http_transport=http_transport, turns=turns, is_one_of_several=len(tenants) > 1
-            )
-
-        if len(tenants) == 1:
-            return _Parts(tuple(tenants), build(tenants[0]), clock)
-        if self._opaque is not None:
+        if self._introspection is not None and len(tenants) > 1:
             raise SettingsError(
                 f"expected one tenant if opaque tokens are accepted, found {len(tenants)}: opaque tokens name no "
                 "issuer that selects a tenant; use one LogtoAuth for each tenant"
             )
-        verifier = TenantsVerifier([(settings, build(settings)) for settings in tenants], turns=turns)
-        return _Parts(tuple(tenants), verifier, clock)
-
-    def _build_one(
-        self,
-        settings: LogtoSettings,
-        *,
-        clock: Clock,
-        http_transport: "httpx.AsyncBaseTransport | None",
-        turns: Turns,
-        is_one_of_several: bool,
-    ) -> TokenVerifier[ClaimsT]:
-        transport = Transport(
-            timeout_seconds=settings.fetch_timeout_seconds,
-            http_transport=http_transport,
-            ssl_context=self._ssl_context,
-        )
-        metadata = build_metadata_source(settings, transport=transport, clock=clock)
-        opaque = self._opaque
-        return TokenVerifier(
-            settings=settings,
-            keys=build_key_source(settings, metadata=metadata, transport=transport, clock=clock),
+        introspector = None
+        built: list[Tenant] = []
+        for settings in tenants:
+            transport = Transport(
+                timeout_seconds=settings.fetch_timeout_seconds,
+                http_transport=http_transport,
+                ssl_context=self._ssl_context,
+            )
+            metadata = build_metadata_source(settings, transport=transport, clock=clock)
+            keys = build_key_source(settings, metadata=metadata, transport=transport, clock=clock)
+            built.append(Tenant(settings, keys=keys, is_one_of_several=len(tenants) > 1))
+            if self._introspection is not None:
+                endpoints = Endpoints(metadata=metadata, transport=transport)
+                introspector = _build_introspector(self._introspection, endpoints=endpoints, clock=clock)
+        verifier = TokenVerifier(
+            built,
             clock=clock,
             claims_model=self.claims_model,
-            turns=turns,
-            is_one_of_several=is_one_of_several,
-            opaque=None if opaque is None else opaque.build(metadata=metadata, transport=transport, clock=clock),
+            # One queue for all tenants, because its turns limit the application's share of the event loop.
+            turns=Turns(max_waiting=max(settings.max_waiting_verifications for settings in tenants)),
+            introspector=introspector,
         )
+        return _Parts(tuple(tenants), verifier, clock)
+
+
+def _build_introspector(config: Introspection, *, endpoints: Endpoints, clock: Clock) -> Introspector:
+    return Introspector(
+        Client(config.client_id, SecretStr(config.client_secret)),
+        endpoints=endpoints,
+        allowed_clients=config.allowed_clients,
+        cache_seconds=config.cache_seconds,
+        max_waiting=config.max_waiting,
+        monotonic=clock.monotonic,
+    )
+
+
+def collect_tenants(
+    settings: LogtoSettings | Sequence[LogtoSettings] | None, arguments: Mapping[str, Any]
+) -> tuple[LogtoSettings, ...]:
+    """Return the settings of each tenant; none if the environment is to be read."""
+    if settings is None:
+        return (LogtoSettings(**arguments),) if arguments else ()
+    if arguments:
+        raise SettingsError(
+            f"expected settings or arguments, found both: settings and {', '.join(arguments)}; pass one of them"
+        )
+    given: list[object] = list(settings) if isinstance(settings, list | tuple) else [settings]
+    tenants = tuple(one for one in given if isinstance(one, LogtoSettings))
+    if not tenants or len(tenants) < len(given):
+        found = ", ".join(type(one).__name__ for one in given) or "none"
+        raise SettingsError(
+            f"settings: expected a LogtoSettings, or a list with one for each tenant, found {found}; to configure one "
+            "tenant, pass LogtoAuth(endpoint=..., audience=...)"
+        )
+    return tenants

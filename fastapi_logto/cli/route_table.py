@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 from fastapi import FastAPI
 
 from fastapi_logto.cli.results import CommandError, ExitCode
+from fastapi_logto.description.conditions import describe_conditions
 from fastapi_logto.description.route_checks import check_routes
-from fastapi_logto.description.routes import FoundRoute, iter_routes
+from fastapi_logto.description.routes import RouteInfo, find_unknown, find_unlisted, iter_routes, list_required_scopes
 from fastapi_logto.errors import SettingsError
 
 __all__ = ["Protection", "RouteRow", "RouteTable", "list_routes"]
@@ -59,10 +60,10 @@ def list_routes(app: object, *, allowed: Collection[str] = (), fails_unprotected
     if not found or found[0].endpoint is app:
         raise CommandError(f"expected a FastAPI application with routes, found {type(app).__name__}")
     rows = tuple(_describe(route, allowed) for route in found)
-    unknown = set(allowed) - {row.path for row in rows}
+    unknown = find_unknown(found, allowed)
     if unknown:
         # Otherwise a renamed path would stay in the list unnoticed.
-        raise CommandError(f"--allow: expected paths of routes, found {', '.join(sorted(unknown))}; remove or correct")
+        raise CommandError(f"--allow: expected paths of routes, found {', '.join(unknown)}; remove or correct")
     problems = _find_problems(app)
     unprotected = sum(row.token == "none" for row in rows)  # noqa: S105 - whether a token is needed
     is_failed = bool(problems) or (fails_unprotected and unprotected > 0)
@@ -74,23 +75,25 @@ def list_routes(app: object, *, allowed: Collection[str] = (), fails_unprotected
     )
 
 
-def _describe(route: FoundRoute, allowed: Collection[str]) -> RouteRow:
+def _describe(route: RouteInfo, allowed: Collection[str]) -> RouteRow:
     kinds = {"websocket": ("WEBSOCKET",), "application": ("MOUNT",), "http": ("*",)}
     return RouteRow(
         path=route.path,
         methods=tuple(sorted(route.methods)) or kinds[route.kind],
         token=_describe_token(route, allowed),
-        scopes=route.scopes,
-        needs=tuple(dict.fromkeys(line for requirement in route.requirements for line in requirement.describe())),
+        scopes=list_required_scopes(route),
+        needs=tuple(
+            dict.fromkeys(line for requirement in route.requirements for line in describe_conditions(requirement))
+        ),
     )
 
 
-def _describe_token(route: FoundRoute, allowed: Collection[str]) -> Protection:
-    if route.nodes and not route.stand_ins:
+def _describe_token(route: RouteInfo, allowed: Collection[str]) -> Protection:
+    if route.calls and not route.is_overridden:
         return "optional" if route.is_optional else "required"
     if route.is_own_page:
         return "documentation"
-    return "allowed" if route.path in allowed else "none"
+    return "none" if find_unlisted(route, allowed) else "allowed"
 
 
 def _find_problems(app: object) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from typing import Final
 
 from fastapi_logto.cli.management import ManagementApi
 from fastapi_logto.cli.results import CommandError, ExitCode
-from fastapi_logto.description.routes import FoundRoute, iter_routes
+from fastapi_logto.description.routes import RouteInfo, iter_routes
 from fastapi_logto.errors import quote
+from fastapi_logto.schemes import find_resources, find_state
 from fastapi_logto.settings import LogtoSettings
 
 __all__ = ["ResourceDifference", "ScopesReport", "WantedResource", "compare", "find_tenant", "list_wanted", "push"]
@@ -105,17 +106,17 @@ def list_wanted(
 def find_tenant(app: object) -> LogtoSettings:
     """Return the settings of the application's tenant; raise if it has no protected route or several tenants."""
     schemes = [scheme for route in iter_routes(app) for scheme in route.schemes]
-    found = {settings.endpoint: settings for scheme in schemes for settings in scheme.tenants}
+    found = {settings.endpoint: settings for scheme in schemes for settings in find_state(scheme).tenants}
     if len(found) != 1:
         raise CommandError(f"expected protected routes of one tenant, found {', '.join(sorted(found)) or 'none'}")
     return next(iter(found.values()))
 
 
-def _find_scopes(route: FoundRoute) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for node in route.nodes:
-        yield from ((indicator, node.scopes) for indicator in node.scheme.resources)
+def _find_scopes(route: RouteInfo) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for call in route.calls:
+        yield from ((indicator, call.scopes) for indicator in find_resources(call.scheme))
     for requirement in route.requirements:
-        yield from ((indicator, requirement.any_scope) for indicator in requirement.scheme.resources)
+        yield from ((indicator, requirement.any_scope) for indicator in find_resources(requirement.scheme))
 
 
 def _check_name(scope: str) -> None:

@@ -21,7 +21,7 @@ from fastapi_logto.errors import (
     quote,
 )
 from fastapi_logto.provider.discovery import build_metadata_source
-from fastapi_logto.provider.key_source import KeySource
+from fastapi_logto.provider.key_source import KeySource, build_key_source
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.bearer import parse_authorization
@@ -29,7 +29,6 @@ from fastapi_logto.verification.checks import check_claims, check_scopes
 from fastapi_logto.verification.claims import TokenClaims, parse_claims
 from fastapi_logto.verification.jws import UnverifiedJws, check_size, parse_unverified
 from fastapi_logto.verification.signatures import verify_with_any
-from fastapi_logto.verification.verifier import build_key_source
 
 __all__ = ["Verdict", "walk_token"]
 

@@ -14,7 +14,7 @@ from fastapi_logto.client.machine_auth import MachineAuth
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError, SettingsError
 from fastapi_logto.provider.discovery import build_metadata_source
-from fastapi_logto.provider.endpoints import Client, Form, is_encodable
+from fastapi_logto.provider.endpoints import Client, Endpoints, Form, is_encodable
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import Flights
@@ -93,8 +93,9 @@ class LogtoClient:
         self._monotonic = clock.monotonic
         self._grants = Grants(
             client=client,
-            metadata=build_metadata_source(settings, transport=transport, clock=clock),
-            transport=transport,
+            endpoints=Endpoints(
+                metadata=build_metadata_source(settings, transport=transport, clock=clock), transport=transport
+            ),
             monotonic=clock.monotonic,
             max_waiting=max_waiting,
         )

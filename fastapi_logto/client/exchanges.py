@@ -19,6 +19,7 @@ from fastapi_logto.client.grants import (
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.provider.endpoints import Form
+from fastapi_logto.provider.lanes import KNOWN_SECONDS
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import parse_object
 from fastapi_logto.verification.cache import TokenCache
@@ -39,7 +40,6 @@ _TOKEN_TYPES: Final[dict[SubjectTokenType, str]] = {
 _LONGEST_SECONDS: Final[dict[SubjectTokenType, float]] = {"access_token": 300.0, "personal_access_token": 30.0}
 # The prefix of Logto's subject tokens for impersonation, which may be used once.
 _ONE_TIME: Final = "sub_"
-_KNOWN_SECONDS: Final = 3600.0
 _CACHE_SIZE: Final = 10_000
 _LONGEST_READ: Final = 16 * 1024
 # Later than any date. 10**400 can't be converted to a float.
@@ -82,7 +82,7 @@ class Exchanges:
         kept, now = self._cache.find(key), self._clock.monotonic()
         if kept is not None and now < kept.until:
             return kept.issued
-        is_known = kept is not None and now < kept.until + _KNOWN_SECONDS
+        is_known = kept is not None and now < kept.until + KNOWN_SECONDS
         kind: Kind = "known_exchange" if is_known else subject_token_type
         try:
             kept = await self._flights.join_or_lead(key, partial(request, kind=kind))

@@ -10,12 +10,10 @@ from typing import Final, Literal, TypeAlias
 from pydantic import SecretStr
 
 from fastapi_logto.errors import FetchError, GrantRefusedError, GrantUnavailableError, quote
-from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
-from fastapi_logto.provider.endpoints import MOVED, Client, Form, build_form_request, check_works, is_encodable
+from fastapi_logto.provider.endpoints import Client, Endpoints, Form, build_form_request, is_encodable
 from fastapi_logto.provider.lanes import Lane
-from fastapi_logto.provider.transport import Request, Response, Transport
+from fastapi_logto.provider.transport import Request, Response
 from fastapi_logto.redaction import mask
-from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject, JsonValue
 from fastapi_logto.verification.cache import build_digest
 
@@ -88,17 +86,14 @@ class Grants:
         self,
         *,
         client: Client,
-        metadata: MetadataSource,
-        transport: Transport,
+        endpoints: Endpoints,
         monotonic: Callable[[], float],
         max_waiting: int,
     ) -> None:
         """Store the parts. `max_waiting` limits the requests of each kind in flight, except for the machine's own."""
         self._client = client
-        self._metadata = metadata
-        self._transport = transport
+        self._endpoints = endpoints
         self._monotonic = monotonic
-        self._discovery: Flights[None, ProviderMetadata] = Flights()
 
         def build(name: str, max_in_flight: int | None = max_waiting) -> Lane:
             return Lane(name, monotonic=monotonic, max_in_flight=max_in_flight)
@@ -135,23 +130,11 @@ class Grants:
         lane = self._lanes[kind]
         try:
             with lane.enter():
-                url = await self._find_url("userinfo_endpoint" if kind == "userinfo" else "token_endpoint")
-                response = await self._transport.send(url, build(url))
-                if response.status in MOVED:
-                    # The next try looks up the new URL.
-                    self._metadata.forget()
-                check_works(response, url=url)
+                return await self._endpoints.send(
+                    "userinfo_endpoint" if kind == "userinfo" else "token_endpoint", build
+                )
         except FetchError as error:
             raise GrantUnavailableError(str(error), retry_after_seconds=lane.retry_after_seconds) from None
-        return url, response
-
-    async def _find_url(self, name: Literal["token_endpoint", "userinfo_endpoint"]) -> str:
-        metadata = await self._discovery.join_or_lead(None, self._metadata.find)
-        url = metadata.token_endpoint if name == "token_endpoint" else metadata.userinfo_endpoint
-        if url is None:
-            self._metadata.forget()
-            raise FetchError(f"the discovery document names no {name} at its own origin")
-        return url
 
     def _read(self, response: Response, *, url: str, form: Form) -> JsonObject:
         if response.status == 200:

@@ -1,14 +1,14 @@
 """Add what FastAPI does not know to an OpenAPI document: security schemes, required scopes and error responses."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import urlencode
 
-from fastapi.openapi.models import OAuth2, OAuthFlowAuthorizationCode, OAuthFlows
+from fastapi import FastAPI
 from pydantic import BaseModel, TypeAdapter
 from typing_extensions import override
 
+from fastapi_logto.description.conditions import build_refusals, describe_conditions
+from fastapi_logto.description.routes import NO_SCOPE, RouteInfo, iter_routes, list_required_scopes
 from fastapi_logto.errors import (
     AudienceError,
     AuthorizationMissingError,
@@ -19,124 +19,60 @@ from fastapi_logto.errors import (
     RefusalError,
 )
 from fastapi_logto.responses import LogtoRefusal, build_body, build_headers
+from fastapi_logto.schemes import AnyScheme, OrganizationScheme, find_policy, find_state
 from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.verification.checks import build_scopes_error
 
 if TYPE_CHECKING:
     from _collections_abc import dict_items, dict_keys
 
-__all__ = [
-    "IDENTITY_SCOPE",
-    "SIGN_IN_SCOPE",
-    "UNSET_DESCRIPTION",
-    "OperationNeeds",
-    "SchemeNotes",
-    "SwaggerOptions",
-    "build_scheme",
-    "build_sign_in_hint",
-    "describe",
-]
-
-UNSET_DESCRIPTION: Final = (
-    "Not configured: `LOGTO_ENDPOINT` or `LOGTO_AUDIENCE` is missing, or another setting is invalid. "
-    "With `auth.install(app)`, the application reports the error at startup."
-)
-"""The description of the security scheme while there are no valid settings."""
+__all__ = ["IDENTITY_SCOPE", "SwaggerOptions", "describe"]
 
 IDENTITY_SCOPE: Final = "openid"
 """Logto issues an opaque token if a client requests this scope and its token request names no resource."""
 
-SIGN_IN_SCOPE: Final = "profile"
-"""Logto denies a sign-in that would grant no scope. If a client requests only this one, its token has no permission."""
-
 _HTTP_METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _MOST_OPERATIONS_NAMED: Final = 3
-_NO_SCOPE: Final = ""
+_MOST_ALTERNATIVES: Final = 16
 _SCHEMAS: Final = "#/components/schemas/"
 _RESPONSES: Final = "#/components/responses/"
 
 JsonObject: TypeAlias = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemeNotes:
-    """What the document says about one security scheme.
+def describe(document: JsonObject, app: FastAPI) -> None:
+    """Add the security schemes and error responses of an application to its document, in place.
 
-    Attributes:
-        name: The name of the scheme in the document.
-        claims_model: The model of verified claims.
-        takes_opaque_tokens: Whether opaque tokens are accepted. Otherwise the scope `openid` is not offered.
-        sign_in_hint: How to set up sign-in on the docs page; empty if it is set up.
-        scope_descriptions: Descriptions of scopes that the application provides.
+    A second call changes nothing. Mounted applications are not included: each has its own OpenAPI document.
     """
-
-    name: str
-    claims_model: type[BaseModel]
-    takes_opaque_tokens: bool
-    sign_in_hint: str
-    scope_descriptions: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationNeeds:
-    """What one operation requires from its callers.
-
-    Attributes:
-        security: The required scopes by scheme. If there are several entries, one of them is enough.
-        is_optional: Whether requests without a token are allowed.
-        lines: Requirements other than scopes, in words.
-        refusals: Examples of 403 errors, one of each kind.
-    """
-
-    security: Sequence[Mapping[str, Sequence[str]]]
-    is_optional: bool
-    lines: Sequence[str]
-    refusals: Sequence[ForbiddenError]
-
-
-def build_scheme(settings: LogtoSettings, *, resource: str) -> OAuth2:
-    """Return the OAuth 2.0 scheme of the tenant: authorization code with PKCE.
-
-    `resource` is part of the authorization URL. Swagger UI can add it in one other way only, together with a token
-    URL in which Logto ignores it. The scopes are empty; `describe` fills them in from the operations.
-
-    References:
-        RFC 8707 section 2.1; OpenAPI 3.1 section 4.8.28.
-    """
-    return OAuth2(
-        description=f"Access tokens of Logto at `{settings.endpoint}` for the API resource `{resource}`.",
-        flows=OAuthFlows(
-            authorizationCode=OAuthFlowAuthorizationCode(
-                authorizationUrl=f"{settings.issuer}/auth?{urlencode({'resource': resource})}",
-                tokenUrl=f"{settings.issuer}/token",
-                scopes={},
-            )
-        ),
-    )
-
-
-def describe(
-    document: JsonObject, *, schemes: Iterable[SchemeNotes], operations: Mapping[tuple[str, str], OperationNeeds]
-) -> None:
-    """Add the security schemes and error responses to a document, in place. A second call changes nothing.
-
-    The keys of `operations` are the path and the method in lower case.
-    """
-    notes = {scheme.name: scheme for scheme in schemes}
+    routes = [route for route in iter_routes(app) if route.calls and route.owner is app]
+    by_operation = {(route.path, method.lower()): route for route in routes for method in route.methods}
     found = [
-        (operation, operations[path, method])
+        (operation, by_operation[path, method])
         for path, method, operation in _iter_operations(document)
-        if (path, method) in operations
+        if (path, method) in by_operation
     ]
     if not found:
         return
+    schemes = _choose_schemes(routes)
     shared = _build_shared_responses()
-    for operation, needs in found:
-        _describe_security(operation, needs, names=notes.keys())
-        _describe_needs(operation, needs)
-        _describe_refusals(operation, needs, shared=shared)
-    for scheme in notes.values():
-        _describe_scheme(document, scheme)
-    _add_components(document, responses=shared, models=[scheme.claims_model for scheme in notes.values()])
+    for operation, route in found:
+        _describe_security(operation, route, names=schemes.keys())
+        _describe_conditions(operation, route)
+        _describe_refusals(operation, route, shared=shared)
+    redirect_path = app.swagger_ui_oauth2_redirect_url if app.docs_url else None
+    for scheme in schemes.values():
+        _describe_scheme(document, scheme, redirect_path=redirect_path)
+    _add_components(document, responses=shared, models=[find_state(one).claims_model for one in schemes.values()])
+
+
+def _choose_schemes(routes: Iterable[RouteInfo]) -> dict[str, AnyScheme[Any]]:
+    """Return the schemes by their names. Of several with one name, the plain one describes it best."""
+    schemes: dict[str, AnyScheme[Any]] = {}
+    for scheme in (scheme for route in routes for scheme in route.schemes):
+        if scheme.scheme_name not in schemes or not isinstance(scheme, OrganizationScheme):
+            schemes[scheme.scheme_name] = scheme
+    return schemes
 
 
 def _iter_operations(document: JsonObject) -> Iterator[tuple[str, str, JsonObject]]:
@@ -144,31 +80,55 @@ def _iter_operations(document: JsonObject) -> Iterator[tuple[str, str, JsonObjec
         yield from ((path, method, operation) for method, operation in operations.items() if method in _HTTP_METHODS)
 
 
-def _describe_security(operation: JsonObject, needs: OperationNeeds, *, names: Iterable[str]) -> None:
+def _describe_security(operation: JsonObject, route: RouteInfo, *, names: Iterable[str]) -> None:
     """Set the required schemes and scopes. FastAPI would list several schemes as alternatives."""
-    ours = [{name: list(scopes) for name, scopes in entry.items()} for entry in needs.security]
-    anybody: list[dict[str, list[str]]] = [{}] if needs.is_optional else []
+    anybody: list[dict[str, list[str]]] = [{}] if route.is_optional else []
     others = [entry for entry in operation.get("security", []) if entry and entry.keys().isdisjoint(names)]
-    operation["security"] = [*anybody, *ours, *others]
+    operation["security"] = [*anybody, *_build_security(route), *others]
 
 
-def _describe_needs(operation: JsonObject, needs: OperationNeeds) -> None:
-    text = "\n".join(["Requires:", "", *(f"- {line}" for line in needs.lines)])
+def _build_security(route: RouteInfo) -> list[dict[str, list[str]]]:
+    """Return the required schemes and scopes of a route. If there are several entries, one of them is enough."""
+    everything: dict[str, list[str]] = {}
+    for call in route.calls:
+        everything[call.scheme.scheme_name] = _unique([*everything.get(call.scheme.scheme_name, ()), *call.scopes])
+    alternatives = [everything]
+    for requirement in route.requirements:
+        name, any_scope = requirement.scheme.scheme_name, requirement.any_scope
+        is_new = bool(any_scope) and set(everything[name]).isdisjoint(any_scope)
+        if is_new and len(alternatives) * len(any_scope) <= _MOST_ALTERNATIVES:
+            alternatives = [
+                {**entry, name: _unique([*entry[name], scope])} for entry in alternatives for scope in any_scope
+            ]
+    return alternatives
+
+
+def _describe_conditions(operation: JsonObject, route: RouteInfo) -> None:
+    lines = _unique(line for requirement in route.requirements for line in describe_conditions(requirement))
+    text = "\n".join(["Requires:", "", *(f"- {line}" for line in lines)])
     before = operation.get("description", "")
-    if needs.lines and text not in before:
+    if lines and text not in before:
         operation["description"] = f"{before}\n\n{text}" if before else text
 
 
-def _describe_refusals(operation: JsonObject, needs: OperationNeeds, *, shared: JsonObject) -> None:
+def _describe_refusals(operation: JsonObject, route: RouteInfo, *, shared: JsonObject) -> None:
     """Add the responses 401, 403 and 503. Responses that the application declares itself are kept."""
     responses: JsonObject = operation.setdefault("responses", {})
-    names = {"401": "LogtoTokenRefused" if needs.is_optional else "LogtoUnauthorized", "503": "LogtoUnavailable"}
+    names = {"401": "LogtoTokenRefused" if route.is_optional else "LogtoUnauthorized", "503": "LogtoUnavailable"}
     for status, name in names.items():
         said = responses.setdefault(status, {"$ref": _RESPONSES + name})
         if "$ref" not in said:
             responses[status] = {**shared[name], **said}
-    responses["403"] = {**_build_forbidden(needs.refusals), **responses.get("403", {})}
+    refusals = [refusal for requirement in route.requirements for refusal in build_refusals(requirement)]
+    scopes = list_required_scopes(route)
+    if scopes:
+        refusals.append(build_scopes_error(scopes, missing=scopes, granted="another"))
+    responses["403"] = {**_build_forbidden(refusals), **responses.get("403", {})}
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
 
 
 def _build_forbidden(refusals: Sequence[ForbiddenError]) -> JsonObject:
@@ -226,35 +186,36 @@ def _build_shared_responses() -> JsonObject:
     }
 
 
-def _describe_scheme(document: JsonObject, notes: SchemeNotes) -> None:
+def _describe_scheme(document: JsonObject, scheme: AnyScheme[Any], *, redirect_path: str | None) -> None:
     """List the scopes that the operations of this document require, and explain how to sign in.
 
     Only this document counts, so an application does not list the scopes of another one in the same process.
     """
-    scheme: JsonObject = document.get("components", {}).get("securitySchemes", {}).get(notes.name, {})
-    if "flows" not in scheme:
+    name, state = scheme.scheme_name, find_state(scheme)
+    described: JsonObject = document.get("components", {}).get("securitySchemes", {}).get(name, {})
+    if "flows" not in described:
         return
     asking: dict[str, dict[str, None]] = {}
     for path, method, operation in _iter_operations(document):
         for entry in operation.get("security", []):
-            if notes.name in entry:
-                for scope in entry[notes.name] or [_NO_SCOPE]:
+            if name in entry:
+                for scope in entry[name] or [""]:
                     asking.setdefault(scope, {})[f"{method.upper()} {path}"] = None
-    scopes = {scope: _describe_scope(list(names)) for scope, names in asking.items()}
-    if _NO_SCOPE in scopes:
+    scopes = {scope: _describe_scope(list(operations)) for scope, operations in asking.items()}
+    if "" in scopes:
         # Clients of these operations must also request some scope, or Logto denies the sign-in.
-        scopes.setdefault(SIGN_IN_SCOPE, f"No permission of this API, for {scopes.pop(_NO_SCOPE)}")
-    if not notes.takes_opaque_tokens:
+        scopes.setdefault(NO_SCOPE, f"No permission of this API, for {scopes.pop('')}")
+    takes_opaque_tokens = find_policy(scheme).accepts_opaque and state.accepts_opaque_tokens
+    if not takes_opaque_tokens:
         scopes.pop(IDENTITY_SCOPE, None)
-    scheme["flows"]["authorizationCode"]["scopes"] = {
-        scope: notes.scope_descriptions.get(scope, scopes[scope]) for scope in sorted(scopes)
+    described["flows"]["authorizationCode"]["scopes"] = {
+        scope: state.scope_descriptions.get(scope, scopes[scope]) for scope in sorted(scopes)
     }
-    lines = [notes.sign_in_hint] if notes.sign_in_hint else []
-    if not notes.takes_opaque_tokens:
+    lines = [_build_sign_in_hint(state.tenants[0], redirect_path=redirect_path)]
+    if not takes_opaque_tokens:
         lines.append(_WITHOUT_IDENTITY)
-    scheme["description"] = "\n\n".join(
-        [scheme["description"], *(line for line in lines if line not in scheme["description"])]
-    )
+    before: str = described["description"]
+    described["description"] = "\n\n".join([before, *(line for line in lines if line and line not in before)])
 
 
 _WITHOUT_IDENTITY: Final = (
@@ -280,7 +241,7 @@ def _add_components(document: JsonObject, *, responses: JsonObject, models: Iter
     components["responses"] = {**responses, **components.get("responses", {})}
 
 
-def build_sign_in_hint(settings: LogtoSettings, *, redirect_path: str | None) -> str:
+def _build_sign_in_hint(settings: LogtoSettings, *, redirect_path: str | None) -> str:
     """Return how to set up sign-in on the docs page; empty if it is set up or if there is no such page.
 
     `redirect_path` is the redirect path of Swagger UI, below the URL of the API.

@@ -10,12 +10,11 @@ from fastapi.security.base import SecurityBase
 from pydantic import AliasChoices, AliasPath, BaseModel
 from pydantic.fields import FieldInfo
 
-from fastapi_logto.description.routes import MOUNTED_PATH, FoundRoute, iter_routes
+from fastapi_logto.description.routes import MOUNTED_PATH, RouteInfo, find_dependants, iter_routes
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.organizations import Organization
-from fastapi_logto.resource_auth import OptionalLogtoAuth
-from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
-from fastapi_logto.state import Provider
+from fastapi_logto.organizations import OrganizationSource, describe_absence
+from fastapi_logto.schemes import OptionalScheme, OrganizationScheme, TokenScheme, find_state
+from fastapi_logto.state import AuthState
 from fastapi_logto.verification.claims import TokenClaims
 
 __all__ = ["check_routes", "check_scheme_names"]
@@ -39,14 +38,14 @@ class _Parameter:
     name: str
     aliases: frozenset[str]
 
-    def is_named_like(self, place: Organization) -> bool:
+    def is_named_like(self, place: OrganizationSource) -> bool:
         """Return whether a reader would expect the value to be the organization that is checked."""
         return _simplify(place.name) in {_simplify(name) for name in (self.name, *self.aliases)}
 
-    def is_read_from(self, place: Organization) -> bool:
+    def is_read_from(self, place: OrganizationSource) -> bool:
         """Return whether the value comes from exactly the place where the organization is checked."""
         names = {name.lower() for name in self.aliases} if self.kind == "header" else self.aliases
-        return self.kind == place.source and names == {place.name}
+        return self.kind == place.kind and names == {place.name}
 
 
 def check_routes(app: FastAPI) -> None:
@@ -75,7 +74,7 @@ def check_scheme_names(app: FastAPI) -> None:
         raise SettingsError("\n".join(dict.fromkeys(problems)))
 
 
-def _iter_problems(app: object, *, prefix: str = "", above: Sequence[FoundRoute] = ()) -> Iterator[str]:
+def _iter_problems(app: object, *, prefix: str = "", above: Sequence[RouteInfo] = ()) -> Iterator[str]:
     routes = list(iter_routes(app, prefix=prefix))
     yield from _iter_name_problems(routes)
     for route in routes:
@@ -90,8 +89,8 @@ def _iter_problems(app: object, *, prefix: str = "", above: Sequence[FoundRoute]
             yield from _iter_problems(route.mounted, prefix=mount, above=[*above, route])
 
 
-def _iter_claims_problems(route: FoundRoute) -> Iterator[str]:
-    for dependant in route.dependants:
+def _iter_claims_problems(route: RouteInfo) -> Iterator[str]:
+    for dependant in find_dependants(route):
         for field in (
             *(*dependant.body_params, *dependant.query_params),
             *(*dependant.header_params, *dependant.cookie_params),
@@ -104,17 +103,17 @@ def _iter_claims_problems(route: FoundRoute) -> Iterator[str]:
                 )
 
 
-def _iter_issuer_problems(route: FoundRoute) -> Iterator[str]:
+def _iter_issuer_problems(route: RouteInfo) -> Iterator[str]:
     for requirement in route.requirements:
         if requirement.organization is not None:
             # Again, because settings of the environment were not known when the requirement was made.
             try:
-                requirement.scheme.check_organization_issuer(requirement.organization.issuer)
+                find_state(requirement.scheme).check_organization_issuer(requirement.organization.issuer)
             except SettingsError as error:
                 yield f"{route.path}: {error}"
 
 
-def _iter_scheme_problems(route: FoundRoute) -> Iterator[str]:
+def _iter_scheme_problems(route: RouteInfo) -> Iterator[str]:
     if len({isinstance(scheme, OrganizationScheme) for scheme in route.schemes}) > 1:
         yield (
             f"{route.path}: it requires an organization, but another dependency of the route or its router rejects "
@@ -122,35 +121,35 @@ def _iter_scheme_problems(route: FoundRoute) -> Iterator[str]:
         )
 
 
-def _iter_place_problems(route: FoundRoute) -> Iterator[str]:
+def _iter_place_problems(route: RouteInfo) -> Iterator[str]:
     for place in _iter_places([route]):
-        if place.source == "path" and f"{{{place.name}}}" not in route.path:
-            yield f"{route.path}: {place.describe_absence()}"
+        if place.kind == "path" and f"{{{place.name}}}" not in route.path:
+            yield f"{route.path}: {describe_absence(place)}"
 
 
-def _iter_parameter_problems(route: FoundRoute, *, above: Sequence[FoundRoute]) -> Iterator[str]:
+def _iter_parameter_problems(route: RouteInfo, *, above: Sequence[RouteInfo]) -> Iterator[str]:
     """Find parameters that are named like the checked place but are read from elsewhere, where callers can choose them.
 
     Below a mount, FastAPI reads `organization_id: str` from the query. `/organizations/acme/members` would be checked,
     but the handler would read `?organization_id=globex`.
     """
     places = list(dict.fromkeys(_iter_places([*above, route])))
-    parameters = [parameter for dependant in route.dependants for parameter in _iter_parameters(dependant)]
+    parameters = [parameter for dependant in find_dependants(route) for parameter in _iter_parameters(dependant)]
     for parameter in parameters:
         if any(parameter.is_read_from(place) for place in places):
             continue
         for place in filter(parameter.is_named_like, places):
-            declared = "Path()" if place.source == "path" else f"Header(alias={place.name!r})"
+            declared = "Path()" if place.kind == "path" else f"Header(alias={place.name!r})"
             yield (
-                f"{route.path}: expected the organization from the {place.source}, where it is checked, found the "
+                f"{route.path}: expected the organization from the {place.kind}, where it is checked, found the "
                 f"{parameter.kind} parameter {parameter.name}; declare it with {declared}, rename it, or remove it and "
                 "use claims.organization_id"
             )
 
 
-def _iter_path_problems(route: FoundRoute, *, above: Sequence[FoundRoute], prefix: str) -> Iterator[str]:
+def _iter_path_problems(route: RouteInfo, *, above: Sequence[RouteInfo], prefix: str) -> Iterator[str]:
     for place in _iter_places(above):
-        if place.source == "path" and f"{{{place.name}}}" in route.path.removeprefix(prefix):
+        if place.kind == "path" and f"{{{place.name}}}" in route.path.removeprefix(prefix):
             # In Starlette, the inner parameter replaces the one that was checked at the mount.
             yield (
                 f"{route.path}: expected one parameter {{{place.name}}}, checked at the mount {prefix}, found another "
@@ -158,18 +157,18 @@ def _iter_path_problems(route: FoundRoute, *, above: Sequence[FoundRoute], prefi
             )
 
 
-def _iter_name_problems(routes: Sequence[FoundRoute]) -> Iterator[str]:
+def _iter_name_problems(routes: Sequence[RouteInfo]) -> Iterator[str]:
     """Find names that two security schemes share in the OpenAPI document of one application."""
-    ours: dict[tuple[int, str], Provider[Any]] = {}
+    ours: dict[tuple[int, str], AuthState[Any]] = {}
     for route in routes:
         for scheme in route.schemes:
-            provider = find_provider(scheme)
-            if ours.setdefault((id(route.owner), scheme.scheme_name), provider) is not provider:
+            state = find_state(scheme)
+            if ours.setdefault((id(route.owner), scheme.scheme_name), state) is not state:
                 yield _describe_clash(scheme.scheme_name, "another LogtoAuth")
     for route in routes:
-        calls: Iterator[Any] = (dependant.call for dependant in route.dependants)
+        calls: Iterator[Any] = (dependant.call for dependant in find_dependants(route))
         for call in calls:
-            if not isinstance(call, SecurityBase) or isinstance(call, TokenScheme | OptionalLogtoAuth):
+            if not isinstance(call, SecurityBase) or isinstance(call, TokenScheme | OptionalScheme):
                 continue
             if (id(route.owner), call.scheme_name) in ours:
                 yield _describe_clash(call.scheme_name, f"a {type(call).__name__}")
@@ -183,11 +182,11 @@ def _describe_clash(name: str, other: str) -> str:
     )
 
 
-def _iter_places(routes: Iterable[FoundRoute]) -> Iterator[Organization]:
+def _iter_places(routes: Iterable[RouteInfo]) -> Iterator[OrganizationSource]:
     """Yield the path parameters and headers that name the organization to check."""
     for requirement in (requirement for route in routes for requirement in route.requirements):
-        place: Organization | None = requirement.organization
-        if place is not None and place.source in {"path", "header"}:
+        place: OrganizationSource | None = requirement.organization
+        if place is not None and place.kind in {"path", "header"}:
             yield place
 
 

@@ -1,35 +1,32 @@
-"""The requirements of an application's routes, read from the dependencies that FastAPI has analyzed."""
+"""The routes of an application and what they require, read from the dependencies that FastAPI has analyzed."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
-from fastapi import FastAPI, routing
+from fastapi import routing
 from fastapi.dependencies.models import Dependant
 from starlette.applications import Starlette
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 
-from fastapi_logto.description.openapi import SIGN_IN_SCOPE, OperationNeeds, SchemeNotes
-from fastapi_logto.errors import ForbiddenError
 from fastapi_logto.requirements import Requirement
-from fastapi_logto.resource_auth import OptionalLogtoAuth
-from fastapi_logto.schemes import OrganizationScheme, TokenScheme
-from fastapi_logto.verification.checks import build_scopes_error
+from fastapi_logto.schemes import AnyScheme, OptionalScheme, TokenScheme, find_resources
 
 __all__ = [
     "MOUNTED_ATTRIBUTE",
     "MOUNTED_PATH",
-    "FoundRoute",
-    "SchemeNode",
-    "find_scheme",
+    "NO_SCOPE",
+    "RouteInfo",
+    "SchemeCall",
+    "TestOverride",
+    "find_dependants",
+    "find_unknown",
+    "find_unlisted",
     "iter_routes",
-    "list_needs",
-    "list_notes",
+    "list_required_scopes",
     "list_scopes",
 ]
-
-PickedT = TypeVar("PickedT")
 
 MOUNTED_ATTRIBUTE: Final = "__fastapi_logto_mounted__"
 """The attribute of an endpoint that forwards its requests to a mounted application."""
@@ -37,54 +34,65 @@ MOUNTED_ATTRIBUTE: Final = "__fastapi_logto_mounted__"
 MOUNTED_PATH: Final = "mounted_path"
 """The path parameter of such an endpoint: the path below the mount."""
 
+NO_SCOPE: Final = "profile"
+"""Logto denies a sign-in that would grant no scope. If a client requests only this one, its token has no permission."""
+
 _CONVERTOR: Final = re.compile(r":\w+\}")
 _MOST_MIDDLEWARE: Final = 20
-_MOST_ALTERNATIVES: Final = 16
 _OWN_PAGES: Final = (
     "fastapi.applications.FastAPI.setup.<locals>.",
     "fastapi_logto.description.metadata_pages.ResourcePages.serve",
 )
 
 
+class TestOverride:
+    """A replacement in `app.dependency_overrides` that keeps the checks of a route, as that of the test kit does.
+
+    Attributes:
+        before: The replacement before it, which applies outside of the test.
+    """
+
+    __test__ = False
+
+    before: Callable[..., Any] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SchemeNode:
+class SchemeCall:
     """One place among the dependencies of a route where a scheme is called.
 
     Attributes:
-        call: The dependency that FastAPI calls: the scheme, or its optional variant.
+        scheme: The dependency that FastAPI calls, as in `auth.schemes`.
         scopes: The scopes that are all required there.
     """
 
-    call: TokenScheme[Any] | OptionalLogtoAuth[Any]
+    scheme: AnyScheme[Any]
     scopes: tuple[str, ...]
-
-    @property
-    def scheme(self) -> TokenScheme[Any]:
-        """The scheme."""
-        return find_scheme(self.call)
 
     @property
     def is_optional(self) -> bool:
         """Whether requests without a token are allowed. If scopes are required, they are not."""
-        return isinstance(self.call, OptionalLogtoAuth) and not self.scopes
+        return isinstance(self.scheme, OptionalScheme) and not self.scopes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundRoute:
-    """One place where a request may end, whether it is FastAPI's or not, and the requirements of its dependencies.
+class RouteInfo:
+    """One place where a request may end, whether it is FastAPI's or not, and what it requires of the caller.
 
     Attributes:
-        path: The full path, including prefixes of mounts and routers.
-        methods: The HTTP methods; empty for a WebSocket or an application, and if all methods are allowed.
-        kind: `http` or `websocket` for a route; `application` for an application whose routes can't be inspected.
+        path: Its full path, including the prefixes of mounts and routers: `/v1/users/{user_id}`.
+        methods: Its HTTP methods; empty for a WebSocket or an application, and if all methods are accepted.
+        kind: `http` or `websocket` for a route; `application` for a mounted app, such as `StaticFiles`, whose routes
+            can't be inspected.
         endpoint: The function or application that is called.
-        owner: The application or router to which the route belongs.
-        requirements: The requirements among its dependencies and their dependencies.
-        nodes: The places where these, or the route itself, call a scheme.
-        stand_ins: The replacements in `app.dependency_overrides` for one of these, or for a dependency that calls them.
-        dependants: The route as FastAPI analyzed it, and each of its dependencies.
-        is_hidden: Whether the application omits the route from its OpenAPI document (`include_in_schema=False`).
-        mounted: The application that `mount_protected` mounted here.
+        owner: The application or router to which the route belongs; `None` if there is none.
+        requirements: The requirements among its dependencies, those of its parents, and their sub-dependencies.
+        calls: The places where these, or the route itself, call a scheme.
+        is_overridden: Whether `app.dependency_overrides` replaces one of its checks, even with another scheme or
+            requirement, which would accept other tokens. The route is then not protected. `override` of
+            `fastapi_logto.testing` does not count.
+        is_hidden: Whether the application omits it from its OpenAPI document (`include_in_schema=False`).
+        mounted: The application that `mount_protected` mounted here; otherwise `None`.
     """
 
     path: str
@@ -93,53 +101,69 @@ class FoundRoute:
     endpoint: object
     owner: object
     requirements: tuple[Requirement[Any], ...] = ()
-    nodes: tuple[SchemeNode, ...] = ()
-    stand_ins: tuple[object, ...] = ()
-    dependants: tuple[Dependant, ...] = ()
+    calls: tuple[SchemeCall, ...] = ()
+    is_overridden: bool = False
     is_hidden: bool = False
     mounted: object = None
+    _dependants: tuple[Dependant, ...] = field(default=(), repr=False)
 
     @property
-    def schemes(self) -> tuple[TokenScheme[Any], ...]:
-        """The schemes that are called, with repetitions."""
-        return tuple(node.scheme for node in self.nodes)
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
+    def scopes(self) -> frozenset[str]:
         """The scopes that are all required, by requirements or by FastAPI's own `Security(auth, scopes=[...])`."""
-        return tuple(_unique(scope for node in self.nodes for scope in node.scopes))
+        return frozenset(list_required_scopes(self))
+
+    @property
+    def schemes(self) -> tuple[AnyScheme[Any], ...]:
+        """The schemes that return the claims, as in `auth.schemes`."""
+        return tuple(dict.fromkeys(call.scheme for call in self.calls))
 
     @property
     def is_protected(self) -> bool:
-        """Whether every request needs a valid token."""
-        return any(not node.is_optional for node in self.nodes)
+        """Whether a valid token is always required."""
+        return not self.is_overridden and any(not call.is_optional for call in self.calls)
 
     @property
     def is_optional(self) -> bool:
-        """Whether a scheme is called, but requests without a token are allowed too."""
-        return bool(self.nodes) and not self.is_protected
+        """Whether it depends on `auth.optional` and so accepts requests without a token."""
+        return bool(self.calls) and all(call.is_optional for call in self.calls)
 
     @property
     def is_own_page(self) -> bool:
-        """Whether the route is open because it describes the API: FastAPI's docs pages, the resource metadata."""
+        """Whether it documents the API: FastAPI's docs pages and `/openapi.json`, and the metadata pages."""
         # Functions only: an application in place of a route has the module of its class.
         name = getattr(self.endpoint, "__qualname__", None)
         return name is not None and f"{getattr(self.endpoint, '__module__', '')}.{name}".startswith(_OWN_PAGES)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Its names in a list of public routes: its path, and each of its methods followed by the path."""
+        kinds = {"WEBSOCKET"} if self.kind == "websocket" else self.methods
+        return frozenset({self.path, *(f"{kind} {self.path}" for kind in kinds)})
 
-def find_scheme(call: TokenScheme[Any] | OptionalLogtoAuth[Any]) -> TokenScheme[Any]:
-    """Return the scheme of a dependency; for the optional variant, the scheme that it uses."""
-    return call.auth if isinstance(call, OptionalLogtoAuth) else call
+    def __str__(self) -> str:
+        """Return its methods and path."""
+        kind = "WEBSOCKET" if self.kind == "websocket" else ",".join(sorted(self.methods)) or "*"
+        return f"{kind} {self.path}"
 
 
-def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
+def list_required_scopes(route: RouteInfo) -> tuple[str, ...]:
+    """Return the scopes that are all required, in the order of the dependencies."""
+    return tuple(dict.fromkeys(scope for call in route.calls for scope in call.scopes))
+
+
+def find_dependants(route: RouteInfo) -> tuple[Dependant, ...]:
+    """Return a route as FastAPI analyzed it, and each of its dependencies."""
+    return route._dependants  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+
+
+def iter_routes(app: object, *, prefix: str = "") -> Iterator[RouteInfo]:
     """Yield all places of an application where a request may end, prefixed with `prefix`.
 
     Mounted applications are included, also below middleware.
     """
     owner = _find_owner(app)
     if owner is None:
-        yield FoundRoute(path=prefix or "/", methods=frozenset(), kind="application", endpoint=app, owner=None)
+        yield RouteInfo(path=prefix or "/", methods=frozenset(), kind="application", endpoint=app, owner=None)
         return
     # Newer versions of FastAPI include routers lazily: only this function returns these routes.
     iter_contexts: Any = getattr(routing, "iter_route_contexts", iter)
@@ -166,12 +190,12 @@ def iter_routes(app: object, *, prefix: str = "") -> Iterator[FoundRoute]:
     router: Any = owner.router if isinstance(owner, Starlette) else owner
     if router.default != router.not_found:
         # Starlette's default application handles requests that match no route.
-        yield FoundRoute(
+        yield RouteInfo(
             path=prefix + "/{path}", methods=frozenset(), kind="application", endpoint=router.default, owner=owner
         )
 
 
-def _iter_frontends(owner: Starlette | Router, *, prefix: str) -> Iterator[FoundRoute]:
+def _iter_frontends(owner: Starlette | Router, *, prefix: str) -> Iterator[RouteInfo]:
     """Yield the files that newer versions of FastAPI serve if no route matches. They are not in the list of routes."""
     iter_late: Any = getattr(getattr(owner, "router", owner), "_iter_low_priority_routes", tuple)
     for late in iter_late():
@@ -200,19 +224,19 @@ def _build_route(
     dependant: Dependant | None,
     overrides: Mapping[object, object],
     is_in_schema: bool,
-) -> FoundRoute:
+) -> RouteInfo:
     dependencies = list(_iter_dependencies(dependant)) if isinstance(dependant, Dependant) else []
     mounted = getattr(endpoint, MOUNTED_ATTRIBUTE, None)
-    return FoundRoute(
+    return RouteInfo(
         path=path,
         methods=methods,
         kind=kind,
         endpoint=endpoint,
         owner=owner,
-        requirements=_pick((one.call for one in dependencies), Requirement),
-        nodes=tuple(filter(None, map(_find_node, dependencies))),
-        stand_ins=tuple(_iter_stand_ins(dependencies, overrides)),
-        dependants=(dependant, *dependencies) if isinstance(dependant, Dependant) else (),
+        requirements=tuple(dict.fromkeys(filter(None, map(_find_requirement, dependencies)))),
+        calls=tuple(filter(None, map(_find_call, dependencies))),
+        is_overridden=any(map(_removes_checks, _iter_overrides(dependencies, overrides))),
+        _dependants=(dependant, *dependencies) if isinstance(dependant, Dependant) else (),
         # A mount is never in the OpenAPI document, so that does not mean that it is hidden.
         is_hidden=not is_in_schema and mounted is None,
         mounted=mounted,
@@ -226,13 +250,18 @@ def _find_overrides(route: object, owner: object) -> Mapping[object, object]:
     return getattr(provider, "dependency_overrides", {})
 
 
-def _iter_stand_ins(dependencies: Iterable[Dependant], overrides: Mapping[object, object]) -> Iterator[object]:
-    # Another scheme or requirement is also reported: it may accept tokens that the original rejects.
+def _iter_overrides(dependencies: Iterable[Dependant], overrides: Mapping[object, object]) -> Iterator[object]:
+    """Yield the replacements for schemes, requirements, and dependencies that call one of them."""
+    # Another scheme or requirement is also yielded: it may accept tokens that the original rejects.
     for dependency in dependencies:
         if overrides.get(dependency.call, dependency.call) != dependency.call and any(
-            map(_find_node, [dependency, *_iter_dependencies(dependency)])
+            map(_find_call, [dependency, *_iter_dependencies(dependency)])
         ):
             yield overrides[dependency.call]
+
+
+def _removes_checks(override: object) -> bool:
+    return not isinstance(override, TestOverride) or override.before is not None
 
 
 def _find_owner(app: object) -> Starlette | Router | None:
@@ -244,84 +273,40 @@ def _find_owner(app: object) -> Starlette | Router | None:
     return None
 
 
-def list_needs(app: FastAPI) -> dict[tuple[str, str], OperationNeeds]:
-    """Return the requirements of an application's protected operations, by path and method in lower case.
+def find_unlisted(route: RouteInfo, public: Collection[str]) -> list[str]:
+    """Return the kinds of requests to a route that a list of public routes does not name: methods, `WEBSOCKET` or `*`.
 
-    Mounted applications are not included: each has its own OpenAPI document.
+    The list names routes as `RouteInfo.names` does.
     """
-    return {
-        (route.path, method.lower()): OperationNeeds(
-            security=_build_security(route),
-            is_optional=route.is_optional,
-            lines=_unique(line for requirement in route.requirements for line in requirement.describe()),
-            refusals=_build_refusals(route),
-        )
-        for route in iter_routes(app)
-        if route.nodes and route.owner is app
-        for method in route.methods
-    }
+    if route.path in public:
+        return []
+    kinds = {"WEBSOCKET"} if route.kind == "websocket" else route.methods or {"*"}
+    left = sorted(kind for kind in kinds if f"{kind} {route.path}" not in public)
+    # A GET route responds to HEAD too.
+    return [] if left == ["HEAD"] and f"GET {route.path}" in public else left
 
 
-def list_notes(app: FastAPI, *, redirect_path: str | None) -> list[SchemeNotes]:
-    """Return the notes on the schemes of an application, one for each name.
-
-    Mounted applications are not included: each has its own OpenAPI document. `redirect_path` is the redirect path of
-    Swagger UI; `None` if there is no docs page.
-    """
-    schemes: dict[str, TokenScheme[Any]] = {}
-    for scheme in (scheme for route in iter_routes(app) if route.owner is app for scheme in route.schemes):
-        # If several have the same name, the plain scheme has the most complete notes.
-        if scheme.scheme_name not in schemes or not isinstance(scheme, OrganizationScheme):
-            schemes[scheme.scheme_name] = scheme
-    return [scheme.build_notes(redirect_path=redirect_path) for scheme in schemes.values()]
+def find_unknown(routes: Iterable[RouteInfo], public: Collection[str]) -> list[str]:
+    """Return the entries of a list of public routes that name none of the routes, e.g. after one was renamed."""
+    names = {name for route in routes for name in route.names}
+    return sorted(name for name in public if name not in names)
 
 
-def list_scopes(app: FastAPI, *, resource: str) -> frozenset[str]:
+def list_scopes(app: object, *, resource: str) -> frozenset[str]:
     """Return the scopes that a token for one resource needs to call the routes of an application.
 
     Routes that the application omits from its OpenAPI document are skipped, because anyone may read the metadata.
     """
     found: set[str] = set()
     for route in (route for route in iter_routes(app) if not route.is_hidden):
-        nodes = [node for node in route.nodes if resource in node.scheme.resources]
-        scopes = {scope for node in nodes for scope in node.scopes}
+        calls = [call for call in route.calls if resource in find_resources(call.scheme)]
+        scopes = {scope for call in calls for scope in call.scopes}
         for requirement in route.requirements:
-            if resource in requirement.scheme.resources:
+            if resource in find_resources(requirement.scheme):
                 scopes.update(requirement.any_scope)
-        if nodes:
-            found |= scopes or {SIGN_IN_SCOPE}
+        if calls:
+            found |= scopes or {NO_SCOPE}
     return frozenset(found)
-
-
-def _build_security(route: FoundRoute) -> list[dict[str, list[str]]]:
-    """Return the required schemes and scopes of a route. If there are several entries, one of them is enough."""
-    everything: dict[str, list[str]] = {}
-    for node in route.nodes:
-        everything[node.scheme.scheme_name] = _unique([*everything.get(node.scheme.scheme_name, ()), *node.scopes])
-    alternatives = [everything]
-    for requirement in route.requirements:
-        name, any_scope = requirement.scheme.scheme_name, requirement.any_scope
-        is_new = bool(any_scope) and set(everything[name]).isdisjoint(any_scope)
-        if is_new and len(alternatives) * len(any_scope) <= _MOST_ALTERNATIVES:
-            alternatives = [
-                {**entry, name: _unique([*entry[name], scope])} for entry in alternatives for scope in any_scope
-            ]
-    return alternatives
-
-
-def _build_refusals(route: FoundRoute) -> list[ForbiddenError]:
-    refusals = [refusal for requirement in route.requirements for refusal in requirement.build_refusals()]
-    if route.scopes:
-        refusals.append(build_scopes_error(route.scopes, missing=route.scopes, granted="another"))
-    return refusals
-
-
-def _unique(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
-
-
-def _pick(calls: Iterable[object], kind: type[PickedT]) -> tuple[PickedT, ...]:
-    return tuple(call for call in calls if isinstance(call, kind))
 
 
 def _iter_dependencies(dependant: Dependant) -> Iterator[Dependant]:
@@ -330,9 +315,15 @@ def _iter_dependencies(dependant: Dependant) -> Iterator[Dependant]:
         yield from _iter_dependencies(dependency)
 
 
-def _find_node(dependency: Dependant) -> SchemeNode | None:
+def _find_requirement(dependency: Dependant) -> Requirement[Any] | None:
     call: Any = dependency.call
-    if not issubclass(type(call), TokenScheme | OptionalLogtoAuth):
+    return call if issubclass(type(call), Requirement) else None
+
+
+def _find_call(dependency: Dependant) -> SchemeCall | None:
+    call: Any = dependency.call
+    if not issubclass(type(call), TokenScheme | OptionalScheme):
         return None
-    scopes = _unique([*(dependency.parent_oauth_scopes or ()), *(dependency.own_oauth_scopes or ())])
-    return SchemeNode(call=call, scopes=tuple(scopes))
+    scopes = [*(dependency.parent_oauth_scopes or ()), *(dependency.own_oauth_scopes or ())]
+    # Plain texts: FastAPI passes on what the application wrote, which may be the member of an enum.
+    return SchemeCall(scheme=call, scopes=tuple(dict.fromkeys(map(str.__str__, scopes))))

@@ -1,7 +1,11 @@
-"""Requests to the provider's OAuth endpoints: forms from a client with a secret. Uses Authlib's parts without I/O."""
+"""The provider's OAuth endpoints: where they are, forms from a client with a secret, and which responses are failures.
 
+Uses Authlib's parts without I/O.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote_plus, urlencode
 
 from authlib.oauth2.auth import ClientAuth
@@ -9,22 +13,18 @@ from pydantic import SecretStr
 
 from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.backoff import LONGEST_WAIT_SECONDS
-from fastapi_logto.provider.transport import Request, Response
+from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
+from fastapi_logto.provider.transport import Request, Response, Transport
 from fastapi_logto.redaction import build_basic_secrets
+from fastapi_logto.single_flight import Flights
 
-__all__ = [
-    "MOVED",
-    "Client",
-    "Form",
-    "build_form_request",
-    "check_works",
-    "is_encodable",
-    "read_retry_after",
-]
+__all__ = ["Client", "EndpointName", "Endpoints", "Form", "build_form_request", "is_encodable"]
 
-MOVED: Final = frozenset({404, 410})
-"""Statuses that mean that the endpoint is no longer at this URL."""
+EndpointName: TypeAlias = Literal["introspection_endpoint", "token_endpoint", "userinfo_endpoint"]
+"""The name of an endpoint in the discovery document."""
 
+# Statuses that mean that the endpoint is no longer at this URL.
+_MOVED: Final = frozenset({404, 410})
 _FORM: Final = "application/x-www-form-urlencoded"
 _TOO_MANY: Final = 429
 
@@ -67,19 +67,43 @@ def build_form_request(url: str, form: Form, *, client: Client) -> Request:
     return Request(method="POST", headers=prepared[1], body=prepared[2])
 
 
-def check_works(response: Response, *, url: str) -> None:
-    """Raise `FetchError` unless the endpoint works: its status is 200, or a 4xx that concerns this request only.
+class Endpoints:
+    """The OAuth endpoints of a provider, at the URLs of its discovery document."""
 
-    After 429, 404 or 410, or another status, further requests are pointless for now.
-    """
-    if response.status == _TOO_MANY:
-        seconds = read_retry_after(response.retry_after)
-        raise FetchError(f"{url}: too many requests", status=_TOO_MANY, retry_after_seconds=seconds)
-    if response.status in MOVED or (response.status != 200 and not 400 <= response.status < 500):
-        raise FetchError(f"{url}: status {response.status} instead of 200", status=response.status)
+    def __init__(self, *, metadata: MetadataSource, transport: Transport) -> None:
+        """Store the parts. Nothing is sent."""
+        self._metadata = metadata
+        self._transport = transport
+        self._discovery: Flights[None, ProviderMetadata] = Flights()
+
+    async def send(self, name: EndpointName, build: Callable[[str], Request]) -> tuple[str, Response]:
+        """Send a request, which `build` returns for the URL of the endpoint; return that URL and the response.
+
+        `FetchError` unless the endpoint works: its status is 200, or a 4xx that concerns this request only. After 429,
+        404 or 410, or another status, further requests are pointless for now.
+        """
+        url = await self._find_url(name)
+        response = await self._transport.send(url, build(url))
+        if response.status == _TOO_MANY:
+            seconds = _read_retry_after(response.retry_after)
+            raise FetchError(f"{url}: too many requests", status=_TOO_MANY, retry_after_seconds=seconds)
+        if response.status in _MOVED:
+            # The next try looks up the new URL.
+            self._metadata.forget()
+        if response.status in _MOVED or (response.status != 200 and not 400 <= response.status < 500):
+            raise FetchError(f"{url}: status {response.status} instead of 200", status=response.status)
+        return url, response
+
+    async def _find_url(self, name: EndpointName) -> str:
+        metadata = await self._discovery.join_or_lead(None, self._metadata.find)
+        url: str | None = getattr(metadata, name)
+        if url is None:
+            self._metadata.forget()
+            raise FetchError(f"the discovery document names no {name} at its own origin")
+        return url
 
 
-def read_retry_after(value: str | None) -> int | None:
+def _read_retry_after(value: str | None) -> int | None:
     """Return the seconds of a `Retry-After`, between 1 and `LONGEST_WAIT_SECONDS`; `None` without one.
 
     Also `None` for a date, which is not compared with the local clock (RFC 9110 section 10.2.3).

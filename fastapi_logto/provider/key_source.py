@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -13,38 +13,19 @@ from fastapi_logto.clock import Clock
 from fastapi_logto.errors import AlgorithmError, FetchError, ProviderUnavailableError, UnknownKeyError, quote
 from fastapi_logto.provider.backoff import Backoff
 from fastapi_logto.provider.discovery import MetadataSource
+from fastapi_logto.provider.health import ProviderHealth
 from fastapi_logto.provider.key_set import KeySet, PublicKey, parse_key_set
 from fastapi_logto.provider.loop_runs import LoopRun
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import parse_object_of_entries
 
-__all__ = ["CoolingDownError", "KeySource", "ProviderHealth", "combine_health"]
+__all__ = ["CoolingDownError", "KeySource", "build_key_source"]
 
 _logger = logging.getLogger("fastapi_logto")
 
 _REFRESH_AHEAD: Final = 0.8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderHealth:
-    """The state of the provider's keys, for a readiness route. Ages are in seconds.
-
-    Attributes:
-        is_ready: Whether tokens can be verified now.
-        is_stale: Whether the keys have expired and are only used because no newer ones could be fetched yet.
-        key_count: Number of usable keys that are cached.
-        age_seconds: Age of the key set; `None` before the first one.
-        last_error: Why the last fetch failed; `None` if it succeeded.
-        next_try_seconds: Time until the next fetch may start; `None` if the last fetch succeeded.
-    """
-
-    is_ready: bool
-    is_stale: bool
-    key_count: int
-    age_seconds: float | None
-    last_error: str | None
-    next_try_seconds: float | None
 
 
 class CoolingDownError(Exception):
@@ -80,20 +61,6 @@ class _Started:
     at: float
     at_wall_time: float
     run: LoopRun
-
-
-def combine_health(parts: Sequence[ProviderHealth]) -> ProviderHealth:
-    """Return the state of several providers (at least one) as one state, which is the worst of them."""
-    ages = [part.age_seconds for part in parts]
-    tries = [part.next_try_seconds for part in parts if part.next_try_seconds is not None]
-    return ProviderHealth(
-        is_ready=all(part.is_ready for part in parts),
-        is_stale=any(part.is_stale for part in parts),
-        key_count=sum(part.key_count for part in parts),
-        age_seconds=None if None in ages else max(age for age in ages if age is not None),
-        last_error=next((part.last_error for part in parts if part.last_error is not None), None),
-        next_try_seconds=min(tries, default=None),
-    )
 
 
 class KeySource:
@@ -179,6 +146,11 @@ class KeySource:
         if not is_fetched_for_this:
             raise self._build_cooling_down()
         raise UnknownKeyError(claim="kid", expected="a key of the issuer's key set", found=f"{quote(kid)} {alg}")
+
+    def find_held(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
+        """Return the cached public keys that match a token header, without waiting; empty if `find` must be awaited."""
+        key_set = self.peek()
+        return () if key_set is None else _match(key_set, kid=kid, alg=alg)
 
     def peek(self) -> KeySet | None:
         """Return the key set that may be used now, without waiting, and start a background refresh if one is due.
@@ -365,6 +337,23 @@ class KeySource:
             raise
         # Importing a hundred keys takes milliseconds, so it runs in a thread and not on the loop.
         return await asyncio.to_thread(parse_key_set, document, algorithms=self._algorithms)
+
+
+def build_key_source(
+    settings: LogtoSettings, *, metadata: MetadataSource, transport: Transport, clock: Clock
+) -> KeySource:
+    """Return the source of a tenant's keys, empty until its first use. Nothing is fetched."""
+    return KeySource(
+        metadata=metadata,
+        transport=transport,
+        algorithms=settings.algorithms,
+        clock=clock,
+        ttl_seconds=settings.keys_ttl_seconds,
+        cooldown_seconds=settings.keys_cooldown_seconds,
+        max_stale_seconds=settings.keys_max_stale_seconds,
+        # One timeout each for discovery and key set, and one for the work in threads.
+        deadline_seconds=3 * settings.fetch_timeout_seconds,
+    )
 
 
 def _match(key_set: KeySet, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:

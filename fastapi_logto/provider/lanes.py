@@ -10,7 +10,10 @@ from typing import Final
 from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.backoff import Backoff
 
-__all__ = ["Lane", "LaneClosedError"]
+__all__ = ["KNOWN_SECONDS", "Lane", "LaneClosedError"]
+
+KNOWN_SECONDS: Final = 3600.0
+"""How long a token counts as known after its cached result has ended: as long as Logto's opaque tokens are valid."""
 
 _logger = logging.getLogger("fastapi_logto")
 

@@ -7,12 +7,11 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from fastapi_logto.auth import LogtoAuth
 from fastapi_logto.clock import Clock
-from fastapi_logto.description.routes import find_scheme
-from fastapi_logto.resource_auth import ResourceAuth
-from fastapi_logto.schemes import find_provider
+from fastapi_logto.schemes import find_state
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.state import Provider
+from fastapi_logto.state import AuthState
 from fastapi_logto.testing.overriding import find_schemes
 
 __all__ = ["build_transport", "find_providers", "replace_provider"]
@@ -26,11 +25,11 @@ def build_transport(app: ASGIApp) -> httpx.AsyncBaseTransport:
     return httpx.ASGITransport(app=app)
 
 
-def find_providers(target: ResourceAuth[Any] | ASGIApp) -> tuple[Provider[Any], ...]:
+def find_providers(target: LogtoAuth[Any] | ASGIApp) -> tuple[AuthState[Any], ...]:
     """Return the provider of a scheme, or the providers of all schemes that an application's routes use."""
-    if isinstance(target, ResourceAuth):
-        return (find_provider(target),)
-    found = tuple(dict.fromkeys(find_provider(find_scheme(node)) for node in find_schemes(target)))
+    if isinstance(target, LogtoAuth):
+        return (find_state(target),)
+    found = tuple(dict.fromkeys(find_state(node) for node in find_schemes(target)))
     if not found:
         raise ValueError("expected a LogtoAuth, or an application with a route that depends on one, found neither")
     return found
@@ -38,7 +37,7 @@ def find_providers(target: ResourceAuth[Any] | ASGIApp) -> tuple[Provider[Any], 
 
 @contextmanager
 def replace_provider(
-    provider: Provider[Any], changes: Mapping[str, Any], *, audience: str, clock: Clock, app: ASGIApp
+    provider: AuthState[Any], changes: Mapping[str, Any], *, audience: str, clock: Clock, app: ASGIApp
 ) -> Generator[LogtoSettings]:
     """Verify a provider's tokens with an issuer's keys inside a `with` block.
 

@@ -11,7 +11,6 @@ from typing_extensions import Unpack
 
 from fastapi_logto.auth import LogtoAuth
 from fastapi_logto.clock import Clock
-from fastapi_logto.resource_auth import ResourceAuth
 from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing.directory import Directory
 from fastapi_logto.testing.minting import TokenMint
@@ -109,7 +108,7 @@ class LocalIssuer(TokenMint):
         return made
 
     @contextmanager
-    def connect(self, target: ResourceAuth[Any] | ASGIApp, **arguments: Unpack[SettingsArguments]) -> Generator[Self]:
+    def connect(self, target: LogtoAuth[Any] | ASGIApp, **arguments: Unpack[SettingsArguments]) -> Generator[Self]:
         """Make an application's own `auth` accept this issuer's tokens inside a `with` block, without a network.
 
         Tokens are verified completely, with the application's own settings except for the tenant. Tokens that are

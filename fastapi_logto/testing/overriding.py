@@ -21,17 +21,17 @@ from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from starlette.types import ASGIApp
 
-from fastapi_logto.description.routes import find_scheme, iter_routes
+from fastapi_logto.auth import LogtoAuth
+from fastapi_logto.description.routes import TestOverride, iter_routes
 from fastapi_logto.errors import AudienceError, AuthorizationMissingError, RefusalError
-from fastapi_logto.resource_auth import OptionalLogtoAuth, ResourceAuth
 from fastapi_logto.responses import build_http_error
-from fastapi_logto.schemes import OrganizationScheme, TokenScheme, find_provider
+from fastapi_logto.schemes import AnyScheme, OptionalScheme, OrganizationScheme, find_metadata_url, find_state
 from fastapi_logto.verification.checks import check_has_organization, check_scopes
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["Entry", "Node", "Override", "find_schemes", "override", "override_schemes"]
 
-Node: TypeAlias = TokenScheme[Any] | OptionalLogtoAuth[Any]
+Node: TypeAlias = AnyScheme[Any]
 Table: TypeAlias = MutableMapping[Callable[..., Any], Callable[..., Any]]
 Override: TypeAlias = Callable[[TokenClaims | RefusalError | None], None]
 """The function that the fixture `logto_override` returns. It takes the last argument of `override`."""
@@ -49,7 +49,7 @@ _of_thread: Final = _OfThread()
 
 
 def override(
-    app: ASGIApp, auth: ResourceAuth[ClaimsT], claims: ClaimsT | RefusalError | None
+    app: ASGIApp, auth: LogtoAuth[ClaimsT], claims: ClaimsT | RefusalError | None
 ) -> AbstractContextManager[None]:
     """Make requests to the app run as a caller with these claims, without a token.
 
@@ -94,7 +94,7 @@ def override_schemes(
         msg = f"expected the result of claims(...), None, or a RefusalError, found {type(value).__name__}"
         raise TypeError(msg)
     for node in nodes:
-        model = find_provider(find_scheme(node)).claims_model
+        model = find_state(node).claims_model
         if isinstance(given, TokenClaims) and not isinstance(given, model):
             msg = f"expected claims of {model.__name__}, found {type(given).__name__}; pass claims_model= to claims()"
             raise TypeError(msg)
@@ -103,7 +103,7 @@ def override_schemes(
 
 def find_schemes(app: ASGIApp) -> tuple[Node, ...]:
     """Return every node that the routes of an application depend on."""
-    return tuple(dict.fromkeys(node.call for route in iter_routes(app) for node in route.nodes))
+    return tuple(dict.fromkeys(scheme for route in iter_routes(app) for scheme in route.schemes))
 
 
 class _Block(AbstractContextManager[None]):
@@ -142,7 +142,7 @@ class _Block(AbstractContextManager[None]):
             self._of_thread.remove(self)
 
 
-class Entry:
+class Entry(TestOverride):
     """The replacement of a node in an application's `dependency_overrides`.
 
     FastAPI reads the signature for each request, so a request outside every block gets the signature of the
@@ -159,7 +159,7 @@ class Entry:
         self._node = node
         self._holder = holder
         self._table = _find_table(holder)
-        self.before: Callable[..., Any] | None = before
+        self.before = before
 
     @property
     def __signature__(self) -> Signature:
@@ -182,9 +182,7 @@ class Entry:
         try:
             return self._admit(block.given, security_scopes.scopes)
         except RefusalError as error:
-            raise build_http_error(
-                error, conn=conn, resource_metadata=find_scheme(self._node).resource_metadata
-            ) from error
+            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self._node)) from error
 
     def release(self) -> None:
         """Restore the previous entry, unless a block still uses this one or it was replaced."""
@@ -210,7 +208,7 @@ class Entry:
         if isinstance(given, RefusalError):
             raise given.with_traceback(None)
         if given is None:
-            if isinstance(self._node, OptionalLogtoAuth) and not scopes:
+            if isinstance(self._node, OptionalScheme) and not scopes:
                 return None
             raise AuthorizationMissingError
         if isinstance(self._node, OrganizationScheme):
@@ -237,7 +235,7 @@ def _find_tables(app: ASGIApp, nodes: tuple[Node, ...]) -> Iterator[object]:
     holders: dict[int, object] = {}
     wanted = set(nodes)
     for route in iter_routes(app):
-        if wanted.isdisjoint(node.call for node in route.nodes):
+        if wanted.isdisjoint(route.schemes):
             continue
         holder = route.owner
         if not hasattr(holder, "dependency_overrides"):

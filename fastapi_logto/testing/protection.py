@@ -1,61 +1,12 @@
 """Report which routes of an application are protected, and how."""
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from starlette.types import ASGIApp
 
-from fastapi_logto.description.routes import FoundRoute, iter_routes
-from fastapi_logto.requirements import Requirement
-from fastapi_logto.testing.overriding import Entry
+from fastapi_logto.description.routes import RouteInfo, find_unknown, find_unlisted, iter_routes
 
 __all__ = ["RouteInfo", "assert_protected", "routes"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteInfo:
-    """One route of an application and its requirements.
-
-    Attributes:
-        path: Its full path, including the prefixes of mounts and routers: `/v1/users/{user_id}`.
-        methods: Its HTTP methods; empty for a WebSocket or a mounted app, or if all methods are accepted.
-        is_websocket: Whether it is a WebSocket route.
-        is_foreign: Whether it is a mounted app, such as `StaticFiles`, whose routes can't be inspected.
-        is_own_page: Whether it documents the API: FastAPI's docs pages and `/openapi.json`, and the metadata that
-            `auth.install(app)` serves.
-        requirements: The requirements among its dependencies, those of its parents, and their sub-dependencies.
-        scopes: The scopes that must all be granted, from requirements or from `Security(auth, scopes=[...])`.
-        schemes: The schemes that return the claims, as in `auth.schemes`.
-        is_protected: Whether a valid token is always required.
-        is_overridden: Whether `app.dependency_overrides` replaces one of its checks, even with another scheme or
-            requirement, which would accept other tokens. The route is then not protected. `override` of this package
-            does not count.
-        is_optional: Whether it depends on `auth.optional` and so accepts requests without a token.
-    """
-
-    path: str
-    methods: frozenset[str]
-    is_websocket: bool
-    is_foreign: bool
-    is_own_page: bool
-    requirements: tuple[Requirement[Any], ...]
-    scopes: frozenset[str]
-    schemes: tuple[Callable[..., Any], ...]
-    is_protected: bool
-    is_overridden: bool
-    is_optional: bool
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The names for `assert_protected`: its path, and each of its methods followed by the path."""
-        kinds = {"WEBSOCKET"} if self.is_websocket else self.methods
-        return frozenset({self.path, *(f"{kind} {self.path}" for kind in kinds)})
-
-    def __str__(self) -> str:
-        """Return its methods and path."""
-        kind = "WEBSOCKET" if self.is_websocket else ",".join(sorted(self.methods)) or "*"
-        return f"{kind} {self.path}"
 
 
 def routes(app: ASGIApp) -> tuple[RouteInfo, ...]:
@@ -67,7 +18,7 @@ def routes(app: ASGIApp) -> tuple[RouteInfo, ...]:
     Args:
         app: The application.
     """
-    return tuple(map(_describe, iter_routes(app)))
+    return tuple(iter_routes(app))
 
 
 def assert_protected(app: ASGIApp, *, except_: Collection[str] = ()) -> None:
@@ -95,8 +46,7 @@ def assert_protected(app: ASGIApp, *, except_: Collection[str] = ()) -> None:
         msg = f"except_: expected a list of paths, found the string {except_!r}"
         raise TypeError(msg)
     found = routes(app)
-    named = {name for route in found for name in route.names}
-    problems = [*_find_open(found, except_), *(f"no such route: {name}" for name in except_ if name not in named)]
+    problems = [*_find_open(found, except_), *(f"no such route: {name}" for name in find_unknown(found, except_))]
     if problems:
         lines = "\n  ".join(problems)
         raise AssertionError(
@@ -107,40 +57,16 @@ def assert_protected(app: ASGIApp, *, except_: Collection[str] = ()) -> None:
 
 def _find_open(found: Collection[RouteInfo], allowed: Collection[str]) -> Iterator[str]:
     for route in found:
-        if route.is_protected or route.is_own_page or route.path in allowed:
+        if route.is_protected or route.is_own_page:
             continue
-        # Without the plain path in the list, each of its methods must be listed.
-        listed = frozenset(route.methods if not route.is_websocket else {"WEBSOCKET"})
-        left = sorted(kind for kind in listed if f"{kind} {route.path}" not in allowed)
-        # A GET route responds to HEAD too.
-        if left == ["HEAD"] and f"GET {route.path}" in allowed:
-            continue
-        if left or not listed:
-            why = (
-                "mounted app: its routes can't be inspected"
-                if route.is_foreign
-                else "its token check is replaced in app.dependency_overrides"
-                if route.is_overridden
-                else "the token is optional"
-                if route.is_optional
-                else "no token required"
-            )
-            yield f"{','.join(left) or '*'} {route.path}: {why}"
+        kinds = find_unlisted(route, allowed)
+        if kinds:
+            yield f"{','.join(kinds)} {route.path}: {_explain(route)}"
 
 
-def _describe(route: FoundRoute) -> RouteInfo:
-    # An entry of `override` does not count; the entry that it replaced does.
-    is_overridden = any(not isinstance(one, Entry) or one.before is not None for one in route.stand_ins)
-    return RouteInfo(
-        path=route.path,
-        methods=route.methods,
-        is_websocket=route.kind == "websocket",
-        is_foreign=route.kind == "application",
-        is_own_page=route.is_own_page,
-        requirements=tuple(dict.fromkeys(route.requirements)),
-        scopes=frozenset(route.scopes),
-        schemes=tuple(dict.fromkeys(node.call for node in route.nodes)),
-        is_protected=route.is_protected and not is_overridden,
-        is_overridden=is_overridden,
-        is_optional=route.is_optional,
-    )
+def _explain(route: RouteInfo) -> str:
+    if route.kind == "application":
+        return "mounted app: its routes can't be inspected"
+    if route.is_overridden:
+        return "its token check is replaced in app.dependency_overrides"
+    return "the token is optional" if route.is_optional else "no token required"

@@ -6,7 +6,6 @@ without `Depends`, FastAPI would read the claims from the request body.
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from traceback import walk_tb
 from typing import Any, ClassVar, Final, NoReturn, Self, TypeAlias, cast
 
@@ -34,13 +33,11 @@ from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, pa
 __all__ = [
     "Actor",
     "ClaimsT",
-    "PackedClaims",
+    "FrozenDict",
     "TokenClaims",
     "build_claims",
-    "find_key",
-    "pack_claims",
+    "check_claims_model",
     "parse_claims",
-    "unpack_claims",
 ]
 
 ORGANIZATION_AUDIENCE: Final = "urn:logto:organization:"
@@ -71,11 +68,11 @@ NumericDate: TypeAlias = StrictInt | StrictFloat
 """Seconds since the epoch; never a boolean or a string (RFC 7519 section 2)."""
 
 
-class _FrozenDict(dict[str, Any]):
+class FrozenDict(dict[str, Any]):
     """An immutable JSON object, so that one request can't change what the next one sees."""
 
     def __new__(cls, members: Mapping[str, Any] | None = None) -> Self:
-        # Filled here and not in `__init__`, which may be called again.
+        """Fill it here and not in `__init__`, which may be called again."""
         made = super().__new__(cls)
         dict[str, Any].update(made, members or {})
         return made
@@ -90,9 +87,11 @@ class _FrozenDict(dict[str, Any]):
     clear = pop = popitem = setdefault = update = _refuse  # pyright: ignore[reportAssignmentType] - refuses every change
 
     def __copy__(self) -> Self:
+        """Return itself, as it can't be changed."""
         return self
 
     def __deepcopy__(self, _memo: object) -> Self:
+        """Return itself; its values can't be changed either."""
         return self
 
     @override
@@ -102,7 +101,7 @@ class _FrozenDict(dict[str, Any]):
 
 def _freeze(value: JsonValue) -> Any:  # noqa: ANN401 - a tree of any JSON
     if isinstance(value, dict):
-        return _FrozenDict({name: _freeze(member) for name, member in value.items()})
+        return FrozenDict({name: _freeze(member) for name, member in value.items()})
     if isinstance(value, list):
         return tuple(_freeze(member) for member in value)
     return value
@@ -125,7 +124,7 @@ class _VerifiedModel(BaseModel):
                 "Depends(require_scopes(...)), or build it in a test with fastapi_logto.testing"
             )
         made = handler(data)
-        _set(made, "__pydantic_extra__", _FrozenDict(made.__pydantic_extra__ or {}))
+        _set(made, "__pydantic_extra__", FrozenDict(made.__pydantic_extra__ or {}))
         return made
 
     @property
@@ -210,11 +209,6 @@ class TokenClaims(_VerifiedModel):
         return None if self.iat is None else _as_datetime(self.iat)
 
     @property
-    def actor(self) -> Actor | None:
-        """The party that acts on behalf of the subject; `None` if the subject acts itself."""
-        return self.act
-
-    @property
     def is_organization_token(self) -> bool:
         """Whether the audience is an organization, not an API. The scopes are then permissions in the organization."""
         return isinstance(self.aud, str) and (
@@ -234,18 +228,21 @@ class TokenClaims(_VerifiedModel):
 
 ClaimsT = TypeVar("ClaimsT", bound=TokenClaims, default=TokenClaims)
 
-PackedClaims: TypeAlias = dict[str, Any]
-"""The fields of claims and some metadata, under keys that no field can have; mutable claims are stored as they are."""
-
-_KEY, _NAMES, _EXTRA, _WHOLE = " key", " names", " extra", " claims"
-_NO_EXTRA: Final = _FrozenDict()
-
 
 def _as_datetime(seconds: float) -> datetime | None:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         return None
+
+
+def check_claims_model(model: type[ClaimsT] | None) -> type[ClaimsT]:
+    """Return the class of the claims, `TokenClaims` by default; `TypeError` if it is not a subclass of it."""
+    given = cast("object", TokenClaims if model is None else model)
+    if not isinstance(given, type) or not issubclass(given, TokenClaims):
+        found = given.__name__ if isinstance(given, type) else f"a {type(given).__name__}"
+        raise TypeError(f"claims_model: expected a subclass of TokenClaims, found {found}; derive it from that")
+    return cast("type[ClaimsT]", given)
 
 
 def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[str]) -> ClaimsT:
@@ -331,50 +328,6 @@ def _find_origin(error: Exception) -> str:
         if not str(frame.f_globals.get("__name__")).startswith(("fastapi_logto.", "pydantic.")):
             return frame.f_code.co_qualname
     return "a validator"
-
-
-def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
-    """Return claims in the form in which thousands of them are cached; `key` identifies the key that signed them.
-
-    The garbage collector walks through every object that it tracks, again and again, and the event loop waits: tens of
-    milliseconds each second while thousands of new tokens come in. It does not track a dict of strings and numbers.
-    """
-    if type(claims) is not TokenClaims or claims.act is not None:
-        return {_KEY: key, _WHOLE: claims}
-    packed = {**vars(claims), _KEY: key, _NAMES: " ".join(claims.__pydantic_fields_set__ & vars(claims).keys())}
-    if claims.__pydantic_extra__:
-        packed[_EXTRA] = claims.__pydantic_extra__
-    return packed
-
-
-def find_key(packed: PackedClaims) -> str:
-    """Return the identity of the key that signed packed claims."""
-    key: str = packed[_KEY]
-    return key
-
-
-def unpack_claims(packed: PackedClaims, *, model: type[ClaimsT]) -> ClaimsT:
-    """Return a new instance of packed claims, so that a change to it affects no other request."""
-    if _WHOLE in packed:
-        # The application's model may have mutable fields, e.g. lists.
-        return cast("ClaimsT", packed[_WHOLE].model_copy(deep=True))
-    # Like Pydantic's own copy, in a third of the time. All values are immutable.
-    values = packed.copy()
-    del values[_KEY]
-    claims = object.__new__(model)
-    _set(claims, "__dict__", values)
-    names = _split_names(values.pop(_NAMES))
-    extra: dict[str, Any] = values.pop(_EXTRA, _NO_EXTRA)
-    _set(claims, "__pydantic_fields_set__", names | extra.keys() if extra else names)
-    _set(claims, "__pydantic_extra__", extra)
-    _set(claims, "__pydantic_private__", None)
-    return claims
-
-
-@lru_cache
-def _split_names(names: str) -> set[str]:
-    # Shared by all claims with these fields: `model_fields_set` returns a copy.
-    return set(names.split())
 
 
 def _with_organization(members: JsonObject) -> JsonObject:

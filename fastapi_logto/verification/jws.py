@@ -1,7 +1,7 @@
 """Compact JWS: from a token to the payload with a verified signature.
 
 Everything that is decided before the signature is verified is decided here, from the header and the format of the
-token. The payload stays bytes until `verify_signature` returns it.
+token. The payload stays bytes until `signatures.verify_signature` returns it.
 """
 
 import re
@@ -9,7 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, NewType
+from typing import Final, Literal, NewType
 
 from pydantic import SecretStr
 
@@ -18,27 +18,21 @@ from fastapi_logto.errors import (
     IdTokenError,
     MalformedTokenError,
     OpaqueTokenError,
-    SignatureError,
     TokenTooLargeError,
     TokenTypeError,
     quote,
 )
 from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 
-if TYPE_CHECKING:
-    from joserfc.jwk import Key as JoseKey
-
-    from fastapi_logto.provider.aws_lc import AwsLcKey
-
 __all__ = [
     "UnverifiedIssuer",
     "UnverifiedJws",
+    "check_header",
     "check_size",
     "find_unverified_issue_time",
     "is_opaque",
     "parse_unverified",
     "parse_unverified_issuer",
-    "verify_signature",
 ]
 
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9_-]{20,128}\Z", re.ASCII)
@@ -107,6 +101,12 @@ def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_typ
     return UnverifiedJws(alg=alg, kid=kid, typ=typ, signing_input=signing_input, payload=payload, signature=signature)
 
 
+def check_header(unverified: UnverifiedJws, *, algorithms: Collection[str], token_types: Collection[str]) -> None:
+    """Check algorithm and type of a parsed token once more, by the settings of the tenant that it names."""
+    _check_algorithm({"alg": unverified.alg}, algorithms)
+    _check_type({} if unverified.typ is None else {"typ": unverified.typ}, token_types)
+
+
 UnverifiedIssuer = NewType("UnverifiedIssuer", str)
 """The issuer in a payload whose signature is unverified. Use it only to choose among tenants."""
 
@@ -134,31 +134,6 @@ def find_unverified_issue_time(unverified: UnverifiedJws) -> float | None:
     """
     times = _ISSUE_TIMES.findall(unverified.payload)
     return max(map(float, times), default=None)
-
-
-def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsLcKey | None" = None) -> bytes:
-    """Verify the signature with one key, and return the payload exactly as signed. From here on it is trusted.
-
-    The caller must have checked that the key may be used with this algorithm (`key_set.PublicKey`). Claims are not
-    checked. With `aws_lc`, the same key for AWS-LC, that library verifies.
-
-    References:
-        RFC 7515 section 5.2; RFC 7518 sections 3.3 to 3.5.
-    """
-    from joserfc.jws import JWSRegistry  # noqa: PLC0415 - loaded with the key
-
-    model = JWSRegistry.algorithms[unverified.alg]
-    try:
-        model.check_key(key)
-        if aws_lc is None:
-            is_valid = model.verify(unverified.signing_input, unverified.signature, key)
-        else:
-            is_valid = aws_lc.verify(unverified.signing_input, unverified.signature)
-    except Exception as error:  # noqa: BLE001 - the JOSE engine's edge: any error is an invalid token, never a 500
-        raise SignatureError(found=type(error).__name__) from None
-    if not is_valid:
-        raise SignatureError
-    return unverified.payload
 
 
 @dataclass(frozen=True, slots=True, repr=False)

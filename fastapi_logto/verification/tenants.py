@@ -1,91 +1,125 @@
-"""Several tenants for one scheme: each has its own keys, and the issuer of a token selects the tenant."""
+"""The tenants of an API: what a token of each must satisfy, and which of them issued a token."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Final, Generic
-
-from pydantic import SecretStr
+from dataclasses import dataclass
+from typing import Final
 
 from fastapi_logto.errors import IssuerError, SettingsError, quote
 from fastapi_logto.provider.key_source import KeySource
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.verification.claims import ClaimsT
-from fastapi_logto.verification.jws import UnverifiedIssuer, check_size, parse_unverified, parse_unverified_issuer
-from fastapi_logto.verification.turns import Turns
-from fastapi_logto.verification.verifier import AS_SET, AudiencePolicy, TokenVerifier, build_token_digest
+from fastapi_logto.verification.checks import check_claims
+from fastapi_logto.verification.claims import TokenClaims
+from fastapi_logto.verification.jws import UnverifiedIssuer
 
-__all__ = ["TenantsVerifier"]
-
-# Parsing half a KiB of JSON strictly takes some tens of microseconds, and Logto's payloads have some 400 bytes.
-_LONG_PAYLOAD: Final = 512
+__all__ = ["AS_SET", "AudiencePolicy", "Tenant", "Tenants"]
 
 
-class TenantsVerifier(Generic[ClaimsT]):
-    """Verifies access tokens of several tenants, each with only that tenant's keys and settings."""
+@dataclass(frozen=True, slots=True)
+class AudiencePolicy:
+    """The audiences that are accepted in one place of the application.
 
-    def __init__(self, tenants: Sequence[tuple[LogtoSettings, TokenVerifier[ClaimsT]]], *, turns: Turns) -> None:
-        """Index the tenants by their accepted issuers; `SettingsError` if two of them accept the same one."""
-        self._verifiers: tuple[TokenVerifier[ClaimsT], ...] = tuple(verifier for _, verifier in tenants)
-        by_issuer: dict[str, TokenVerifier[ClaimsT]] = {}
-        for settings, verifier in tenants:
-            for issuer in settings.accepted_issuers:
+    Attributes:
+        audiences: Resource indicators, which must match exactly; `None` for those of the settings.
+        accepts_organizations: Also accept organization tokens, whose audience is an organization and not an API.
+        accepts_opaque: Also accept opaque tokens, which have no audience, if the application has enabled them.
+    """
+
+    audiences: frozenset[str] | None = None
+    accepts_organizations: bool = False
+    accepts_opaque: bool = False
+
+
+AS_SET: Final = AudiencePolicy()
+"""The audiences of the settings, and no organization tokens."""
+
+
+class Tenant:
+    """One tenant: its keys, and what its settings require of a token."""
+
+    def __init__(self, settings: LogtoSettings, *, keys: KeySource, is_one_of_several: bool = False) -> None:
+        """Look the settings up once, not for each token.
+
+        `is_one_of_several` accepts only audiences of these settings, whatever a policy allows: the API has other
+        tenants, whose audiences are not this tenant's.
+        """
+        self.settings: LogtoSettings = settings
+        self.keys: KeySource = keys
+        self.audiences: frozenset[str] = frozenset(settings.audience)
+        self.token_types: tuple[str, ...] = tuple(kind.lower() for kind in settings.token_types)
+        self._is_one_of_several = is_one_of_several
+        self._issuers = settings.accepted_issuers
+        self._leeway_seconds = settings.leeway_seconds
+        self._accepts_organizations = settings.accept_organization_tokens
+
+    def check(self, claims: TokenClaims, policy: AudiencePolicy, *, now: float) -> None:
+        """Check issuer, audience and times of verified claims; see `check_claims`."""
+        audiences = policy.audiences or self.audiences
+        if self._is_one_of_several and policy.audiences is not None:
+            # Empty for a tenant that has no part in this place of the API: none of its tokens is accepted there.
+            audiences = policy.audiences & self.audiences
+        self._check(
+            claims,
+            audiences,
+            accepts_organizations=policy.accepts_organizations and self._accepts_organizations and bool(audiences),
+            now=now,
+        )
+
+    def check_opaque(self, claims: TokenClaims, policy: AudiencePolicy, *, now: float) -> None:
+        """Do the same for an introspected token. Without an audience, its client was checked instead."""
+        if claims.audiences:
+            self.check(claims, policy, now=now)
+        else:
+            self._check(claims, None, accepts_organizations=False, now=now)
+
+    def _check(
+        self, claims: TokenClaims, audiences: frozenset[str] | None, *, accepts_organizations: bool, now: float
+    ) -> None:
+        check_claims(
+            claims,
+            issuers=self._issuers,
+            audiences=audiences,
+            accepts_organizations=accepts_organizations,
+            now=now,
+            leeway_seconds=self._leeway_seconds,
+        )
+
+
+class Tenants:
+    """The tenants of an API, at least one, by their issuers."""
+
+    def __init__(self, tenants: Sequence[Tenant]) -> None:
+        """Index the tenants; `SettingsError` if two of them accept the same issuer."""
+        self.all: tuple[Tenant, ...] = tuple(tenants)
+        self.only: Tenant | None = self.all[0] if len(self.all) == 1 else None
+        by_issuer: dict[str, Tenant] = {}
+        for tenant in self.all:
+            for issuer in tenant.settings.accepted_issuers:
                 if issuer in by_issuer:
                     raise SettingsError(
                         f"expected tenants with different issuers, found {issuer} twice; list it for one tenant only"
                     )
-                by_issuer[issuer] = verifier
-        # The verifier with the largest limit accepts every header that another one accepts.
-        limit, self._longest = max(tenants, key=lambda tenant: tenant[0].max_token_bytes)
-        self._max_token_bytes = limit.max_token_bytes
-        self._algorithms = {algorithm for settings, _ in tenants for algorithm in settings.algorithms}
-        self._token_types = {kind.lower() for settings, _ in tenants for kind in settings.token_types}
-        self._turns = turns
-        self._by_issuer: Mapping[str, TokenVerifier[ClaimsT]] = by_issuer
+                by_issuer[issuer] = tenant
+        self._by_issuer: Mapping[str, Tenant] = by_issuer
+        self.max_token_bytes: int = max(tenant.settings.max_token_bytes for tenant in self.all)
+        # Each once, in order: messages list them.
+        algorithms = (name for tenant in self.all for name in tenant.settings.algorithms)
+        self.algorithms: tuple[str, ...] = tuple(dict.fromkeys(algorithms))
+        self.token_types: tuple[str, ...] = tuple(dict.fromkeys(name for one in self.all for name in one.token_types))
 
-    @property
-    def sources(self) -> tuple[KeySource, ...]:
-        """The keys of each tenant."""
-        return tuple(source for verifier in self._verifiers for source in verifier.sources)
+    def find(self, issuer: UnverifiedIssuer | str) -> Tenant:
+        """Return the tenant with an issuer, which must match exactly.
 
-    def build_digest(self, values: Sequence[bytes]) -> bytes:
-        """Return the cache key of a request's token; see `TokenVerifier.build_digest`."""
-        return self._longest.build_digest(values)
-
-    def recall(self, digest: bytes, policy: AudiencePolicy = AS_SET) -> ClaimsT | None:
-        """Return the claims of a token that one of the tenants has cached; see `TokenVerifier.recall`."""
-        for verifier in self._verifiers:
-            known = verifier.recall(digest, policy)
-            if known is not None:
-                return known
-        return None
-
-    async def verify(self, token: SecretStr, policy: AudiencePolicy = AS_SET) -> ClaimsT:
-        """Return the claims of a token, verified by the tenant whose issuer it names.
-
-        The issuer is read before the signature is verified, but only to select one of the configured tenants, whose
-        issuer must match exactly. That tenant verifies the signature with its own keys, and then checks the issuer
-        again.
+        The issuer may be unverified: it only selects a tenant, whose keys verify the token, and is checked again.
 
         References:
             RFC 8725 section 3.8.
         """
-        check_size(token, max_bytes=self._max_token_bytes)
-        # A cached token needs no turn to find its tenant.
-        known = self.recall(build_token_digest(token), policy)
-        if known is not None:
-            return known
-        verifier = self._by_issuer.get(await self._find_issuer(token))
-        if verifier is None:
+        tenant = self.only or self._by_issuer.get(issuer)
+        if tenant is None:
             raise IssuerError(
                 "The token was not issued by a tenant of this API; request a token from one of its tenants",
                 claim="iss",
                 expected=quote(" or ".join(sorted(self._by_issuer))),
                 found="another one",
             )
-        return await verifier.verify(token, policy)
-
-    async def _find_issuer(self, token: SecretStr) -> UnverifiedIssuer:
-        unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
-        if len(unverified.payload) <= _LONG_PAYLOAD:
-            return parse_unverified_issuer(unverified)
-        return await self._turns.run(partial(parse_unverified_issuer, unverified))
+        return tenant

@@ -87,11 +87,7 @@ class Turns:
         loop = asyncio.get_running_loop()
         queue = self._queues.get(loop) or self._open(loop)
         if not queue.waiting and queue.spent_seconds < TURN_SECONDS:
-            started = self._timer()
-            try:
-                return work()
-            finally:
-                queue.spent_seconds += self._timer() - started
+            return self._run_now(queue, work)
         if len(queue.waiting) >= self._max_waiting:
             raise ProviderUnavailableError(
                 "Too many tokens are waiting to be verified; try again later", found="a full queue"
@@ -103,6 +99,21 @@ class Turns:
         finally:
             # Its error refers to this frame: without this line, the two would keep each other alive.
             del outcome
+
+    def run_if_free(self, work: Callable[[], ResultT]) -> ResultT | None:
+        """Run a piece of work if the current turn has time left, and return its result; otherwise return `None`."""
+        loop = asyncio.get_running_loop()
+        queue = self._queues.get(loop) or self._open(loop)
+        if queue.waiting or queue.spent_seconds >= TURN_SECONDS:
+            return None
+        return self._run_now(queue, work)
+
+    def _run_now(self, queue: _Queue, work: Callable[[], ResultT]) -> ResultT:
+        started = self._timer()
+        try:
+            return work()
+        finally:
+            queue.spent_seconds += self._timer() - started
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Queue:
         # Copied first: loops of other threads add and remove their queues meanwhile.

@@ -1,187 +1,123 @@
-"""From token text to checked claims: the steps for every token. This module does not use FastAPI."""
+"""From an `Authorization` header to checked claims: the steps for every token. This module does not use FastAPI."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, Protocol
+from typing import Final, Generic
 
 from pydantic import SecretStr
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError, quote
-from fastapi_logto.provider.discovery import MetadataSource
 from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.key_source import CoolingDownError, KeySource
-from fastapi_logto.provider.transport import Transport
-from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import Flights
-from fastapi_logto.strict_json import JsonObject, estimate_weight
-from fastapi_logto.verification.cache import TokenCache, build_digest
-from fastapi_logto.verification.checks import check_claims
-from fastapi_logto.verification.claims import (
-    ClaimsT,
+from fastapi_logto.strict_json import estimate_weight
+from fastapi_logto.verification.bearer import parse_authorization
+from fastapi_logto.verification.cache import (
     PackedClaims,
-    TokenClaims,
-    build_claims,
+    TokenCache,
+    build_digest,
+    find_issuer,
     find_key,
+    is_shared,
     pack_claims,
-    parse_claims,
     unpack_claims,
 )
+from fastapi_logto.verification.claims import ClaimsT, build_claims, parse_claims
+from fastapi_logto.verification.introspector import Introspector
 from fastapi_logto.verification.jws import (
     UnverifiedJws,
+    check_header,
     check_size,
     find_unverified_issue_time,
     is_opaque,
     parse_unverified,
+    parse_unverified_issuer,
 )
 from fastapi_logto.verification.signatures import verify_with_any
+from fastapi_logto.verification.tenants import AS_SET, AudiencePolicy, Tenant, Tenants
 from fastapi_logto.verification.turns import Turns
 
-__all__ = ["AS_SET", "AudiencePolicy", "OpaqueTokens", "TokenVerifier", "build_key_source", "build_token_digest"]
+__all__ = ["TokenVerifier"]
 
 _USUAL_START: Final = b"Bearer "
-
-
-@dataclass(frozen=True, slots=True)
-class AudiencePolicy:
-    """The audiences that are accepted in one place of the application.
-
-    Attributes:
-        audiences: Resource indicators, which must match exactly; `None` for those of the settings.
-        accepts_organizations: Also accept organization tokens, whose audience is an organization and not an API.
-        accepts_opaque: Also accept opaque tokens, which have no audience, if the application has enabled them.
-    """
-
-    audiences: frozenset[str] | None = None
-    accepts_organizations: bool = False
-    accepts_opaque: bool = False
-
-
-AS_SET: Final = AudiencePolicy()
-"""The audiences of the settings, and no organization tokens."""
-
-
-class OpaqueTokens(Protocol):
-    """The interface of `introspection.Introspector` that is used here."""
-
-    async def introspect(self, token: SecretStr, digest: bytes) -> JsonObject:
-        """Return the claims of a token that is active according to the provider.
-
-        Raises:
-            InvalidTokenError: It is not active, or was issued to an application whose tokens are not accepted.
-            ProviderUnavailableError: The provider is unavailable.
-        """
-        ...
+# Parsing half a KiB of JSON strictly takes some tens of microseconds, and Logto's payloads have some 400 bytes.
+_LONG_PAYLOAD: Final = 512
 
 
 class TokenVerifier(Generic[ClaimsT]):
-    """Verifies access tokens of one tenant, and caches them for all audience policies."""
+    """Verifies access tokens of one or several tenants, and caches them for all audience policies."""
 
     def __init__(
         self,
+        tenants: Sequence[Tenant],
         *,
-        settings: LogtoSettings,
-        keys: KeySource,
         clock: Clock,
         claims_model: type[ClaimsT],
         turns: Turns,
-        opaque: OpaqueTokens | None = None,
-        is_one_of_several: bool = False,
+        introspector: Introspector | None = None,
     ) -> None:
-        """Store the parts. No I/O.
+        """Store the parts. No I/O. `SettingsError` if two tenants accept the same issuer.
 
-        Args:
-            settings: The policy.
-            keys: The tenant's keys.
-            clock: Only its wall time is used.
-            claims_model: The class of the claims.
-            turns: Runs the CPU work.
-            opaque: Introspects opaque tokens, which are rejected without it.
-            is_one_of_several: Accept only audiences of these settings, whatever a policy allows: the API has other
-                tenants, whose audiences are not this tenant's.
+        Opaque tokens are rejected without an introspector, which is for a single tenant: they name no issuer.
         """
-        self.keys: KeySource = keys
-        self._opaque = opaque
+        self._tenants = Tenants(tenants)
         self._now = clock.now
         self._claims_model = claims_model
-        self._algorithms = settings.algorithms
-        self._token_types = tuple(token_type.lower() for token_type in settings.token_types)
-        self._max_token_bytes = settings.max_token_bytes
-        self._max_header_bytes = len(_USUAL_START) + settings.max_token_bytes
-        self._required_claims = settings.required_claims
-        self._issuers = settings.accepted_issuers
-        self._audiences = frozenset(settings.audience)
-        self._leeway_seconds = settings.leeway_seconds
-        self._is_one_of_several = is_one_of_several
-        self._accepts_organization_tokens = settings.accept_organization_tokens
         self._turns = turns
-        self._flights: Flights[bytes, tuple[ClaimsT, PublicKey, int]] = Flights()
+        self._introspector = introspector
+        self._max_header_bytes = len(_USUAL_START) + self._tenants.max_token_bytes
+        self._flights: Flights[bytes, tuple[PackedClaims, int]] = Flights()
         self._cache: TokenCache[PackedClaims] = TokenCache(
-            size=settings.token_cache_size, max_bytes=settings.token_cache_bytes
+            size=sum(tenant.settings.token_cache_size for tenant in tenants),
+            max_bytes=sum(tenant.settings.token_cache_bytes for tenant in tenants),
         )
 
     @property
     def sources(self) -> tuple[KeySource, ...]:
-        """The keys of the tenant, as a sequence like that of `TenantsVerifier`."""
-        return (self.keys,)
+        """The keys of each tenant."""
+        return tuple(tenant.keys for tenant in self._tenants.all)
 
-    def build_digest(self, values: Sequence[bytes]) -> bytes:
-        """Return the cache key of a request's token, computed from all its `Authorization` headers.
-
-        The headers are not parsed. The key is empty if there is not exactly one, or if it is too long to have been
-        verified: nothing is cached under that key.
-        """
-        if len(values) != 1 or len(values[0]) > self._max_header_bytes:
-            return b""
-        return build_digest(values[0])
-
-    async def verify(self, token: SecretStr, policy: AudiencePolicy = AS_SET) -> ClaimsT:
-        """Return the claims of a token, as a new instance.
+    async def verify_header(self, values: list[bytes], policy: AudiencePolicy = AS_SET) -> ClaimsT:
+        """Return the claims of the token in the `Authorization` headers of a request, of which there must be one.
 
         Scopes and organizations are not checked here; see `requirements`.
 
-        Args:
-            token: The token text, without `Bearer`.
-            policy: The accepted audiences.
-
-        Raises:
-            InvalidTokenError: The token is invalid for this API; the subclass says why.
-            ProviderUnavailableError: The keys are unavailable now, so the token can't be verified.
-
         References:
-            RFC 9068 section 4.
+            RFC 6750 section 2.1; RFC 9068 section 4.
         """
-        check_size(token, max_bytes=self._max_token_bytes)
-        digest = build_token_digest(token)
-        known = self.recall(digest, policy)
-        if known is not None:
-            return known
-        if self._opaque is not None and policy.accepts_opaque and is_opaque(token):
-            claims = build_claims(await self._opaque.introspect(token, digest), model=self._claims_model)
-            # Logto's opaque tokens have no audience. The introspector has checked the client instead.
-            self._check(claims, policy, is_for_anybody=not claims.audiences)
-            return claims
-        # Once for all concurrent requests with the same token.
-        claims, key, weight = await self._flights.join_or_lead(digest, partial(self._verify_signature, token, policy))
-        self._check(claims, policy)
-        packed = pack_claims(claims, key=key.identity)
-        self._cache.keep(digest, packed, weight=weight)
-        return unpack_claims(packed, model=self._claims_model)
+        try:
+            # The header is not parsed if its token is cached. One that is too long can't be cached, nor can several.
+            is_short = len(values) == 1 and len(values[0]) <= self._max_header_bytes
+            digest = build_digest(values[0]) if is_short else b""
+            claims = self._recall(digest, policy)
+            if claims is not None:
+                return claims
+            token = parse_authorization([value.decode("latin-1") for value in values])
+            is_usual = is_short and _is_usual(values[0], token)
+        finally:
+            # Error trackers show what they find in a frame.
+            del values
+        return await (self._verify_new(token, digest, policy) if is_usual else self.verify(token, policy))
 
-    def recall(self, digest: bytes, policy: AudiencePolicy = AS_SET) -> ClaimsT | None:
-        """Return the claims of a cached token, after checking again everything that can have changed.
+    async def verify(self, token: SecretStr, policy: AudiencePolicy = AS_SET) -> ClaimsT:
+        """Return the claims of a token without its header; see `verify_header`."""
+        check_size(token, max_bytes=self._tenants.max_token_bytes)
+        # That of the usual header: in another form, a token must not be cached once more.
+        digest = build_digest(_USUAL_START + token.get_secret_value().encode("utf-8", "surrogatepass"))
+        claims = self._recall(digest, policy)
+        return await self._verify_new(token, digest, policy) if claims is None else claims
 
-        The result is a new instance; `None` if the token must be verified. The token may have been verified for another
-        policy.
+    def _recall(self, digest: bytes, policy: AudiencePolicy) -> ClaimsT | None:
+        """Return the claims of a cached token after checking again everything that can have changed, or `None`.
 
-        Raises:
-            InvalidTokenError: The token has expired, or its audience is not accepted here.
+        The result is a new instance. The token may have been verified for another policy.
         """
         packed = self._cache.find(digest)
         if packed is None:
             return None
-        key_set = self.keys.peek()
+        tenant = self._tenants.only or self._tenants.find(find_issuer(packed))
+        key_set = tenant.keys.peek()
         if key_set is None:
             return None
         if not key_set.holds(find_key(packed)):
@@ -190,37 +126,101 @@ class TokenVerifier(Generic[ClaimsT]):
             return None
         claims = unpack_claims(packed, model=self._claims_model)
         try:
-            self._check(claims, policy)
+            tenant.check(claims, policy, now=self._now())
         except ExpiredTokenError:
             self._cache.drop(digest)
             raise
         return claims
 
-    async def _verify_signature(self, token: SecretStr, policy: AudiencePolicy) -> tuple[ClaimsT, PublicKey, int]:
+    async def _verify_new(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> ClaimsT:
+        check_size(token, max_bytes=self._tenants.max_token_bytes)
+        if self._introspector is not None and policy.accepts_opaque and is_opaque(token):
+            return await self._introspect(self._introspector, token, digest, policy)
+        unverified = None
+        if self._flights.find(digest) is None:
+            unverified = self._parse(token, policy)
+            claims = self._verify_now(unverified, digest, policy)
+            if claims is not None:
+                return claims
+        # Something must be awaited: once for all concurrent requests with the same token.
+        packed, weight = await self._flights.join_or_lead(
+            digest, partial(self._verify_later, token, policy, unverified)
+        )
+        claims = unpack_claims(packed, model=self._claims_model)
+        tenant = self._tenants.find(claims.iss)
+        tenant.check(claims, policy, now=self._now())
+        self._keep(digest, packed, weight, tenant)
+        return claims
+
+    async def _introspect(
+        self, introspector: Introspector, token: SecretStr, digest: bytes, policy: AudiencePolicy
+    ) -> ClaimsT:
+        claims = build_claims(await introspector.introspect(token, digest), model=self._claims_model)
+        self._tenants.all[0].check_opaque(claims, policy, now=self._now())
+        return claims
+
+    def _parse(self, token: SecretStr, policy: AudiencePolicy) -> UnverifiedJws:
+        tenants = self._tenants
         try:
-            unverified = parse_unverified(token, algorithms=self._algorithms, token_types=self._token_types)
+            return parse_unverified(token, algorithms=tenants.algorithms, token_types=tenants.token_types)
         except OpaqueTokenError:
-            raise OpaqueTokenError(resources=policy.audiences or self._audiences) from None
-        keys = await self._find_keys(unverified)
-        claims, key = await self._turns.run(partial(self._verify_and_parse, unverified, keys))
-        return claims, key, estimate_weight(unverified.payload)
+            resources = policy.audiences or {audience for tenant in tenants.all for audience in tenant.audiences}
+            raise OpaqueTokenError(resources=resources) from None
 
-    def _verify_and_parse(self, unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[ClaimsT, PublicKey]:
+    def _verify_now(self, unverified: UnverifiedJws, digest: bytes, policy: AudiencePolicy) -> ClaimsT | None:
+        """Return the claims if keys and time are at hand, without the cost of a flight; otherwise `None`."""
+        tenant = self._tenants.only
+        if tenant is None:
+            if len(unverified.payload) > _LONG_PAYLOAD:
+                return None
+            tenant = self._find_tenant(unverified)
+        keys = tenant.keys.find_held(kid=unverified.kid, alg=unverified.alg)
+        if not keys:
+            return None
+        verified = self._turns.run_if_free(partial(self._verify_signature, unverified, tenant, keys))
+        if verified is None:
+            return None
+        claims, key = verified
+        tenant.check(claims, policy, now=self._now())
+        packed = pack_claims(claims, key=key.identity)
+        self._keep(digest, packed, estimate_weight(unverified.payload), tenant)
+        return unpack_claims(packed, model=self._claims_model) if is_shared(packed) else claims
+
+    async def _verify_later(
+        self, token: SecretStr, policy: AudiencePolicy, unverified: UnverifiedJws | None
+    ) -> tuple[PackedClaims, int]:
+        unverified = unverified or self._parse(token, policy)
+        tenant = self._tenants.only
+        if tenant is None:
+            tenant = await self._turns.run(partial(self._find_tenant, unverified))
+        keys = await self._find_keys(unverified, tenant)
+        claims, key = await self._turns.run(partial(self._verify_signature, unverified, tenant, keys))
+        return pack_claims(claims, key=key.identity), estimate_weight(unverified.payload)
+
+    def _find_tenant(self, unverified: UnverifiedJws) -> Tenant:
+        """Return the tenant whose issuer a token names, after checking the header by the tenant's own settings."""
+        tenant = self._tenants.find(parse_unverified_issuer(unverified))
+        check_header(unverified, algorithms=tenant.settings.algorithms, token_types=tenant.token_types)
+        return tenant
+
+    def _verify_signature(
+        self, unverified: UnverifiedJws, tenant: Tenant, keys: Sequence[PublicKey]
+    ) -> tuple[ClaimsT, PublicKey]:
         payload, key = verify_with_any(unverified, keys)
-        return parse_claims(payload, model=self._claims_model, required=self._required_claims), key
+        return parse_claims(payload, model=self._claims_model, required=tenant.settings.required_claims), key
 
-    async def _find_keys(self, unverified: UnverifiedJws) -> Sequence[PublicKey]:
+    async def _find_keys(self, unverified: UnverifiedJws, tenant: Tenant) -> Sequence[PublicKey]:
         try:
-            return await self.keys.find(kid=unverified.kid, alg=unverified.alg)
+            return await tenant.keys.find(kid=unverified.kid, alg=unverified.alg)
         except CoolingDownError as error:
             cooling_down = error
         # Its time of issue is unverified, and chooses between two refusals only: a key that signed before the last
         # fetch would have been in that set. Later ones may be new, and a client must not throw their tokens away.
         issued_at = find_unverified_issue_time(unverified)
-        is_required = "iat" in self._required_claims
+        is_required = "iat" in tenant.settings.required_claims
         if issued_at is None and not is_required:
             issued_at = cooling_down.fetched_at
-        if issued_at is not None and issued_at >= cooling_down.fetched_at - self._leeway_seconds:
+        if issued_at is not None and issued_at >= cooling_down.fetched_at - tenant.settings.leeway_seconds:
             raise ProviderUnavailableError(
                 "The token is signed with a key that was not published at the last fetch of the keys; try again later",
                 retry_after_seconds=cooling_down.retry_after_seconds,
@@ -230,40 +230,11 @@ class TokenVerifier(Generic[ClaimsT]):
             claim="kid", expected="a key of the issuer's key set", found=f"{quote(unverified.kid)} {unverified.alg}"
         )
 
-    def _check(self, claims: TokenClaims, policy: AudiencePolicy, *, is_for_anybody: bool = False) -> None:
-        audiences = policy.audiences or self._audiences
-        if self._is_one_of_several and policy.audiences is not None:
-            # Empty for a tenant that has no part in this place of the API: none of its tokens is accepted there.
-            audiences = policy.audiences & self._audiences
-        check_claims(
-            claims,
-            issuers=self._issuers,
-            audiences=None if is_for_anybody else audiences,
-            accepts_organizations=(
-                policy.accepts_organizations and self._accepts_organization_tokens and bool(audiences)
-            ),
-            now=self._now(),
-            leeway_seconds=self._leeway_seconds,
-        )
+    def _keep(self, digest: bytes, packed: PackedClaims, weight: int, tenant: Tenant) -> None:
+        # Several tenants share one cache, which each may disable for its own tokens.
+        if tenant.settings.token_cache_size:
+            self._cache.keep(digest, packed, weight=weight)
 
 
-def build_token_digest(token: SecretStr) -> bytes:
-    """Return the digest of the usual header of a token: in another form it must not be cached once more."""
-    return build_digest(_USUAL_START + token.get_secret_value().encode("utf-8", "surrogatepass"))
-
-
-def build_key_source(
-    settings: LogtoSettings, *, metadata: MetadataSource, transport: Transport, clock: Clock
-) -> KeySource:
-    """Return the source of a tenant's keys, empty until its first use. Nothing is fetched."""
-    return KeySource(
-        metadata=metadata,
-        transport=transport,
-        algorithms=settings.algorithms,
-        clock=clock,
-        ttl_seconds=settings.keys_ttl_seconds,
-        cooldown_seconds=settings.keys_cooldown_seconds,
-        max_stale_seconds=settings.keys_max_stale_seconds,
-        # One timeout each for discovery and key set, and one for the work in threads.
-        deadline_seconds=3 * settings.fetch_timeout_seconds,
-    )
+def _is_usual(value: bytes, token: SecretStr) -> bool:
+    return value.startswith(_USUAL_START) and len(value) == len(_USUAL_START) + len(token)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from fastapi_logto import LogtoAuth, SettingsArguments
+from fastapi_logto import LogtoAuth
+from fastapi_logto.settings import SettingsArguments
 from tests.attack.differences import DIFFERENCES, Difference, explain
 from tests.attack.facts import Facts
 from tests.attack.mutations import Mutant, generate

@@ -7,8 +7,8 @@ from urllib.parse import quote, quote_plus
 
 from fastapi import FastAPI
 
-from fastapi_logto import Clock
 from fastapi_logto.client import IssuedToken, LogtoClient
+from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
 from fastapi_logto.introspection import Introspection
 from tests.attack.asgi import Reply, send

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Security
 
-from fastapi_logto import LogtoAuth, Organization, ResourceAuth, TokenClaims
+from fastapi_logto import LogtoAuth, OrganizationSource, TokenClaims
 from tests.attack.oracle import Rule
 
 __all__ = ["OTHER_API", "RULES", "Node", "build_nodes", "build_other", "find_organization"]
@@ -78,7 +78,7 @@ def _is_pro(claims: TokenClaims) -> bool:
     return bool((claims.model_extra or {})["plan"] == "pro")
 
 
-def build_other(auth: LogtoAuth) -> ResourceAuth:
+def build_other(auth: LogtoAuth) -> LogtoAuth:
     """Return the scheme of the other API."""
     return auth.for_audience(OTHER_API, scheme_name="Other")
 
@@ -98,23 +98,23 @@ def build_nodes(auth: LogtoAuth) -> tuple[Node, ...]:
         "require_organization": auth.require_organization(),
         "require_organization with a scope": auth.require_organization("write"),
         "require_organization from a header": auth.require_organization(
-            organization=Organization.from_header("X-Organization")
+            organization=OrganizationSource.from_header("X-Organization")
         ),
         "require_organization from a dependency": auth.require_organization(
-            organization=Organization.from_dependency(find_organization)
+            organization=OrganizationSource.from_dependency(find_organization)
         ),
-        "require_organization from the token": auth.require_organization(organization=Organization.from_token()),
+        "require_organization from the token": auth.require_organization(organization=OrganizationSource.from_token()),
         "require_user": auth.require_user(),
         "require_user with a scope": auth.require_user("read"),
         "require_machine": auth.require_machine(),
-        "require_client": auth.require_client("spa"),
-        "require_actor": auth.require_actor(),
-        "require_actor of one": auth.require_actor(_SUPPORT),
-        "require_no_actor": auth.require_no_actor(),
-        "require_claims": auth.require_claims(_is_pro),
+        "require_client": auth.require(clients=["spa"]),
+        "require_actor": auth.require(actor=True),
+        "require_actor of one": auth.require(actor=[_SUPPORT]),
+        "require_no_actor": auth.require(actor=False),
+        "require_claims": auth.require(claims=_is_pro),
         "require of several": auth.require(scopes=["read"], caller="user", actor=False, claims=_is_pro),
         "require of several in an organization": auth.require(
-            organization=Organization.from_path(), any_scope=["write"], clients=["spa", "machine"]
+            organization=OrganizationSource.from_path(), any_scope=["write"], clients=["spa", "machine"]
         ),
         "other": other,
         "other.require_scopes": other.require_scopes("read"),

@@ -10,8 +10,10 @@ from typing import Any, Final
 import httpx
 from fastapi import Depends, FastAPI
 
-from fastapi_logto import Clock, LogtoAuth, SettingsArguments
+from fastapi_logto import LogtoAuth
+from fastapi_logto.clock import Clock
 from fastapi_logto.introspection import Introspection
+from fastapi_logto.settings import SettingsArguments
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL, NOW
 
 __all__ = ["TLS", "Document", "ManualMonotonic", "Provider", "build_app", "build_auth"]
@@ -86,7 +88,7 @@ def build_auth(
     arguments = SettingsArguments(endpoint=ENDPOINT, audience=API)
     arguments.update(changes or {})
     clock = Clock(now=lambda: NOW, monotonic=monotonic or ManualMonotonic())
-    return LogtoAuth(clock=clock, http_transport=provider.transport, ssl_context=TLS, opaque=opaque, **arguments)
+    return LogtoAuth(clock=clock, http_transport=provider.transport, ssl_context=TLS, introspection=opaque, **arguments)
 
 
 def build_app(auth: LogtoAuth) -> FastAPI:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from joserfc.jwk import OKPKey, import_key
 
-from fastapi_logto import SettingsArguments
+from fastapi_logto.settings import SettingsArguments
 from tests.attack.asgi import Reply, send
 from tests.attack.provider import Provider, build_app, build_auth
 from tests.attack.report import Tally

@@ -63,7 +63,7 @@ def unreachable(_request: httpx.Request) -> httpx.Response:
 def build_app() -> FastAPI:
     transport = httpx.MockTransport(unreachable)
     opaque = Introspection(client_id="i", client_secret=SECRET, allowed_clients=["a"])
-    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=transport, opaque=opaque)
+    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=transport, introspection=opaque)
     client = LogtoClient(endpoint=ENDPOINT, client_id="m", client_secret=SECRET, http_transport=transport)
     app = FastAPI()
     app.get("/protected", dependencies=[Depends(auth)])(lambda: None)

@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 from typing_extensions import Unpack
 
-from fastapi_logto import LogtoAuth, SettingsArguments
+from fastapi_logto import LogtoAuth
+from fastapi_logto.settings import SettingsArguments
 from tests.attack.__main__ import run_classes
 from tests.attack.composition import run_composition
 from tests.attack.differences import DIFFERENCES

@@ -84,7 +84,7 @@ async def test_the_tokens_that_are_no_access_tokens_of_this_api_are_refused(prov
 async def test_an_opaque_token_is_accepted_by_introspection_and_a_refresh_token_is_not(provider: Provider) -> None:
     def build(client: str) -> LogtoAuth:
         opaque = Introspection(client_id=MACHINE_ID, client_secret=MACHINE_SECRET, allowed_clients=[client])
-        return LogtoAuth(endpoint=provider.endpoint, audience=API, opaque=opaque)
+        return LogtoAuth(endpoint=provider.endpoint, audience=API, introspection=opaque)
 
     answer = await asyncio.to_thread(provider.user_answer, login="alice", scope="openid offline_access")
 

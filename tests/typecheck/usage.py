@@ -9,17 +9,15 @@ from fastapi import Depends, FastAPI
 from fastapi_logto import (
     LogtoAuth,
     LogtoSettings,
-    OptionalLogtoAuth,
-    Organization,
+    OrganizationSource,
     ProviderHealth,
     Requirement,
-    ResourceAuth,
     TokenClaims,
     auth,
-    require_organization,
     require_scopes,
 )
 from fastapi_logto.errors import ProviderUnavailableError
+from fastapi_logto.schemes import OptionalScheme
 from fastapi_logto.testing import LocalIssuer, ManualClock, assert_protected, claims, override, routes
 
 
@@ -43,14 +41,14 @@ assert_type(auth, LogtoAuth[TokenClaims])
 assert_type(custom, LogtoAuth[MyClaims])
 assert_type(configured.require_scopes("a"), Requirement[MyClaims])
 assert_type(custom.require_any_scope("a", "b"), Requirement[MyClaims])
-assert_type(custom.optional, OptionalLogtoAuth[MyClaims])
+assert_type(custom.optional, OptionalScheme[MyClaims])
 assert_type(require_scopes("a"), Requirement[TokenClaims])
 assert_type(plain.health(), ProviderHealth)
-assert_type(custom.for_audience("https://billing.example.com"), ResourceAuth[MyClaims])
-assert_type(require_organization("a", organization=Organization.from_token()), Requirement[TokenClaims])
-assert_type(custom.require_claims(lambda claims: "admin" in claims.roles), Requirement[MyClaims])
+assert_type(custom.for_audience("https://billing.example.com"), LogtoAuth[MyClaims])
+assert_type(auth.require_organization("a", organization=OrganizationSource.from_token()), Requirement[TokenClaims])
+assert_type(custom.require(claims=lambda claims: "admin" in claims.roles), Requirement[MyClaims])
 assert_type(
-    custom.require(scopes=["a"], organization=Organization.from_path("id"), caller="user", actor=False),
+    custom.require(scopes=["a"], organization=OrganizationSource.from_path("id"), caller="user", actor=False),
     Requirement[MyClaims],
 )
 

@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from fastapi_logto import Clock
 from fastapi_logto.client import LogtoClient
+from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantError
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API

@@ -15,13 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from fastapi_logto import Clock, LogtoSettings, SettingsArguments, TokenClaims
+from fastapi_logto import LogtoSettings, TokenClaims
+from fastapi_logto.clock import Clock
 from fastapi_logto.errors import MalformedTokenError, RefusalError, SignatureError
 from fastapi_logto.provider.discovery import build_metadata_source
+from fastapi_logto.provider.key_source import build_key_source
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.strict_json import JsonObject
+from fastapi_logto.verification.tenants import Tenant
 from fastapi_logto.verification.turns import Turns
-from fastapi_logto.verification.verifier import TokenVerifier, build_key_source
+from fastapi_logto.verification.verifier import TokenVerifier
 from tests.captured import JWKS, TOKENS
 from tests.captured import NOW as CAPTURED_NOW
 from tests.vectors.forge import API, ISSUER_URL, NOW, Forge
@@ -70,7 +74,7 @@ def build_verifier(
     metadata = build_metadata_source(policy, transport=transport, clock=clock)
     keys = build_key_source(policy, metadata=metadata, transport=transport, clock=clock)
     return TokenVerifier(
-        settings=policy, keys=keys, clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
+        [Tenant(policy, keys=keys)], clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
     )
 
 

@@ -1,8 +1,9 @@
 """`LogtoAuth` in FastAPI applications: claims, refusals, overrides, WebSockets, loops."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 
 import fastapi_logto
-from fastapi_logto import LogtoAuth, LogtoSettings, SettingsError, TokenClaims, auth, require_any_scope, require_scopes
+from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, SettingsError, TokenClaims, auth, require_scopes
 from fastapi_logto.errors import (
     AuthorizationMissingError,
     ExpiredTokenError,
@@ -200,7 +201,13 @@ def test_nobody_is_anonymous_where_optional_asks_for_scopes(client: TestClient) 
     assert detail(client, "/optional-with-scope") == (401, "auth.authorization_header_missing", "header_missing")
 
 
-@pytest.mark.parametrize("name", ["verify", "require_scopes", "require_any_scope"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("verify", "for_audience", "require", "require_scopes", "require_any_scope", "require_organization"),
+        *("require_user", "require_machine"),
+    ],
+)
 def test_what_was_meant_to_be_called_is_refused_as_a_dependency(issuer: LocalIssuer, name: str) -> None:
     app = FastAPI()
     dependency = getattr(build_auth(issuer), name)
@@ -673,7 +680,6 @@ class TestInstall:
 class TestDefault:
     def test_the_package_exports_a_default_and_its_requirements(self) -> None:
         assert require_scopes("a") == auth.require_scopes("a")
-        assert require_any_scope("a") == auth.require_any_scope("a")
         assert fastapi_logto.auth is auth
 
     def test_settings_are_read_at_first_use(self, monkeypatch: pytest.MonkeyPatch, issuer: LocalIssuer) -> None:
@@ -718,6 +724,124 @@ class TestArguments:
         assert LogtoAuth(settings=settings).settings is settings
         with pytest.raises(SettingsError, match="found both: settings and audience"):
             LogtoAuth(settings=settings, audience=API)
+
+
+class OldScope(str, Enum):  # noqa: UP042 - applications have such enums
+    """Its `str()` is the name of the member, not the text."""
+
+    READ = "read:user"
+    WRITE = "write:user"
+
+
+class NewScope(StrEnum):
+    READ = "read:user"
+    WRITE = "write:user"
+
+
+@pytest.mark.parametrize("kind", [OldScope, NewScope])
+@pytest.mark.parametrize("how", ["scopes", "any", "require", "security", "user"])
+def test_scopes_may_be_members_of_an_enum(
+    logto: LogtoAuth, issuer: LocalIssuer, kind: type[OldScope] | type[NewScope], how: str
+) -> None:
+    ways: dict[str, Callable[[], Any]] = {
+        "scopes": lambda: Depends(logto.require_scopes(kind.WRITE)),
+        "any": lambda: Depends(logto.require_any_scope(kind.WRITE)),
+        "require": lambda: Depends(logto.require(scopes=[kind.WRITE])),
+        "security": lambda: Security(logto, scopes=[kind.WRITE]),
+        "user": lambda: Depends(logto.require_user(kind.WRITE)),
+    }
+    app = FastAPI()
+    logto.install(app)
+    app.get("/", dependencies=[ways[how]()])(lambda: True)
+    client = TestClient(app)
+
+    admitted = client.get("/", headers=bearer(issuer.access_token(scope="write:user")))
+    refused = client.get("/", headers=bearer(issuer.access_token(scope="read:user")))
+
+    assert (admitted.status_code, refused.status_code) == (200, 403)
+    assert "write:user; in Logto" in refused.json()["detail"]["message"]
+    assert 'scope="write:user"' in refused.headers["WWW-Authenticate"]
+    assert app.openapi()["paths"]["/"]["get"]["security"] == [{"Logto": ["write:user"]}]
+    assert logto.require_scopes(kind.READ) == logto.require_scopes("read:user")
+
+
+class Name(str, Enum):  # noqa: UP042 - as above
+    ENDPOINT = "https://tenant.example.com"
+    ISSUER = "https://tenant.example.com/oidc"
+    AUDIENCE = "https://api.example.com"
+    HEADER = "X-Organization"
+    CLIENT = "spa"
+
+
+def test_settings_audiences_and_ids_may_be_members_of_an_enum() -> None:
+    auth = LogtoAuth(endpoint=Name.ENDPOINT, audience=[Name.AUDIENCE], issuers=Name.ISSUER)
+    source = OrganizationSource.from_header(Name.HEADER, issuer=Name.ISSUER)
+
+    assert repr(auth.settings.endpoint) == "'https://tenant.example.com'"
+    assert repr((auth.settings.audience, auth.settings.issuers)) == (
+        "(('https://api.example.com',), ('https://tenant.example.com/oidc',))"
+    )
+    assert repr(auth.for_audience(Name.AUDIENCE).scheme_name) == "'Logto-https-api.example.com'"
+    assert repr((source.name, source.issuer)) == "('x-organization', 'https://tenant.example.com/oidc')"
+    assert repr(auth.require(clients=[Name.CLIENT], actor=[Name.CLIENT])) == (
+        "Requirement(clients=('spa',), actor=('spa',))"
+    )
+
+
+WRONG_TYPES: dict[str, tuple[Callable[[LogtoAuth], object], type[Exception], str]] = {
+    "settings that are a URL": (
+        lambda _: LogtoAuth(settings="https://a.logto.app"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        SettingsError,
+        "expected a LogtoSettings, or a list with one for each tenant, found str",
+    ),
+    "no settings": (lambda _: LogtoAuth(settings=[]), SettingsError, "found none"),
+    "a list of something else": (
+        lambda _: LogtoAuth(settings=[LogtoSettings(endpoint="https://a.logto.app", audience="a"), None]),  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+        SettingsError,
+        "found LogtoSettings, NoneType",
+    ),
+    "a model that is no TokenClaims": (
+        lambda _: LogtoAuth(claims_model=dict),  # type: ignore[type-var] # pyright: ignore[reportArgumentType]
+        TypeError,
+        "claims_model: expected a subclass of TokenClaims, found dict",
+    ),
+    "an instance in place of a model": (
+        lambda _: LogtoAuth(claims_model="TokenClaims"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        TypeError,
+        "claims_model: expected a subclass of TokenClaims, found a str",
+    ),
+    "an organization that is a text": (
+        lambda auth: auth.require_organization("read:user", organization="acme"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        TypeError,
+        "organization: expected where the request names it, such as OrganizationSource.from_path(), found 'acme'",
+    ),
+    "an organization that is a text, among others": (
+        lambda auth: auth.require(scopes=["read:user"], organization="acme"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        TypeError,
+        "organization: expected where the request names it",
+    ),
+    "a source without a place": (
+        lambda _: OrganizationSource(),
+        TypeError,
+        "found a call of the class itself; call one of them",
+    ),
+    "introspection that is no Introspection": (
+        lambda _: LogtoAuth(introspection=True),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        TypeError,
+        "introspection: expected an Introspection, found a bool",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+def test_a_wrong_type_is_an_error_at_the_call(logto: LogtoAuth, name: str) -> None:
+    call, kind, message = WRONG_TYPES[name]
+
+    with pytest.raises(kind) as caught:
+        call(logto)
+
+    assert type(caught.value) is kind
+    assert message in str(caught.value)
 
 
 def test_two_schemes_of_one_application_show_under_their_own_names(issuer: LocalIssuer) -> None:

@@ -17,7 +17,8 @@ from fastapi_logto.errors import SignatureError
 from fastapi_logto.provider import aws_lc
 from fastapi_logto.provider.aws_lc import build_aws_lc_key
 from fastapi_logto.testing import LocalIssuer
-from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified, verify_signature
+from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
+from fastapi_logto.verification.signatures import verify_signature
 
 ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 KEY: Final = ECKey.generate_key("P-384")

@@ -21,7 +21,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from fastapi_logto import LogtoAuth, Organization
+from fastapi_logto import LogtoAuth, OrganizationSource
 
 auth = LogtoAuth(endpoint="https://tenant.example", audience="https://api.example.com")
 other = auth.for_audience("urn:other")

@@ -14,8 +14,9 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
-from fastapi_logto import Clock, SettingsError
+from fastapi_logto import SettingsError
 from fastapi_logto.client import IssuedToken, LogtoClient
+from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
 from tests.unit.apps import API
 from tests.unit.clients import SECRET, Bench

@@ -125,10 +125,10 @@ def test_the_walk_of_a_request_names_its_stations() -> None:
     assert {
         "fastapi_logto.schemes.TokenScheme.__call__",
         "fastapi_logto.verification.bearer.parse_authorization",
-        "fastapi_logto.verification.verifier.TokenVerifier.recall",
+        "fastapi_logto.verification.verifier.TokenVerifier.verify_header",
         "fastapi_logto.verification.jws.parse_unverified",
         "fastapi_logto.provider.key_source.KeySource.find",
-        "fastapi_logto.verification.jws.verify_signature",
+        "fastapi_logto.verification.signatures.verify_signature",
         "fastapi_logto.verification.claims.parse_claims",
         "fastapi_logto.verification.checks.check_claims",
         "fastapi_logto.verification.checks.check_scopes",

@@ -120,7 +120,7 @@ async def test_no_frame_of_an_error_shows_a_token_or_a_secret(
     transport = httpx.MockTransport(provider)
     opaque = Introspection(client_id="i", client_secret=SECRET, allowed_clients=["a"])
     subject = Subject(
-        auth=LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=transport, opaque=opaque),
+        auth=LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=transport, introspection=opaque),
         several=LogtoAuth(
             settings=[LogtoSettings(endpoint=endpoint, audience=API) for endpoint in (ENDPOINT, "https://b.example")],
             http_transport=transport,

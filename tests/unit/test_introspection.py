@@ -12,7 +12,8 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from fastapi_logto import Clock, LogtoAuth, Organization, SettingsError, TokenClaims
+from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims
+from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer
@@ -66,7 +67,7 @@ class Bench:
             audience=API,
             http_transport=self.provider,
             clock=Clock(now=lambda: self.time, monotonic=lambda: self.time),
-            opaque=Introspection(**asks),
+            introspection=Introspection(**asks),
         )
 
     async def refused(self, token: str) -> tuple[int, str]:
@@ -520,7 +521,7 @@ async def test_a_discovery_document_that_names_another_host_gets_no_secret() -> 
         endpoint=bench.issuer.endpoint,
         audience=API,
         http_transport=Elsewhere(),
-        opaque=Introspection(client_id="local-machine", client_secret=SECRET, allowed_clients=[SPA]),
+        introspection=Introspection(client_id="local-machine", client_secret=SECRET, allowed_clients=[SPA]),
     )
 
     with pytest.raises(ProviderUnavailableError):
@@ -555,7 +556,7 @@ def test_opaque_tokens_open_neither_organizations_nor_other_resources(bench: Ben
     @app.get("/billing", dependencies=[Depends(billing)])
     @app.get(
         "/organization",
-        dependencies=[Depends(bench.auth.require_organization(organization=Organization.from_token()))],
+        dependencies=[Depends(bench.auth.require_organization(organization=OrganizationSource.from_token()))],
     )
     async def other() -> None: ...
 

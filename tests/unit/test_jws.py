@@ -24,7 +24,8 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.provider.key_set import parse_key_set
 from fastapi_logto.testing.signing import encode_segment
-from fastapi_logto.verification.jws import UnverifiedJws, check_size, parse_unverified, verify_signature
+from fastapi_logto.verification.jws import UnverifiedJws, check_size, parse_unverified
+from fastapi_logto.verification.signatures import verify_signature
 from tests.captured import JWKS, TOKENS
 from tests.vectors.forge import ABSENT, Forge, build_claims_set, dump, each
 from tests.vectors.headers import HEADER_ROWS, SEEN_LATE

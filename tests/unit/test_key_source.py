@@ -10,8 +10,9 @@ from collections import Counter
 import pytest
 
 from fastapi_logto.errors import AlgorithmError, ProviderUnavailableError, UnknownKeyError
+from fastapi_logto.provider.health import ProviderHealth
 from fastapi_logto.provider.key_set import PublicKey
-from fastapi_logto.provider.key_source import CoolingDownError, ProviderHealth
+from fastapi_logto.provider.key_source import CoolingDownError
 from tests.captured import DISCOVERY_PATH, JWKS_PATH, NOW
 from tests.unit.fakes import ENDPOINT, ISSUER, finish_fetches
 from tests.unit.key_bench import AWAY, AWAY_AT_ONCE, COOLDOWN, MAX_STALE, TTL, Bench, at_once, build_bench, until_asked

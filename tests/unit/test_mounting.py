@@ -18,7 +18,15 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from fastapi_logto import LogtoAuth, Organization, Requirement, SettingsError, TokenClaims, claims_of, mount_protected
+from fastapi_logto import (
+    LogtoAuth,
+    OrganizationSource,
+    Requirement,
+    SettingsError,
+    TokenClaims,
+    claims_of,
+    mount_protected,
+)
 from fastapi_logto.description.route_checks import check_routes
 from fastapi_logto.description.routes import iter_routes
 from fastapi_logto.testing import LocalIssuer, assert_protected
@@ -283,7 +291,7 @@ class TestMounted:
             return str((await request.json())["organization"])
 
         app = FastAPI()
-        requires = logto.require_organization("read:user", organization=Organization.from_dependency(find))
+        requires = logto.require_organization("read:user", organization=OrganizationSource.from_dependency(find))
         mount_protected(app, path="/mcp", mounted=inner, requires=requires)
         client = TestClient(app)
         token = bearer(issuer.organization_token("A", scope="read:user"))

@@ -13,8 +13,8 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, LogtoSettings, Organization, Requirement, TokenClaims
-from fastapi_logto.description.openapi import build_scheme, describe
+from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, TokenClaims
+from fastapi_logto.description.openapi import describe
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer, build_auth
@@ -63,10 +63,7 @@ def operation(schema: dict[str, Any], path: str) -> dict[str, Any]:
 
 class TestScheme:
     def test_it_signs_in_at_the_tenant_for_the_resource(self) -> None:
-        scheme = build_scheme(
-            LogtoSettings(endpoint="https://a.logto.app", audience=["https://api.example.com/v1", "b"]),
-            resource="https://api.example.com/v1",
-        )
+        scheme = LogtoAuth(endpoint="https://a.logto.app", audience=["https://api.example.com/v1", "b"]).model
 
         assert type(scheme) is OAuth2
         flow = scheme.flows.authorizationCode
@@ -113,7 +110,7 @@ class TestScheme:
 
     def test_openid_is_offered_where_opaque_tokens_are_accepted(self) -> None:
         opaque = Introspection(client_id="machine", client_secret="secret", allowed_clients=["spa"])
-        auth = build_auth(issuer, opaque=opaque)
+        auth = build_auth(issuer, introspection=opaque)
         billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
 
         schema = document(
@@ -224,7 +221,7 @@ SECURITY: dict[str, tuple[Callable[[LogtoAuth], Any], list[dict[str, list[str]]]
         [{"Logto": ["a"], "B": ["b"]}],
     ),
     "an organization": (
-        lambda auth: auth.require_organization("a", organization=Organization.from_token()),
+        lambda auth: auth.require_organization("a", organization=OrganizationSource.from_token()),
         [{"Logto": ["a"]}],
     ),
     "somebody else's scheme beside": (
@@ -257,20 +254,20 @@ REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
     "any scope": (lambda auth: auth.require_any_scope("a", "b"), issuer.access_token(scope="another")),
     "user": (lambda auth: auth.require_user(), issuer.machine_token()),
     "machine": (lambda auth: auth.require_machine(), issuer.access_token()),
-    "client": (lambda auth: auth.require_client("spa"), issuer.access_token(client_id="other")),
-    "actor": (lambda auth: auth.require_actor(), issuer.access_token()),
-    "no actor": (lambda auth: auth.require_no_actor(), issuer.access_token(actor="support")),
-    "claims": (lambda auth: auth.require_claims(is_pro), issuer.access_token()),
+    "client": (lambda auth: auth.require(clients=["spa"]), issuer.access_token(client_id="other")),
+    "actor": (lambda auth: auth.require(actor=True), issuer.access_token()),
+    "no actor": (lambda auth: auth.require(actor=False), issuer.access_token(actor="support")),
+    "claims": (lambda auth: auth.require(claims=is_pro), issuer.access_token()),
     "organization": (
-        lambda auth: auth.require_organization(organization=Organization.from_header("x-organization")),
+        lambda auth: auth.require_organization(organization=OrganizationSource.from_header("x-organization")),
         issuer.access_token(),
     ),
     "another organization": (
-        lambda auth: auth.require_organization(organization=Organization.from_header("x-organization")),
+        lambda auth: auth.require_organization(organization=OrganizationSource.from_header("x-organization")),
         issuer.organization_token("B"),
     ),
     "any organization": (
-        lambda auth: auth.require_organization(organization=Organization.from_token()),
+        lambda auth: auth.require_organization(organization=OrganizationSource.from_token()),
         issuer.access_token(),
     ),
 }
@@ -433,7 +430,7 @@ class TestTwice:
     def test_a_document_of_nothing_stays_as_it_is(self) -> None:
         bare: dict[str, Any] = {"paths": {"/a": {"parameters": [], "get": {}}}}
 
-        describe(bare, schemes=[], operations={})
+        describe(bare, FastAPI())
 
         assert bare == {"paths": {"/a": {"parameters": [], "get": {}}}}
 

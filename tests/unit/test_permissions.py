@@ -8,7 +8,8 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from fastapi_logto import Clock, LogtoAuth, Organization, Requirement, TokenClaims
+from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, TokenClaims
+from fastapi_logto.clock import Clock
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import DISCOVERY, JWKS, JWKS_PATH, NOW
 from tests.captured import TOKENS as CAPTURED_TOKENS
@@ -126,16 +127,20 @@ def build_requirements(auth: LogtoAuth) -> dict[str, Requirement]:
         "other-in": billing.require_organization(),
         "member": auth.require_organization(),
         "org": auth.require_organization("read:user"),
-        "header": auth.require_organization("read:user", organization=Organization.from_header("X-Organization-Id")),
-        "found": auth.require_organization("read:user", organization=Organization.from_dependency(find_organization)),
-        "token": auth.require_organization("read:user", organization=Organization.from_token()),
+        "header": auth.require_organization(
+            "read:user", organization=OrganizationSource.from_header("X-Organization-Id")
+        ),
+        "found": auth.require_organization(
+            "read:user", organization=OrganizationSource.from_dependency(find_organization)
+        ),
+        "token": auth.require_organization("read:user", organization=OrganizationSource.from_token()),
         "user": auth.require_user(),
         "machine": auth.require_machine(),
-        "client": auth.require_client("local-spa", "https://app.example.com/id?a=b"),
-        "actor": auth.require_actor(),
-        "support": auth.require_actor("support", "root"),
-        "nobody": auth.require_no_actor(),
-        "pro": auth.require_claims(is_pro),
+        "client": auth.require(clients=["local-spa", "https://app.example.com/id?a=b"]),
+        "actor": auth.require(actor=True),
+        "support": auth.require(actor=["support", "root"]),
+        "nobody": auth.require(actor=False),
+        "pro": auth.require(claims=is_pro),
     }
 
 

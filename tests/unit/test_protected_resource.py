@@ -7,7 +7,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, LogtoSettings, Organization, SettingsError, mount_protected
+from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, SettingsError, mount_protected
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer, build_auth
 
@@ -30,7 +30,7 @@ def build_app(auth: LogtoAuth, **install: Any) -> FastAPI:
     return app
 
 
-BY_HEADER = Organization.from_header("x-organization", issuer="any")
+BY_HEADER = OrganizationSource.from_header("x-organization", issuer="any")
 
 
 def ask(app: FastAPI, path: str = "", **headers: str) -> dict[str, Any]:

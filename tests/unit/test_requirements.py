@@ -12,7 +12,8 @@ import pytest
 from fastapi import Depends, FastAPI, Security
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, Organization, Requirement, SettingsError, TokenClaims
+from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, SettingsError, TokenClaims
+from fastapi_logto.description.conditions import describe_conditions
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import bearer, build_auth, detail
 
@@ -66,21 +67,21 @@ DIFFERENT: list[Requirement] = [
     logto.require_any_scope("a"),
     logto.require_organization(),
     logto.require_organization("a"),
-    logto.require_organization("a", organization=Organization.from_path("other")),
-    logto.require_organization("a", organization=Organization.from_header("organization_id")),
-    logto.require_organization("a", organization=Organization.from_dependency(is_mine)),
-    logto.require_organization("a", organization=Organization.from_token()),
+    logto.require_organization("a", organization=OrganizationSource.from_path("other")),
+    logto.require_organization("a", organization=OrganizationSource.from_header("organization_id")),
+    logto.require_organization("a", organization=OrganizationSource.from_dependency(is_mine)),
+    logto.require_organization("a", organization=OrganizationSource.from_token()),
     logto.require_user(),
     logto.require_user("a"),
     logto.require_machine(),
-    logto.require_client("a"),
-    logto.require_client("a", "b"),
-    logto.require_actor(),
-    logto.require_actor("a"),
-    logto.require_no_actor(),
-    logto.require_claims(is_mine),
-    logto.require_claims(is_mine, description="something else"),
-    logto.require_claims(is_somebody),
+    logto.require(clients=["a"]),
+    logto.require(clients=["a", "b"]),
+    logto.require(actor=True),
+    logto.require(actor=["a"]),
+    logto.require(actor=False),
+    logto.require(claims=is_mine),
+    logto.require(claims=is_mine, description="something else"),
+    logto.require(claims=is_somebody),
     build_auth(issuer).require_scopes("a"),
     logto.for_audience("https://billing.example.test").require_scopes("a"),
 ]
@@ -96,18 +97,18 @@ def test_requirements_that_ask_for_the_same_are_equal_however_they_are_written()
     pairs: list[tuple[Requirement, Requirement]] = [
         (logto.require_scopes("a", "b"), logto.require(scopes=["b", "a", "a"])),
         (logto.require_any_scope("a", "b"), logto.require(any_scope={"a", "b"})),
-        (logto.require_organization("a"), logto.require(scopes=["a"], organization=Organization.from_path())),
+        (logto.require_organization("a"), logto.require(scopes=["a"], organization=OrganizationSource.from_path())),
         (
-            logto.require(organization=Organization.from_header("X-Org")),
-            logto.require(organization=Organization.from_header("x-org")),
+            logto.require(organization=OrganizationSource.from_header("X-Org")),
+            logto.require(organization=OrganizationSource.from_header("x-org")),
         ),
         (logto.require_user(), logto.require(caller="user")),
         (logto.require_machine("a"), logto.require(caller="machine", scopes=["a"])),
-        (logto.require_client("a", "b"), logto.require(clients=("b", "a"))),
-        (logto.require_actor("a", "b"), logto.require(actor=["b", "a"])),
-        (logto.require_actor(), logto.require(actor=True)),
-        (logto.require_no_actor(), logto.require(actor=False)),
-        (logto.require_claims(is_mine), logto.require(claims=is_mine, description="A subject that is me.")),
+        (logto.require(clients=["a", "b"]), logto.require(clients=("b", "a"))),
+        (logto.require(actor=["a", "b"]), logto.require(actor=["b", "a"])),
+        (logto.require(actor=True), logto.require(actor=True)),
+        (logto.require(actor=False), logto.require(actor=False)),
+        (logto.require(claims=is_mine), logto.require(claims=is_mine, description="A subject that is me.")),
     ]
 
     for one, other in pairs:
@@ -143,9 +144,9 @@ def test_what_cannot_be_meant_is_refused_when_it_is_written(asked: dict[str, Any
 @pytest.mark.parametrize("name", ["", " a", "a ", "\u043e"])
 def test_a_place_without_a_proper_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="expected"):
-        Organization.from_path(name)
+        OrganizationSource.from_path(name)
     with pytest.raises(ValueError, match="expected"):
-        Organization.from_header(name)
+        OrganizationSource.from_header(name)
 
 
 def test_a_single_text_stands_for_a_list_of_one() -> None:
@@ -158,7 +159,7 @@ def test_nobody_derives_a_requirement_that_would_equal_a_laxer_one() -> None:
 
 
 def test_a_requirement_says_what_it_asks_for() -> None:
-    said = {repr(requirement): requirement.describe() for requirement in DIFFERENT[2:19]}
+    said = {repr(requirement): describe_conditions(requirement) for requirement in DIFFERENT[2:19]}
 
     assert said["Requirement(any_scope=('a',))"] == ["one of the scopes `a`"]
     assert said["Requirement(caller='user')"] == ["a user as the caller"]
@@ -167,16 +168,16 @@ def test_a_requirement_says_what_it_asks_for() -> None:
     # Who may call is nobody's business.
     assert said["Requirement(clients=('a', 'b'))"] == ["a token that was issued to an allowed application"]
     assert said["Requirement(actor=('a',))"] == ["an actor who acts on behalf of a user"]
-    assert [requirement.describe() for requirement in DIFFERENT[4:9]] == [
+    assert [describe_conditions(requirement) for requirement in DIFFERENT[4:9]] == [
         ["a token for the organization in the path, `{organization_id}`"],
         ["a token for the organization in the path, `{other}`"],
         ["a token for the organization in the header `organization_id`"],
         ["a token for the organization of the requested data"],
         ["a token for any organization"],
     ]
-    assert logto.require_claims(is_mine).describe() == ["A subject that is me."]
-    assert logto.require_claims(is_somebody).describe() == ["claims that the function `is_somebody` accepts"]
-    assert logto.require_claims(is_mine, description="me").describe() == ["me"]
+    assert describe_conditions(logto.require(claims=is_mine)) == ["A subject that is me."]
+    assert describe_conditions(logto.require(claims=is_somebody)) == ["claims that the function `is_somebody` accepts"]
+    assert describe_conditions(logto.require(claims=is_mine, description="me")) == ["me"]
 
 
 def refuse(requirement: Requirement, token: str, path: str = "/", **options: Any) -> tuple[int, str, str] | None:
@@ -219,7 +220,7 @@ PREDICATES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", PREDICATES)
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_nothing_but_true_admits(name: str) -> None:
-    refusal = refuse(logto.require_claims(PREDICATES[name], description="a plan"), issuer.access_token())
+    refusal = refuse(logto.require(claims=PREDICATES[name], description="a plan"), issuer.access_token())
 
     assert refusal == (403, "claims_not_allowed", "The claims of the token do not allow this: a plan")
 
@@ -237,7 +238,7 @@ def test_nothing_but_true_admits(name: str) -> None:
     ],
 )
 def test_one_header_names_one_organization(headers: list[tuple[str, str]], code: str | None) -> None:
-    requirement = logto.require_organization(organization=Organization.from_header("X-Org"))
+    requirement = logto.require_organization(organization=OrganizationSource.from_header("X-Org"))
 
     found = codes(requirement, issuer.organization_token("A"), headers=headers)
 
@@ -265,7 +266,7 @@ def test_a_dependency_that_finds_no_organization_refuses_and_is_not_asked_for_a_
         asked.append(str(number))
         return None
 
-    requirement = logto.require_organization(organization=Organization.from_dependency(find))
+    requirement = logto.require_organization(organization=OrganizationSource.from_dependency(find))
 
     assert codes(requirement, issuer.organization_token("A"), "/?number=1") == (403, "organization_mismatch")
     assert codes(requirement, issuer.forged_token(), "/?number=2") == (401, "invalid_token")
@@ -307,13 +308,13 @@ class Nameless:
 
 @pytest.mark.parametrize("found", [Liar("B"), Nameless(), ANY, b"A", ["A"], True, UUID(int=1), ""], ids=type)
 def test_only_a_text_names_an_organization(found: object) -> None:
-    requirement = logto.require_organization(organization=Organization.from_dependency(lambda: found))
+    requirement = logto.require_organization(organization=OrganizationSource.from_dependency(lambda: found))
 
     assert codes(requirement, issuer.organization_token("A")) == (403, "organization_mismatch")
 
 
 def test_a_text_of_the_applications_own_class_is_the_text_that_it_holds() -> None:
-    requirement = logto.require_organization(organization=Organization.from_dependency(lambda: Liar("A")))
+    requirement = logto.require_organization(organization=OrganizationSource.from_dependency(lambda: Liar("A")))
 
     assert codes(requirement, issuer.organization_token("A")) is None
 
@@ -327,7 +328,7 @@ def test_what_a_predicate_gives_is_not_logged(caplog: pytest.LogCaptureFixture) 
 
     with caplog.at_level("DEBUG"):
         for check in (read_email, give_something):
-            requirement = logto.require_claims(check, description="a plan")
+            requirement = logto.require(claims=check, description="a plan")
             token = issuer.access_token(claims={"email": "alice@secret.example"})
             assert codes(requirement, token) == (403, "claims_not_allowed")
     assert "found str" in caplog.text
@@ -356,7 +357,8 @@ def test_scopes_above_a_requirement_are_enforced_too() -> None:
     one = FastAPI()
 
     @one.get(
-        "/", dependencies=[Security(logto.require_organization(organization=Organization.from_token()), scopes=["b"])]
+        "/",
+        dependencies=[Security(logto.require_organization(organization=OrganizationSource.from_token()), scopes=["b"])],
     )
     async def read() -> bool:
         return True

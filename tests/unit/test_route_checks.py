@@ -31,7 +31,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
 from typing_extensions import TypeAliasType
 
-from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims, mount_protected
+from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.description.route_checks import check_routes
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import API, bearer, build_auth, build_organization_router
@@ -53,7 +53,7 @@ def logto(issuer: LocalIssuer) -> LogtoAuth:
 def test_a_plain_scheme_above_an_organization_is_refused_at_start(logto: LogtoAuth, above: str) -> None:
     app = FastAPI(dependencies=[Depends(logto)] if above == "application" else [])
     inner = FastAPI() if above == "mount" else app
-    inner.include_router(build_organization_router(logto, *([] if above == "application" else [logto.optional.auth])))
+    inner.include_router(build_organization_router(logto, *([] if above == "application" else [logto.optional])))
     if above == "mount":
         app.mount("/v1", inner)
     logto.install(app)
@@ -119,7 +119,9 @@ def test_organizations_all_the_way_up_are_fine(logto: LogtoAuth) -> None:
     app = FastAPI()
     app.include_router(
         build_organization_router(
-            logto, logto.require_organization(), logto.require(organization=Organization.from_path(), caller="user")
+            logto,
+            logto.require_organization(),
+            logto.require(organization=OrganizationSource.from_path(), caller="user"),
         )
     )
     logto.install(app)
@@ -440,7 +442,7 @@ def test_an_organization_in_a_header_is_read_from_that_header_alone(
     logto: LogtoAuth, handler: Callable[..., Any], found: str | None
 ) -> None:
     app = FastAPI()
-    requirement = logto.require_organization(organization=Organization.from_header("X-Organization"))
+    requirement = logto.require_organization(organization=OrganizationSource.from_header("X-Organization"))
     app.get("/members", dependencies=[Depends(requirement)])(handler)
 
     if found is None:
@@ -454,9 +456,11 @@ def test_an_organization_in_a_header_is_read_from_that_header_alone(
     )
 
 
-@pytest.mark.parametrize("organization", [Organization.from_token(), Organization.from_dependency(by_query)])
+@pytest.mark.parametrize(
+    "organization", [OrganizationSource.from_token(), OrganizationSource.from_dependency(by_query)]
+)
 def test_a_parameter_is_compared_with_nothing_if_the_request_names_no_organization_itself(
-    logto: LogtoAuth, organization: Organization
+    logto: LogtoAuth, organization: OrganizationSource
 ) -> None:
     app = FastAPI()
     app.get("/members", dependencies=[Depends(logto.require_organization(organization=organization))])(by_query)
@@ -596,7 +600,7 @@ def test_an_issuer_that_the_environment_does_not_name_is_refused_at_start(
     auth = LogtoAuth()
     app = FastAPI()
     auth.install(app)
-    where = Organization.from_token(issuer="https://tenant.example.com")
+    where = OrganizationSource.from_token(issuer="https://tenant.example.com")
     app.get("/reports", dependencies=[Depends(auth.require_organization(organization=where))])(lambda: None)
 
     expected = r"/reports: organization: expected an issuer of the settings or 'any', found issuer='https://tenant"

@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.staticfiles import StaticFiles
 
-from fastapi_logto import LogtoAuth, Organization, SettingsError
+from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError
 from fastapi_logto.description.routes import iter_routes
 from fastapi_logto.testing import LocalIssuer
 from tests.unit.apps import build_auth, build_organization_router
@@ -48,7 +48,7 @@ def test_the_routes_are_read_with_what_they_are_mounted_under(logto: LogtoAuth) 
 def test_openapi_says_what_is_asked_for_beyond_scopes(logto: LogtoAuth) -> None:
     app = FastAPI()
     app.include_router(
-        build_organization_router(logto, logto.require(organization=Organization.from_path(), caller="user"))
+        build_organization_router(logto, logto.require(organization=OrganizationSource.from_path(), caller="user"))
     )
     billing = logto.for_audience("https://billing.example.test/v1")
 

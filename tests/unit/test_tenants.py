@@ -9,9 +9,10 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, LogtoSettings, Organization, Requirement, SettingsError
+from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, Requirement, SettingsError
 from fastapi_logto.errors import AudienceError, IssuerError, ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
+from fastapi_logto.schemes import find_resources, find_state
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.signing import JsonValue
 from tests.unit.apps import API, bearer, build_auth
@@ -242,22 +243,23 @@ async def test_for_audience_accepts_only_the_tokens_of_tenants_that_list_the_aud
 async def test_an_audience_that_no_tenant_lists_is_refused_where_it_is_declared() -> None:
     with pytest.raises(SettingsError, match=r"found https://nowhere\.example; add it to the settings"):
         build_shared().auth.for_audience("https://nowhere.example")
-    assert build_auth(LocalIssuer()).for_audience("https://nowhere.example").resources == {"https://nowhere.example"}
+    other = build_auth(LocalIssuer()).for_audience("https://nowhere.example")
+    assert find_resources(other) == {"https://nowhere.example"}
 
 
-def from_header(*, issuer: str | None = None) -> Organization:
-    return Organization.from_header("X-Organization", issuer=issuer)
+def from_header(*, issuer: str | None = None) -> OrganizationSource:
+    return OrganizationSource.from_header("X-Organization", issuer=issuer)
 
 
-def from_dependency(*, issuer: str | None = None) -> Organization:
-    return Organization.from_dependency(lambda: "acme", issuer=issuer)
+def from_dependency(*, issuer: str | None = None) -> OrganizationSource:
+    return OrganizationSource.from_dependency(lambda: "acme", issuer=issuer)
 
 
-SOURCES: dict[str, Callable[..., Organization]] = {
-    "path": Organization.from_path,
+SOURCES: dict[str, Callable[..., OrganizationSource]] = {
+    "path": OrganizationSource.from_path,
     "header": from_header,
     "dependency": from_dependency,
-    "token": Organization.from_token,
+    "token": OrganizationSource.from_token,
 }
 
 
@@ -270,15 +272,15 @@ def test_with_several_tenants_a_requirement_says_whose_organization_it_means(sou
 
     assert str(caught.value) == (
         "organization: expected issuer=, because this API accepts several tenants and an organization id alone is "
-        'ambiguous, found none; pass Organization.from_path(issuer="https://a.example.com/oidc"), or issuer="any" if '
-        "the handler looks up data by claims.iss and the organization id"
+        'ambiguous, found none; pass OrganizationSource.from_path(issuer="https://a.example.com/oidc"), or '
+        'issuer="any" if the handler looks up data by claims.iss and the organization id'
     )
 
 
 def test_an_issuer_of_no_tenant_is_refused_where_it_is_required() -> None:
     for auth in (build_shared().auth, build_auth(LocalIssuer())):
         with pytest.raises(SettingsError, match=r"expected an issuer of the settings or 'any', found issuer='https"):
-            auth.require_organization(organization=Organization.from_path(issuer="https://a.example.com"))
+            auth.require_organization(organization=OrganizationSource.from_path(issuer="https://a.example.com"))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -314,7 +316,7 @@ def test_with_one_tenant_a_requirement_may_say_its_issuer_or_not() -> None:
     app = FastAPI()
 
     for path, place in (("/none", None), ("/own", issuer.issuer), ("/any", "any")):
-        where = Organization.from_token(issuer=place)
+        where = OrganizationSource.from_token(issuer=place)
         app.get(path, dependencies=[Depends(auth.require_organization(organization=where))])(lambda: None)
 
     client = TestClient(app, headers=bearer(issuer.organization_token("acme")))
@@ -333,7 +335,7 @@ def test_organization_tokens_are_refused_by_choice_and_those_for_an_api_are_not(
     auth = build_auth(issuer, accept_organization_tokens=accepted)
     scheme = auth if audience is None else auth.for_audience(audience)
     app = FastAPI()
-    app.get("/", dependencies=[Depends(scheme.require_organization(organization=Organization.from_token()))])(
+    app.get("/", dependencies=[Depends(scheme.require_organization(organization=OrganizationSource.from_token()))])(
         lambda: None
     )
 
@@ -350,7 +352,7 @@ def test_an_organization_token_of_a_tenant_without_the_audience_opens_nothing_be
     bench = build_shared()
     admin = bench.auth.for_audience(ADMIN)
     app = FastAPI()
-    where = Organization.from_token(issuer="any")
+    where = OrganizationSource.from_token(issuer="any")
     app.get("/", dependencies=[Depends(admin.require_organization(organization=where))])(lambda: None)
 
     statuses = [
@@ -363,7 +365,7 @@ def test_an_organization_token_of_a_tenant_without_the_audience_opens_nothing_be
 
 def test_a_requirement_that_is_made_by_hand_must_say_whose_organization_it_means_too() -> None:
     with pytest.raises(SettingsError, match="this API accepts several tenants"):
-        Requirement(build_shared().auth, organization=Organization.from_path())
+        Requirement(build_shared().auth, organization=OrganizationSource.from_path())
 
 
 async def test_a_cached_token_needs_no_place_in_the_queue() -> None:
@@ -383,9 +385,9 @@ async def test_a_cached_token_needs_no_place_in_the_queue() -> None:
 
 
 def test_nobodys_organizations_are_meant_if_a_requirement_among_several_tenants_does_not_say() -> None:
-    shared = build_shared().auth
+    shared = find_state(build_shared().auth)
 
     assert shared.find_organization_issuers(None) == frozenset()
     assert shared.find_organization_issuers("any") is None
     assert shared.find_organization_issuers(f"{B}/oidc") == frozenset({f"{B}/oidc"})
-    assert LogtoAuth().find_organization_issuers(f"{B}/oidc") is None
+    assert find_state(LogtoAuth()).find_organization_issuers(f"{B}/oidc") is None

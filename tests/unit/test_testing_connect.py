@@ -247,7 +247,7 @@ async def test_opaque_tokens_are_asked_about_at_the_issuer(issuer: LocalIssuer) 
     opaque = Introspection(
         client_id="local-machine", client_secret="local-machine-secret", allowed_clients=["local-spa"]
     )
-    auth = LogtoAuth(endpoint="https://tenant.example.test", audience=OWN, opaque=opaque)
+    auth = LogtoAuth(endpoint="https://tenant.example.test", audience=OWN, introspection=opaque)
     with issuer.connect(auth):
         assert (await auth.verify(issuer.opaque_token())).user_id == "alice0000001"
 

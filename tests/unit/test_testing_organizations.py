@@ -40,7 +40,7 @@ async def read(issuer: LocalIssuer, token: str) -> dict[str, Any]:
     """Give claims whose signature and kind were checked, organization tokens too."""
     auth: LogtoAuth = build_auth(issuer)
     node: Any = auth.schemes[2]
-    verifier = await node._provider.load_in_thread()
+    verifier = await node._state.load_in_thread()
     claims = await verifier.verify(SecretStr(token), node._policy)
     return dict(claims.model_dump(exclude_none=True))
 

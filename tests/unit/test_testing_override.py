@@ -564,7 +564,7 @@ def test_claims_have_good_defaults() -> None:
         frozenset(),
         None,
     )
-    assert (made.is_machine, made.actor, made.aud) == (False, None, "https://api.example.test")
+    assert (made.is_machine, made.act, made.aud) == (False, None, "https://api.example.test")
     assert (made.exp - (made.iat or 0), made.iss) == (3600, "http://127.0.0.1:3001/oidc")
     assert claims().jti != made.jti
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fastapi_logto import Clock, LogtoAuth
+from fastapi_logto import LogtoAuth
+from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ProviderUnavailableError, RefusalError, UnknownKeyError
 from fastapi_logto.strict_json import JsonValue
 from fastapi_logto.testing import LocalIssuer

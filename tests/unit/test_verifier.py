@@ -32,14 +32,16 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.provider.discovery import MetadataSource, build_metadata_source
 from fastapi_logto.provider.key_set import PublicKey
-from fastapi_logto.provider.key_source import CoolingDownError, KeySource
+from fastapi_logto.provider.key_source import CoolingDownError, KeySource, build_key_source
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.signing import JsonValue
-from fastapi_logto.verification.claims import Actor, TokenClaims, build_claims, find_key, pack_claims, unpack_claims
+from fastapi_logto.verification.cache import find_key, pack_claims, unpack_claims
+from fastapi_logto.verification.claims import Actor, TokenClaims, build_claims
+from fastapi_logto.verification.tenants import Tenant
 from fastapi_logto.verification.turns import Turns
-from fastapi_logto.verification.verifier import TokenVerifier, build_key_source
+from fastapi_logto.verification.verifier import TokenVerifier
 from tests.captured import (
     ADMIN_TENANT_JWKS,
     API,
@@ -72,6 +74,9 @@ class WatchedKeys(KeySource):
 
     async def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
         return tuple(watch_key(key, self._count) for key in await super().find(kid=kid, alg=alg))
+
+    def find_held(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
+        return tuple(watch_key(key, self._count) for key in super().find_held(kid=kid, alg=alg))
 
     def _count(self) -> None:
         self.verifications += 1
@@ -134,8 +139,7 @@ def build_verifier(
         deadline_seconds=15,
     )
     return keys, TokenVerifier(
-        settings=settings,
-        keys=keys,
+        [Tenant(settings, keys=keys)],
         clock=clock.clock,
         claims_model=model,
         turns=turns or Turns(max_waiting=settings.max_waiting_verifications),
@@ -355,7 +359,7 @@ def build_real(settings: LogtoSettings) -> TokenVerifier[TokenClaims]:
     metadata = build_metadata_source(settings, transport=transport, clock=clock)
     keys = build_key_source(settings, metadata=metadata, transport=transport, clock=clock)
     return TokenVerifier(
-        settings=settings, keys=keys, clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
+        [Tenant(settings, keys=keys)], clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
     )
 
 
@@ -963,7 +967,7 @@ async def test_what_one_caller_does_to_its_actor_the_next_one_does_not_see(bench
     token = bench.issuer.access_token(actor="bob")
 
     for _ in range(3):
-        actor = (await bench.verifier.verify(SecretStr(token))).actor
+        actor = (await bench.verifier.verify(SecretStr(token))).act
         assert type(actor) is Actor
         assert actor.sub == "bob"
         vars(actor)["sub"] = "admin"

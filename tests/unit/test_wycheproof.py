@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from fastapi_logto.errors import AlgorithmError, InvalidTokenError, SignatureError, UnknownKeyError
 from fastapi_logto.provider.aws_lc import build_aws_lc_key
 from fastapi_logto.provider.key_set import KeySet, parse_key_set
-from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified, verify_signature
+from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
+from fastapi_logto.verification.signatures import verify_signature
 from tests.wycheproof import is_symmetric, list_entries, read_groups
 
 OURS: Final = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from joserfc.jwk import ECKey, RSAKey
 
-from fastapi_logto import SettingsArguments
+from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing.signing import encode_segment
 from tests.vectors.forge import ABSENT, Forge, build_claims_set, dump, each, sign
 from tests.vectors.rows import ALGORITHM, ID_TOKEN, MALFORMED, SIGNATURE, TYPE, UNKNOWN_KEY, Refusal, TokenRow

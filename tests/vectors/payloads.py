@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from fastapi_logto import SettingsArguments
+from fastapi_logto.settings import SettingsArguments
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump, each
 from tests.vectors.rows import AUDIENCE, CLAIMS, EXPIRED, IMMATURE, ISSUER, MALFORMED, PayloadRow, Refusal
 

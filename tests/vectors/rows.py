@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from fastapi_logto import SettingsArguments
 from fastapi_logto.errors import (
     AlgorithmError,
     AudienceError,
@@ -24,6 +23,7 @@ from fastapi_logto.errors import (
     TokenTypeError,
     UnknownKeyError,
 )
+from fastapi_logto.settings import SettingsArguments
 from tests.vectors.forge import Forge
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from fastapi_logto import SettingsArguments
+from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.signing import encode_segment
 from tests.vectors.forge import ENDPOINT, NOW, Forge, SignatureChange, build_claims_set, dump, sign
