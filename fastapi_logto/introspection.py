@@ -66,7 +66,7 @@ class Introspection:
 def check_introspection(introspection: object) -> Introspection | None:
     """Return the argument; `TypeError` if it is neither `None` nor an `Introspection`."""
     if introspection is not None and not isinstance(introspection, Introspection):
-        raise TypeError(
-            f"introspection: expected an Introspection, found {introspection!r:.80}; pass Introspection(...)"
-        )
+        # Not its value, which may contain a secret.
+        found = type(introspection).__name__
+        raise TypeError(f"introspection: expected an Introspection, found a {found}; pass Introspection(...)")
     return introspection

@@ -3,9 +3,8 @@
 import ssl
 from collections.abc import Collection
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import httpx
 from pydantic import SecretStr
 
 from fastapi_logto.client.exchanges import EXCHANGE_GRANT, Exchanges, SubjectTokenType
@@ -20,6 +19,9 @@ from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.verification.cache import TokenCache
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["IssuedToken", "LogtoClient", "MachineAuth", "SubjectTokenType"]
 
@@ -66,7 +68,7 @@ class LogtoClient:
         timeout_seconds: float = 5,
         max_waiting: int = 50,
         clock: Clock | None = None,
-        http_transport: httpx.AsyncBaseTransport | None = None,
+        http_transport: "httpx.AsyncBaseTransport | None" = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.client_id: str = client_id
