@@ -64,7 +64,7 @@ def build_router(settings: ExampleSettings) -> APIRouter:
         """Exchange the caller's token for a token to call another API on their behalf."""
         token = request.headers["authorization"].split(" ")[-1]
         try:
-            issued = await get_client().exchange(token, auth.settings.audience[0], scopes=["read:user"])
+            issued = await get_client().exchange_token(token, auth.settings.audience[0], scopes=["read:user"])
         except GrantError as error:
             raise HTTPException(502, "The tenant does not exchange this token") from error
         return Granted(scopes=sorted(issued.scopes))

@@ -153,7 +153,7 @@ class LogtoClient:
             build_form(_MACHINE_GRANT, resource=None, scopes=scopes, organization_id=organization_id)
         )
 
-    async def exchange(
+    async def exchange_token(
         self,
         subject_token: str,
         resource: str,
@@ -229,7 +229,7 @@ class LogtoClient:
             raise GrantRefusedError("userinfo: no bearer token", status=401, error="invalid_token", description="")
         return await self._grants.fetch_userinfo(secret)
 
-    def auth(
+    def machine_auth(
         self, resource: str, *, base_url: str, scopes: Collection[str] = (), organization_id: str | None = None
     ) -> MachineAuth:
         """Return the `auth` of an `httpx.AsyncClient`, which adds tokens to its requests to one API.
@@ -251,7 +251,7 @@ class LogtoClient:
         Example:
             ```python
             url = "https://orders.example.com"
-            http = httpx.AsyncClient(base_url=url, auth=client.auth(url, base_url=url))
+            http = httpx.AsyncClient(base_url=url, auth=client.machine_auth(url, base_url=url))
             ```
         """
         form = build_form(_MACHINE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id)

@@ -65,7 +65,7 @@ class Exchanges:
         subject_token_type: SubjectTokenType,
         actor_token: SecretStr | None,
     ) -> IssuedToken:
-        """Return a token in exchange for a user's token; see `LogtoClient.exchange`.
+        """Return a token in exchange for a user's token; see `LogtoClient.exchange_token`.
 
         `form` has the fields that all token requests share.
         """

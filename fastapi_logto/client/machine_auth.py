@@ -57,7 +57,7 @@ class MachineAuth(httpx.Auth):
         if found != self._origin:
             raise OriginError(
                 f"expected a request to {self._origin}, found {quote(found)}; create an httpx.AsyncClient with "
-                "client.auth(..., base_url=...) for each API, and send no token to a URL from outside",
+                "client.machine_auth(..., base_url=...) for each API, and send no token to a URL from outside",
                 expected=self._origin,
                 found=quote(found),
             )
@@ -85,12 +85,12 @@ def _parse_base_url(base_url: str, *, allow_http: bool) -> str:
         url = httpx.URL("")
     if url.scheme not in _SCHEMES or not url.host or url.userinfo:
         raise SettingsError(
-            "client.auth: expected the base_url of an API such as https://orders.example.com, without credentials, "
-            "found another value"
+            "client.machine_auth: expected the base_url of an API such as https://orders.example.com, without "
+            "credentials, found another value"
         )
     if url.scheme == "http" and not allow_http and not is_loopback(url.host):
         raise SettingsError(
-            f"client.auth: expected a base_url with https, or http on a loopback address only, found "
+            f"client.machine_auth: expected a base_url with https, or http on a loopback address only, found "
             f"{quote(_read_origin(url))}; "
             "with plain http, anyone on the network path can read the token (pass LogtoClient(allow_http=True) to "
             "allow it inside a closed network)"

@@ -70,7 +70,7 @@ def build_app() -> FastAPI:
 
     @app.get("/exchange")
     async def exchange(_request: Request) -> None:
-        await client.exchange(PERSONAL, API, subject_token_type="personal_access_token")
+        await client.exchange_token(PERSONAL, API, subject_token_type="personal_access_token")
 
     return app
 

@@ -128,7 +128,7 @@ async def test_the_client_exchanges_a_users_token_and_no_other_one(provider: Pro
     client = LogtoClient(endpoint=provider.endpoint, client_id=MACHINE_ID, client_secret=MACHINE_SECRET)
     subject = await asyncio.to_thread(provider.user_token, login="bob")
 
-    issued = await client.exchange(subject, RSA_API, scopes=["read:user", "write:user"])
+    issued = await client.exchange_token(subject, RSA_API, scopes=["read:user", "write:user"])
 
     claims = await build_auth(provider, RSA_API).verify(issued.token)
     assert (claims.user_id, claims.client_id, claims.is_machine) == ("bob", MACHINE_ID, False)
@@ -136,7 +136,7 @@ async def test_the_client_exchanges_a_users_token_and_no_other_one(provider: Pro
     machine = await client.get_token(API)
     for bad in (machine.token, f"{subject[:-8]}AAAAAAAA", "garbage"):
         with pytest.raises(GrantRefusedError) as refused:
-            await client.exchange(bad, RSA_API)
+            await client.exchange_token(bad, RSA_API)
         assert refused.value.error == "invalid_grant"
 
 

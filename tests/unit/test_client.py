@@ -53,10 +53,12 @@ async def test_what_is_asked_for_otherwise_is_another_token(bench: Bench) -> Non
         await bench.client.get_token("https://other.example.com", scopes=["a", "b"]),
         await bench.client.get_token(API, scopes=["a", "b"], organization_id="A"),
         await bench.client.get_organization_token("A", scopes=["a", "b"]),
-        await bench.client.exchange("subject", API, scopes=["a", "b"]),
-        await bench.client.exchange("another", API, scopes=["a", "b"]),
-        await bench.client.exchange("subject", API, scopes=["a", "b"], actor_token="actor"),
-        await bench.client.exchange("subject", API, scopes=["a", "b"], subject_token_type="personal_access_token"),
+        await bench.client.exchange_token("subject", API, scopes=["a", "b"]),
+        await bench.client.exchange_token("another", API, scopes=["a", "b"]),
+        await bench.client.exchange_token("subject", API, scopes=["a", "b"], actor_token="actor"),
+        await bench.client.exchange_token(
+            "subject", API, scopes=["a", "b"], subject_token_type="personal_access_token"
+        ),
     ]
 
     assert len({id(token) for token in (one, *others)}) == 9
@@ -106,10 +108,10 @@ async def test_what_is_sent_for_each_kind_of_token(bench: Bench) -> None:
     bench.say_token()
     await bench.client.get_organization_token("A", scopes=["read:member"])
     await bench.client.get_token(API, organization_id="A")
-    await bench.client.exchange(
+    await bench.client.exchange_token(
         "subject", API, scopes=["a"], organization_id="A", actor_token="actor", subject_token_type="access_token"
     )
-    await bench.client.exchange("pat_1", API, subject_token_type="personal_access_token")
+    await bench.client.exchange_token("pat_1", API, subject_token_type="personal_access_token")
 
     access_token = "urn:ietf:params:oauth:token-type:access_token"
     exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -254,20 +256,20 @@ class Resource(StrEnum):
 
 async def test_texts_that_show_themselves_as_others_are_told_apart(bench: Bench) -> None:
     bench.say_token()
-    first = await bench.client.exchange(Masked("alice"), API)
+    first = await bench.client.exchange_token(Masked("alice"), API)
 
-    assert await bench.client.exchange(Masked("bob"), API) is not first
-    assert await bench.client.exchange("alice", API) is first
+    assert await bench.client.exchange_token(Masked("bob"), API) is not first
+    assert await bench.client.exchange_token("alice", API) is first
     await bench.client.get_token(Resource.API, scopes=[Resource.API])
     assert bench.provider.forms[-1]["resource"] == bench.provider.forms[-1]["scope"] == "https://api.example.com"
 
 
 async def test_an_empty_token_is_not_exchanged(bench: Bench) -> None:
     with pytest.raises(ValueError, match="subject_token"):
-        await bench.client.exchange("", API)
+        await bench.client.exchange_token("", API)
     with pytest.raises(ValueError, match="actor_token"):
         # It would be an impersonation that nobody answers for.
-        await bench.client.exchange("subject", API, actor_token="")
+        await bench.client.exchange_token("subject", API, actor_token="")
     assert bench.provider.asked == []
 
 
@@ -305,7 +307,7 @@ async def test_a_provider_that_repeats_a_secret_brings_it_into_no_error_and_no_l
         bench.provider.say(document, status=400)
 
         with caplog.at_level(logging.DEBUG), pytest.raises(GrantRefusedError) as caught:
-            await bench.client.exchange(
+            await bench.client.exchange_token(
                 PAT, API, actor_token="actor-S3cret-token", subject_token_type="personal_access_token"
             )
 

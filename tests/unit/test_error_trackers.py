@@ -104,10 +104,10 @@ CALLS: Mapping[str, Callable[[Subject], Awaitable[object]]] = {
     "a JWT, several tenants": lambda one: one.several.verify(TOKEN),
     "an opaque token": lambda one: one.auth.verify(OPAQUE),
     "a machine token": lambda one: one.client.get_token(API),
-    "an exchange": lambda one: one.client.exchange(
+    "an exchange": lambda one: one.client.exchange_token(
         PERSONAL, API, subject_token_type="personal_access_token", actor_token=ACTOR
     ),
-    "an exchange of a JWT": lambda one: one.client.exchange(TOKEN, API),
+    "an exchange of a JWT": lambda one: one.client.exchange_token(TOKEN, API),
     "a profile": lambda one: one.client.get_userinfo(OPAQUE),
 }
 

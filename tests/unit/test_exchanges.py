@@ -75,7 +75,9 @@ async def test_a_result_is_cached_as_long_as_its_subject_token_may_be_trusted(be
     bench.say_token(expires_in=row.expires_in)
 
     async def exchange() -> IssuedToken:
-        return await bench.client.exchange(row.token, API, subject_token_type=row.kind, actor_token=row.actor_token)
+        return await bench.client.exchange_token(
+            row.token, API, subject_token_type=row.kind, actor_token=row.actor_token
+        )
 
     first = await exchange()
     if row.seconds:
@@ -88,13 +90,13 @@ async def test_a_result_is_cached_as_long_as_its_subject_token_may_be_trusted(be
 
 async def test_a_revoked_personal_access_token_is_refused_half_a_minute_later(bench: Bench) -> None:
     bench.say_token(expires_in=24 * 3600)
-    await bench.client.exchange("pat_alice", API, subject_token_type=PAT)
+    await bench.client.exchange_token("pat_alice", API, subject_token_type=PAT)
     bench.provider.say({"error": "invalid_grant"}, status=400)
 
     bench.time += 30
     for _ in range(2):
         with pytest.raises(GrantRefusedError) as caught:
-            await bench.client.exchange("pat_alice", API, subject_token_type=PAT)
+            await bench.client.exchange_token("pat_alice", API, subject_token_type=PAT)
         assert caught.value.error == "invalid_grant"
 
 
@@ -110,7 +112,7 @@ async def test_a_one_time_token_is_exchanged_once_however_many_callers_bring_it(
 
     bench.provider.answer = answer
     bench.provider.gate = asyncio.Event()
-    callers = [asyncio.create_task(bench.client.exchange("sub_alice", API)) for _ in range(5)]
+    callers = [asyncio.create_task(bench.client.exchange_token("sub_alice", API)) for _ in range(5)]
     await wait_until(lambda: len(bench.provider.asked) == 5)
     bench.provider.gate.set()
     results = await asyncio.gather(*callers, return_exceptions=True)
@@ -118,13 +120,13 @@ async def test_a_one_time_token_is_exchanged_once_however_many_callers_bring_it(
     assert sum(isinstance(result, IssuedToken) for result in results) == 1
     assert sum(isinstance(result, GrantRefusedError) for result in results) == 4
     with pytest.raises(GrantRefusedError):
-        await bench.client.exchange("sub_alice", API)
+        await bench.client.exchange_token("sub_alice", API)
 
 
 async def test_callers_with_the_same_token_share_one_request(bench: Bench) -> None:
     bench.say_token()
     bench.provider.gate = asyncio.Event()
-    callers = [asyncio.create_task(bench.client.exchange(OPAQUE, API)) for _ in range(20)]
+    callers = [asyncio.create_task(bench.client.exchange_token(OPAQUE, API)) for _ in range(20)]
     await wait_until(lambda: len(bench.provider.asked) == 1)
     bench.provider.gate.set()
 
@@ -141,7 +143,7 @@ async def test_characters_that_no_token_has_are_refused_and_not_sent(bench: Benc
     )
     for arguments in exchanges:
         with pytest.raises(GrantRefusedError) as caught:
-            await bench.client.exchange(resource=API, **arguments)
+            await bench.client.exchange_token(resource=API, **arguments)
         assert (caught.value.status, caught.value.error, caught.value.description) == (400, "invalid_grant", "")
         assert "with only characters of a bearer token, found others" in str(caught.value)
         assert token not in str(caught.value)
@@ -168,7 +170,7 @@ class Strangers:
         return self.refusal
 
     def flood(self, kind: SubjectTokenType, count: int = 60) -> Sequence["asyncio.Task[IssuedToken]"]:
-        exchange = self.bench.client.exchange
+        exchange = self.bench.client.exchange_token
         return [
             asyncio.create_task(exchange(f"invented-{number}", API, subject_token_type=kind)) for number in range(count)
         ]
@@ -178,7 +180,7 @@ async def test_invented_personal_access_tokens_block_nobody_else(bench: Bench) -
     known = [f"good-{number}" for number in range(20)]
     strangers = Strangers(bench)
     for token in known:
-        await bench.client.exchange(token, API, subject_token_type=PAT)
+        await bench.client.exchange_token(token, API, subject_token_type=PAT)
     bench.time += 31
 
     flood = strangers.flood(PAT)
@@ -191,7 +193,7 @@ async def test_invented_personal_access_tokens_block_nobody_else(bench: Bench) -
         assert error.retry_after_seconds == 1
         assert str(error) == "exchange of a personal access token: not sent, 50 are in flight"
     # While the places of the strangers are taken:
-    exchange = bench.client.exchange
+    exchange = bench.client.exchange_token
     await asyncio.gather(*(exchange(token, API, subject_token_type=PAT) for token in known))
     await exchange("good-access-token", API)
     assert (await bench.client.get_token(API)).token
@@ -216,21 +218,21 @@ async def test_what_invented_tokens_cause_at_the_provider_silences_nobody_else(
     strangers = Strangers(bench)
     strangers.refusal = response
     strangers.gate.set()
-    await bench.client.exchange("good-known", API, subject_token_type=PAT)
+    await bench.client.exchange_token("good-known", API, subject_token_type=PAT)
     bench.time += 31
 
     results = await asyncio.gather(*strangers.flood(PAT, 5), return_exceptions=True)
 
     assert all(isinstance(result, GrantUnavailableError) for result in results)
-    assert (await bench.client.exchange("good-known", API, subject_token_type=PAT)).token
-    assert (await bench.client.exchange("good-access-token", API)).token
+    assert (await bench.client.exchange_token("good-known", API, subject_token_type=PAT)).token
+    assert (await bench.client.exchange_token("good-access-token", API)).token
     assert (await bench.client.get_token(API)).token
 
 
 async def test_a_place_is_reserved_for_an_hour_and_not_after_a_refusal() -> None:
     bench = Bench(max_waiting=1)
     strangers = Strangers(bench)
-    exchange = bench.client.exchange
+    exchange = bench.client.exchange_token
     for token in ("good-late", "good-revoked"):
         await exchange(token, API, subject_token_type=PAT)
     bench.time += 31

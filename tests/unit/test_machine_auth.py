@@ -46,7 +46,7 @@ class Api(httpx.AsyncBaseTransport):
 
 async def test_requests_of_ones_own_httpx_client_are_signed(bench: Bench) -> None:
     api = Api()
-    auth = bench.client.auth(API, base_url=ORDERS, scopes=["read:user"], organization_id=None)
+    auth = bench.client.machine_auth(API, base_url=ORDERS, scopes=["read:user"], organization_id=None)
 
     async with httpx.AsyncClient(transport=api, auth=auth) as http:
         answers = [await http.get(ORDERS) for _ in range(3)]
@@ -59,7 +59,7 @@ async def test_a_token_that_the_api_refuses_is_replaced_once(bench: Bench) -> No
     first = (await bench.client.get_token(API)).token
     bench.time += 10
     api = Api(first)
-    async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API, base_url=ORDERS)) as http:
+    async with httpx.AsyncClient(transport=api, auth=bench.client.machine_auth(API, base_url=ORDERS)) as http:
         assert (await http.get(ORDERS)).status_code == 200
         second = (await bench.client.get_token(API)).token
         assert api.seen == [first, second]
@@ -82,7 +82,7 @@ async def test_a_body_that_is_used_up_is_not_sent_again(bench: Bench) -> None:
     async def chunks() -> AsyncGenerator[bytes]:
         yield b"once"
 
-    async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API, base_url=ORDERS)) as http:
+    async with httpx.AsyncClient(transport=api, auth=bench.client.machine_auth(API, base_url=ORDERS)) as http:
         answer = await http.post(ORDERS, content=chunks())
 
     assert answer.status_code == 401
@@ -92,7 +92,8 @@ async def test_a_body_that_is_used_up_is_not_sent_again(bench: Bench) -> None:
 def test_a_synchronous_client_is_told_that_it_cannot(bench: Bench) -> None:
     with (
         httpx.Client(
-            transport=httpx.MockTransport(lambda _: httpx.Response(200)), auth=bench.client.auth(API, base_url=ORDERS)
+            transport=httpx.MockTransport(lambda _: httpx.Response(200)),
+            auth=bench.client.machine_auth(API, base_url=ORDERS),
         ) as http,
         pytest.raises(RuntimeError, match="AsyncClient"),
     ):
@@ -112,7 +113,7 @@ def test_a_synchronous_client_is_told_that_it_cannot(bench: Bench) -> None:
 )
 async def test_a_request_to_the_origin_is_signed_however_it_is_written(bench: Bench, url: str) -> None:
     api = Api()
-    auth = bench.client.auth(API, base_url=f"{ORDERS}/v1/")
+    auth = bench.client.machine_auth(API, base_url=f"{ORDERS}/v1/")
 
     async with httpx.AsyncClient(transport=api, base_url=ORDERS, auth=auth) as http:
         response = await http.get(url)
@@ -138,7 +139,7 @@ async def test_a_request_to_the_origin_is_signed_however_it_is_written(bench: Be
 async def test_a_request_to_another_origin_is_an_error_and_is_not_sent(bench: Bench, url: str, found: str) -> None:
     api = Api()
 
-    async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API, base_url=ORDERS)) as http:
+    async with httpx.AsyncClient(transport=api, auth=bench.client.machine_auth(API, base_url=ORDERS)) as http:
         with pytest.raises(OriginError, match=r"^expected a request to https://orders\.example\.com, found ") as caught:
             await http.get(url)
 
@@ -173,8 +174,8 @@ async def test_a_request_to_another_origin_is_an_error_and_is_not_sent(bench: Be
     ids=ascii,
 )
 def test_a_base_url_that_no_token_may_be_sent_to_is_refused(bench: Bench, base_url: str, expected: str) -> None:
-    with pytest.raises(SettingsError, match=f"^client.auth: {expected}") as caught:
-        bench.client.auth(API, base_url=base_url)
+    with pytest.raises(SettingsError, match=f"^client.machine_auth: {expected}") as caught:
+        bench.client.machine_auth(API, base_url=base_url)
     assert "hunter2" not in str(caught.value)
 
 
@@ -184,7 +185,7 @@ def test_a_base_url_that_no_token_may_be_sent_to_is_refused(bench: Bench, base_u
 async def test_plain_http_is_for_loopback(bench: Bench, base_url: str) -> None:
     api = Api()
 
-    async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API, base_url=base_url)) as http:
+    async with httpx.AsyncClient(transport=api, auth=bench.client.machine_auth(API, base_url=base_url)) as http:
         await http.get(f"{base_url}/orders")
 
     assert len(api.seen) == 1
@@ -193,7 +194,9 @@ async def test_plain_http_is_for_loopback(bench: Bench, base_url: str) -> None:
 async def test_a_client_that_allows_plain_http_signs_it() -> None:
     bench, api = Bench(allow_http=True), Api()
 
-    async with httpx.AsyncClient(transport=api, auth=bench.client.auth(API, base_url="http://orders.internal")) as http:
+    async with httpx.AsyncClient(
+        transport=api, auth=bench.client.machine_auth(API, base_url="http://orders.internal")
+    ) as http:
         await http.get("http://orders.internal/orders")
         with pytest.raises(OriginError):
             await http.get("http://other.internal/orders")
@@ -209,7 +212,7 @@ async def test_a_redirect_to_another_origin_takes_no_token_along(
     orders.replace("/v1", Answer.redirect("/v2", status=status))
     orders.replace("/v2", Answer.json({}))
     other.replace("/orders", Answer.json({}))
-    auth = bench.client.auth(API, base_url=orders.endpoint)
+    auth = bench.client.machine_auth(API, base_url=orders.endpoint)
 
     async with httpx.AsyncClient(base_url=orders.endpoint, auth=auth, follow_redirects=True, trust_env=False) as http:
         assert (await http.get("/orders")).status_code == 200
@@ -226,7 +229,7 @@ async def test_a_401_of_another_origin_after_a_redirect_does_not_replace_the_tok
     bench.time += 60
     orders.replace("/orders", Answer.redirect(f"{other.endpoint}/orders"))
     other.replace("/orders", Answer(status=401))
-    auth = bench.client.auth(API, base_url=orders.endpoint)
+    auth = bench.client.machine_auth(API, base_url=orders.endpoint)
 
     async with httpx.AsyncClient(base_url=orders.endpoint, auth=auth, follow_redirects=True, trust_env=False) as http:
         assert (await http.get("/orders")).status_code == 401

@@ -149,19 +149,21 @@ def test_an_organization_that_contradicts_the_directory_is_refused(organizations
 async def test_a_users_token_is_exchanged_for_one_of_another_api(issuer: LocalIssuer, client: LogtoClient) -> None:
     alice, bob = issuer.directory.users[:2]
 
-    issued = await client.exchange(issuer.access_token(subject=alice.id), API, scopes=["read:user", "delete:all"])
+    issued = await client.exchange_token(issuer.access_token(subject=alice.id), API, scopes=["read:user", "delete:all"])
     claims = await read(issuer, issued.token)
     assert (claims["sub"], claims["client_id"], claims["scope"]) == (alice.id, "local-machine", "read:user")
     assert "act" not in claims
     # Never more than the user holds, whatever the subject token said.
-    poor = await client.exchange(issuer.access_token(subject=bob.id, scope="write:user"), API, scopes=["write:user"])
+    poor = await client.exchange_token(
+        issuer.access_token(subject=bob.id, scope="write:user"), API, scopes=["write:user"]
+    )
     assert poor.scopes == frozenset()
-    opaque = await client.exchange(issuer.opaque_token(subject=bob.id), API, scopes=["read:user"])
+    opaque = await client.exchange_token(issuer.opaque_token(subject=bob.id), API, scopes=["read:user"])
     assert (await read(issuer, opaque.token))["sub"] == bob.id
     actor = issuer.access_token(subject=bob.id)
-    acting = await client.exchange(issuer.access_token(subject=alice.id), API, actor_token=actor)
+    acting = await client.exchange_token(issuer.access_token(subject=alice.id), API, actor_token=actor)
     assert (await read(issuer, acting.token))["act"] == {"sub": bob.id}
-    inside = await client.exchange(
+    inside = await client.exchange_token(
         issuer.access_token(subject=alice.id), API, scopes=["write:user"], organization_id="acme"
     )
     assert (await read(issuer, inside.token))["organization_id"] == "acme"
@@ -183,11 +185,11 @@ async def test_what_is_no_users_token_is_not_exchanged(issuer: LocalIssuer, clie
         LocalIssuer().access_token(subject=user),
         issuer.access_token(subject=user, claims={"iss": "https://other.example.com/oidc"}),
     ):
-        assert await refused(client.exchange(subject, API)) == expected
-    assert await refused(client.exchange(good, API, actor_token="garbage")) == expected
-    assert await refused(client.exchange(good, API, subject_token_type="personal_access_token")) == expected
-    assert (await refused(client.exchange(good, "https://nope.example.test")))[1] == "invalid_target"
-    assert (await refused(client.exchange(good, API, organization_id="globex")))[1] == "access_denied"
+        assert await refused(client.exchange_token(subject, API)) == expected
+    assert await refused(client.exchange_token(good, API, actor_token="garbage")) == expected
+    assert await refused(client.exchange_token(good, API, subject_token_type="personal_access_token")) == expected
+    assert (await refused(client.exchange_token(good, "https://nope.example.test")))[1] == "invalid_target"
+    assert (await refused(client.exchange_token(good, API, organization_id="globex")))[1] == "access_denied"
 
 
 def test_an_exchange_without_a_resource_gives_an_opaque_token(issuer: LocalIssuer) -> None:
