@@ -32,7 +32,6 @@ _LONGEST_INTEGER: Final = 4300
 _LONE_SURROGATE: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
-_HUGE_NUMBER: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
 _ENTRY_BYTES: Final = 1000
 _CONTAINER_BYTES: Final = 150
 _VALUE_BYTES: Final = 60
@@ -60,8 +59,8 @@ def parse_object(data: bytes) -> JsonObject:
 def parse_value(data: bytes) -> JsonValue:
     """Parse UTF-8 bytes that contain exactly one JSON value of any type, as strictly as `parse_object`."""
     value = _decode(data, _STRICT)
-    # Only an escape makes a lone surrogate, and only a large exponent or hundreds of digits an infinity.
-    if (b"\\u" in data and _LONE_SURROGATE.search(data.replace(b"\\\\", b"__"))) or _HUGE_NUMBER.search(data):
+    # Only an escape makes a lone surrogate. The decoder has rejected infinities.
+    if b"\\u" in data and _LONE_SURROGATE.search(data.replace(b"\\\\", b"__")):
         check_strict(value)
     return value
 
@@ -120,11 +119,21 @@ def estimate_weight(data: bytes) -> int:
 def _decode(data: bytes, decoder: json.JSONDecoder) -> JsonValue:
     _check_depth(data)
     try:
-        value: JsonValue = decoder.decode(data.decode("utf-8"))
+        return _scan(data.decode("utf-8"), decoder)
     except StrictJsonError:
         raise
     except ValueError as error:
         raise StrictJsonError(f"not strict JSON: {type(error).__name__}") from None
+
+
+def _scan(text: str, decoder: json.JSONDecoder) -> JsonValue:
+    value: JsonValue
+    if text.startswith("{"):
+        # As `decode` does, without its search for white space around the value.
+        value, end = decoder.raw_decode(text)
+        if end == len(text):
+            return value
+    value = decoder.decode(text)
     return value
 
 
@@ -162,6 +171,13 @@ def _refuse_constant(_name: str) -> float:
     raise StrictJsonError("NaN or Infinity")
 
 
+def _parse_finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise StrictJsonError("a number out of range")
+    return value
+
+
 def _parse_integer_or_infinity(text: str) -> float:
     # An infinity is what `check_strict` finds.
     return int(text) if len(text) <= _LONGEST_INTEGER else math.inf
@@ -174,5 +190,7 @@ def _check_text(text: str) -> None:
         raise StrictJsonError("a lone surrogate") from None
 
 
-_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+_STRICT: Final = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_float=_parse_finite, parse_constant=_refuse_constant
+)
 _BY_ENTRY: Final = json.JSONDecoder(object_pairs_hook=_unique_members_or_none, parse_int=_parse_integer_or_infinity)

@@ -48,6 +48,7 @@ class PublicKey:
         thumbprint: RFC 7638 thumbprint, the same for the same key in another document.
         jose: The key for the JOSE engine.
         aws_lc: The key for AWS-LC, if that is installed and verifies faster with such a key.
+        identity: Identifies this key together with its `kid` and algorithms.
     """
 
     kid: str | None
@@ -55,11 +56,12 @@ class PublicKey:
     thumbprint: str
     jose: "JoseKey" = field(repr=False, compare=False)
     aws_lc: "AwsLcKey | None" = field(repr=False, compare=False, default=None)
+    identity: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def identity(self) -> str:
-        """Identifies this key together with its `kid` and algorithms."""
-        return " ".join((self.thumbprint, *sorted(self.algorithms), repr(self.kid)))
+    def __post_init__(self) -> None:
+        """Join the identity once, not for each token."""
+        identity = " ".join((self.thumbprint, *sorted(self.algorithms), repr(self.kid)))
+        object.__setattr__(self, "identity", identity)
 
 
 class KeySet:
@@ -69,16 +71,21 @@ class KeySet:
         """Index the usable keys, in the order of the document."""
         self.keys: tuple[PublicKey, ...] = tuple(keys)
         self._identities = frozenset(key.identity for key in self.keys)
+        headers = {(key.kid, alg): () for key in self.keys for alg in key.algorithms}
+        self._by_header: dict[tuple[str | None, str], tuple[PublicKey, ...]] = {
+            (kid, alg): tuple(key for key in self.keys if key.kid == kid and alg in key.algorithms)[:MAX_KEYS_TRIED]
+            for kid, alg in headers
+        }
 
     def find(self, *, kid: str | None, alg: str) -> tuple[PublicKey, ...]:
         """Return the keys that match a token header, at most four.
 
         Without a `kid`, a key matches only if it is the only one for `alg`.
         """
-        fitting = [key for key in self.keys if alg in key.algorithms]
         if kid is None:
+            fitting = [key for key in self.keys if alg in key.algorithms]
             return tuple(fitting) if len(fitting) == 1 else ()
-        return tuple(key for key in fitting if key.kid == kid)[:MAX_KEYS_TRIED]
+        return self._by_header.get((kid, alg), ())
 
     def holds(self, identity: str) -> bool:
         """Return whether the set has exactly this key, with its `kid` and algorithms."""

@@ -4,9 +4,9 @@ from collections import OrderedDict
 from functools import lru_cache
 from hashlib import sha256
 from threading import Lock
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from fastapi_logto.verification.claims import ClaimsT, FrozenDict, TokenClaims
+from fastapi_logto.verification.claims import NO_EXTRA, ClaimsT, TokenClaims, make_claims
 
 __all__ = [
     "PackedClaims",
@@ -87,8 +87,6 @@ PackedClaims: TypeAlias = dict[str, Any]
 """The fields of claims and some metadata, under keys that no field can have; mutable claims are stored as they are."""
 
 _KEY, _NAMES, _EXTRA, _WHOLE = " key", " names", " extra", " claims"
-_NO_EXTRA: Final = FrozenDict()
-_set: Final = object.__setattr__
 
 
 def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
@@ -130,14 +128,8 @@ def unpack_claims(packed: PackedClaims, *, model: type[ClaimsT]) -> ClaimsT:
     # Like Pydantic's own copy, in a third of the time. All values are immutable.
     values = packed.copy()
     del values[_KEY]
-    claims = object.__new__(model)
-    _set(claims, "__dict__", values)
     names = _split_names(values.pop(_NAMES))
-    extra: dict[str, Any] = values.pop(_EXTRA, _NO_EXTRA)
-    _set(claims, "__pydantic_fields_set__", names | extra.keys() if extra else names)
-    _set(claims, "__pydantic_extra__", extra)
-    _set(claims, "__pydantic_private__", None)
-    return claims
+    return make_claims(model, values, names=names, extra=values.pop(_EXTRA, NO_EXTRA))
 
 
 @lru_cache

@@ -111,10 +111,19 @@ def _build_audience_error(claims: TokenClaims, audiences: Set[str]) -> AudienceE
 
 def check_scopes(claims: TokenClaims, required: Collection[str]) -> None:
     """Raise an error that names the missing scopes, unless all required scopes are granted."""
+    if type(claims) is TokenClaims and _has_scopes(claims.scope, required):
+        return
     granted = claims.scopes
     if not granted.issuperset(required):
         missing = [scope for scope in required if scope not in granted]
         raise build_scopes_error(required, missing=missing, granted=claims.scope)
+
+
+def _has_scopes(granted: str | None, required: Collection[str]) -> bool:
+    """Do what the sets of scopes do, for the few scopes of most tokens in a third of the time."""
+    texts = (granted or "").split(" ")
+    # An empty text is no scope, and nobody is granted it.
+    return all([scope and scope in texts for scope in required])  # noqa: C419 - a list is faster than a generator
 
 
 def check_any_scope(claims: TokenClaims, accepted: Collection[str]) -> None:

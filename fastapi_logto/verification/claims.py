@@ -31,12 +31,14 @@ from fastapi_logto.errors import (
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 
 __all__ = [
+    "NO_EXTRA",
     "Actor",
     "ClaimsT",
     "FrozenDict",
     "TokenClaims",
     "build_claims",
     "check_claims_model",
+    "make_claims",
     "parse_claims",
 ]
 
@@ -268,18 +270,14 @@ def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[s
 
 
 def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
-    """Return claims made of the members of a verified payload. Only their types are checked.
+    """Return claims made of the members of a verified payload, frozen. Only their types are checked.
 
-    Args:
-        members: The payload's members.
-        model: The class to make.
-
-    Returns:
-        The claims, frozen.
-
-    Raises:
-        ClaimError: A claim is missing or of the wrong shape.
+    `ClaimError` if a claim is missing or of the wrong type, or if the application's model rejects it.
     """
+    if model is TokenClaims:
+        plain = _build_plain(members)
+        if plain is not None:
+            return cast("ClaimsT", plain)
     _check_registered(members)
     if "cnf" in members:
         # This package can't check the proof of possession. Without it, such a token is not a valid bearer token.
@@ -305,6 +303,47 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
         raise ClaimError(
             expected=f"claims that {model.__name__} accepts", found=f"{type(error).__name__} in {_find_origin(error)}"
         ) from None
+
+
+_PLAIN_TYPES: Final[Mapping[str, frozenset[type]]] = {
+    **dict.fromkeys(("iss", "sub", "aud", "jti", "client_id", "scope", "organization_id"), frozenset({str})),
+    **dict.fromkeys(("exp", "iat", "nbf"), frozenset({int, float})),
+}
+_PLAIN_EXTRA: Final = frozenset({str, int, float, bool, type(None)})
+_REQUIRED: Final = frozenset({"iss", "sub", "aud", "exp"})
+_NO_VALUES: Final[Mapping[str, None]] = dict.fromkeys(TokenClaims.model_fields)
+NO_EXTRA: Final = FrozenDict()
+
+
+def _build_plain(members: JsonObject) -> TokenClaims | None:
+    """Return what the model makes of the usual claims of a token, in a fifth of the time; `None` for any others."""
+    values: dict[str, Any] = {**_NO_VALUES}
+    extra: dict[str, Any] = {}
+    for name, value in members.items():
+        kinds = _PLAIN_TYPES.get(name)
+        if kinds is not None and type(value) in kinds:
+            values[name] = value
+        elif type(value) in _PLAIN_EXTRA and name not in _REGISTERED_CLAIMS:
+            extra[name] = value
+        else:
+            return None
+    if not members.keys() >= _REQUIRED or values["aud"].startswith(ORGANIZATION_AUDIENCE):
+        return None
+    if not values["sub"].isascii() or not values["sub"].strip():
+        return None
+    return make_claims(
+        TokenClaims, values, names=members.keys() - extra.keys(), extra=FrozenDict(extra) if extra else NO_EXTRA
+    )
+
+
+def make_claims(model: type[ClaimsT], values: dict[str, Any], *, names: set[str], extra: FrozenDict) -> ClaimsT:
+    """Return an instance of verified values without validation; `names` are the fields that the token has."""
+    claims = object.__new__(model)
+    _set(claims, "__dict__", values)
+    _set(claims, "__pydantic_fields_set__", names | extra.keys() if extra else names)
+    _set(claims, "__pydantic_extra__", extra)
+    _set(claims, "__pydantic_private__", None)
+    return claims
 
 
 def _check_registered(members: JsonObject) -> None:

@@ -5,7 +5,7 @@ token. The payload stays bytes until `signatures.verify_signature` returns it.
 """
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +18,7 @@ from fastapi_logto.errors import (
     IdTokenError,
     MalformedTokenError,
     OpaqueTokenError,
+    RefusalError,
     TokenTooLargeError,
     TokenTypeError,
     quote,
@@ -88,17 +89,19 @@ def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_typ
         RFC 9068 section 4.
     """
     segments = _split(token)
-    if len(segments.header) > _MAX_HEADER_LENGTH:
-        raise MalformedTokenError(
-            expected=f"a header of at most {_MAX_HEADER_LENGTH} characters", found=f"{len(segments.header)} characters"
-        )
-    header = _parse_header(_Segments(segments.header))
-    alg = _check_algorithm(header, algorithms)
-    typ = _check_type(header, token_types)
-    kid = _check_kid(header)
+    accepted = tuple(algorithms), tuple(token_types)
+    # Tokens of one key have the same header. If it is invalid, it is read again, for the error.
+    header = _read_valid_header(segments.header, *accepted) or _read_header(segments, *accepted)
     payload, signature = _decode(segments, "payload"), _decode(segments, "signature")
-    signing_input = f"{segments.header}.{segments.payload}".encode("ascii")
-    return UnverifiedJws(alg=alg, kid=kid, typ=typ, signing_input=signing_input, payload=payload, signature=signature)
+    return UnverifiedJws(
+        alg=header.alg,
+        kid=header.kid,
+        typ=header.typ,
+        # ASCII, now that each segment was decoded.
+        signing_input=segments.signing_input.encode("ascii"),
+        payload=payload,
+        signature=signature,
+    )
 
 
 def check_header(unverified: UnverifiedJws, *, algorithms: Collection[str], token_types: Collection[str]) -> None:
@@ -136,13 +139,14 @@ def find_unverified_issue_time(unverified: UnverifiedJws) -> float | None:
     return max(map(float, times), default=None)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class _Segments:
     """The segments of a token, hidden from error trackers that show local variables."""
 
-    header: str
-    payload: str = ""
-    signature: str = ""
+    __slots__ = ("header", "payload", "signature", "signing_input")
+
+    def __init__(self, token: str) -> None:
+        self.signing_input, _, self.signature = token.rpartition(".")
+        self.header, _, self.payload = self.signing_input.partition(".")
 
 
 def _split(token: SecretStr) -> _Segments:
@@ -152,7 +156,7 @@ def _split(token: SecretStr) -> _Segments:
     if count != 3:
         found = f"{count} segments" if count <= 5 else "more than five segments"
         raise MalformedTokenError(expected="three segments", found=found)
-    return _Segments(*token.get_secret_value().split("."))
+    return _Segments(token.get_secret_value())
 
 
 def _decode(segments: _Segments, name: Literal["header", "payload", "signature"]) -> bytes:
@@ -162,19 +166,53 @@ def _decode(segments: _Segments, name: Literal["header", "payload", "signature"]
     return data
 
 
+# `-` and `_` as the decoder knows them. `+`, `/` and `=` become invalid: the decoder would accept them too.
+_TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+# By the length of the last group: the characters whose unused bits are 0, so that one text decodes to the same bytes.
+_LAST_CHARACTERS: Final = {
+    2: frozenset(b"AQgw"),
+    3: frozenset(b"AEIMQUYcgkosw048"),
+    0: frozenset(range(128)),
+    1: frozenset[int](),
+}
+_PADDING: Final = (b"", b"", b"==", b"=")
+
+
 def _decode_strictly(segment: str) -> bytes:
-    # The decoder skips unknown characters, accepts `+` and `/` too, and ignores unused bits, so that several
-    # texts decode to the same bytes. Only the canonical text is accepted.
+    """Return the decoded bytes; empty unless the segment is the canonical text for them (RFC 4648 section 3.5)."""
+    text = segment.encode("utf-8", "replace")
+    rest = len(text) % 4
+    if not text or text[-1] not in _LAST_CHARACTERS[rest]:
+        return b""
     try:
-        data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+        return a2b_base64(text.translate(_TO_BASE64) + _PADDING[rest], strict_mode=True)
     except ValueError:
         return b""
-    return data if urlsafe_b64encode(data).rstrip(b"=") == segment.encode("utf-8", "replace") else b""
 
 
-# All tokens of one key have the same header, so a small cache is enough. Headers from strangers are cheap to parse.
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The checked parameters of a token header."""
+
+    alg: str
+    kid: str | None
+    typ: str | None
+
+
 @lru_cache(maxsize=64)
-def _parse_header(segments: _Segments) -> Mapping[str, JsonValue]:
+def _read_valid_header(text: str, algorithms: tuple[str, ...], token_types: tuple[str, ...]) -> _Header | None:
+    """Return a valid header, or `None`. It raises nothing, so that no tracker finds the text in its frame."""
+    try:
+        return _read_header(_Segments(f"{text}.."), algorithms, token_types)
+    except RefusalError:
+        return None
+
+
+def _read_header(segments: _Segments, algorithms: tuple[str, ...], token_types: tuple[str, ...]) -> _Header:
+    if len(segments.header) > _MAX_HEADER_LENGTH:
+        raise MalformedTokenError(
+            expected=f"a header of at most {_MAX_HEADER_LENGTH} characters", found=f"{len(segments.header)} characters"
+        )
     try:
         header = parse_object(_decode(segments, "header"))
     except StrictJsonError as error:
@@ -183,7 +221,9 @@ def _parse_header(segments: _Segments) -> Mapping[str, JsonValue]:
     for name in ("crit", "b64"):
         if name in header:
             raise MalformedTokenError(claim=name, expected="no such header parameter", found=quote(header[name]))
-    return header
+    alg = _check_algorithm(header, algorithms)
+    typ = _check_type(header, token_types)
+    return _Header(alg=alg, kid=_check_kid(header), typ=typ)
 
 
 def _check_kid(header: Mapping[str, JsonValue]) -> str | None:

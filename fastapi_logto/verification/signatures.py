@@ -1,7 +1,8 @@
 """Verify the signature of a token: the payload is trusted from there on."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from fastapi_logto.errors import SignatureError
 from fastapi_logto.provider.key_set import PublicKey
@@ -37,9 +38,7 @@ def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsL
     References:
         RFC 7515 section 5.2; RFC 7518 sections 3.3 to 3.5.
     """
-    from joserfc.jws import JWSRegistry  # noqa: PLC0415 - loaded with the key
-
-    model = JWSRegistry.algorithms[unverified.alg]
+    model = _find_engine(unverified.alg)
     try:
         model.check_key(key)
         if aws_lc is None:
@@ -51,3 +50,10 @@ def verify_signature(unverified: UnverifiedJws, key: "JoseKey", *, aws_lc: "AwsL
     if not is_valid:
         raise SignatureError
     return unverified.payload
+
+
+@cache
+def _find_engine(alg: str) -> Any:  # noqa: ANN401 - its type is not public
+    from joserfc.jws import JWSRegistry  # noqa: PLC0415 - loaded with the first key, in a thread
+
+    return JWSRegistry.algorithms[alg]

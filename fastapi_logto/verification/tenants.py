@@ -57,11 +57,13 @@ class Tenant:
         if self._is_one_of_several and policy.audiences is not None:
             # Empty for a tenant that has no part in this place of the API: none of its tokens is accepted there.
             audiences = policy.audiences & self.audiences
-        self._check(
+        check_claims(
             claims,
-            audiences,
+            issuers=self._issuers,
+            audiences=audiences,
             accepts_organizations=policy.accepts_organizations and self._accepts_organizations and bool(audiences),
             now=now,
+            leeway_seconds=self._leeway_seconds,
         )
 
     def check_opaque(self, claims: TokenClaims, policy: AudiencePolicy, *, now: float) -> None:
@@ -69,19 +71,7 @@ class Tenant:
         if claims.audiences:
             self.check(claims, policy, now=now)
         else:
-            self._check(claims, None, accepts_organizations=False, now=now)
-
-    def _check(
-        self, claims: TokenClaims, audiences: frozenset[str] | None, *, accepts_organizations: bool, now: float
-    ) -> None:
-        check_claims(
-            claims,
-            issuers=self._issuers,
-            audiences=audiences,
-            accepts_organizations=accepts_organizations,
-            now=now,
-            leeway_seconds=self._leeway_seconds,
-        )
+            check_claims(claims, issuers=self._issuers, audiences=None, now=now, leeway_seconds=self._leeway_seconds)
 
 
 class Tenants:

@@ -13,8 +13,9 @@ from fastapi_logto.errors import (
     IssuerError,
     RefusalError,
 )
+from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.verification.checks import MAX_ISSUED_AHEAD_SECONDS, check_any_scope, check_claims, check_scopes
-from fastapi_logto.verification.claims import parse_claims
+from fastapi_logto.verification.claims import build_claims, parse_claims
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump
 from tests.vectors.payloads import PAYLOAD_ROWS
 from tests.vectors.rows import PayloadRow
@@ -276,3 +277,18 @@ def test_scopes_are_checked_as_sets(granted: list[str], asked: list[str]) -> Non
             outcomes.append(True)
 
     assert outcomes == [set(asked) <= set(granted), bool(set(asked) & set(granted))]
+
+
+@pytest.mark.parametrize("granted", [None, "", " ", "a", "a b", "a  b", " a", "b a c"])
+@pytest.mark.parametrize("required", [(), ("a",), ("b",), ("a", "b"), ("",), ("a", ""), ("a b",), (" ",)])
+def test_scopes_are_checked_as_sets_of_texts(granted: str | None, required: tuple[str, ...]) -> None:
+    members: JsonObject = {"iss": "i", "sub": "s", "aud": "a", "exp": 1}
+    claims = build_claims(members if granted is None else {**members, "scope": granted}, model=TokenClaims)
+    admitted = frozenset(filter(None, (granted or "").split(" "))).issuperset(required)
+
+    if admitted:
+        check_scopes(claims, required)
+    else:
+        with pytest.raises(InsufficientScopeError) as caught:
+            check_scopes(claims, required)
+        assert caught.value.missing == tuple(scope for scope in required if scope not in claims.scopes)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 import pytest
 from fastapi import Body, FastAPI
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ConfigDict, Field, StrictStr, TypeAdapter, ValidationError
 from starlette.testclient import TestClient
@@ -694,3 +694,48 @@ def test_a_claim_that_the_model_does_not_know_is_quoted_for_the_log() -> None:
         parse_claims(dump(build_claims_set(**{"a\nforged line": 1})), model=_Closed, required=())
 
     assert caught.value.claim == r"'a\nforged line'"
+
+
+CLAIM_NAMES = st.sampled_from(
+    [*TokenClaims.model_fields, "cnf", "may_act", "auth_time", "email", "roles", "", " key", "model_config"]
+)
+CLAIM_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=4),
+    st.sampled_from(["urn:logto:organization:acme", "urn:logto:resource:organizations", "\x1c", "\x85", "\u2003"]),
+    st.lists(st.text(max_size=2), max_size=2),
+    st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+)
+
+
+class Validated(TokenClaims):
+    """Always built by Pydantic, as a model of an application is."""
+
+
+def attempt(payload: JsonObject, model: type[TokenClaims]) -> TokenClaims | tuple[str | None, ...]:
+    try:
+        return build_claims(payload, model=model)
+    except ClaimError as error:
+        return (error.message, error.claim, error.expected, error.found)
+
+
+@given(members=st.dictionaries(CLAIM_NAMES, CLAIM_VALUES), is_whole=st.booleans())
+@example(members={}, is_whole=True)
+@example(members={"email": "a", "scope": "a"}, is_whole=True)
+def test_the_usual_claims_are_made_as_the_model_makes_them(members: dict[str, Any], *, is_whole: bool) -> None:
+    usual: JsonObject = {"iss": "https://a.example", "sub": "alice", "aud": "https://api.example", "exp": 1}
+    payload: JsonObject = {**(usual if is_whole else {}), **members}
+
+    plain, validated = (attempt(payload, model) for model in (TokenClaims, Validated))
+
+    if not isinstance(plain, TokenClaims) or not isinstance(validated, TokenClaims):
+        assert plain == validated
+        return
+    assert (list(vars(plain)), vars(plain)) == (list(vars(validated)), vars(validated))
+    assert list(map(type, vars(plain).values())) == list(map(type, vars(validated).values()))
+    assert plain.model_fields_set == validated.model_fields_set
+    assert (plain.model_extra, type(plain.model_extra)) == (validated.model_extra, type(validated.model_extra))
+    assert plain.model_dump_json() == validated.model_dump_json()
