@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from fastapi_logto.cli.applications import load_application
-from fastapi_logto.cli.doctor import diagnose
+from fastapi_logto.cli.doctor.diagnosis import diagnose
 from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer

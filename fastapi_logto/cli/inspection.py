@@ -8,10 +8,10 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
+from fastapi_logto.cli.doctor.token import check_token
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Section
 from fastapi_logto.cli.times import describe_time
-from fastapi_logto.cli.walk import walk_token
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import quote
 from fastapi_logto.settings import LogtoSettings
@@ -77,11 +77,11 @@ def inspect_token(
     kind: TokenKind = (
         _find_kind(header, claims) if not problem else "opaque token" if is_opaque(SecretStr(token)) else "unreadable"
     )
-    verdict = None
+    report = None
     if is_to_be_verified and settings is not None:
-        verdict = run_to_end(walk_token(token, settings=settings, has_keys=True, clock=clock))
+        report = run_to_end(check_token(token, settings=settings, has_keys=True, clock=clock))
     return Inspection(
-        is_verified=verdict is not None and verdict.is_verified and verdict.is_admitted,
+        is_verified=report is not None and report.is_verified and report.is_admitted,
         kind=kind,
         subject=_describe_subject(claims),
         header=header,
@@ -93,7 +93,7 @@ def inspect_token(
         },
         admission=tuple(_list_admission(kind, claims, settings)),
         problem="" if kind == "opaque token" else problem,
-        verification=None if verdict is None else verdict.section,
+        verification=None if report is None else report.section,
     )
 
 

@@ -8,9 +8,10 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 
+from fastapi_logto.cli.doctor.diagnosis import Diagnosis
 from fastapi_logto.cli.inspection import Inspection
 from fastapi_logto.cli.local import LocalUser, RunningIssuer
-from fastapi_logto.cli.results import Check, Diagnosis, Status
+from fastapi_logto.cli.results import Check, Status
 from fastapi_logto.cli.route_table import Protection, RouteTable
 from fastapi_logto.cli.scopes import ResourceDifference, ScopesReport
 from fastapi_logto.cli.terminal import Terminal, build_text, escape

@@ -11,10 +11,10 @@ from typing import Any, get_args
 import pytest
 
 from fastapi_logto import LogtoSettings
-from fastapi_logto.cli.advice import ADVICE
-from fastapi_logto.cli.environment import check_audience, list_settings
+from fastapi_logto.cli.doctor.advice import ADVICE
+from fastapi_logto.cli.doctor.settings import check_audience, list_settings
+from fastapi_logto.cli.doctor.tenant import check_tenant
 from fastapi_logto.cli.network import Network, UnreachableError
-from fastapi_logto.cli.tenant import check_tenant
 from fastapi_logto.errors import Reason
 from fastapi_logto.testing import Directory, LocalIssuer
 from tests import captured
@@ -367,7 +367,7 @@ def test_signatures_are_said_to_be_checked_by_what_checks_them(backend: str) -> 
 
 def test_without_aws_lc_the_faster_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastapi_logto.provider.aws_lc.load_aws_lc", lambda: None)
-    monkeypatch.setattr("fastapi_logto.cli.tenant.load_aws_lc", lambda: None)
+    monkeypatch.setattr("fastapi_logto.cli.doctor.keys.load_aws_lc", lambda: None)
     with serve_captured() as server:
         assert "fastapi-logto[aws-lc]" in look(server)["Signatures"][1]
 

@@ -8,16 +8,16 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from fastapi_logto.cli.doctor.keys import check_keys
 from fastapi_logto.cli.network import Network, Reply, UnreachableError, find_proxy
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_span
-from fastapi_logto.errors import FetchError, quote
+from fastapi_logto.errors import FetchError
 from fastapi_logto.loopback import is_loopback
-from fastapi_logto.provider.aws_lc import load_aws_lc
 from fastapi_logto.provider.discovery import build_discovery_url, check_issuer, parse_metadata
-from fastapi_logto.provider.key_set import MAX_KEYS, PublicKey, UnusableKeyError, parse_key
+from fastapi_logto.provider.key_set import MAX_KEYS
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
+from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
 
 __all__ = ["TenantReport", "check_tenant"]
 
@@ -57,19 +57,17 @@ class _Failed(Exception):  # noqa: N818 - not a public error: it carries a row a
 def check_tenant(settings: LogtoSettings, network: Network) -> TenantReport:
     """Check the tenant, each step only if the step before it passed."""
     checks: list[Check] = []
-    keys: list[PublicKey] = []
     try:
-        _walk(settings, network, checks, keys)
+        _walk(settings, network, checks)
     except _Failed as failed:
         checks.append(failed.check)
     done = {check.name for check in checks}
-    rows = [*checks, *(Check(name=name, status="skipped") for name in _NAMES if name not in done)]
-    if keys:
-        rows.append(_describe_backend(keys))
-    return TenantReport(section=Section(title="Tenant", checks=tuple(rows)), has_keys=bool(keys))
+    rows = (*checks, *(Check(name=name, status="skipped") for name in _NAMES if name not in done))
+    has_keys = any(check.name == "Key set" and check.status == "ok" for check in rows)
+    return TenantReport(section=Section(title="Tenant", checks=rows), has_keys=has_keys)
 
 
-def _walk(settings: LogtoSettings, network: Network, checks: list[Check], keys: list[PublicKey]) -> None:
+def _walk(settings: LogtoSettings, network: Network, checks: list[Check]) -> None:
     url = build_discovery_url(settings.fetch_base)
     checks.append(_resolve(url, network))
     reply = _fetch("Discovery", url, network)
@@ -96,7 +94,7 @@ def _walk(settings: LogtoSettings, network: Network, checks: list[Check], keys: 
     entries = _read("Key set", reply, metadata.jwks_uri).get("keys")
     if not isinstance(entries, list):
         raise _Failed(Check(name="Key set", status="failed", found="has no list named keys", advice=_ADVICE["http"]))
-    checks.extend(_check_keys(entries[:MAX_KEYS], settings, keys))
+    checks.extend(check_keys(entries[:MAX_KEYS], settings))
 
 
 def _resolve(url: str, network: Network) -> Check:
@@ -177,56 +175,3 @@ def _check_clock(reply: Reply, settings: LogtoSettings) -> Check:
             else "new tokens are rejected as not yet valid, and expired ones are accepted for too long."
         ),
     )
-
-
-def _check_keys(entries: list[JsonValue], settings: LogtoSettings, keys: list[PublicKey]) -> list[Check]:
-    rows: list[Check] = []
-    for entry in entries:
-        try:
-            key = parse_key(entry, algorithms=settings.algorithms)
-        except UnusableKeyError as error:
-            advice = _explain_unusable(entry, settings)
-            rows.append(Check(name="Key", status="warning", found=f"{_describe_key(entry)}: {error}", advice=advice))
-        else:
-            keys.append(key)
-            found = f"{_describe_key(entry)}, for {', '.join(sorted(key.algorithms))}"
-            rows.append(Check(name="Key", status="ok", found=found))
-    accepted = ", ".join(settings.algorithms)
-    summary = Check(
-        name="Key set",
-        status="ok" if keys else "failed",
-        found=f"{len(keys)} of {len(entries)} keys usable with {accepted}",
-        advice="" if keys else f"Add the algorithm of the tenant's key to LOGTO_ALGORITHMS, which is {accepted}.",
-    )
-    return [summary, *rows]
-
-
-def _describe_key(entry: JsonValue) -> str:
-    if not isinstance(entry, dict):
-        return "unknown key"
-    kty, modulus, kid = entry.get("kty"), entry.get("n"), entry.get("kid")
-    if kty == "RSA" and isinstance(modulus, str):
-        kind = f"RSA, about {len(modulus) * 6 // 64 * 64} bits"
-    else:
-        kind = f"{_word(kty)} {_word(entry.get('crv'))}"
-    return f"{kind}, kid {quote(kid[:12])[1:-1] if isinstance(kid, str) else 'absent'}"
-
-
-def _word(value: JsonValue) -> str:
-    return quote(value)[1:-1] if isinstance(value, str) else "?"
-
-
-def _explain_unusable(entry: JsonValue, settings: LogtoSettings) -> str:
-    algorithm = entry.get("alg") if isinstance(entry, dict) else None
-    if isinstance(algorithm, str) and algorithm not in settings.algorithms:
-        return f"If the tenant signs with it, add {quote(algorithm)[1:-1]} to LOGTO_ALGORITHMS."
-    return "Tokens signed with this key are rejected. Rotate the key in the console: Tenant settings, Signing keys."
-
-
-def _describe_backend(keys: list[PublicKey]) -> Check:
-    if any(key.aws_lc is not None for key in keys):
-        return Check(name="Signatures", status="ok", found="AWS-LC for P-384, OpenSSL for other keys")
-    found = "OpenSSL"
-    if load_aws_lc() is None and any("ES384" in key.algorithms for key in keys):
-        found += '; pip install "fastapi-logto[aws-lc]" halves the time to verify ES384'
-    return Check(name="Signatures", status="ok", found=found)

@@ -1,19 +1,37 @@
 """Diagnose settings, tenant, Swagger UI and an optional token, and find the first thing to fix."""
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastapi_logto.cli.environment import check_audience, check_source, list_settings
+from fastapi_logto.cli.doctor.settings import FoundSetting, check_audience, check_source, list_settings
+from fastapi_logto.cli.doctor.swagger import check_swagger
+from fastapi_logto.cli.doctor.tenant import check_tenant
+from fastapi_logto.cli.doctor.token import check_token
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.network import Network
-from fastapi_logto.cli.results import Check, Diagnosis, ExitCode, Section
-from fastapi_logto.cli.swagger import check_swagger
-from fastapi_logto.cli.tenant import check_tenant
-from fastapi_logto.cli.walk import walk_token
+from fastapi_logto.cli.results import Check, ExitCode, Section
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The result of `doctor`.
+
+    Attributes:
+        settings: The settings; empty if they are invalid.
+        sections: The checks.
+        exit_code: The exit code of the command.
+        next_step: What to do first; empty if no check failed.
+    """
+
+    settings: tuple[FoundSetting, ...] = field(default=())
+    sections: tuple[Section, ...]
+    exit_code: int
+    next_step: str
 
 
 def diagnose(
@@ -39,8 +57,8 @@ def diagnose(
         sections.append(check_swagger(settings, network, docs_url=docs_url.rstrip("/")))
     if token is not None:
         progress("Checking the token on this machine")
-        verdict = run_to_end(walk_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
-        sections.append(verdict.section)
+        report = run_to_end(check_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
+        sections.append(report.section)
     failed = next((check for section in sections for check in section.checks if check.status == "failed"), None)
     return Diagnosis(
         settings=list_settings(settings, env_file=env_file),
