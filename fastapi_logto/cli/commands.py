@@ -19,7 +19,6 @@ from fastapi_logto.cli.local import describe_issuer, open_issuer
 from fastapi_logto.cli.machines import MACHINE, MANAGEMENT_CLIENT, find_credentials
 from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
 from fastapi_logto.cli.minting import mint_for_machine, mint_for_user
-from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.rendering import (
     render_diagnosis,
     render_inspection,
@@ -35,6 +34,7 @@ from fastapi_logto.cli.terminal import confirm, open_progress, open_terminal, sh
 from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
 from fastapi_logto.environment import is_file_or_pipe
 from fastapi_logto.errors import SettingsError, quote
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 
 __all__ = ["app", "run"]
@@ -132,10 +132,12 @@ def _open_management(
     settings: LogtoSettings, *, client_id: str | None, resource: str | None, env_file: Path
 ) -> ManagementApi:
     credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MANAGEMENT_CLIENT)
-    network = Network(timeout_seconds=settings.fetch_timeout_seconds)
+    transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
     with open_progress() as progress:
         progress(f"Signing in at {settings.fetch_base}")
-        return sign_in(settings, credentials, resource=resource or find_management_resource(settings), network=network)
+        return sign_in(
+            settings, credentials, resource=resource or find_management_resource(settings), transport=transport
+        )
 
 
 def _print(value: Any, *, is_json: bool, rendered: Any) -> None:  # noqa: ANN401 - any result, and its rendering
@@ -290,7 +292,7 @@ def token(
     if user is not None:
         minted = mint_for_user(
             settings,
-            Network(timeout_seconds=settings.fetch_timeout_seconds),
+            Transport(timeout_seconds=settings.fetch_timeout_seconds),
             username=user,
             client_id=client_id or settings.swagger_client_id or "local-spa",
             redirect_uri=redirect_uri,

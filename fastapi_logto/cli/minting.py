@@ -10,10 +10,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fastapi_logto.cli.machines import Credentials, get_token
-from fastapi_logto.cli.network import Network, Reply, UnreachableError, parse_location
+from fastapi_logto.cli.requests import build_form, parse_location, send
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.errors import GrantError, GrantUnavailableError, quote
 from fastapi_logto.loopback import is_loopback
+from fastapi_logto.provider.transport import ExchangeError, RawResponse, Transport
 from fastapi_logto.redaction import mask
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import StrictJsonError, parse_object
@@ -62,7 +63,7 @@ def mint_for_machine(
 
 def mint_for_user(
     settings: LogtoSettings,
-    network: Network,
+    transport: Transport,
     *,
     username: str,
     client_id: str,
@@ -80,11 +81,11 @@ def mint_for_user(
             f"expected a local issuer for --user, found {settings.fetch_base}; for a tenant, sign in with Swagger UI, "
             "or use --machine for a machine's token"
         )
-    issuer = _LocalSignIn(f"{settings.fetch_base}/oidc", network, client_id=client_id, redirect_uri=redirect_uri)
-    response = issuer.sign_in(username, resource=resource, scopes=scopes)
+    issuer = _LocalSignIn(f"{settings.fetch_base}/oidc", transport, client_id=client_id, redirect_uri=redirect_uri)
+    tokens = issuer.sign_in(username, resource=resource, scopes=scopes)
     if organization_id is not None:
-        response = issuer.refresh(response, resource=resource, organization_id=organization_id)
-    return _build(response["access_token"], granted=response.get("scope", "").split(" "), asked=scopes)
+        tokens = issuer.refresh(tokens, resource=resource, organization_id=organization_id)
+    return _build(tokens["access_token"], granted=tokens.get("scope", "").split(" "), asked=scopes)
 
 
 def _build(token: str, *, granted: Sequence[str] | frozenset[str], asked: Sequence[str]) -> MintedToken:
@@ -95,9 +96,9 @@ def _build(token: str, *, granted: Sequence[str] | frozenset[str], asked: Sequen
 class _LocalSignIn:
     """The authorization code flow without a browser."""
 
-    def __init__(self, issuer: str, network: Network, *, client_id: str, redirect_uri: str) -> None:
+    def __init__(self, issuer: str, transport: Transport, *, client_id: str, redirect_uri: str) -> None:
         self._issuer = issuer
-        self._network = network
+        self._transport = transport
         self._client = {"client_id": client_id, "redirect_uri": redirect_uri}
 
     def sign_in(self, username: str, *, resource: str, scopes: Sequence[str]) -> Mapping[str, str]:
@@ -115,10 +116,10 @@ class _LocalSignIn:
             "user": username,
             "grant": tuple(scopes),
         }
-        reply = self._post("auth", form)
-        location = parse_location(reply)
-        if reply.status != _SEE_OTHER or "code" not in location:
-            found = location.get("error_description", f"status {reply.status}")
+        response = self._post("auth", form)
+        location = parse_location(response)
+        if response.status != _SEE_OTHER or "code" not in location:
+            found = location.get("error_description", f"status {response.status}")
             raise CommandError(
                 f"{self._issuer}: expected a code for the user {quote(username)} by the application "
                 f"{quote(self._client['client_id'])} with the redirect URI {quote(self._client['redirect_uri'])}, "
@@ -149,23 +150,23 @@ class _LocalSignIn:
         )
 
     def _exchange(self, form: Mapping[str, str]) -> Mapping[str, str]:
-        reply = self._post("token", form)
+        response = self._post("token", form)
         try:
-            document = parse_object(reply.body)
+            document = parse_object(response.body)
         except StrictJsonError:
             document = {}
         token = document.get("access_token")
-        if reply.status != _OK or not isinstance(token, str):
+        if response.status != _OK or not isinstance(token, str):
             found = document.get("error_description")
             if isinstance(found, str):
                 found = mask(found, secrets=[form[name] for name in _SECRET_FIELDS & form.keys()])
-            raise CommandError(f"{self._issuer}: expected a token, found {quote(found)} (status {reply.status})")
+            raise CommandError(f"{self._issuer}: expected a token, found {quote(found)} (status {response.status})")
         if not _TOKEN.match(token):
             raise CommandError(f"{self._issuer}: expected a token, found invalid characters")
         return {name: value for name, value in document.items() if isinstance(value, str)}
 
-    def _post(self, path: str, form: Mapping[str, str | Sequence[str]]) -> Reply:
+    def _post(self, path: str, form: Mapping[str, str | Sequence[str]]) -> RawResponse:
         try:
-            return self._network.send("POST", f"{self._issuer}/{path}", form=form)
-        except UnreachableError as error:
+            return send(self._transport, f"{self._issuer}/{path}", build_form(form))
+        except ExchangeError as error:
             raise CommandError(f"{self._issuer}/{path}: {error}; start it with: fastapi-logto dev") from None

@@ -19,9 +19,9 @@ from starlette.routing import Route
 from fastapi_logto import LogtoAuth, LogtoSettings
 from fastapi_logto.cli.machines import Credentials
 from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
-from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.cli.scopes import compare, list_wanted, push
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import Answer, Fault, serve_captured
 from tests.conftest import Ended, RunCli
@@ -72,7 +72,7 @@ def open_api() -> Generator[tuple[ManagementApi, FakeManagement]]:
     with serve_management() as (issuer, management):
         settings = LogtoSettings(endpoint=issuer.endpoint, audience=API)
         credentials = Credentials(client_id="deployer", client_secret="deployer-secret")
-        yield sign_in(settings, credentials, resource=MANAGEMENT, network=Network(timeout_seconds=5)), management
+        yield sign_in(settings, credentials, resource=MANAGEMENT, transport=Transport(timeout_seconds=5)), management
 
 
 def test_the_server_answers_as_the_real_one(tenant: tuple[LocalIssuer, FakeManagement]) -> None:
@@ -300,7 +300,7 @@ def test_an_error_is_told_by_its_code_alone(exchange: str, message: str) -> None
     answer = Answer.json(captured.answer, status=captured.status)
     with serve_captured() as server:
         server.replace("/api/resources", answer)
-        api = ManagementApi(Network(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="the-token")
+        api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="the-token")
         if captured.status == 200:
             # Without Total-Number one page is all there is.
             assert api.find_resource_id("https://api.example.test") == "oy1c0vcgl4v84ksvppfez"
@@ -332,7 +332,7 @@ def test_an_error_is_told_by_its_code_alone(exchange: str, message: str) -> None
 def test_an_answer_that_nobody_expects_is_told(answer: Answer | Fault, message: str) -> None:
     with serve_captured() as server:
         server.replace("/api/resources", answer)
-        api = ManagementApi(Network(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="x")
+        api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="x")
         with pytest.raises(CommandError, match=message):
             api.find_resource_id(API)
 
@@ -351,7 +351,7 @@ def test_a_resource_that_can_not_be_created_is_told(document: object, status: in
 
     issuer = LocalIssuer()
     with serve(issuer, app=Starlette(routes=[Route("/api/resources", answer, methods=["GET", "POST"])])):
-        api = ManagementApi(Network(timeout_seconds=5), base_url=f"{issuer.endpoint}/api", token="x")
+        api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{issuer.endpoint}/api", token="x")
         with pytest.raises(CommandError, match=message):
             api.create_resource(API, name="x")
 

@@ -9,9 +9,9 @@ from fastapi_logto.cli.doctor.swagger import check_swagger
 from fastapi_logto.cli.doctor.tenant import check_tenant
 from fastapi_logto.cli.doctor.token import check_token
 from fastapi_logto.cli.loops import run_to_end
-from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.results import Check, ExitCode, Section
 from fastapi_logto.errors import SettingsError
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -47,14 +47,14 @@ def diagnose(
         settings = LogtoSettings.from_environment(env_file=env_file)
     except SettingsError as error:
         return _refuse(error)
-    network = Network(timeout_seconds=settings.fetch_timeout_seconds)
+    transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
     sections = [Section(title="Settings", checks=(*check_source(env_file), *check_audience(settings)))]
     progress(f"Checking {settings.fetch_base}")
-    tenant = check_tenant(settings, network)
+    tenant = check_tenant(settings, transport)
     sections.append(tenant.section)
     if tenant.has_keys:
         progress("Checking the sign-in of Swagger UI")
-        sections.append(check_swagger(settings, network, docs_url=docs_url.rstrip("/")))
+        sections.append(check_swagger(settings, transport, docs_url=docs_url.rstrip("/")))
     if token is not None:
         progress("Checking the token on this machine")
         report = run_to_end(check_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))

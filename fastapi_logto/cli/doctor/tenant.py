@@ -1,6 +1,8 @@
 """Check the tenant: connection, discovery document, clock, issuer and keys."""
 
 import math
+import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -8,14 +10,16 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from fastapi_logto.cli.doctor.dns import find_proxy, resolve
 from fastapi_logto.cli.doctor.keys import check_keys
-from fastapi_logto.cli.network import Network, Reply, UnreachableError, find_proxy
+from fastapi_logto.cli.requests import send
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_span
 from fastapi_logto.errors import FetchError
 from fastapi_logto.loopback import is_loopback
 from fastapi_logto.provider.discovery import build_discovery_url, check_issuer, parse_metadata
 from fastapi_logto.provider.key_set import MAX_KEYS
+from fastapi_logto.provider.transport import ExchangeError, FailedLayer, RawResponse, Request, Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
 
@@ -25,7 +29,7 @@ _OK: Final = 200
 _DAY: Final = 24 * 3600
 _WARN_DAYS: Final = 14
 _NAMES: Final = ("DNS", "TLS", "Discovery", "Clock", "Issuer", "Key set URL", "Key set")
-_ADVICE: Final[Mapping[str, str]] = {
+_ADVICE: Final[Mapping[FailedLayer, str]] = {
     "dns": "Correct the host in LOGTO_ENDPOINT (or LOGTO_FETCH_ENDPOINT), or this machine's DNS.",
     "tls": "Fix the certificate, or make this machine trust its authority: SSL_CERT_FILE for this command, "
     "ssl_context= for LogtoAuth.",
@@ -54,11 +58,11 @@ class _Failed(Exception):  # noqa: N818 - not a public error: it carries a row a
         self.check: Check = check
 
 
-def check_tenant(settings: LogtoSettings, network: Network) -> TenantReport:
+def check_tenant(settings: LogtoSettings, transport: Transport) -> TenantReport:
     """Check the tenant, each step only if the step before it passed."""
     checks: list[Check] = []
     try:
-        _walk(settings, network, checks)
+        _walk(settings, transport, checks)
     except _Failed as failed:
         checks.append(failed.check)
     done = {check.name for check in checks}
@@ -67,14 +71,15 @@ def check_tenant(settings: LogtoSettings, network: Network) -> TenantReport:
     return TenantReport(section=Section(title="Tenant", checks=rows), has_keys=has_keys)
 
 
-def _walk(settings: LogtoSettings, network: Network, checks: list[Check]) -> None:
+def _walk(settings: LogtoSettings, transport: Transport, checks: list[Check]) -> None:
     url = build_discovery_url(settings.fetch_base)
-    checks.append(_resolve(url, network))
-    reply = _fetch("Discovery", url, network)
-    checks.append(_check_tls(reply, url))
-    document = _read("Discovery", reply, url)
+    checks.append(_check_dns(url, settings))
+    response = _fetch("Discovery", url, transport)
+    now = time.time()
+    checks.append(_check_tls(response, url, now=now))
+    document = _read("Discovery", response, url)
     checks.append(Check(name="Discovery", status="ok", found=url))
-    checks.append(_check_clock(reply, settings))
+    checks.append(_check_clock(response, settings, now=now))
     try:
         issuer = check_issuer(document, url=url, issuers=settings.accepted_issuers)
     except FetchError as error:
@@ -90,14 +95,14 @@ def _walk(settings: LogtoSettings, network: Network, checks: list[Check]) -> Non
     except FetchError as error:
         raise _refuse("Key set URL", error, url) from None
     checks.append(Check(name="Key set URL", status="ok", found=metadata.jwks_uri))
-    reply = _fetch("Key set", metadata.jwks_uri, network)
-    entries = _read("Key set", reply, metadata.jwks_uri).get("keys")
+    response = _fetch("Key set", metadata.jwks_uri, transport)
+    entries = _read("Key set", response, metadata.jwks_uri).get("keys")
     if not isinstance(entries, list):
         raise _Failed(Check(name="Key set", status="failed", found="has no list named keys", advice=_ADVICE["http"]))
     checks.extend(check_keys(entries[:MAX_KEYS], settings))
 
 
-def _resolve(url: str, network: Network) -> Check:
+def _check_dns(url: str, settings: LogtoSettings) -> Check:
     host = urlsplit(url).hostname or ""
     try:
         return Check(name="DNS", status="skipped", found=f"{ip_address(host)} is an address")
@@ -107,26 +112,26 @@ def _resolve(url: str, network: Network) -> Check:
     if proxy is not None:
         return Check(name="DNS", status="skipped", found=f"resolved by the proxy {proxy}")
     try:
-        addresses = network.resolve(host)
-    except UnreachableError as error:
+        addresses = resolve(host, timeout_seconds=settings.fetch_timeout_seconds)
+    except ExchangeError as error:
         raise _Failed(Check(name="DNS", status="failed", found=str(error), advice=_ADVICE["dns"])) from None
     return Check(name="DNS", status="ok", found=f"{host}: {', '.join(addresses[:4])}")
 
 
-def _fetch(name: str, url: str, network: Network) -> Reply:
+def _fetch(name: str, url: str, transport: Transport) -> RawResponse:
     try:
-        return network.send("GET", url, headers={"Accept": "application/json"})
-    except UnreachableError as error:
+        return send(transport, url, Request())
+    except ExchangeError as error:
         name = "TLS" if error.layer == "tls" else name
         raise _Failed(Check(name=name, status="failed", found=f"{url}: {error}", advice=_ADVICE[error.layer])) from None
 
 
-def _read(name: str, reply: Reply, url: str) -> JsonObject:
-    if reply.status != _OK:
-        found = f"{url}: expected status 200, found {reply.status}"
+def _read(name: str, response: RawResponse, url: str) -> JsonObject:
+    if response.status != _OK:
+        found = f"{url}: expected status 200, found {response.status}"
         raise _Failed(Check(name=name, status="failed", found=found, advice=_ADVICE["http"]))
     try:
-        return parse_object(reply.body)
+        return parse_object(response.body)
     except StrictJsonError as error:
         raise _Failed(Check(name=name, status="failed", found=f"{url}: {error}", advice=_ADVICE["http"])) from None
 
@@ -137,8 +142,8 @@ def _refuse(name: str, error: FetchError, url: str) -> _Failed:
     return _Failed(Check(name=name, status="failed", found=found, advice=f"{advice[:1].upper()}{advice[1:]}."))
 
 
-def _check_tls(reply: Reply, url: str) -> Check:
-    if reply.tls is None:
+def _check_tls(response: RawResponse, url: str, *, now: float) -> Check:
+    if response.tls is None:
         if is_loopback(urlsplit(url).hostname or ""):
             return Check(name="TLS", status="skipped", found="plain http, only on this machine")
         return Check(
@@ -147,20 +152,21 @@ def _check_tls(reply: Reply, url: str) -> Check:
             found="plain http, allowed by LOGTO_ALLOW_HTTP",
             advice="Anyone on the network path can replace the keys: allow plain http only inside a closed network.",
         )
-    days = math.floor((reply.tls.expires_at - reply.received_at) / _DAY)
-    found = f"{reply.tls.version}, certificate valid for {days} more days"
+    expires_at = ssl.cert_time_to_seconds(str(response.tls.certificate["notAfter"]))
+    days = math.floor((expires_at - now) / _DAY)
+    found = f"{response.tls.version}, certificate valid for {days} more days"
     if days < _WARN_DAYS:
         return Check(name="TLS", status="warning", found=found, advice="Renew the certificate.")
     return Check(name="TLS", status="ok", found=found)
 
 
-def _check_clock(reply: Reply, settings: LogtoSettings) -> Check:
+def _check_clock(response: RawResponse, settings: LogtoSettings, *, now: float) -> Check:
     try:
-        theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
+        theirs = parsedate_to_datetime(response.headers.get("date", "")).timestamp()
     except (ValueError, OverflowError):
         return Check(name="Clock", status="skipped", found="the response has no Date header to compare with")
     # The header has whole seconds and the response took time, so a difference of one second means nothing.
-    ahead = round(reply.received_at - theirs)
+    ahead = round(now - theirs)
     if abs(ahead) <= settings.leeway_seconds + 1:
         return Check(name="Clock", status="ok", found=f"within {settings.leeway_seconds:g} s of the tenant's")
     word = "ahead of" if ahead > 0 else "behind"
