@@ -30,13 +30,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MintedToken:
-    """A token that the command prints.
-
-    Attributes:
-        access_token: The token.
-        scopes: The scopes granted.
-        missing: The scopes requested but not granted.
-    """
+    """A token that the command prints, its scopes, and those that were requested but not granted."""
 
     access_token: str = field(repr=False)
     scopes: tuple[str, ...]
@@ -58,7 +52,7 @@ def mint_for_machine(
         raise CommandError(f"{error}; run fastapi-logto doctor to find the cause") from None
     except GrantError as error:
         raise CommandError(str(error)) from None
-    return _build(issued.token, granted=issued.scopes, asked=scopes)
+    return _build(issued.token, granted=issued.scopes, requested=scopes)
 
 
 def mint_for_user(
@@ -85,12 +79,13 @@ def mint_for_user(
     tokens = issuer.sign_in(username, resource=resource, scopes=scopes)
     if organization_id is not None:
         tokens = issuer.refresh(tokens, resource=resource, organization_id=organization_id)
-    return _build(tokens["access_token"], granted=tokens.get("scope", "").split(" "), asked=scopes)
+    return _build(tokens["access_token"], granted=tokens.get("scope", "").split(" "), requested=scopes)
 
 
-def _build(token: str, *, granted: Sequence[str] | frozenset[str], asked: Sequence[str]) -> MintedToken:
-    own = tuple(sorted(filter(None, granted)))
-    return MintedToken(access_token=token, scopes=own, missing=tuple(scope for scope in asked if scope not in own))
+def _build(token: str, *, granted: Sequence[str] | frozenset[str], requested: Sequence[str]) -> MintedToken:
+    scopes = tuple(sorted(filter(None, granted)))
+    missing = tuple(scope for scope in requested if scope not in scopes)
+    return MintedToken(access_token=token, scopes=scopes, missing=missing)
 
 
 class _LocalSignIn:
@@ -136,14 +131,14 @@ class _LocalSignIn:
             }
         )
 
-    def refresh(self, answer: Mapping[str, str], *, resource: str, organization_id: str) -> Mapping[str, str]:
-        if "refresh_token" not in answer:
+    def refresh(self, tokens: Mapping[str, str], *, resource: str, organization_id: str) -> Mapping[str, str]:
+        if "refresh_token" not in tokens:
             raise CommandError(f"{self._issuer}: expected a refresh token for --organization, found none")
         return self._exchange(
             {
                 "client_id": self._client["client_id"],
                 "grant_type": "refresh_token",
-                "refresh_token": answer["refresh_token"],
+                "refresh_token": tokens["refresh_token"],
                 "resource": resource,
                 "organization_id": organization_id,
             }
