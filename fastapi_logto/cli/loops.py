@@ -12,7 +12,7 @@ ResultT = TypeVar("ResultT")
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Return the result of a coroutine; Ctrl-C cancels it.
+    """Return the result of a coroutine, or cancel it on Ctrl-C.
 
     It runs in a separate thread, so that the caller's event loop, signal handlers and traces are left alone.
     """

@@ -38,12 +38,7 @@ class CommandError(LogtoError):
 class Check:
     """The result of one check.
 
-    Attributes:
-        name: The name of the check.
-        status: Its outcome.
-        found: The value found; quoted if it came from outside.
-        advice: How to fix a check that did not pass.
-        reason: The reason in the error response for this token; only for checks of a token.
+    `found` is quoted if it came from outside. `reason` is set only for checks of a token: that of the error response.
     """
 
     name: str

@@ -19,14 +19,7 @@ __all__ = ["Diagnosis", "diagnose"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """The result of `doctor`.
-
-    Attributes:
-        settings: The settings; empty if they are invalid.
-        sections: The checks.
-        exit_code: The exit code of the command.
-        next_step: What to do first; empty if no check failed.
-    """
+    """The result of `doctor`. Invalid settings are not listed, and `next_step` is empty if no check failed."""
 
     settings: tuple[FoundSetting, ...] = field(default=())
     sections: tuple[Section, ...]

@@ -41,12 +41,7 @@ _ADVICE: Final[Mapping[FailedLayer, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantReport:
-    """The result of the tenant checks.
-
-    Attributes:
-        section: The checks.
-        has_keys: Whether there are keys to verify tokens with.
-    """
+    """The checks of the tenant, and whether it has keys that tokens can be verified with."""
 
     section: Section
     has_keys: bool
@@ -62,7 +57,7 @@ def check_tenant(settings: LogtoSettings, transport: Transport) -> TenantReport:
     """Check the tenant, each step only if the step before it passed."""
     checks: list[Check] = []
     try:
-        _walk(settings, transport, checks)
+        _check_steps(settings, transport, checks)
     except _Failed as failed:
         checks.append(failed.check)
     done = {check.name for check in checks}
@@ -71,7 +66,7 @@ def check_tenant(settings: LogtoSettings, transport: Transport) -> TenantReport:
     return TenantReport(section=Section(title="Tenant", checks=rows), has_keys=has_keys)
 
 
-def _walk(settings: LogtoSettings, transport: Transport, checks: list[Check]) -> None:
+def _check_steps(settings: LogtoSettings, transport: Transport, checks: list[Check]) -> None:
     url = build_discovery_url(settings.fetch_base)
     checks.append(_check_dns(url, settings))
     response = _fetch("Discovery", url, transport)

@@ -46,13 +46,7 @@ _NO_SCOPE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenReport:
-    """The result for a token.
-
-    Attributes:
-        section: The checks.
-        is_verified: Whether its signature is valid.
-        is_admitted: Whether every check passed, with or without a warning.
-    """
+    """The checks of a token. Warnings count as passed: `is_admitted` only means that no check failed or was skipped."""
 
     section: Section
     is_verified: bool
