@@ -6,41 +6,25 @@ httpx is imported there too.
 """
 
 import asyncio
-import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from fastapi_logto.errors import FetchError, LogtoError, quote
+from fastapi_logto.errors import FetchError, quote
+from fastapi_logto.provider.failures import ExchangeError, FailedLayer, explain_failure
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, estimate_weight, parse_object
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
-__all__ = ["ExchangeError", "FailedLayer", "RawResponse", "Request", "Response", "TlsSession", "Transport"]
-
-FailedLayer: TypeAlias = Literal["dns", "tls", "connection", "http"]
-"""The layer at which a request failed; `http` means that the server responded."""
+__all__ = ["RawResponse", "Request", "Response", "TlsSession", "Transport"]
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
 _LONGEST_NAME: Final = 200
-
-
-class ExchangeError(LogtoError):
-    """There is no response, or it is incomplete, too large or encoded. The message names no URL and quotes no body.
-
-    Attributes:
-        layer: The layer at which the request failed.
-        is_about_request: As in `FetchError`.
-    """
-
-    def __init__(self, message: str, *, layer: FailedLayer, is_about_request: bool = False) -> None:
-        super().__init__(message)
-        self.layer: FailedLayer = layer
-        self.is_about_request: bool = is_about_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -194,7 +178,7 @@ class Transport:
                 ) as response,
             ):
                 layer = "http"
-                # A closed connection has no session any more.
+                # Read while the connection is open: a closed one has no session.
                 tls = _read_tls(response)
                 return RawResponse(
                     status=response.status_code,
@@ -209,7 +193,7 @@ class Transport:
             found = f"no complete response within {seconds}" if layer == "http" else f"no response in time ({seconds})"
             raise ExchangeError(found, layer=layer) from None
         except Exception as error:  # noqa: BLE001 - the HTTP client's edge: its frames contain the request and its secrets
-            raise _explain(error, layer=layer) from None
+            raise explain_failure(error, layer=layer) from None
 
     def _prepare(self) -> None:
         import httpx  # noqa: PLC0415 - late and in a thread: it reads hundreds of files
@@ -257,38 +241,6 @@ def _read_tls(response: "httpx.Response") -> TlsSession | None:
     if session is None:
         return None
     return TlsSession(version=str(session.version()), certificate=session.getpeercert() or {})
-
-
-def _explain(error: Exception, *, layer: FailedLayer) -> ExchangeError:
-    """Return the root cause of an error, in a few words."""
-    import httpx  # noqa: PLC0415 - already loaded by `_prepare`
-
-    for cause in _iter_causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return ExchangeError(f"invalid certificate: {cause.verify_message}", layer="tls")
-        if isinstance(cause, ssl.SSLError):
-            # Only OpenSSL's own errors have a reason.
-            reason = getattr(cause, "reason", None) or type(cause).__name__
-            return ExchangeError(f"TLS failed: {reason}", layer="tls")
-        if isinstance(cause, socket.gaierror):
-            return ExchangeError(f"no address: {cause.strerror}", layer="dns")
-        if isinstance(cause, ConnectionRefusedError):
-            return ExchangeError("connection refused: nothing listens there", layer="connection")
-    if isinstance(error, httpx.TimeoutException):
-        return ExchangeError("no response in time", layer="connection")
-    # Its text can contain the URL. OSError and ImportError: the trust store in SSL_CERT_FILE is missing, or the package
-    # for the proxy in the environment.
-    return ExchangeError(type(error).__name__, layer="http" if isinstance(error, httpx.ProtocolError) else layer)
-
-
-def _iter_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes. Contexts are not followed: the caller may be handling an unrelated error."""
-    cause: object = error
-    while isinstance(cause, BaseException):
-        yield cause
-        # A group has one error for each address of the host. httpcore drops the cause, but keeps it as an argument.
-        inner: tuple[object, ...] = getattr(cause, "exceptions", cause.args)
-        cause = cause.__cause__ or (inner[-1] if inner else None)
 
 
 def _name(url: str) -> str:

@@ -16,7 +16,8 @@ from fastapi_logto.cli.doctor.settings import check_audience, list_settings
 from fastapi_logto.cli.doctor.tenant import check_tenant
 from fastapi_logto.cli.requests import send
 from fastapi_logto.errors import Reason
-from fastapi_logto.provider.transport import ExchangeError, Request, Transport
+from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.transport import Request, Transport
 from fastapi_logto.testing import Directory, LocalIssuer
 from tests import captured
 from tests.captured import DISCOVERY_PATH, JWKS_PATH, Answer, Fault, serve_captured

@@ -5,7 +5,7 @@ import threading
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from fastapi_logto.provider.transport import ExchangeError
+from fastapi_logto.provider.failures import ExchangeError
 
 __all__ = ["find_proxy", "resolve"]
 

@@ -18,8 +18,9 @@ from fastapi_logto.cli.times import describe_span
 from fastapi_logto.errors import FetchError
 from fastapi_logto.loopback import is_loopback
 from fastapi_logto.provider.discovery import build_discovery_url, check_issuer, parse_metadata
+from fastapi_logto.provider.failures import ExchangeError, FailedLayer
 from fastapi_logto.provider.key_set import MAX_KEYS
-from fastapi_logto.provider.transport import ExchangeError, FailedLayer, RawResponse, Request, Transport
+from fastapi_logto.provider.transport import RawResponse, Request, Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
 
