@@ -1,7 +1,7 @@
 """Diagnose settings, tenant, Swagger UI and an optional token, and find the first thing to fix."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi_logto.cli.doctor.settings import FoundSetting, check_audience, check_source, list_settings
@@ -21,7 +21,7 @@ __all__ = ["Diagnosis", "diagnose"]
 class Diagnosis:
     """The result of `doctor`. Invalid settings are not listed, and `next_step` is empty if no check failed."""
 
-    settings: tuple[FoundSetting, ...] = field(default=())
+    settings: tuple[FoundSetting, ...] = ()
     sections: tuple[Section, ...]
     exit_code: int
     next_step: str

@@ -48,10 +48,10 @@ class TenantReport:
     has_keys: bool
 
 
-class _Failed(Exception):  # noqa: N818 - not a public error: it carries a row and never leaves this module
-    def __init__(self, check: Check) -> None:
-        super().__init__(check.name)
-        self.check: Check = check
+class _CheckFailedError(Exception):
+    def __init__(self, name: str, *, found: str, advice: str) -> None:
+        super().__init__(name)
+        self.check: Check = Check(name=name, status="failed", found=found, advice=advice)
 
 
 def check_tenant(settings: LogtoSettings, transport: Transport) -> TenantReport:
@@ -59,7 +59,7 @@ def check_tenant(settings: LogtoSettings, transport: Transport) -> TenantReport:
     checks: list[Check] = []
     try:
         _check_steps(settings, transport, checks)
-    except _Failed as failed:
+    except _CheckFailedError as failed:
         checks.append(failed.check)
     done = {check.name for check in checks}
     rows = (*checks, *(Check(name=name, status="skipped") for name in _NAMES if name not in done))
@@ -94,7 +94,7 @@ def _check_steps(settings: LogtoSettings, transport: Transport, checks: list[Che
     response = _fetch("Key set", metadata.jwks_uri, transport)
     entries = _read("Key set", response, metadata.jwks_uri).get("keys")
     if not isinstance(entries, list):
-        raise _Failed(Check(name="Key set", status="failed", found="has no list named keys", advice=_ADVICE["http"]))
+        raise _CheckFailedError("Key set", found="has no list named keys", advice=_ADVICE["http"])
     checks.extend(check_keys(entries[:MAX_KEYS], settings))
 
 
@@ -110,7 +110,7 @@ def _check_dns(url: str, settings: LogtoSettings) -> Check:
     try:
         addresses = resolve(host, timeout_seconds=settings.fetch_timeout_seconds)
     except ExchangeError as error:
-        raise _Failed(Check(name="DNS", status="failed", found=str(error), advice=_ADVICE["dns"])) from None
+        raise _CheckFailedError("DNS", found=str(error), advice=_ADVICE["dns"]) from None
     return Check(name="DNS", status="ok", found=f"{host}: {', '.join(addresses[:4])}")
 
 
@@ -119,23 +119,23 @@ def _fetch(name: str, url: str, transport: Transport) -> RawResponse:
         return send(transport, url, Request())
     except ExchangeError as error:
         name = "TLS" if error.layer == "tls" else name
-        raise _Failed(Check(name=name, status="failed", found=f"{url}: {error}", advice=_ADVICE[error.layer])) from None
+        raise _CheckFailedError(name, found=f"{url}: {error}", advice=_ADVICE[error.layer]) from None
 
 
 def _read(name: str, response: RawResponse, url: str) -> JsonObject:
     if response.status != _OK:
         found = f"{url}: expected status 200, found {response.status}"
-        raise _Failed(Check(name=name, status="failed", found=found, advice=_ADVICE["http"]))
+        raise _CheckFailedError(name, found=found, advice=_ADVICE["http"])
     try:
         return parse_object(response.body)
     except StrictJsonError as error:
-        raise _Failed(Check(name=name, status="failed", found=f"{url}: {error}", advice=_ADVICE["http"])) from None
+        raise _CheckFailedError(name, found=f"{url}: {error}", advice=_ADVICE["http"]) from None
 
 
-def _refuse(name: str, error: FetchError, url: str) -> _Failed:
+def _refuse(name: str, error: FetchError, url: str) -> _CheckFailedError:
     # The package's own message: expected and found, then how to fix it.
     found, _, advice = str(error).removeprefix(f"{url}: ").partition("; ")
-    return _Failed(Check(name=name, status="failed", found=found, advice=f"{advice[:1].upper()}{advice[1:]}."))
+    return _CheckFailedError(name, found=found, advice=f"{advice[:1].upper()}{advice[1:]}.")
 
 
 def _check_tls(response: RawResponse, url: str, *, now: float) -> Check:
