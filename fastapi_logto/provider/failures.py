@@ -29,8 +29,6 @@ class ExchangeError(LogtoError):
 
 def explain_failure(error: Exception, *, layer: FailedLayer) -> ExchangeError:
     """Return the cause of an error of the HTTP client, in a few words. `layer` is the last one that was reached."""
-    import httpx  # noqa: PLC0415 - already loaded by the transport
-
     for cause in _iter_causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ExchangeError(f"invalid certificate: {cause.verify_message}", layer="tls")
@@ -42,11 +40,9 @@ def explain_failure(error: Exception, *, layer: FailedLayer) -> ExchangeError:
             return ExchangeError(f"no address: {cause.strerror}", layer="dns")
         if isinstance(cause, ConnectionRefusedError):
             return ExchangeError("connection refused: nothing listens there", layer="connection")
-    if isinstance(error, httpx.TimeoutException):
-        return ExchangeError("no response in time", layer=layer)
     # Only its class, because its text can contain the URL. An OSError: the trust store in SSL_CERT_FILE is missing. An
     # ImportError: the package for the proxy in the environment is missing.
-    return ExchangeError(type(error).__name__, layer="http" if isinstance(error, httpx.ProtocolError) else layer)
+    return ExchangeError(type(error).__name__, layer=layer)
 
 
 def _iter_causes(error: BaseException) -> Iterator[BaseException]:

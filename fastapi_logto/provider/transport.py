@@ -193,7 +193,7 @@ class Transport:
             found = f"no complete response within {seconds}" if layer == "http" else f"no response in time ({seconds})"
             raise ExchangeError(found, layer=layer) from None
         except Exception as error:  # noqa: BLE001 - the HTTP client's edge: its frames contain the request and its secrets
-            raise explain_failure(error, layer=layer) from None
+            raise _explain(error, layer=layer) from None
 
     def _prepare(self) -> None:
         import httpx  # noqa: PLC0415 - late and in a thread: it reads hundreds of files
@@ -241,6 +241,14 @@ def _read_tls(response: "httpx.Response") -> TlsSession | None:
     if session is None:
         return None
     return TlsSession(version=str(session.version()), certificate=session.getpeercert() or {})
+
+
+def _explain(error: Exception, *, layer: FailedLayer) -> ExchangeError:
+    import httpx  # noqa: PLC0415 - already loaded by `_prepare`
+
+    if isinstance(error, httpx.TimeoutException):
+        return ExchangeError("no response in time", layer=layer)
+    return explain_failure(error, layer="http" if isinstance(error, httpx.ProtocolError) else layer)
 
 
 def _name(url: str) -> str:
