@@ -1,25 +1,33 @@
-"""The commands and their options. Each command computes a result and shows it."""
+"""The commands. Each command computes a result and shows it."""
 
 import io
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import typer
 
 from fastapi_logto.cli.applications import load_application
-from fastapi_logto.cli.doctor import diagnose
+from fastapi_logto.cli.doctor.diagnosis import diagnose
 from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
 from fastapi_logto.cli.machines import MACHINE, MANAGEMENT_CLIENT, find_credentials
 from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
 from fastapi_logto.cli.minting import mint_for_machine, mint_for_user
-from fastapi_logto.cli.network import Network
+from fastapi_logto.cli.options import (
+    ClientId,
+    EnvFile,
+    Json,
+    ManagementResource,
+    Only,
+    Target,
+    Without,
+    check_docs_url,
+)
 from fastapi_logto.cli.rendering import (
     render_diagnosis,
     render_inspection,
@@ -30,12 +38,12 @@ from fastapi_logto.cli.rendering import (
 )
 from fastapi_logto.cli.results import CommandError, ExitCode, to_json
 from fastapi_logto.cli.route_table import list_routes
-from fastapi_logto.cli.scopes import compare, find_tenant, list_wanted, push
+from fastapi_logto.cli.scopes import RequiredResource, ScopesReport, compare, find_tenant, list_required, push
 from fastapi_logto.cli.terminal import confirm, open_progress, open_terminal, show, warn, write
 from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
-from fastapi_logto.environment import is_file_or_pipe
-from fastapi_logto.errors import SettingsError, quote
-from fastapi_logto.settings import LogtoSettings, read_known_variables
+from fastapi_logto.errors import SettingsError
+from fastapi_logto.provider.transport import Transport
+from fastapi_logto.settings import LogtoSettings
 
 __all__ = ["app", "run"]
 
@@ -48,39 +56,6 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Json: Final = typer.Option("--json", help="Print JSON instead of tables.")
-
-
-def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
-    source = ctx.get_parameter_source(param.name or "")
-    # Without the option, `.env` may be absent and the environment replaces it. With the option, both are errors:
-    # otherwise the command would check, or send the secret to, a tenant other than the one that was named.
-    if source is not None and source.name == "COMMANDLINE":
-        if not is_file_or_pipe(value):
-            raise CommandError(f"--env-file: expected a file of variables, found none at {value}; correct the path")
-        names = ", ".join(read_known_variables(env_file=None).values)
-        if names:
-            raise CommandError(
-                f"--env-file: expected no LOGTO_ variable in the environment, found {names}; variables are read from "
-                "one source only: unset these, or omit --env-file"
-            )
-    return value
-
-
-EnvFile: Final = typer.Option(
-    "--env-file",
-    callback=_check_env_file,
-    help="File of variables; read only if the environment sets none of them.",
-)
-Only: Final = typer.Option("--resource", help="Compare only this API resource; repeatable.")
-Without: Final = typer.Option("--except", help="Scope to ignore, e.g. an organization permission; repeatable.")
-ClientId: Final = typer.Option("--client-id", help="Client ID of the machine-to-machine application.")
-ManagementResource: Final = typer.Option(
-    "--management-resource", help="Indicator of the Management API, for a Logto Cloud tenant with a custom domain."
-)
-Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, e.g. example_app.main:app.")
-
 
 scopes_app: Final = typer.Typer(
     help="Compare the scopes of your routes with the permissions in Logto, and create the missing ones.",
@@ -128,32 +103,11 @@ def run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else ExitCode.FINE
 
 
-def _open_management(
-    settings: LogtoSettings, *, client_id: str | None, resource: str | None, env_file: Path
-) -> ManagementApi:
-    credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MANAGEMENT_CLIENT)
-    network = Network(timeout_seconds=settings.fetch_timeout_seconds)
-    with open_progress() as progress:
-        progress(f"Signing in at {settings.fetch_base}")
-        return sign_in(settings, credentials, resource=resource or find_management_resource(settings), network=network)
-
-
 def _print(value: Any, *, is_json: bool, rendered: Any) -> None:  # noqa: ANN401 - any result, and its rendering
     if is_json:
         write(to_json(value))
     else:
         show(rendered)
-
-
-def _check_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_valid = parts.scheme in {"http", "https"} and parts.hostname is not None and parts.port != 0
-    except ValueError:
-        is_valid = False
-    if not is_valid:
-        raise CommandError(f"--docs-url: expected a URL such as http://127.0.0.1:8000/docs, found {quote(value)}")
-    return value
 
 
 @app.command()
@@ -163,7 +117,7 @@ def doctor(
     token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Check a token from standard input too.")] = False,
     scope: Annotated[list[str] | None, typer.Option(help="Scope that the route requires; repeatable.")] = None,
     docs_url: Annotated[
-        str, typer.Option(callback=_check_url, help="URL of your docs page; its sign-in is checked.")
+        str, typer.Option(callback=check_docs_url, help="URL of your docs page; its sign-in is checked.")
     ] = "http://127.0.0.1:8000/docs",
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
@@ -286,24 +240,48 @@ def token(
     if (user is None) is not machine:
         raise CommandError(f"expected either --user or --machine, found {'both' if machine else 'neither'}")
     settings = LogtoSettings.from_environment(env_file=env_file)
-    asked, target = scope or [], resource or settings.audience[0]
+    scopes, target = scope or [], resource or settings.audience[0]
     if user is not None:
         minted = mint_for_user(
             settings,
-            Network(timeout_seconds=settings.fetch_timeout_seconds),
+            Transport(timeout_seconds=settings.fetch_timeout_seconds),
             username=user,
             client_id=client_id or settings.swagger_client_id or "local-spa",
             redirect_uri=redirect_uri,
             resource=target,
-            scopes=asked,
+            scopes=scopes,
             organization_id=organization,
         )
     else:
         credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MACHINE)
-        minted = mint_for_machine(settings, credentials, resource=target, scopes=asked, organization_id=organization)
+        minted = mint_for_machine(settings, credentials, resource=target, scopes=scopes, organization_id=organization)
     if minted.missing:
         warn(f"not granted and not in the token: {' '.join(minted.missing)}")
     write(to_json(minted) if is_json else minted.access_token)
+
+
+def _compare(
+    target: str,
+    *,
+    only: Collection[str],
+    without: Collection[str],
+    client_id: str | None,
+    management_resource: str | None,
+    env_file: Path,
+    is_exact: bool = False,
+) -> tuple[tuple[RequiredResource, ...], ManagementApi, ScopesReport]:
+    """Return the API resources of an application, the Management API, and the difference between the two."""
+    application = load_application(target)
+    settings = find_tenant(application)
+    required = list_required(application, only=only, without=without)
+    credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MANAGEMENT_CLIENT)
+    transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
+    resource = management_resource or find_management_resource(settings)
+    with open_progress() as progress:
+        progress(f"Signing in at {settings.fetch_base}")
+        api = sign_in(settings, credentials, resource=resource, transport=transport)
+        progress("Reading the permissions")
+        return required, api, compare(required, api, tenant=settings.endpoint, is_exact=is_exact)
 
 
 @scopes_app.command("diff")
@@ -322,13 +300,15 @@ def scopes_diff(
 
     Changes nothing. Exits with 1 if a scope or an API resource is missing; for CI.
     """
-    application = load_application(target)
-    settings = find_tenant(application)
-    wanted = list_wanted(application, only=only or (), without=without or ())
-    api = _open_management(settings, client_id=client_id, resource=management_resource, env_file=env_file)
-    with open_progress() as progress:
-        progress("Reading the permissions")
-        report = compare(wanted, api, tenant=settings.endpoint, is_exact=exact)
+    _, _, report = _compare(
+        target,
+        only=only or (),
+        without=without or (),
+        client_id=client_id,
+        management_resource=management_resource,
+        env_file=env_file,
+        is_exact=exact,
+    )
     _print(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
     raise typer.Exit(report.exit_code)
 
@@ -351,13 +331,14 @@ def scopes_push(
     Shows the difference and prompts, then creates API resources and permissions. Existing ones stay unchanged and
     nothing is ever deleted, so it is safe to run again.
     """
-    application = load_application(target)
-    settings = find_tenant(application)
-    wanted = list_wanted(application, only=only or (), without=without or ())
-    api = _open_management(settings, client_id=client_id, resource=management_resource, env_file=env_file)
-    with open_progress() as progress:
-        progress("Reading the permissions")
-        report = compare(wanted, api, tenant=settings.endpoint)
+    required, api, report = _compare(
+        target,
+        only=only or (),
+        without=without or (),
+        client_id=client_id,
+        management_resource=management_resource,
+        env_file=env_file,
+    )
     if report.differs:
         terminal = open_terminal(is_error=True)
         terminal.print(render_scopes(report, console=terminal))
@@ -369,6 +350,6 @@ def scopes_push(
             confirm("Create them in Logto?")
         with open_progress() as progress:
             progress("Creating API resources and permissions")
-            report = push(wanted, api, report, name=name)
+            report = push(required, api, report, name=name)
     _print(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
     raise typer.Exit(report.exit_code)

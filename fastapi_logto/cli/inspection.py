@@ -8,10 +8,10 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
+from fastapi_logto.cli.doctor.token import check_token
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Section
 from fastapi_logto.cli.times import describe_time
-from fastapi_logto.cli.walk import walk_token
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import quote
 from fastapi_logto.settings import LogtoSettings
@@ -40,18 +40,9 @@ _LARGEST: Final = 128 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """The contents of a token. **Nothing is known to be true** unless `is_verified`.
+    """The contents of a token. **Nothing is known to be true** unless `is_verified`: signature and claims are valid.
 
-    Attributes:
-        is_verified: Whether its signature and claims were checked and are valid.
-        kind: The kind of token.
-        subject: Its subject, in words; empty if it names none.
-        header: Its header.
-        claims: Its claims.
-        times: Its times, in words.
-        admission: What would accept it and what would not.
-        problem: Why it can't be read; empty if it can.
-        verification: The checks, if they were requested.
+    `subject`, `times` and `admission` are in words. `problem` is empty if the token can be read.
     """
 
     is_verified: bool
@@ -77,11 +68,11 @@ def inspect_token(
     kind: TokenKind = (
         _find_kind(header, claims) if not problem else "opaque token" if is_opaque(SecretStr(token)) else "unreadable"
     )
-    verdict = None
+    report = None
     if is_to_be_verified and settings is not None:
-        verdict = run_to_end(walk_token(token, settings=settings, has_keys=True, clock=clock))
+        report = run_to_end(check_token(token, settings=settings, has_keys=True, clock=clock))
     return Inspection(
-        is_verified=verdict is not None and verdict.is_verified and verdict.is_admitted,
+        is_verified=report is not None and report.is_verified and report.is_admitted,
         kind=kind,
         subject=_describe_subject(claims),
         header=header,
@@ -93,7 +84,7 @@ def inspect_token(
         },
         admission=tuple(_list_admission(kind, claims, settings)),
         problem="" if kind == "opaque token" else problem,
-        verification=None if verdict is None else verdict.section,
+        verification=None if report is None else report.section,
     )
 
 
@@ -163,20 +154,20 @@ def _list_admission(kind: TokenKind, claims: JsonObject, settings: LogtoSettings
             "No API: an ID token is for the client." if kind == "ID token" else "No API: a logout token ends a session."
         ]
     scopes = str(claims.get("scope") or "").split(" ")
-    asked = ", ".join(json.dumps(scope) for scope in scopes if scope)
+    shown = ", ".join(json.dumps(scope) for scope in scopes if scope)
     lines: list[str] = []
     if kind.startswith("organization token"):
         organization = claims.get("organization_id") or str(claims.get("aud")).removeprefix(ORGANIZATION_AUDIENCE)
-        lines.append(f"Routes for the organization {quote(organization)}: Depends(auth.require_organization({asked})).")
+        lines.append(f"Routes for the organization {quote(organization)}: Depends(auth.require_organization({shown})).")
         lines.append("No other routes: the token is not for an API resource.")
     else:
         lines.append(_describe_audience(claims.get("aud"), settings))
         if kind == "access token for an API resource within an organization":
             organization = quote(claims.get("organization_id"))
-            lines.append(f"Also its routes for the organization {organization}: require_organization({asked}).")
-    if asked and not kind.startswith("organization token"):
-        lines.append(f"Routes that require scopes among {asked}: Depends(auth.require_scopes(...)).")
-    elif not asked:
+            lines.append(f"Also its routes for the organization {organization}: require_organization({shown}).")
+    if shown and not kind.startswith("organization token"):
+        lines.append(f"Routes that require scopes among {shown}: Depends(auth.require_scopes(...)).")
+    elif not shown:
         lines.append("No route that requires a scope: the token has none.")
     return lines
 

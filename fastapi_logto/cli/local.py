@@ -15,13 +15,7 @@ __all__ = ["LocalUser", "RunningIssuer", "describe_issuer", "open_issuer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalUser:
-    """A user or machine of the local issuer.
-
-    Attributes:
-        username: The name to sign in with; a machine's client ID.
-        scopes: The scopes granted, by API resource.
-        organizations: The scopes granted, by organization.
-    """
+    """A user or machine of the local issuer, with the scopes granted by API resource and by organization."""
 
     username: str
     scopes: Mapping[str, tuple[str, ...]]
@@ -30,15 +24,7 @@ class LocalUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningIssuer:
-    """A running local issuer.
-
-    Attributes:
-        issuer: The issuer.
-        environment: The variables for `.env`.
-        users: The users who can sign in.
-        machines: The machine-to-machine applications. Their secrets are those in the file.
-        applications: Client IDs of the single-page applications.
-    """
+    """A running local issuer, the variables for `.env`, its users, machines and the client IDs of its applications."""
 
     issuer: str
     environment: Mapping[str, str]

@@ -1,8 +1,9 @@
 """Run coroutines to completion in a command, which has no event loop."""
 
 import asyncio
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 __all__ = ["run_to_end"]
@@ -11,9 +12,22 @@ ResultT = TypeVar("ResultT")
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Return the result of a coroutine.
+    """Return the result of a coroutine, or cancel it on Ctrl-C.
 
     It runs in a separate thread, so that the caller's event loop, signal handlers and traces are left alone.
     """
+    cancel = Future[Callable[[], object]]()
+
+    async def run() -> ResultT:
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(coroutine)
+        cancel.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await task
+
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastapi-logto") as executor:
-        return executor.submit(asyncio.run, coroutine).result()
+        running = executor.submit(asyncio.run, run())
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                cancel.result()()
+            raise

@@ -1,12 +1,16 @@
 """Logto's Management API for API resources and their permissions. It has no method that deletes anything."""
 
+import json
 import re
 from typing import Final, cast
+from urllib.parse import urlencode
 
 from fastapi_logto.cli.machines import Credentials, get_token
-from fastapi_logto.cli.network import Network, Reply, UnreachableError
+from fastapi_logto.cli.requests import send
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.errors import GrantError, quote
+from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.transport import RawResponse, Request, Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_value
 
@@ -31,7 +35,9 @@ def find_management_resource(settings: LogtoSettings) -> str:
     return f"{settings.endpoint}/api" if is_cloud else "https://default.logto.app/api"
 
 
-def sign_in(settings: LogtoSettings, credentials: Credentials, *, resource: str, network: Network) -> "ManagementApi":
+def sign_in(
+    settings: LogtoSettings, credentials: Credentials, *, resource: str, transport: Transport
+) -> "ManagementApi":
     """Return the Management API of a tenant, with a token that has the scope `all`."""
     try:
         issued = get_token(settings, credentials, resource=resource, scopes=["all"])
@@ -39,17 +45,17 @@ def sign_in(settings: LogtoSettings, credentials: Credentials, *, resource: str,
         raise CommandError(f"expected a token for the Management API, found none: {error}") from None
     if "all" not in issued.scopes:
         raise CommandError(f"{resource}: {_ADVICE[_FORBIDDEN]}")
-    return ManagementApi(network, base_url=f"{settings.fetch_base}/api", token=issued.token)
+    return ManagementApi(transport, base_url=f"{settings.fetch_base}/api", token=issued.token)
 
 
 class ManagementApi:
     """The API resources of a tenant and their permissions."""
 
-    def __init__(self, network: Network, *, base_url: str, token: str) -> None:
+    def __init__(self, transport: Transport, *, base_url: str, token: str) -> None:
         """Store the base URL and the token, which appears in no `repr`, error or log."""
-        self._network = network
+        self._transport = transport
         self._base_url = base_url
-        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._headers = {"Authorization": f"Bearer {token}"}
 
     def find_resource_id(self, indicator: str) -> str | None:
         """Return the ID of the API resource with exactly this indicator; the API has no filter for it."""
@@ -65,50 +71,55 @@ class ManagementApi:
 
     def create_resource(self, indicator: str, *, name: str) -> str:
         """Create an API resource and return its ID, or the ID of one created concurrently by someone else."""
-        reply = self._send("POST", "/resources", json={"name": name, "indicator": indicator})
-        if reply.status == _UNPROCESSABLE and _find_code(reply) == "resource.resource_identifier_in_use":
+        response = self._send("POST", "/resources", document={"name": name, "indicator": indicator})
+        if response.status == _UNPROCESSABLE and _find_code(response) == "resource.resource_identifier_in_use":
             existing = self.find_resource_id(indicator)
             if existing is not None:
                 return existing
-        if reply.status != _CREATED:
-            raise _explain(reply, f"creating the API resource {indicator}")
-        document = _read(reply)
+        if response.status != _CREATED:
+            raise _explain(response, f"creating the API resource {indicator}")
+        document = _read(response)
         return _read_id(document if isinstance(document, dict) else {})
 
     def create_scope(self, resource_id: str, name: str, *, description: str) -> None:
         """Create a permission; leave an existing one unchanged."""
-        reply = self._send("POST", f"/resources/{resource_id}/scopes", json={"name": name, "description": description})
-        is_there = reply.status == _UNPROCESSABLE and _find_code(reply) == "scope.name_exists"
-        if reply.status != _CREATED and not is_there:
-            raise _explain(reply, f"creating the permission {quote(name)}")
+        response = self._send(
+            "POST", f"/resources/{resource_id}/scopes", document={"name": name, "description": description}
+        )
+        is_there = response.status == _UNPROCESSABLE and _find_code(response) == "scope.name_exists"
+        if response.status != _CREATED and not is_there:
+            raise _explain(response, f"creating the permission {quote(name)}")
 
     def _list(self, path: str) -> list[JsonObject]:
         entries: list[JsonObject] = []
         # Pages are requested by number. The URLs in the `Link` header lack /api, and a token is never sent to a link.
         for page in range(1, _MOST_PAGES + 1):
             query = {"page": str(page), "page_size": str(_PAGE_SIZE)}
-            reply = self._send("GET", path, query=query)
-            if reply.status != _OK:
-                raise _explain(reply, f"reading {path}")
-            found = _read(reply)
+            response = self._send("GET", f"{path}?{urlencode(query)}")
+            if response.status != _OK:
+                raise _explain(response, f"reading {path}")
+            found = _read(response)
             if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
                 raise CommandError(f"Management API: expected a list from {path}, found something else")
             entries.extend(cast("list[JsonObject]", found))
-            total = reply.headers.get("total-number", "")
+            total = response.headers.get("total-number", "")
             if not found or not _COUNT.match(total) or len(entries) >= int(total):
                 return entries
         raise CommandError(f"Management API: expected at most {_MOST_PAGES} pages from {path}, found more")
 
-    def _send(self, method: str, path: str, *, query: dict[str, str] | None = None, json: JsonValue = None) -> Reply:
+    def _send(self, method: str, path: str, *, document: JsonObject | None = None) -> RawResponse:
+        url, headers, body = f"{self._base_url}{path}", self._headers, ""
+        if document is not None:
+            headers, body = {**headers, "Content-Type": "application/json"}, json.dumps(document)
         try:
-            return self._network.send(method, f"{self._base_url}{path}", headers=self._headers, query=query, json=json)
-        except UnreachableError as error:
-            raise CommandError(f"Management API: {self._base_url}{path}: {error}") from None
+            return send(self._transport, url, Request(method=method, headers=headers, body=body))
+        except ExchangeError as error:
+            raise CommandError(f"Management API: {url.partition('?')[0]}: {error}") from None
 
 
-def _read(reply: Reply) -> JsonValue:
+def _read(response: RawResponse) -> JsonValue:
     try:
-        return parse_value(reply.body)
+        return parse_value(response.body)
     except StrictJsonError:
         raise CommandError("Management API: expected JSON, found something else") from None
 
@@ -121,17 +132,17 @@ def _read_id(resource: JsonObject) -> str:
     return found
 
 
-def _find_code(reply: Reply) -> str:
+def _find_code(response: RawResponse) -> str:
     """Return Logto's error code, and nothing else of the body: a 401 response repeats the token's claims."""
     try:
-        document = _read(reply)
+        document = _read(response)
     except CommandError:
         return ""
     code = document.get("code") if isinstance(document, dict) else None
     return code if isinstance(code, str) and _CODE.match(code) else ""
 
 
-def _explain(reply: Reply, what: str) -> CommandError:
-    code = _find_code(reply)
-    advice = _ADVICE.get(reply.status, "look up the code in Logto's documentation")
-    return CommandError(f"Management API: {what}: status {reply.status}{f' {code}' if code else ''}; {advice}")
+def _explain(response: RawResponse, what: str) -> CommandError:
+    code = _find_code(response)
+    advice = _ADVICE.get(response.status, "look up the code in Logto's documentation")
+    return CommandError(f"Management API: {what}: status {response.status}{f' {code}' if code else ''}; {advice}")

@@ -10,10 +10,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fastapi_logto.cli.machines import Credentials, get_token
-from fastapi_logto.cli.network import Network, Reply, UnreachableError, parse_location
+from fastapi_logto.cli.requests import build_form, parse_location, send
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.errors import GrantError, GrantUnavailableError, quote
 from fastapi_logto.loopback import is_loopback
+from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.transport import RawResponse, Transport
 from fastapi_logto.redaction import mask
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import StrictJsonError, parse_object
@@ -29,13 +31,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MintedToken:
-    """A token that the command prints.
-
-    Attributes:
-        access_token: The token.
-        scopes: The scopes granted.
-        missing: The scopes requested but not granted.
-    """
+    """A token that the command prints, its scopes, and those that were requested but not granted."""
 
     access_token: str = field(repr=False)
     scopes: tuple[str, ...]
@@ -57,12 +53,12 @@ def mint_for_machine(
         raise CommandError(f"{error}; run fastapi-logto doctor to find the cause") from None
     except GrantError as error:
         raise CommandError(str(error)) from None
-    return _build(issued.token, granted=issued.scopes, asked=scopes)
+    return _build(issued.token, granted=issued.scopes, requested=scopes)
 
 
 def mint_for_user(
     settings: LogtoSettings,
-    network: Network,
+    transport: Transport,
     *,
     username: str,
     client_id: str,
@@ -80,24 +76,25 @@ def mint_for_user(
             f"expected a local issuer for --user, found {settings.fetch_base}; for a tenant, sign in with Swagger UI, "
             "or use --machine for a machine's token"
         )
-    issuer = _LocalSignIn(f"{settings.fetch_base}/oidc", network, client_id=client_id, redirect_uri=redirect_uri)
-    response = issuer.sign_in(username, resource=resource, scopes=scopes)
+    issuer = _LocalSignIn(f"{settings.fetch_base}/oidc", transport, client_id=client_id, redirect_uri=redirect_uri)
+    tokens = issuer.sign_in(username, resource=resource, scopes=scopes)
     if organization_id is not None:
-        response = issuer.refresh(response, resource=resource, organization_id=organization_id)
-    return _build(response["access_token"], granted=response.get("scope", "").split(" "), asked=scopes)
+        tokens = issuer.refresh(tokens, resource=resource, organization_id=organization_id)
+    return _build(tokens["access_token"], granted=tokens.get("scope", "").split(" "), requested=scopes)
 
 
-def _build(token: str, *, granted: Sequence[str] | frozenset[str], asked: Sequence[str]) -> MintedToken:
-    own = tuple(sorted(filter(None, granted)))
-    return MintedToken(access_token=token, scopes=own, missing=tuple(scope for scope in asked if scope not in own))
+def _build(token: str, *, granted: Sequence[str] | frozenset[str], requested: Sequence[str]) -> MintedToken:
+    scopes = tuple(sorted(filter(None, granted)))
+    missing = tuple(scope for scope in requested if scope not in scopes)
+    return MintedToken(access_token=token, scopes=scopes, missing=missing)
 
 
 class _LocalSignIn:
     """The authorization code flow without a browser."""
 
-    def __init__(self, issuer: str, network: Network, *, client_id: str, redirect_uri: str) -> None:
+    def __init__(self, issuer: str, transport: Transport, *, client_id: str, redirect_uri: str) -> None:
         self._issuer = issuer
-        self._network = network
+        self._transport = transport
         self._client = {"client_id": client_id, "redirect_uri": redirect_uri}
 
     def sign_in(self, username: str, *, resource: str, scopes: Sequence[str]) -> Mapping[str, str]:
@@ -115,10 +112,10 @@ class _LocalSignIn:
             "user": username,
             "grant": tuple(scopes),
         }
-        reply = self._post("auth", form)
-        location = parse_location(reply)
-        if reply.status != _SEE_OTHER or "code" not in location:
-            found = location.get("error_description", f"status {reply.status}")
+        response = self._post("auth", form)
+        location = parse_location(response)
+        if response.status != _SEE_OTHER or "code" not in location:
+            found = location.get("error_description", f"status {response.status}")
             raise CommandError(
                 f"{self._issuer}: expected a code for the user {quote(username)} by the application "
                 f"{quote(self._client['client_id'])} with the redirect URI {quote(self._client['redirect_uri'])}, "
@@ -135,37 +132,37 @@ class _LocalSignIn:
             }
         )
 
-    def refresh(self, answer: Mapping[str, str], *, resource: str, organization_id: str) -> Mapping[str, str]:
-        if "refresh_token" not in answer:
+    def refresh(self, tokens: Mapping[str, str], *, resource: str, organization_id: str) -> Mapping[str, str]:
+        if "refresh_token" not in tokens:
             raise CommandError(f"{self._issuer}: expected a refresh token for --organization, found none")
         return self._exchange(
             {
                 "client_id": self._client["client_id"],
                 "grant_type": "refresh_token",
-                "refresh_token": answer["refresh_token"],
+                "refresh_token": tokens["refresh_token"],
                 "resource": resource,
                 "organization_id": organization_id,
             }
         )
 
     def _exchange(self, form: Mapping[str, str]) -> Mapping[str, str]:
-        reply = self._post("token", form)
+        response = self._post("token", form)
         try:
-            document = parse_object(reply.body)
+            document = parse_object(response.body)
         except StrictJsonError:
             document = {}
         token = document.get("access_token")
-        if reply.status != _OK or not isinstance(token, str):
+        if response.status != _OK or not isinstance(token, str):
             found = document.get("error_description")
             if isinstance(found, str):
                 found = mask(found, secrets=[form[name] for name in _SECRET_FIELDS & form.keys()])
-            raise CommandError(f"{self._issuer}: expected a token, found {quote(found)} (status {reply.status})")
+            raise CommandError(f"{self._issuer}: expected a token, found {quote(found)} (status {response.status})")
         if not _TOKEN.match(token):
             raise CommandError(f"{self._issuer}: expected a token, found invalid characters")
         return {name: value for name, value in document.items() if isinstance(value, str)}
 
-    def _post(self, path: str, form: Mapping[str, str | Sequence[str]]) -> Reply:
+    def _post(self, path: str, form: Mapping[str, str | Sequence[str]]) -> RawResponse:
         try:
-            return self._network.send("POST", f"{self._issuer}/{path}", form=form)
-        except UnreachableError as error:
+            return send(self._transport, f"{self._issuer}/{path}", build_form(form))
+        except ExchangeError as error:
             raise CommandError(f"{self._issuer}/{path}: {error}; start it with: fastapi-logto dev") from None

@@ -8,9 +8,10 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 
+from fastapi_logto.cli.doctor.diagnosis import Diagnosis
 from fastapi_logto.cli.inspection import Inspection
 from fastapi_logto.cli.local import LocalUser, RunningIssuer
-from fastapi_logto.cli.results import Check, Diagnosis, Status
+from fastapi_logto.cli.results import Check, Status
 from fastapi_logto.cli.route_table import Protection, RouteTable
 from fastapi_logto.cli.scopes import ResourceDifference, ScopesReport
 from fastapi_logto.cli.terminal import Terminal, build_text, escape
@@ -51,7 +52,7 @@ def render_diagnosis(diagnosis: Diagnosis, *, console: Terminal) -> RenderableTy
     for section in diagnosis.sections:
         extra = _render_settings(diagnosis) if section.title == "Settings" else ()
         rows = [*extra, *section.checks]
-        parts.append(_render_section(section.title, rows, console=console, told=diagnosis.next_step))
+        parts.append(_render_section(section.title, rows, console=console, next_step=diagnosis.next_step))
     if diagnosis.next_step:
         step = build_text(diagnosis.next_step)
         parts.append(Panel(step, title="Next step", title_align="left", border_style="yellow"))
@@ -72,7 +73,7 @@ def _render_settings(diagnosis: Diagnosis) -> Iterator[Check]:
         yield Check(name=f"{rest} others", status="ok", found="default; --json lists them")
 
 
-def _render_section(title: str, checks: Iterable[Check], *, console: Terminal, told: str = "") -> Group:
+def _render_section(title: str, checks: Iterable[Check], *, console: Terminal, next_step: str = "") -> Group:
     """Render one section. The advice shown as the next step, below all sections, is not repeated here."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(width=1, no_wrap=True)
@@ -80,7 +81,7 @@ def _render_section(title: str, checks: Iterable[Check], *, console: Terminal, t
     table.add_column(overflow="fold")
     for check in _join_skipped(checks):
         found = build_text(check.found, style="dim" if check.status == "skipped" else "")
-        if check.advice and check.advice != told:
+        if check.advice and check.advice != next_step:
             found.append_text(build_text("", check.advice, style=_MARKS[check.status][2].removeprefix("bold ")))
         table.add_row(_mark(check.status, console=console), build_text(check.name), found)
     return Group(build_text(title, style="bold"), Padding(table, (0, 0, 1, 2)))

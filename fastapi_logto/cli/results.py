@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from fastapi_logto.errors import LogtoError
@@ -10,9 +10,7 @@ from fastapi_logto.errors import LogtoError
 __all__ = [
     "Check",
     "CommandError",
-    "Diagnosis",
     "ExitCode",
-    "FoundSetting",
     "Section",
     "Status",
     "to_json",
@@ -40,12 +38,7 @@ class CommandError(LogtoError):
 class Check:
     """The result of one check.
 
-    Attributes:
-        name: The name of the check.
-        status: Its outcome.
-        found: The value found; quoted if it came from outside.
-        advice: How to fix a check that did not pass.
-        reason: The reason in the error response for this token; only for checks of a token.
+    `found` is quoted if it came from outside. `reason` is set only for checks of a token: that of the error response.
     """
 
     name: str
@@ -61,32 +54,6 @@ class Section:
 
     title: str
     checks: tuple[Check, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundSetting:
-    """A setting and its source: `environment`, the name of a file, or `default`."""
-
-    variable: str
-    value: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """The result of `doctor`.
-
-    Attributes:
-        settings: The settings; empty if they are invalid.
-        sections: The checks.
-        exit_code: The exit code of the command.
-        next_step: What to do first; empty if no check failed.
-    """
-
-    settings: tuple[FoundSetting, ...] = field(default=())
-    sections: tuple[Section, ...]
-    exit_code: int
-    next_step: str
 
 
 def to_json(value: Any) -> str:  # noqa: ANN401 - any of the values of this package

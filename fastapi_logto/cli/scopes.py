@@ -1,7 +1,7 @@
 """Compare the scopes that an application's routes require with the permissions of its API resources in Logto."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastapi_logto.cli.management import ManagementApi
@@ -11,20 +11,15 @@ from fastapi_logto.errors import quote
 from fastapi_logto.schemes import find_resources, find_state
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["ResourceDifference", "ScopesReport", "WantedResource", "compare", "find_tenant", "list_wanted", "push"]
+__all__ = ["RequiredResource", "ResourceDifference", "ScopesReport", "compare", "find_tenant", "list_required", "push"]
 
 _LONGEST_NAME: Final = 256
 _LONGEST_DESCRIPTION: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WantedResource:
-    """An API resource as the code requires it.
-
-    Attributes:
-        indicator: Its indicator.
-        scopes: Its scopes, each with the routes that require it.
-    """
+class RequiredResource:
+    """An API resource as the code requires it: its scopes, each with the routes that require it."""
 
     indicator: str
     scopes: Mapping[str, tuple[str, ...]]
@@ -34,12 +29,8 @@ class WantedResource:
 class ResourceDifference:
     """The difference between an API resource in Logto and in the code.
 
-    Attributes:
-        indicator: Its indicator.
-        exists: Whether it exists in Logto.
-        missing: Scopes that are only in the code.
-        present: Scopes in both.
-        extra: Permissions that no route requires; left alone, because a role or another program may use them.
+    `missing` scopes are only in the code, `extra` permissions only in Logto. The extra ones are left alone, because a
+    role or another program may use them.
     """
 
     indicator: str
@@ -51,14 +42,7 @@ class ResourceDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopesReport:
-    """The difference, before or after a push.
-
-    Attributes:
-        tenant: The tenant's endpoint.
-        resources: The API resources.
-        is_pushed: Whether the missing entries were created.
-        exit_code: The exit code of the command.
-    """
+    """The difference between a tenant and the code, before or after a push."""
 
     tenant: str
     resources: tuple[ResourceDifference, ...]
@@ -71,34 +55,34 @@ class ScopesReport:
         return any(not one.exists or one.missing for one in self.resources)
 
 
-def list_wanted(
+def list_required(
     app: object, *, only: Collection[str] = (), without: Collection[str] = ()
-) -> tuple[WantedResource, ...]:
+) -> tuple[RequiredResource, ...]:
     """Return the API resources of an application's routes, with the scopes that the routes require.
 
     `only` selects resources, all by default. `without` excludes scopes, e.g. permissions of organizations, which
     belong to no API resource.
     """
     # Dictionaries are used as ordered sets.
-    wanted: dict[str, dict[str, dict[str, None]]] = {}
+    required: dict[str, dict[str, dict[str, None]]] = {}
     for route in iter_routes(app):
         name = f"{' '.join(sorted(route.methods)) or 'WEBSOCKET'} {route.path}"
         for indicator, scopes in _find_scopes(route):
-            names = wanted.setdefault(indicator, {})
+            names = required.setdefault(indicator, {})
             for scope in scopes:
                 _check_name(scope)
                 names.setdefault(scope, {})[name] = None
-    unknown = set(only) - wanted.keys()
-    if unknown or not wanted:
-        found = ", ".join(sorted(wanted)) or "no protected route"
+    unknown = set(only) - required.keys()
+    if unknown or not required:
+        found = ", ".join(sorted(required)) or "no protected route"
         expected = f"routes of the API resource {', '.join(sorted(unknown))}" if unknown else "protected routes"
         raise CommandError(f"expected {expected}, found {found}")
     return tuple(
-        WantedResource(
+        RequiredResource(
             indicator=indicator,
             scopes={scope: tuple(names[scope]) for scope in sorted(names) if scope not in without},
         )
-        for indicator, names in sorted(wanted.items())
+        for indicator, names in sorted(required.items())
         if not only or indicator in only
     )
 
@@ -125,10 +109,10 @@ def _check_name(scope: str) -> None:
 
 
 def compare(
-    wanted: Collection[WantedResource], api: ManagementApi, *, tenant: str, is_exact: bool = False
+    required: Collection[RequiredResource], api: ManagementApi, *, tenant: str, is_exact: bool = False
 ) -> ScopesReport:
     """Compare the code with Logto. Changes nothing. With `is_exact`, extra permissions count as a difference too."""
-    resources = tuple(_compare_one(one, api) for one in wanted)
+    resources = tuple(_compare_one(one, api) for one in required)
     differs = any(not one.exists or one.missing or (is_exact and one.extra) for one in resources)
     return ScopesReport(
         tenant=tenant,
@@ -138,24 +122,26 @@ def compare(
     )
 
 
-def _compare_one(wanted: WantedResource, api: ManagementApi) -> ResourceDifference:
-    resource_id = api.find_resource_id(wanted.indicator)
+def _compare_one(required: RequiredResource, api: ManagementApi) -> ResourceDifference:
+    resource_id = api.find_resource_id(required.indicator)
     present: set[str] = set() if resource_id is None else set(api.list_scopes(resource_id))
     return ResourceDifference(
-        indicator=wanted.indicator,
+        indicator=required.indicator,
         exists=resource_id is not None,
-        missing=tuple(scope for scope in wanted.scopes if scope not in present),
-        present=tuple(scope for scope in wanted.scopes if scope in present),
-        extra=tuple(sorted(present - wanted.scopes.keys())),
+        missing=tuple(scope for scope in required.scopes if scope not in present),
+        present=tuple(scope for scope in required.scopes if scope in present),
+        extra=tuple(sorted(present - required.scopes.keys())),
     )
 
 
-def push(wanted: Collection[WantedResource], api: ManagementApi, report: ScopesReport, *, name: str) -> ScopesReport:
+def push(
+    required: Collection[RequiredResource], api: ManagementApi, report: ScopesReport, *, name: str
+) -> ScopesReport:
     """Create the missing entries and compare again. Changes no existing entry and deletes nothing.
 
     After a failure, running it again continues where it stopped.
     """
-    by_indicator = {one.indicator: one for one in wanted}
+    by_indicator = {one.indicator: one for one in required}
     for difference in report.resources:
         if difference.exists and not difference.missing:
             continue
@@ -163,13 +149,7 @@ def push(wanted: Collection[WantedResource], api: ManagementApi, report: ScopesR
         resource_id = api.find_resource_id(indicator) or api.create_resource(indicator, name=name)
         for scope in difference.missing:
             api.create_scope(resource_id, scope, description=_describe(by_indicator[indicator].scopes[scope]))
-    after = compare(wanted, api, tenant=report.tenant)
-    return ScopesReport(
-        tenant=report.tenant,
-        resources=after.resources,
-        is_pushed=True,
-        exit_code=after.exit_code,
-    )
+    return replace(compare(required, api, tenant=report.tenant), is_pushed=True)
 
 
 def _describe(routes: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The only module that opens sockets: one JSON document per request, with a size limit, a timeout and no redirects.
+"""The only module that opens HTTP connections: one response per request, with a size limit, a timeout, no redirects.
 
 Each fetch creates a client, because sharing an `httpx.AsyncClient` between event loops fails with "Event loop is
 closed", and fetches are rare. The expensive part of a client, its TLS context, is created once in a worker thread.
@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from fastapi_logto.errors import FetchError, quote
+from fastapi_logto.provider.failures import ExchangeError, FailedLayer, explain_failure
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, estimate_weight, parse_object
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Request", "Response", "Transport"]
+__all__ = ["RawResponse", "Request", "Response", "TlsSession", "Transport"]
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
@@ -39,6 +40,36 @@ class Request:
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSession:
+    """The TLS session of a connection.
+
+    Attributes:
+        version: The protocol version, e.g. `TLSv1.3`.
+        certificate: The server's certificate as `ssl.SSLObject.getpeercert` returns it; empty if it was not verified.
+    """
+
+    version: str
+    certificate: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawResponse:
+    """A response that was not parsed.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers. Names are not case-sensitive.
+        body: The body.
+        tls: The TLS session; `None` for plain http.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    tls: TlsSession | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,22 +143,57 @@ class Transport:
     ) -> Response:
         name = _name(url)
         try:
-            if not self._user_agent:
-                await asyncio.to_thread(self._prepare)
-            # httpx's own timeouts apply to each read, so a slow body could take much longer.
-            async with asyncio.timeout(self._timeout_seconds):
-                status, retry_after, data = await self._exchange(url, request, reads_errors=reads_errors)
-            document = await asyncio.to_thread(_parse, data, parse=parse, is_required=status == 200)
-            return Response(status=status, document=document, retry_after=retry_after, weight=estimate_weight(data))
-        except TimeoutError:
-            raise FetchError(f"{name}: no complete response within {self._timeout_seconds:g} s") from None
+            raw = await self.exchange(url, request, reads_errors=reads_errors)
+            document = await asyncio.to_thread(_parse, raw.body, parse=parse, is_required=raw.status == 200)
+        except ExchangeError as error:
+            raise FetchError(f"{name}: {error}", is_about_request=error.is_about_request) from None
         except StrictJsonError as error:
             raise FetchError(f"{name}: {error}", is_about_request=True) from None
-        except FetchError as error:
-            raise FetchError(f"{name}: {error}", status=error.status, is_about_request=error.is_about_request) from None
-        except (OSError, ImportError) as error:
-            # The trust store in SSL_CERT_FILE is missing, or the package for the proxy in the environment.
-            raise FetchError(f"{name}: {type(error).__name__}") from None
+        return Response(
+            status=raw.status,
+            document=document,
+            retry_after=raw.headers.get("retry-after"),
+            weight=estimate_weight(raw.body),
+        )
+
+    async def exchange(self, url: str, request: Request, *, reads_errors: bool = True) -> RawResponse:
+        """Send one request, and return the response unparsed, whatever its status. Redirects are not followed.
+
+        `ExchangeError` if there is no response within the timeout and the size limit. Without `reads_errors`, the body
+        is empty unless the status is 200.
+        """
+        layer: FailedLayer = "connection"
+        try:
+            if not self._user_agent:
+                await asyncio.to_thread(self._prepare)
+            async with (
+                # httpx's own timeouts apply to each read, so a slow body could take much longer.
+                asyncio.timeout(self._timeout_seconds),
+                self._build_client(url) as client,
+                client.stream(
+                    request.method,
+                    url,
+                    headers=request.headers,
+                    content=request.body.encode() if request.body else None,
+                ) as response,
+            ):
+                layer = "http"
+                # Read while the connection is open: a closed one has no session.
+                tls = _read_tls(response)
+                return RawResponse(
+                    status=response.status_code,
+                    headers=response.headers,
+                    body=await self._read_body(response) if response.status_code == 200 or reads_errors else b"",
+                    tls=tls,
+                )
+        except ExchangeError:
+            raise
+        except TimeoutError:
+            seconds = f"{self._timeout_seconds:g} s"
+            found = f"no complete response within {seconds}" if layer == "http" else f"no response in time ({seconds})"
+            raise ExchangeError(found, layer=layer) from None
+        except Exception as error:  # noqa: BLE001 - the HTTP client's edge: its frames contain the request and its secrets
+            raise _explain(error, layer=layer) from None
 
     def _prepare(self) -> None:
         import httpx  # noqa: PLC0415 - late and in a thread: it reads hundreds of files
@@ -141,49 +207,48 @@ class Transport:
         # Set last, because it marks the end of the preparation. Firewalls often block clients' default user agents.
         self._user_agent = f"fastapi-logto/{number}"
 
-    async def _exchange(self, url: str, request: Request, *, reads_errors: bool) -> tuple[int, str | None, bytes]:
+    def _build_client(self, url: str) -> "httpx.AsyncClient":
         import httpx  # noqa: PLC0415 - already loaded by `_prepare`
 
-        try:
-            async with (
-                httpx.AsyncClient(
-                    transport=self._http_transport,
-                    verify=self._ssl_context or True,
-                    trust_env=httpx.URL(url).scheme == "https",
-                    follow_redirects=False,
-                    timeout=httpx.Timeout(self._timeout_seconds, connect=min(_CONNECT_SECONDS, self._timeout_seconds)),
-                    headers={
-                        "User-Agent": self._user_agent,
-                        "Accept": "application/json",
-                        "Accept-Encoding": "identity",
-                    },
-                ) as client,
-                client.stream(
-                    request.method,
-                    url,
-                    headers=request.headers,
-                    content=request.body.encode() if request.body else None,
-                ) as response,
-            ):
-                data = await self._read_body(response) if response.status_code == 200 or reads_errors else b""
-                return response.status_code, response.headers.get("retry-after"), data
-        except FetchError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the HTTP client's edge: its frames contain the request and its secrets
-            raise FetchError(type(error).__name__) from None
+        return httpx.AsyncClient(
+            transport=self._http_transport,
+            verify=self._ssl_context or True,
+            trust_env=httpx.URL(url).scheme == "https",
+            follow_redirects=False,
+            timeout=httpx.Timeout(self._timeout_seconds, connect=min(_CONNECT_SECONDS, self._timeout_seconds)),
+            headers={"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"},
+        )
 
     async def _read_body(self, response: "httpx.Response") -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             # We asked for none, and one small chunk can decode to hundreds of megabytes.
-            raise FetchError("an encoded body, which was not requested", is_about_request=True)
+            raise ExchangeError("expected an unencoded body, found an encoded one", layer="http", is_about_request=True)
         body = bytearray()
         # The transport of a test returns a response that is in memory already, without a stream.
         chunks = _as_stream(response.content) if response.is_stream_consumed else response.aiter_raw()
         async for chunk in chunks:
             body += chunk
             if len(body) > self._max_bytes:
-                raise FetchError(f"more than {self._max_bytes} bytes", is_about_request=True)
+                raise ExchangeError(
+                    f"expected at most {self._max_bytes} bytes, found more", layer="http", is_about_request=True
+                )
         return bytes(body)
+
+
+def _read_tls(response: "httpx.Response") -> TlsSession | None:
+    stream = response.extensions.get("network_stream")
+    session: ssl.SSLObject | None = None if stream is None else stream.get_extra_info("ssl_object")
+    if session is None:
+        return None
+    return TlsSession(version=str(session.version()), certificate=session.getpeercert() or {})
+
+
+def _explain(error: Exception, *, layer: FailedLayer) -> ExchangeError:
+    import httpx  # noqa: PLC0415 - already loaded by `_prepare`
+
+    if isinstance(error, httpx.TimeoutException):
+        return ExchangeError("no response in time", layer=layer)
+    return explain_failure(error, layer="http" if isinstance(error, httpx.ProtocolError) else layer)
 
 
 def _name(url: str) -> str:

@@ -50,7 +50,7 @@ class Row:
 
 FAULTS: Final = (
     Row(id="reset", answer=Fault.RESET, says="ReadError"),
-    Row(id="hang", answer=Fault.HANG, says="no complete response within 1 s"),
+    Row(id="hang", answer=Fault.HANG, says="no response in time (1 s)"),
     Row(
         id="slow drip",
         answer=Answer(body=b'{"keys": []}' * 100, seconds_per_byte=0.05),
@@ -65,8 +65,8 @@ FAULTS: Final = (
     Row(id="HTML", answer=Answer(body=b"<!doctype html><title>Bad gateway</title>"), says="not strict JSON"),
     Row(id="truncated", answer=Answer(body=b'{"keys": [', content_length=5000), says="RemoteProtocolError"),
     Row(id="not JSON", answer=Answer(body=b"{'keys': []}"), says="not strict JSON"),
-    Row(id="compressed bomb", answer=Answer.gzip_bomb(), says="an encoded body"),
-    Row(id="10,000 keys", answer=_key_set(*[KEY] * 10_000), says="more than 262144 bytes"),
+    Row(id="compressed bomb", answer=Answer.gzip_bomb(), says="found an encoded one"),
+    Row(id="10,000 keys", answer=_key_set(*[KEY] * 10_000), says="expected at most 262144 bytes"),
     Row(
         id="10,000 entries that are no keys",
         answer=_key_set(*[NO_KEY] * 10_000),
@@ -82,7 +82,7 @@ FAULTS: Final = (
         id="point off the curve", answer=_key_set({**KEY, "y": KEY["x"]}), says="no key is usable", withdraws_keys=True
     ),
     Row(id="discovery resets", path=DISCOVERY_PATH, answer=Fault.RESET, says="ReadError"),
-    Row(id="discovery hangs", path=DISCOVERY_PATH, answer=Fault.HANG, says="no complete response"),
+    Row(id="discovery hangs", path=DISCOVERY_PATH, answer=Fault.HANG, says="no response in time"),
     Row(
         id="another issuer in discovery",
         path=DISCOVERY_PATH,
@@ -122,7 +122,7 @@ def deadline(request: pytest.FixtureRequest) -> float:
     """Give the seconds for a fetch: short where none is to end in time, and else more than a busy machine needs."""
     callspec: Any = getattr(request.node, "callspec", None)
     row = callspec.params.get("row") if callspec is not None else None
-    return 1 if isinstance(row, Row) and row.says.startswith("no complete response") else 20
+    return 1 if isinstance(row, Row) and row.says.startswith(("no complete response", "no response in time")) else 20
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_a_provider_that_refuses_connections_is_503_and_heals(clock: FakeClock) 
 
     with pytest.raises(ProviderUnavailableError):
         asyncio.run(logto.verify(TOKEN))
-    assert "ConnectError" in str(logto.health().last_error)
+    assert "connection refused" in str(logto.health().last_error)
 
     with captured.serve_captured(port=port):
         clock.advance(2)

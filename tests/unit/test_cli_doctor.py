@@ -11,11 +11,13 @@ from typing import Any, get_args
 import pytest
 
 from fastapi_logto import LogtoSettings
-from fastapi_logto.cli.advice import ADVICE
-from fastapi_logto.cli.environment import check_audience, list_settings
-from fastapi_logto.cli.network import Network, UnreachableError
-from fastapi_logto.cli.tenant import check_tenant
+from fastapi_logto.cli.doctor.advice import ADVICE
+from fastapi_logto.cli.doctor.settings import check_audience, list_settings
+from fastapi_logto.cli.doctor.tenant import check_tenant
+from fastapi_logto.cli.requests import send
 from fastapi_logto.errors import Reason
+from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.transport import Request, Transport
 from fastapi_logto.testing import Directory, LocalIssuer
 from tests import captured
 from tests.captured import DISCOVERY_PATH, JWKS_PATH, Answer, Fault, serve_captured
@@ -47,7 +49,9 @@ def find(diagnosis: dict[str, Any], name: str) -> dict[str, Any]:
 def look(server: captured.CapturedServer, **settings: Any) -> dict[str, tuple[str, str, str]]:
     """Give status, what was found and the advice of each check of the tenant that a captured server is."""
     arguments: Any = {"endpoint": captured.ISSUER, "audience": API, "fetch_endpoint": server.endpoint, **settings}
-    report = check_tenant(LogtoSettings(**arguments), Network(timeout_seconds=settings.get("fetch_timeout_seconds", 5)))
+    report = check_tenant(
+        LogtoSettings(**arguments), Transport(timeout_seconds=settings.get("fetch_timeout_seconds", 5))
+    )
     return {check.name: (check.status, check.found, check.advice) for check in report.section.checks}
 
 
@@ -147,7 +151,7 @@ def test_warnings_fail_nothing_and_are_not_called_well(cli: RunCli) -> None:
 def test_a_name_that_nobody_knows_is_a_fault_of_dns() -> None:
     settings = LogtoSettings(endpoint="https://tenant.invalid", audience=API)
 
-    checks = check_tenant(settings, Network(timeout_seconds=10)).section.checks
+    checks = check_tenant(settings, Transport(timeout_seconds=10)).section.checks
 
     assert (checks[0].name, checks[0].status) == ("DNS", "failed")
     assert checks[0].found.startswith("tenant.invalid: ")
@@ -158,7 +162,7 @@ def test_a_name_that_nobody_knows_is_a_fault_of_dns() -> None:
 def test_a_name_that_no_resolver_takes_is_a_fault_of_dns(capsys: pytest.CaptureFixture[str]) -> None:
     settings = LogtoSettings(endpoint=f"https://{'a' * 64}.example", audience=API)
 
-    checks = check_tenant(settings, Network(timeout_seconds=10)).section.checks
+    checks = check_tenant(settings, Transport(timeout_seconds=10)).section.checks
 
     assert (checks[0].name, checks[0].status) == ("DNS", "failed")
     assert re.search(r": Unicode\w*Error\Z", checks[0].found)
@@ -180,7 +184,7 @@ def test_a_proxy_resolves_the_name_and_its_password_is_not_shown(monkeypatch: py
     monkeypatch.setenv("no_proxy", "")
     settings = LogtoSettings(endpoint="https://tenant.invalid", audience=API)
 
-    checks = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+    checks = {check.name: check for check in check_tenant(settings, Transport(timeout_seconds=5)).section.checks}
 
     assert checks["DNS"].found == "resolved by the proxy 127.0.0.1"
     assert checks["Discovery"].status == "failed"
@@ -191,9 +195,9 @@ def test_a_certificate_that_ends_soon_is_a_warning_and_an_unknown_one_a_fault(mo
     issuer = LocalIssuer()
     with make_certificate(days=3) as (authority, certificate), serve(issuer, certificate=certificate):
         settings = LogtoSettings(endpoint=issuer.endpoint, audience=API)
-        unknown = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+        unknown = {check.name: check for check in check_tenant(settings, Transport(timeout_seconds=5)).section.checks}
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-        known = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+        known = {check.name: check for check in check_tenant(settings, Transport(timeout_seconds=5)).section.checks}
 
     assert unknown["TLS"].status == "failed"
     assert "invalid certificate: unable to get local issuer certificate" in unknown["TLS"].found
@@ -207,7 +211,7 @@ def test_a_certificate_with_time_left_is_told_with_its_days(monkeypatch: pytest.
     with make_certificate() as (authority, certificate), serve(issuer, certificate=certificate, scheme="http"):
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         settings = LogtoSettings(endpoint=issuer.endpoint, audience=API)
-        checks = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+        checks = {check.name: check for check in check_tenant(settings, Transport(timeout_seconds=5)).section.checks}
 
     assert (checks["TLS"].status, checks["TLS"].found) == ("ok", "TLSv1.3, certificate valid for 90 more days")
     # Behind a proxy that ends TLS, and without TRUST_PROXY_HEADER, Logto names its key set with http.
@@ -227,8 +231,8 @@ def test_without_a_tenant_the_shape_of_a_token_is_looked_at_all_the_same(cli: Ru
 
 
 def test_a_name_that_is_gone_between_two_looks_is_a_fault_of_dns() -> None:
-    with pytest.raises(UnreachableError, match="no address: ") as caught:
-        Network(timeout_seconds=10).send("GET", "http://tenant.invalid")
+    with pytest.raises(ExchangeError, match="no address: ") as caught:
+        send(Transport(timeout_seconds=10), "http://tenant.invalid", Request())
 
     assert caught.value.layer == "dns"
 
@@ -311,7 +315,7 @@ def test_keys_are_told_with_their_strength_and_what_keeps_one_from_being_used() 
     with serve_captured() as server:
         server.publish({"keys": keys})
         settings = LogtoSettings(endpoint="http://127.0.0.1:3001", audience=API, fetch_endpoint=server.endpoint)
-        checks = check_tenant(settings, Network(timeout_seconds=5)).section.checks
+        checks = check_tenant(settings, Transport(timeout_seconds=5)).section.checks
 
     rows = [(check.status, check.found, check.advice) for check in checks if check.name == "Key"]
     (summary,) = (check for check in checks if check.name == "Key set")
@@ -346,7 +350,7 @@ def test_the_clock_is_compared_with_the_tenants(ahead: int, status: str, found: 
     issuer = LocalIssuer()
     with serve(issuer, seconds_ahead=ahead):
         settings = LogtoSettings(endpoint=issuer.endpoint, audience=API)
-        checks = {check.name: check for check in check_tenant(settings, Network(timeout_seconds=5)).section.checks}
+        checks = {check.name: check for check in check_tenant(settings, Transport(timeout_seconds=5)).section.checks}
 
     assert checks["Clock"].status == status
     assert abs(ahead) > 100 or checks["Clock"].found.replace("44", "45").replace("46", "45") == found
@@ -367,7 +371,7 @@ def test_signatures_are_said_to_be_checked_by_what_checks_them(backend: str) -> 
 
 def test_without_aws_lc_the_faster_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastapi_logto.provider.aws_lc.load_aws_lc", lambda: None)
-    monkeypatch.setattr("fastapi_logto.cli.tenant.load_aws_lc", lambda: None)
+    monkeypatch.setattr("fastapi_logto.cli.doctor.keys.load_aws_lc", lambda: None)
     with serve_captured() as server:
         assert "fastapi-logto[aws-lc]" in look(server)["Signatures"][1]
 

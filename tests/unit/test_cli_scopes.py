@@ -19,9 +19,9 @@ from starlette.routing import Route
 from fastapi_logto import LogtoAuth, LogtoSettings
 from fastapi_logto.cli.machines import Credentials
 from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
-from fastapi_logto.cli.network import Network
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.cli.scopes import compare, list_wanted, push
+from fastapi_logto.cli.scopes import compare, list_required, push
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import Answer, Fault, serve_captured
 from tests.conftest import Ended, RunCli
@@ -72,7 +72,7 @@ def open_api() -> Generator[tuple[ManagementApi, FakeManagement]]:
     with serve_management() as (issuer, management):
         settings = LogtoSettings(endpoint=issuer.endpoint, audience=API)
         credentials = Credentials(client_id="deployer", client_secret="deployer-secret")
-        yield sign_in(settings, credentials, resource=MANAGEMENT, network=Network(timeout_seconds=5)), management
+        yield sign_in(settings, credentials, resource=MANAGEMENT, transport=Transport(timeout_seconds=5)), management
 
 
 def test_the_server_answers_as_the_real_one(tenant: tuple[LocalIssuer, FakeManagement]) -> None:
@@ -229,13 +229,13 @@ def test_scopes_are_read_from_every_page_and_no_link_is_followed() -> None:
 def test_another_who_creates_the_same_meanwhile_is_no_fault() -> None:
     app, auth = FastAPI(), LogtoAuth(endpoint="https://x.example", audience=API)
     app.get("/", dependencies=[Depends(auth.require_scopes("read:user"))])(lambda: None)
-    wanted = list_wanted(app)
+    required = list_required(app)
     with open_api() as (api, management):
-        report = compare(wanted, api, tenant="x")
+        report = compare(required, api, tenant="x")
         management.add_scopes(management.add_resource(API, "Theirs"), "read:user")
 
         assert api.create_resource(API, name="Ours") == api.find_resource_id(API)
-        assert push(wanted, api, report, name="Ours").exit_code == 0
+        assert push(required, api, report, name="Ours").exit_code == 0
         assert management.list_names(API) == ["read:user"]
 
 
@@ -243,10 +243,10 @@ def test_a_server_that_forgets_what_was_created_fails() -> None:
     app, auth = FastAPI(), LogtoAuth(endpoint="https://x.example", audience=API)
     app.get("/", dependencies=[Depends(auth.require_scopes("read:user"))])(lambda: None)
     with open_api() as (api, management):
-        report = compare(list_wanted(app), api, tenant="x")
+        report = compare(list_required(app), api, tenant="x")
         management.forgets = True
 
-        after = push(list_wanted(app), api, report, name="Ours")
+        after = push(list_required(app), api, report, name="Ours")
 
     assert after.exit_code == 1
     assert after.differs
@@ -300,7 +300,7 @@ def test_an_error_is_told_by_its_code_alone(exchange: str, message: str) -> None
     answer = Answer.json(captured.answer, status=captured.status)
     with serve_captured() as server:
         server.replace("/api/resources", answer)
-        api = ManagementApi(Network(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="the-token")
+        api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="the-token")
         if captured.status == 200:
             # Without Total-Number one page is all there is.
             assert api.find_resource_id("https://api.example.test") == "oy1c0vcgl4v84ksvppfez"
@@ -332,7 +332,7 @@ def test_an_error_is_told_by_its_code_alone(exchange: str, message: str) -> None
 def test_an_answer_that_nobody_expects_is_told(answer: Answer | Fault, message: str) -> None:
     with serve_captured() as server:
         server.replace("/api/resources", answer)
-        api = ManagementApi(Network(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="x")
+        api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="x")
         with pytest.raises(CommandError, match=message):
             api.find_resource_id(API)
 
@@ -351,7 +351,7 @@ def test_a_resource_that_can_not_be_created_is_told(document: object, status: in
 
     issuer = LocalIssuer()
     with serve(issuer, app=Starlette(routes=[Route("/api/resources", answer, methods=["GET", "POST"])])):
-        api = ManagementApi(Network(timeout_seconds=5), base_url=f"{issuer.endpoint}/api", token="x")
+        api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{issuer.endpoint}/api", token="x")
         with pytest.raises(CommandError, match=message):
             api.create_resource(API, name="x")
 
@@ -383,13 +383,13 @@ def test_scopes_belong_to_the_audience_of_the_scheme_that_asks() -> None:
     )
     app.get("/two", dependencies=[Depends(auth.require_scopes("a")), Depends(other.require_scopes("f"))])(lambda: None)
 
-    wanted = {one.indicator: dict(one.scopes) for one in list_wanted(app)}
+    required = {one.indicator: dict(one.scopes) for one in list_required(app)}
 
-    assert wanted == {
+    assert required == {
         API: {"a": ("GET /0", "GET /two"), "d": ("GET /2",), "e": ("GET /3",)},
         "urn:other": {"b": ("GET /1",), "c": ("GET /1",), "f": ("GET /two",)},
     }
-    (only,) = list_wanted(app, only=["urn:other"], without=["b"])
+    (only,) = list_required(app, only=["urn:other"], without=["b"])
     assert dict(only.scopes) == {"c": ("GET /1",), "f": ("GET /two",)}
 
 
@@ -397,9 +397,9 @@ def test_scopes_that_logto_can_not_have_and_applications_without_any_are_refused
     auth = LogtoAuth(endpoint="https://x.example", audience=API)
 
     with pytest.raises(CommandError, match="1 to 256 characters without spaces, found 'a b'"):
-        list_wanted(build_app(Security(auth, scopes=["a b"])))
+        list_required(build_app(Security(auth, scopes=["a b"])))
     with pytest.raises(CommandError, match="expected protected routes, found no protected route"):
-        list_wanted(build_app())
+        list_required(build_app())
     ended = deploy("diff", "--resource", "urn:unknown")
     assert ended.code == 2
     assert f"expected routes of the API resource urn:unknown, found {API}" in ended.err
@@ -423,7 +423,7 @@ def test_a_long_list_of_routes_is_cut_in_a_description() -> None:
     auth = LogtoAuth(endpoint="https://x.example", audience=API)
     app = build_app(*[Depends(auth.require_scopes("a"))] * 100)
     with open_api() as (api, management):
-        push(list_wanted(app), api, compare(list_wanted(app), api, tenant="x"), name="x")
+        push(list_required(app), api, compare(list_required(app), api, tenant="x"), name="x")
         (resource,) = (one for one in management.resources.values() if one["indicator"] == API)
         description = management.scopes[resource["id"]][0]["description"]
 
@@ -445,7 +445,7 @@ def test_what_needs_nothing_is_left_alone_where_another_resource_does() -> None:
     app = build_app(Depends(auth.require_scopes("a")), Depends(auth.for_audience("urn:other").require_scopes("b")))
     with open_api() as (api, management):
         management.add_scopes(management.add_resource(API, "Mine"), "a")
-        report = push(list_wanted(app), api, compare(list_wanted(app), api, tenant="x"), name="Other")
+        report = push(list_required(app), api, compare(list_required(app), api, tenant="x"), name="Other")
 
         assert (report.exit_code, report.is_pushed) == (0, True)
         assert (management.list_names(API), management.list_names("urn:other")) == (["a"], ["b"])

@@ -1,8 +1,12 @@
 """Every text passes one function before it reaches the terminal, and the terminal escapes what did not."""
 
 import io
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +21,7 @@ from rich.text import Text
 
 from fastapi_logto.cli.results import ExitCode
 from fastapi_logto.cli.terminal import Terminal, ask_secret, build_text, confirm, escape, escape_lines, warn, write
-from tests.captured import Answer, serve_captured
+from tests.captured import DISCOVERY_PATH, Answer, Fault, serve_captured
 from tests.conftest import RunCli
 from tests.tenants import API
 from tests.terminals import run_on_terminal
@@ -218,3 +222,27 @@ def test_an_interrupted_command_ends_without_a_word(cli: RunCli, tmp_path: Path)
     ended = cli("routes", "interrupted:app")
 
     assert (ended.code, ended.out, ended.err) == (ExitCode.INTERRUPTED, "", "")
+
+
+def test_a_command_that_waits_for_a_tenant_can_be_interrupted(tmp_path: Path) -> None:
+    with serve_captured() as server:
+        server.replace(DISCOVERY_PATH, Fault.HANG)
+        variables = {
+            "LOGTO_ENDPOINT": server.endpoint,
+            "LOGTO_AUDIENCE": API,
+            "LOGTO_FETCH_TIMEOUT_SECONDS": "60",
+        }
+        with subprocess.Popen(
+            [sys.executable, "-m", "fastapi_logto", "doctor"],
+            env={**os.environ, **variables},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            while not server.requests:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            printed = process.communicate(timeout=30)
+
+    assert (process.returncode, printed) == (ExitCode.INTERRUPTED, (b"", b""))

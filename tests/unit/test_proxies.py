@@ -5,10 +5,12 @@ from collections.abc import Generator
 
 import pytest
 
-from fastapi_logto.cli.network import Network, UnreachableError, find_proxy
+from fastapi_logto.cli.doctor.dns import find_proxy
+from fastapi_logto.cli.requests import send
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import FetchError
-from fastapi_logto.provider.transport import Transport
+from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.transport import Request, Transport
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import JWKS, JWKS_PATH, CapturedServer, serve_captured
 from tests.conftest import RunCli
@@ -59,9 +61,9 @@ def test_plain_http_of_the_command_line_uses_no_proxy(
 ) -> None:
     monkeypatch.setenv(variable, proxy.url)
 
-    reply = Network(timeout_seconds=5).send("GET", f"{scheme}://127.0.0.1:{server.port}{JWKS_PATH}")
+    response = send(Transport(timeout_seconds=5), f"{scheme}://127.0.0.1:{server.port}{JWKS_PATH}", Request())
 
-    assert reply.status == 200
+    assert response.status == 200
     assert proxy.requests == []
 
 
@@ -84,8 +86,8 @@ def test_https_of_the_command_line_uses_the_proxy(
 ) -> None:
     monkeypatch.setenv(variable, proxy.url)
 
-    with pytest.raises(UnreachableError, match="ProxyError"):
-        Network(timeout_seconds=5).send("GET", "https://tenant.invalid/oidc/jwks")
+    with pytest.raises(ExchangeError, match="ProxyError"):
+        send(Transport(timeout_seconds=5), "https://tenant.invalid/oidc/jwks", Request())
 
     assert [request.partition("\r\n")[0] for request in proxy.requests] == ["CONNECT tenant.invalid:443 HTTP/1.1"]
 

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fastapi_logto.errors import FetchError
-from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Transport
+from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Request, Transport
 from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault, serve_captured
 
 SECRET = "hunter2"
@@ -117,26 +119,26 @@ MISBEHAVIOURS = (
         answer=Answer(body=b'{"keys": ["hunter2"]}', content_length=257),
         says="RemoteProtocolError",
     ),
-    Misbehaviour(id="gzip bomb", answer=Answer.gzip_bomb(4), says="an encoded body, which was not requested"),
+    Misbehaviour(id="gzip bomb", answer=Answer.gzip_bomb(4), says="expected an unencoded body, found an encoded one"),
     Misbehaviour(
         id="gzip",
         answer=Answer(body=gzip.compress(b'{"keys": []}'), headers={"Content-Encoding": "GZIP"}),
-        says="an encoded body, which was not requested",
+        says="expected an unencoded body, found an encoded one",
     ),
     Misbehaviour(
         id="identity and gzip",
         answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": "identity, gzip"}),
-        says="an encoded body, which was not requested",
+        says="expected an unencoded body, found an encoded one",
     ),
     Misbehaviour(
         id="too large",
         answer=Answer(body=b'{"keys": ["' + b"hunter2" * 40_000 + b'"]}'),
-        says="more than 262144 bytes",
+        says="expected at most 262144 bytes, found more",
     ),
     Misbehaviour(
         id="too large in chunks",
         answer=Answer(body=b" " * 300_000, headers={"Transfer-Encoding": "chunked"}),
-        says="more than 262144 bytes",
+        says="expected at most 262144 bytes, found more",
     ),
 )
 
@@ -183,23 +185,26 @@ async def test_a_redirect_is_not_followed(status: int, server: CapturedServer, t
 async def test_a_refused_connection_is_an_error(closed_port: int, transport: Transport) -> None:
     error = await refusal(transport, f"http://127.0.0.1:{closed_port}/")
 
-    assert str(error) == f"http://127.0.0.1:{closed_port}/: ConnectError"
+    assert str(error) == f"http://127.0.0.1:{closed_port}/: connection refused: nothing listens there"
     assert error.status is None
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [Fault.HANG, Answer(body=b'{"keys": []}'.ljust(200), seconds_per_byte=0.05)],
-    ids=["no answer", "a drip whose every byte comes in time"],
+    ("answer", "says"),
+    [
+        (Fault.HANG, "no response in time (0.2 s)"),
+        (Answer(body=b'{"keys": []}'.ljust(200), seconds_per_byte=0.05), "no complete response within 0.2 s"),
+    ],
+    ids=["no response", "a slow body whose every byte is in time"],
 )
-async def test_a_whole_document_has_one_deadline(answer: Answer | Fault, server: CapturedServer) -> None:
+async def test_a_whole_document_has_one_deadline(answer: Answer | Fault, says: str, server: CapturedServer) -> None:
     url = server.endpoint + JWKS_PATH
     server.replace(JWKS_PATH, answer)
     started = asyncio.get_running_loop().time()
 
     error = await refusal(Transport(timeout_seconds=0.2), url)
 
-    assert str(error) == f"{url}: no complete response within 0.2 s"
+    assert str(error) == f"{url}: {says}"
     assert error.status is None
     assert 0.2 <= asyncio.get_running_loop().time() - started < 5
 
@@ -226,7 +231,7 @@ async def test_the_largest_document_may_have_just_so_many_bytes(server: Captured
     assert await transport.fetch_json(url) == {"keys": []}
 
     server.replace(JWKS_PATH, Answer(body=b'{"keys": []}'.ljust(65)))
-    assert str(await refusal(transport, url)) == f"{url}: more than 64 bytes"
+    assert str(await refusal(transport, url)) == f"{url}: expected at most 64 bytes, found more"
 
 
 def test_a_document_may_have_256_kib() -> None:
@@ -293,7 +298,10 @@ async def test_an_answer_in_memory_is_bounded_too() -> None:
         http_transport=httpx.MockTransport(lambda _: httpx.Response(200, content=b" " * 65)),
     )
 
-    assert str(await refusal(transport, "https://a.example/")) == "https://a.example/: more than 64 bytes"
+    assert (
+        str(await refusal(transport, "https://a.example/"))
+        == "https://a.example/: expected at most 64 bytes, found more"
+    )
 
 
 async def test_a_stream_without_end_is_left_when_it_grows_too_large() -> None:
@@ -311,7 +319,10 @@ async def test_a_stream_without_end_is_left_when_it_grows_too_large() -> None:
         http_transport=httpx.MockTransport(lambda _: httpx.Response(200, content=flood())),
     )
 
-    assert str(await refusal(transport, "https://a.example/")) == "https://a.example/: more than 64 bytes"
+    assert (
+        str(await refusal(transport, "https://a.example/"))
+        == "https://a.example/: expected at most 64 bytes, found more"
+    )
     assert sent == 80
 
 
@@ -405,10 +416,113 @@ def tls_server(tmp_path: Path) -> Generator[TlsServer]:
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: TlsServer, transport: Transport) -> None:
-    assert str(await refusal(transport, tls_server.url)) == f"{tls_server.url}: ConnectError"
+    assert (
+        str(await refusal(transport, tls_server.url))
+        == f"{tls_server.url}: invalid certificate: self-signed certificate"
+    )
 
 
 async def test_a_private_authority_is_trusted_where_it_is_given(tls_server: TlsServer) -> None:
     transport = Transport(timeout_seconds=5, ssl_context=tls_server.authority)
 
     assert await transport.fetch_json(tls_server.url) == {"keys": []}
+
+
+async def test_an_exchange_returns_every_response_as_it_was_received(
+    server: CapturedServer, transport: Transport
+) -> None:
+    answer = Answer(status=422, body=b"<html>", headers={"Total-Number": "3"})
+    server.replace(JWKS_PATH, answer)
+
+    response = await transport.exchange(server.endpoint + JWKS_PATH, Request())
+
+    assert (response.status, response.body, response.headers["total-number"]) == (422, b"<html>", "3")
+    assert response.tls is None
+    assert "html" not in repr(response)
+
+
+async def test_an_exchange_by_https_returns_the_tls_session(tls_server: TlsServer) -> None:
+    transport = Transport(timeout_seconds=5, ssl_context=tls_server.authority)
+
+    response = await transport.exchange(tls_server.url, Request())
+
+    assert response.tls is not None
+    assert response.tls.version == "TLSv1.3"
+    assert 0 < ssl.cert_time_to_seconds(str(response.tls.certificate["notAfter"])) - time.time() < 86_401
+
+
+async def failure(transport: Transport, url: str) -> ExchangeError:
+    with pytest.raises(ExchangeError) as caught:
+        await transport.exchange(url, Request())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("answer", "layer", "says"),
+    [
+        (Fault.RESET, "connection", "ReadError"),
+        (Fault.HANG, "connection", "no response in time (0.5 s)"),
+        (Answer(body=b"{", content_length=10), "http", "RemoteProtocolError"),
+        (Answer(body=b"{}" * 50, seconds_per_byte=0.05), "http", "no complete response within 0.5 s"),
+        (Answer(status=500, body=b" " * 300_000), "http", "expected at most 262144 bytes, found more"),
+        (Answer.gzip_bomb(1), "http", "expected an unencoded body, found an encoded one"),
+    ],
+    ids=["reset", "hang", "cut", "slow", "large", "encoded"],
+)
+async def test_an_exchange_that_fails_names_the_layer_and_not_the_url(
+    answer: Answer | Fault, layer: str, says: str, server: CapturedServer
+) -> None:
+    server.replace(JWKS_PATH, answer)
+
+    error = await failure(Transport(timeout_seconds=0.5), server.endpoint + JWKS_PATH)
+
+    assert (str(error), error.layer) == (says, layer)
+
+
+async def test_a_host_a_port_and_a_certificate_that_fail_are_different_layers(
+    closed_port: int, tls_server: TlsServer, transport: Transport
+) -> None:
+    errors = [
+        await failure(transport, url)
+        for url in ("http://tenant.invalid/", f"http://127.0.0.1:{closed_port}/", tls_server.url)
+    ]
+
+    assert [error.layer for error in errors] == ["dns", "connection", "tls"]
+    assert str(errors[0]).startswith("no address: ")
+
+
+def fail_with(error: Exception, cause: BaseException | None = None) -> Transport:
+    def handle(_: httpx.Request) -> httpx.Response:
+        raise error from cause
+
+    return Transport(timeout_seconds=5, http_transport=httpx.MockTransport(handle))
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "says"),
+    [
+        (httpx.ConnectTimeout("x"), None, "no response in time"),
+        (
+            httpx.ConnectError("x"),
+            ExceptionGroup("every address failed", [OSError("unreachable"), ConnectionRefusedError()]),
+            "connection refused: nothing listens there",
+        ),
+        (httpx.ConnectError("x"), ssl.SSLError(1, "text"), "TLS failed: SSLError"),
+        (httpx.ConnectError("https://user:secret@a.example"), None, "ConnectError"),
+        (httpx.ConnectError("x", request=httpx.Request("GET", "https://a.example")), ValueError(), "ConnectError"),
+    ],
+    ids=["timeout", "several addresses", "TLS without a reason", "no cause", "another cause"],
+)
+async def test_the_cause_of_a_failed_exchange_is_named(
+    error: Exception, cause: BaseException | None, says: str
+) -> None:
+    assert str(await failure(fail_with(error, cause), "https://a.example/")) == says
+
+
+async def test_an_error_that_the_caller_is_handling_is_not_taken_for_the_cause() -> None:
+    try:
+        raise ConnectionRefusedError  # noqa: TRY301 - the error is the subject of the test
+    except ConnectionRefusedError:
+        error = await failure(fail_with(httpx.ConnectError("x")), "https://a.example/")
+
+    assert str(error) == "ConnectError"

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from fastapi_logto.cli.network import Network, UnreachableError, parse_location
+from fastapi_logto.cli.requests import build_form, parse_location, send
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.errors import quote
+from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.transport import Request, Transport
 from fastapi_logto.settings import LogtoSettings
 
 __all__ = ["check_swagger"]
@@ -16,28 +18,28 @@ _CHALLENGE: Final = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 """The example of RFC 7636: the check never sends the verifier."""
 
 
-def check_swagger(settings: LogtoSettings, network: Network, *, docs_url: str) -> Section:
+def check_swagger(settings: LogtoSettings, transport: Transport, *, docs_url: str) -> Section:
     """Check the application of Swagger UI with the requests that its page sends. Nobody is signed in.
 
     `docs_url` must not end with a slash.
     """
-    return Section(title="Swagger UI", checks=tuple(_check(settings, network, docs_url)))
+    return Section(title="Swagger UI", checks=tuple(_check(settings, transport, docs_url)))
 
 
-def _check(settings: LogtoSettings, network: Network, docs_url: str) -> Iterator[Check]:
+def _check(settings: LogtoSettings, transport: Transport, docs_url: str) -> Iterator[Check]:
     client_id = settings.swagger_client_id
     if client_id is None:
         yield Check(name="Application", status="skipped", found="LOGTO_SWAGGER_CLIENT_ID is not set")
         return
     redirect_uri = f"{docs_url}/oauth2-redirect"
     try:
-        yield _check_redirect(settings, network, client_id, redirect_uri)
-        yield _check_origin(settings, network, client_id, redirect_uri)
-    except UnreachableError as error:
+        yield _check_redirect(settings, transport, client_id, redirect_uri)
+        yield _check_origin(settings, transport, client_id, redirect_uri)
+    except ExchangeError as error:
         yield Check(name="Sign-in", status="failed", found=str(error), advice="Fix the failed checks under Tenant.")
 
 
-def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, redirect_uri: str) -> Check:
+def _check_redirect(settings: LogtoSettings, transport: Transport, client_id: str, redirect_uri: str) -> Check:
     query = {
         "response_type": "code",
         "client_id": client_id,
@@ -46,17 +48,19 @@ def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, r
         "code_challenge": _CHALLENGE,
         "code_challenge_method": "S256",
     }
-    reply = network.send("GET", f"{settings.fetch_base}/oidc/auth", query=query)
-    if reply.status >= _CLIENT_ERROR:
+    # The endpoint returns a page or a redirect, not JSON.
+    page = Request(headers={"Accept": "*/*"})
+    response = send(transport, f"{settings.fetch_base}/oidc/auth?{urlencode(query)}", page)
+    if response.status >= _CLIENT_ERROR:
         return Check(
             name="Redirect URI",
             status="failed",
-            found=f"{redirect_uri}: status {reply.status}",
+            found=f"{redirect_uri}: status {response.status}",
             advice=f"In the console, under Applications, open the single-page application {client_id} (or correct "
             f"LOGTO_SWAGGER_CLIENT_ID), and add exactly {redirect_uri} to its redirect URIs. "
             "If your docs page has another URL, pass it with --docs-url.",
         )
-    error = parse_location(reply).get("error", "")
+    error = parse_location(response).get("error", "")
     if error == "invalid_target":
         return Check(
             name="Redirect URI",
@@ -75,7 +79,7 @@ def _check_redirect(settings: LogtoSettings, network: Network, client_id: str, r
     return Check(name="Redirect URI", status="ok", found=redirect_uri)
 
 
-def _check_origin(settings: LogtoSettings, network: Network, client_id: str, redirect_uri: str) -> Check:
+def _check_origin(settings: LogtoSettings, transport: Transport, client_id: str, redirect_uri: str) -> Check:
     parts = urlsplit(redirect_uri)
     origin = f"{parts.scheme}://{parts.netloc}"
     # The code is invalid, so the response is always an error, but only an allowed origin gets the CORS header. A
@@ -87,8 +91,8 @@ def _check_origin(settings: LogtoSettings, network: Network, client_id: str, red
         "redirect_uri": redirect_uri,
         "code_verifier": "v" * 43,
     }
-    reply = network.send("POST", f"{settings.fetch_base}/oidc/token", headers={"Origin": origin}, form=form)
-    if reply.headers.get("access-control-allow-origin") in {"*", origin}:
+    response = send(transport, f"{settings.fetch_base}/oidc/token", build_form(form, headers={"Origin": origin}))
+    if response.headers.get("access-control-allow-origin") in {"*", origin}:
         return Check(name="CORS", status="ok", found=f"{origin} may call the token endpoint")
     return Check(
         name="CORS",

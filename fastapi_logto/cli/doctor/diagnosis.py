@@ -1,19 +1,30 @@
 """Diagnose settings, tenant, Swagger UI and an optional token, and find the first thing to fix."""
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi_logto.cli.environment import check_audience, check_source, list_settings
+from fastapi_logto.cli.doctor.settings import FoundSetting, check_audience, check_source, list_settings
+from fastapi_logto.cli.doctor.swagger import check_swagger
+from fastapi_logto.cli.doctor.tenant import check_tenant
+from fastapi_logto.cli.doctor.token import check_token
 from fastapi_logto.cli.loops import run_to_end
-from fastapi_logto.cli.network import Network
-from fastapi_logto.cli.results import Check, Diagnosis, ExitCode, Section
-from fastapi_logto.cli.swagger import check_swagger
-from fastapi_logto.cli.tenant import check_tenant
-from fastapi_logto.cli.walk import walk_token
+from fastapi_logto.cli.results import Check, ExitCode, Section
 from fastapi_logto.errors import SettingsError
+from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The result of `doctor`. Invalid settings are not listed, and `next_step` is empty if no check failed."""
+
+    settings: tuple[FoundSetting, ...] = ()
+    sections: tuple[Section, ...]
+    exit_code: int
+    next_step: str
 
 
 def diagnose(
@@ -29,18 +40,18 @@ def diagnose(
         settings = LogtoSettings.from_environment(env_file=env_file)
     except SettingsError as error:
         return _refuse(error)
-    network = Network(timeout_seconds=settings.fetch_timeout_seconds)
+    transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
     sections = [Section(title="Settings", checks=(*check_source(env_file), *check_audience(settings)))]
     progress(f"Checking {settings.fetch_base}")
-    tenant = check_tenant(settings, network)
+    tenant = check_tenant(settings, transport)
     sections.append(tenant.section)
     if tenant.has_keys:
         progress("Checking the sign-in of Swagger UI")
-        sections.append(check_swagger(settings, network, docs_url=docs_url.rstrip("/")))
+        sections.append(check_swagger(settings, transport, docs_url=docs_url.rstrip("/")))
     if token is not None:
         progress("Checking the token on this machine")
-        verdict = run_to_end(walk_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
-        sections.append(verdict.section)
+        report = run_to_end(check_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
+        sections.append(report.section)
     failed = next((check for section in sections for check in section.checks if check.status == "failed"), None)
     return Diagnosis(
         settings=list_settings(settings, env_file=env_file),

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from fastapi_logto.cli.advice import build_advice
+from fastapi_logto.cli.doctor.advice import build_advice
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_time
 from fastapi_logto.clock import Clock
@@ -30,7 +30,7 @@ from fastapi_logto.verification.claims import TokenClaims, parse_claims
 from fastapi_logto.verification.jws import UnverifiedJws, check_size, parse_unverified
 from fastapi_logto.verification.signatures import verify_with_any
 
-__all__ = ["Verdict", "walk_token"]
+__all__ = ["TokenReport", "check_token"]
 
 _STEPS: Final = (
     "Characters", "Size", "Shape", "Algorithm", "Type", "Key", "Signature", "Claims", "Issuer", "Audience", "Expiry",
@@ -44,14 +44,8 @@ _NO_SCOPE: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """The result for a token.
-
-    Attributes:
-        section: The checks.
-        is_verified: Whether its signature is valid.
-        is_admitted: Whether every check passed, with or without a warning.
-    """
+class TokenReport:
+    """The checks of a token. Warnings count as passed: `is_admitted` only means that no check failed or was skipped."""
 
     section: Section
     is_verified: bool
@@ -92,9 +86,9 @@ def _found(error: RefusalError) -> str:
     return "" if error.found is None else f"found {error.found}"
 
 
-async def walk_token(
+async def check_token(
     token: str, *, settings: LogtoSettings, has_keys: bool, scopes: Collection[str] = (), clock: Clock | None = None
-) -> Verdict:
+) -> TokenReport:
     """Run every check of a request on a token. The token is not sent anywhere; only the keys are fetched.
 
     Without `has_keys`, the keys of the tenant are known to be unavailable and are not fetched again. All `scopes` are
@@ -110,7 +104,7 @@ async def walk_token(
         _check_inside(claims, settings, rows, now=clock.now())
         _check_scopes(claims, scopes, rows)
     checks = rows.build()
-    return Verdict(
+    return TokenReport(
         section=Section(title="Token", checks=checks),
         is_verified=rows["Signature"].status == "ok",
         is_admitted=all(check.status in {"ok", "warning"} for check in checks),

@@ -1,13 +1,23 @@
 """The settings in use and their source: the environment or one file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from fastapi_logto.cli.results import Check, FoundSetting
+from fastapi_logto.cli.results import Check
 from fastapi_logto.errors import quote
 from fastapi_logto.settings import LogtoSettings, build_variable_name, read_known_variables
 
-__all__ = ["check_audience", "check_source", "list_settings"]
+__all__ = ["FoundSetting", "check_audience", "check_source", "list_settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundSetting:
+    """A setting and its source: `environment`, the name of a file, or `default`."""
+
+    variable: str
+    value: str
+    source: str
 
 
 def list_settings(settings: LogtoSettings, *, env_file: Path | None) -> tuple[FoundSetting, ...]:

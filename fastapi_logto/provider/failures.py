@@ -1,0 +1,55 @@
+"""Why an exchange with the provider failed, and at which layer."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from fastapi_logto.errors import LogtoError
+
+__all__ = ["ExchangeError", "FailedLayer", "explain_failure"]
+
+FailedLayer: TypeAlias = Literal["dns", "tls", "connection", "http"]
+"""The layer at which a request failed; `http` means that the server responded."""
+
+
+class ExchangeError(LogtoError):
+    """There is no response, or it is incomplete, too large or encoded. The message names no URL and quotes no body.
+
+    Attributes:
+        layer: The layer at which the request failed.
+        is_about_request: As in `FetchError`.
+    """
+
+    def __init__(self, message: str, *, layer: FailedLayer, is_about_request: bool = False) -> None:
+        super().__init__(message)
+        self.layer: FailedLayer = layer
+        self.is_about_request: bool = is_about_request
+
+
+def explain_failure(error: Exception, *, layer: FailedLayer) -> ExchangeError:
+    """Return the cause of an error of the HTTP client, in a few words. `layer` is the last one that was reached."""
+    for cause in _iter_causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return ExchangeError(f"invalid certificate: {cause.verify_message}", layer="tls")
+        if isinstance(cause, ssl.SSLError):
+            # Only OpenSSL's own errors have a reason.
+            reason = getattr(cause, "reason", None) or type(cause).__name__
+            return ExchangeError(f"TLS failed: {reason}", layer="tls")
+        if isinstance(cause, socket.gaierror):
+            return ExchangeError(f"no address: {cause.strerror}", layer="dns")
+        if isinstance(cause, ConnectionRefusedError):
+            return ExchangeError("connection refused: nothing listens there", layer="connection")
+    # Only its class, because its text can contain the URL. An OSError: the trust store in SSL_CERT_FILE is missing. An
+    # ImportError: the package for the proxy in the environment is missing.
+    return ExchangeError(type(error).__name__, layer=layer)
+
+
+def _iter_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes. Contexts are not followed: the caller may be handling an unrelated error."""
+    cause: object = error
+    while isinstance(cause, BaseException):
+        yield cause
+        # A group has one error for each address of the host. httpcore drops the cause, but keeps it as an argument.
+        inner: tuple[object, ...] = getattr(cause, "exceptions", cause.args)
+        cause = cause.__cause__ or (inner[-1] if inner else None)
