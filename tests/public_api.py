@@ -29,7 +29,8 @@ def describe_api() -> str:
         for export in sorted(map(str, module.exports or ())):
             # By its import, because a module may have the same name, as `auth` has.
             path = module.imports.get(export, f"{module.path}.{export}")
-            lines.extend(_describe(export, package[path.removeprefix("fastapi_logto.")]))
+            value = package[path.removeprefix("fastapi_logto.")]
+            lines.extend(_describe(export, value.final_target if isinstance(value, griffe.Alias) else value))
         lines.append("")
     return "\n".join(lines)
 

@@ -250,7 +250,7 @@ def dev(
     It therefore listens only on this machine. Prints the variables for .env; Ctrl-C stops it.
     """
     issuer, sock = open_issuer(path=file, audience=audience, port=port)
-    from fastapi_logto.testing.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
+    from fastapi_logto.testing.issuer.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
 
     running = describe_issuer(issuer)
     _print(running, is_json=is_json, rendered=render_issuer(running))

@@ -58,7 +58,7 @@ def open_issuer(*, path: Path | None, audience: str | None, port: int) -> tuple[
         raise CommandError("--audience: expected an API resource, such as https://api.example.com, found nothing")
     directory = read_directory(path) if path is not None else Directory.example(audience or EXAMPLE_AUDIENCE)
     try:
-        from fastapi_logto.testing.serving import build_url, listen  # noqa: PLC0415 - needs uvicorn
+        from fastapi_logto.testing.issuer.serving import build_url, listen  # noqa: PLC0415 - needs uvicorn
 
         sock = listen(host="127.0.0.1", port=port, allow_remote=False)
     except ModuleNotFoundError as error:

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _build_parser().parse_args(argv)
     try:
         issuer = LocalIssuer(directory=Directory.example(arguments.audience), allowed_hosts=arguments.allowed_host)
-        from fastapi_logto.testing.serving import build_url, listen, run_until_signal  # noqa: PLC0415 - needs uvicorn
+        from fastapi_logto.testing.issuer.serving import build_url, listen, run_until_signal  # noqa: PLC0415 - needs uvicorn
 
         sock = listen(host=arguments.host, port=arguments.port, allow_remote=arguments.allow_remote)
     except (ModuleNotFoundError, ValueError) as err:

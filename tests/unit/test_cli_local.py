@@ -226,7 +226,7 @@ def test_dev_starts_nothing_with_a_mistake(cli: RunCli, file: Path) -> None:
 
 def test_dev_without_uvicorn_says_what_to_install(cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.serving", raising=False)
+    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.issuer.serving", raising=False)
 
     ended = cli("dev")
 

@@ -105,7 +105,7 @@ def test_a_missing_uvicorn_is_one_line_and_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.serving", raising=False)
+    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.issuer.serving", raising=False)
     assert main([]) == 1
     assert capsys.readouterr().err == (
         'serving requires uvicorn, which is not installed; pip install "fastapi-logto[testing]"\n'

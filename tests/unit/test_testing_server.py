@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from fastapi_logto.testing import Application, Directory, LocalIssuer
-from fastapi_logto.testing.serving import Server, build_url
+from fastapi_logto.testing.issuer.serving import Server, build_url
 from tests.unit.test_testing_sign_in import API, FORM, GOOD_REQUEST, Browser, decode
 
 if TYPE_CHECKING:
@@ -376,8 +376,8 @@ def test_a_server_that_fails_to_start_says_so_too() -> None:
 
 def test_without_uvicorn_serving_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.serving")
-    monkeypatch.delattr("fastapi_logto.testing.serving")
+    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.issuer.serving")
+    monkeypatch.delattr("fastapi_logto.testing.issuer.serving")
     with pytest.raises(ModuleNotFoundError, match=r'pip install "fastapi-logto\[testing\]"'), LocalIssuer().serve():
         pytest.fail("served")
 

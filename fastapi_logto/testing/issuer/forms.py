@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final, Self
 from urllib.parse import parse_qsl
 
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["Parameters"]
 

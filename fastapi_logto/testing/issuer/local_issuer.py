@@ -14,8 +14,8 @@ from fastapi_logto.clock import Clock
 from fastapi_logto.resource_auth import ResourceAuth
 from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing.directory import Directory
+from fastapi_logto.testing.issuer.server import build_app
 from fastapi_logto.testing.minting import TokenMint
-from fastapi_logto.testing.server import build_app
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["LocalIssuer"]
@@ -93,7 +93,7 @@ class LocalIssuer(TokenMint):
             scheme_name: Name of the security scheme in OpenAPI.
             **arguments: The fields of `LogtoSettings`. The audience is that of the issuer's tokens by default.
         """
-        from fastapi_logto.testing.connecting import build_transport  # noqa: PLC0415 - only this needs httpx
+        from fastapi_logto.testing.issuer.connecting import build_transport  # noqa: PLC0415 - only this needs httpx
 
         arguments.setdefault("endpoint", self.endpoint)
         arguments.setdefault("audience", self.audience)
@@ -127,7 +127,7 @@ class LocalIssuer(TokenMint):
         Raises:
             ValueError: No route of the application depends on a scheme.
         """
-        from fastapi_logto.testing.connecting import find_providers, replace_provider  # noqa: PLC0415 - as above
+        from fastapi_logto.testing.issuer.connecting import find_providers, replace_provider  # noqa: PLC0415 - as above
 
         usual: SettingsArguments = {
             "endpoint": self.endpoint,
@@ -179,7 +179,7 @@ class LocalIssuer(TokenMint):
             ModuleNotFoundError: uvicorn is missing; install it with
                 `pip install "fastapi-logto[testing]"`.
         """
-        from fastapi_logto.testing import serving  # noqa: PLC0415 - only serving needs uvicorn
+        from fastapi_logto.testing.issuer import serving  # noqa: PLC0415 - only serving needs uvicorn
 
         before = self.endpoint
         with serving.listen(host=host, port=port, allow_remote=allow_remote) as sock:

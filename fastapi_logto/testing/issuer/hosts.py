@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi_logto.loopback import is_loopback
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["HostGuard", "check_same_origin", "parse_hosts"]
 

@@ -6,8 +6,8 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from fastapi_logto.testing.directory import Application, Directory, Machine
-from fastapi_logto.testing.forms import Parameters
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["authenticate_client"]
 

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fastapi_logto.testing.authorization import IDENTITY_SCOPES, AuthorizationRequest, Grant
 from fastapi_logto.testing.directory import ORGANIZATIONS, Application, LocalOrganization, Machine, User
-from fastapi_logto.testing.forms import Parameters
+from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest, Grant
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
-from fastapi_logto.testing.refusals import RefusedError
 from fastapi_logto.testing.signing import JsonValue, encode_segment
 
 __all__ = ["TokenEndpoint", "build_profile"]

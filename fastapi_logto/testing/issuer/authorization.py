@@ -7,8 +7,8 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from fastapi_logto.testing.directory import Application, Directory, User
-from fastapi_logto.testing.forms import Parameters
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["IDENTITY_SCOPES", "AuthorizationRequest", "Grant", "ReturnAddress"]
 

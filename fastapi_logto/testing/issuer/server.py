@@ -13,16 +13,16 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastapi_logto.testing.authorization import AuthorizationRequest, ReturnAddress
-from fastapi_logto.testing.clients import authenticate_client
 from fastapi_logto.testing.directory import Application, Directory, User
-from fastapi_logto.testing.forms import Parameters
-from fastapi_logto.testing.grants import TokenEndpoint, build_profile
-from fastapi_logto.testing.hosts import HostGuard, check_same_origin, parse_hosts
-from fastapi_logto.testing.metadata import build_metadata
+from fastapi_logto.testing.issuer.authorization import AuthorizationRequest, ReturnAddress
+from fastapi_logto.testing.issuer.clients import authenticate_client
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.grants import TokenEndpoint, build_profile
+from fastapi_logto.testing.issuer.hosts import HostGuard, check_same_origin, parse_hosts
+from fastapi_logto.testing.issuer.metadata import build_metadata
+from fastapi_logto.testing.issuer.pages import build_error_page, build_index_page, build_sign_in_page
+from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.minting import TokenMint
-from fastapi_logto.testing.pages import build_error_page, build_index_page, build_sign_in_page
-from fastapi_logto.testing.refusals import RefusedError
 
 __all__ = ["build_app"]
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-from fastapi_logto.testing.authorization import IDENTITY_SCOPES, AuthorizationRequest
 from fastapi_logto.testing.directory import Directory, User
-from fastapi_logto.testing.forms import Parameters
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["build_error_page", "build_index_page", "build_sign_in_page"]
 
