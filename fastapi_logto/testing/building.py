@@ -10,6 +10,7 @@ from fastapi_logto.strict_json import JsonValue
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE
 from fastapi_logto.testing.minting import LIFETIME_SECONDS
 from fastapi_logto.testing.opaque import RANDOM_BYTES
+from fastapi_logto.testing.texts import join_scopes
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims, build_claims
 
 __all__ = ["bearer", "claims"]
@@ -23,8 +24,7 @@ _MACHINE: Final = "local-machine"
 def claims(
     *,
     subject: str | None = None,
-    scope: str | None = None,
-    scopes: Collection[str] | None = None,
+    scopes: Collection[str] = (),
     organization_id: str | None = None,
     client_id: str | None = None,
     machine: bool = False,
@@ -42,8 +42,7 @@ def claims(
     *,
     claims_model: type[ClaimsT],
     subject: str | None = None,
-    scope: str | None = None,
-    scopes: Collection[str] | None = None,
+    scopes: Collection[str] = (),
     organization_id: str | None = None,
     client_id: str | None = None,
     machine: bool = False,
@@ -60,8 +59,7 @@ def claims(
     *,
     claims_model: type[Any] = TokenClaims,
     subject: str | None = None,
-    scope: str | None = None,
-    scopes: Collection[str] | None = None,
+    scopes: Collection[str] = (),
     organization_id: str | None = None,
     client_id: str | None = None,
     machine: bool = False,
@@ -80,8 +78,7 @@ def claims(
     Args:
         claims_model: The class of the claims: the one passed to the application's `LogtoAuth`.
         subject: The user ID.
-        scope: Scopes separated by spaces, as in a token.
-        scopes: Scopes as a collection, instead of `scope`.
+        scopes: The scopes, e.g. `["read:user"]`.
         organization_id: The organization of an organization-level API token.
         client_id: The application or machine that the token is issued to.
         machine: Whether the caller is a machine. Its client ID is then the subject.
@@ -96,6 +93,7 @@ def claims(
         The claims, frozen.
 
     Raises:
+        TypeError: `scopes` is a single string.
         ValueError: Two arguments contradict each other, or `claims_model` rejects a claim.
     """
     if machine:
@@ -111,7 +109,7 @@ def claims(
         "iat": began,
         "jti": secrets.token_urlsafe(RANDOM_BYTES),
         "client_id": _APPLICATION if client_id is None else client_id,
-        "scope": _join(scope, scopes),
+        "scope": join_scopes(scopes),
         "organization_id": organization_id,
         "act": None if actor is None else {"sub": actor},
         **(extra or {}),
@@ -130,16 +128,3 @@ def bearer(token: str) -> dict[str, str]:
         token: The access token.
     """
     return {"Authorization": f"Bearer {token}"}
-
-
-def _join(scope: str | None, scopes: Collection[str] | None) -> str:
-    if scopes is None:
-        return scope or ""
-    if scope is not None:
-        raise ValueError("expected scope or scopes, found both; omit one")
-    if isinstance(scopes, str):
-        raise ValueError(f"expected a collection of scopes, found {scopes!r}; use scope= or pass a list")  # noqa: TRY004
-    for one in scopes:
-        if one.split() != [one]:
-            raise ValueError(f"expected one scope in each entry of scopes, found {one!r}")
-    return " ".join(scopes)

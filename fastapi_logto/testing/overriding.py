@@ -54,7 +54,7 @@ def override(
     """Make requests to the app run as a caller with these claims, without a token.
 
     ```python
-    with override(app, auth, claims(scope="read:user")):
+    with override(app, auth, claims(scopes=["read:user"])):
         assert client.get("/user/info").status_code == 200
     ```
 

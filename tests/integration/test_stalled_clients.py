@@ -22,8 +22,8 @@ UPGRADE = (
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
 
-issuer = LocalIssuer(now=lambda: NOW)
-auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=0)
+issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
+auth = build_auth(issuer, clock=issuer.clock, leeway_seconds=0)
 
 
 def build_app(note_end: Callable[[], None]) -> FastAPI:

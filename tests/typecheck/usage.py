@@ -76,7 +76,7 @@ async def read_optional(claims: Annotated[TokenClaims | None, Depends(auth.optio
 
 
 issuer = LocalIssuer(clock=ManualClock())
-assert_type(claims(scope="a"), TokenClaims)
+assert_type(claims(scopes=["a"]), TokenClaims)
 assert_type(claims(claims_model=MyClaims, extra={"roles": ["admin"]}), MyClaims)
 assert_type(issuer.auth(), LogtoAuth[TokenClaims])
 assert_type(issuer.auth(claims_model=MyClaims, audience="https://api.example.com"), LogtoAuth[MyClaims])

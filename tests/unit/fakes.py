@@ -1,4 +1,4 @@
-"""Doubles for the edges alone: a clock that tests move, a provider in memory, a key that sees who uses it."""
+"""Doubles for the edges alone: a provider in memory, and a key that records when it is used."""
 
 import asyncio
 import ssl
@@ -12,36 +12,14 @@ import httpx
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from fastapi_logto.clock import Clock
 from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.transport import Transport
-from tests.captured import DISCOVERY_PATH, JWKS_PATH, NOW
+from tests.captured import DISCOVERY_PATH, JWKS_PATH
 
-__all__ = ["ENDPOINT", "ISSUER", "FakeClock", "FakeProvider", "finish_fetches", "hold", "wait_until", "watch_key"]
+__all__ = ["ENDPOINT", "ISSUER", "FakeProvider", "finish_fetches", "hold", "wait_until", "watch_key"]
 
 ENDPOINT: Final = "https://tenant.logto.app"
 ISSUER: Final = f"{ENDPOINT}/oidc"
-
-
-class FakeClock:
-    """Both clocks, standing still until a test moves them."""
-
-    def __init__(self, *, now: float = NOW) -> None:
-        self._passed = 0.0
-        self._now = now
-
-    def now(self) -> float:
-        return self._now + self._passed
-
-    def monotonic(self) -> float:
-        return self._passed
-
-    @property
-    def clock(self) -> Clock:
-        return Clock(now=self.now, monotonic=self.monotonic)
-
-    def advance(self, seconds: float) -> None:
-        self._passed += seconds
 
 
 class FakeProvider:

@@ -443,7 +443,7 @@ def issuer() -> Iterator[LocalIssuer]:
 def test_a_token_is_refused_at_the_check_that_refuses_it(
     cli: RunCli, issuer: LocalIssuer, kind: str, check: str, reason: str
 ) -> None:
-    good = issuer.access_token(scope="write:user")
+    good = issuer.access_token(scopes=["write:user"])
     token = {
         "characters": "a b",
         "large": "x" * 20_000,
@@ -454,7 +454,7 @@ def test_a_token_is_refused_at_the_check_that_refuses_it(
         "logout token": issuer.sign(b"{}", header={"typ": "logout+jwt"}),
         "stranger": LocalIssuer().access_token(),
         "key's other algorithm": issuer.sign(b"{}", header={"alg": "RS256"}),
-        "forged": issuer.forged_token(),
+        "forged": issuer.bad_token("forged"),
         "claims": issuer.access_token(claims={"jti": None}),
         "issuer": issuer.access_token(claims={"iss": "https://other.example/oidc"}),
         "audience": issuer.access_token(audience=f"{API}/"),

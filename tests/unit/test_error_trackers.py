@@ -136,7 +136,7 @@ async def test_no_frame_of_an_error_shows_a_token_or_a_secret(
 
 
 REFUSED: Mapping[str, str] = {
-    "a forged signature": ISSUER.forged_token(),
+    "a forged signature": ISSUER.bad_token("forged"),
     "an expired token": ISSUER.access_token(lifetime_seconds=-60),
     "another audience": ISSUER.access_token(audience="https://other.example"),
     "an ID token": ISSUER.id_token(),

@@ -26,8 +26,8 @@ CLAIMS = make_claims()
 
 def build(*, seconds: float) -> tuple[LogtoAuth, str]:
     """Give a scheme, and a token that has so many seconds to live."""
-    issuer = LocalIssuer(now=lambda: NOW)
-    auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=0)
+    issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
+    auth = build_auth(issuer, clock=issuer.clock, leeway_seconds=0)
     return auth, issuer.access_token(subject="me", claims={"exp": int(NOW) + seconds})
 
 
@@ -236,8 +236,8 @@ async def test_a_websocket_that_the_client_has_closed_is_not_closed_again() -> N
 
 
 async def test_the_leeway_of_a_request_is_that_of_its_connection() -> None:
-    issuer = LocalIssuer(now=lambda: NOW)
-    auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=60)
+    issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
+    auth = build_auth(issuer, clock=issuer.clock, leeway_seconds=60)
 
     # Past its `exp` by less than clocks may differ: admitted, and not ended at once.
     assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]

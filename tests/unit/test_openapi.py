@@ -251,10 +251,10 @@ def is_pro(claims: TokenClaims) -> bool:
 
 # What is asked for, and a token that is good but not enough.
 REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
-    "scopes": (lambda auth: auth.require_scopes("a", "b"), issuer.access_token(scope="another")),
-    "one scope": (lambda auth: auth.require_scopes("a"), issuer.access_token(scope="another")),
-    "bare scopes": (lambda auth: Security(auth, scopes=["a"]), issuer.access_token(scope="another")),
-    "any scope": (lambda auth: auth.require_any_scope("a", "b"), issuer.access_token(scope="another")),
+    "scopes": (lambda auth: auth.require_scopes("a", "b"), issuer.access_token(scopes=["another"])),
+    "one scope": (lambda auth: auth.require_scopes("a"), issuer.access_token(scopes=["another"])),
+    "bare scopes": (lambda auth: Security(auth, scopes=["a"]), issuer.access_token(scopes=["another"])),
+    "any scope": (lambda auth: auth.require_any_scope("a", "b"), issuer.access_token(scopes=["another"])),
     "user": (lambda auth: auth.require_user(), issuer.machine_token()),
     "machine": (lambda auth: auth.require_machine(), issuer.access_token()),
     "client": (lambda auth: auth.require_client("spa"), issuer.access_token(client_id="other")),

@@ -349,10 +349,10 @@ class TestChallenge:
         found = [
             challenge(app, token="x"),
             challenge(app, Authorization="Basic abc"),
-            challenge(app, token=issuer.forged_token()),
-            challenge(app, token=issuer.access_token(scope="")),
-            challenge(app, "/organization", token=issuer.access_token(scope="of")),
-            challenge(app, "/organization", token=issuer.organization_token("A", scope="of"), **other),
+            challenge(app, token=issuer.bad_token("forged")),
+            challenge(app, token=issuer.access_token(scopes=[])),
+            challenge(app, "/organization", token=issuer.access_token(scopes=["of"])),
+            challenge(app, "/organization", token=issuer.organization_token("A", scopes=["of"]), **other),
         ]
         assert [one.partition('", ')[0] for one in found] == [
             'Bearer error="invalid_token',
@@ -366,7 +366,7 @@ class TestChallenge:
 
     def test_an_outage_has_no_challenge(self) -> None:
         auth = LogtoAuth(endpoint="http://127.0.0.1:1", audience=API, public_url="https://api.example.com")
-        answer = TestClient(build_app(auth)).get("/read", headers=bearer(issuer.access_token(scope="read")))
+        answer = TestClient(build_app(auth)).get("/read", headers=bearer(issuer.access_token(scopes=["read"])))
 
         assert answer.status_code == 503
         assert "WWW-Authenticate" not in answer.headers

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from fastapi_logto import LogtoAuth
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantRefusedError
-from fastapi_logto.testing import Directory, LocalIssuer, LocalOrganization, User
+from fastapi_logto.testing import Directory, LocalIssuer, LocalOrganization, User, bearer
 from tests.unit.apps import API, build_auth, sign_in
 
 ORGANIZATIONS = "urn:logto:resource:organizations"
@@ -154,7 +154,7 @@ async def test_a_users_token_is_exchanged_for_one_of_another_api(issuer: LocalIs
     assert (claims["sub"], claims["client_id"], claims["scope"]) == (alice.id, "local-machine", "read:user")
     assert "act" not in claims
     # Never more than the user holds, whatever the subject token said.
-    poor = await client.exchange(issuer.access_token(subject=bob.id, scope="write:user"), API, scopes=["write:user"])
+    poor = await client.exchange(issuer.access_token(subject=bob.id, scopes=["write:user"]), API, scopes=["write:user"])
     assert poor.scopes == frozenset()
     opaque = await client.exchange(issuer.opaque_token(subject=bob.id), API, scopes=["read:user"])
     assert (await read(issuer, opaque.token))["sub"] == bob.id
@@ -175,7 +175,7 @@ async def test_what_is_no_users_token_is_not_exchanged(issuer: LocalIssuer, clie
     for subject in (
         "garbage",
         "a.b.c",
-        issuer.forged_token(subject=user),
+        issuer.bad_token("forged"),
         issuer.id_token(subject=user),
         issuer.machine_token(),
         issuer.access_token(subject="nobody"),
@@ -197,9 +197,9 @@ def test_an_exchange_without_a_resource_gives_an_opaque_token(issuer: LocalIssue
         "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
         "scope": "openid read:user",
     }
-    answer = TestClient(issuer.app, base_url=issuer.endpoint).post(
-        "/oidc/token", data=form, auth=("local-machine", "local-machine-secret")
-    )
+    client = TestClient(issuer.app, base_url=issuer.endpoint)
+    answer = client.post("/oidc/token", data=form, auth=("local-machine", "local-machine-secret"))
 
     assert (answer.status_code, answer.json()["scope"]) == (200, "openid")
-    assert issuer.find_opaque_token(answer.json()["access_token"]) is not None
+    profile = client.get("/oidc/me", headers=bearer(answer.json()["access_token"]))
+    assert profile.json() == {"sub": "alice0000001"}

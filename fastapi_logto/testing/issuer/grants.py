@@ -12,6 +12,7 @@ from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, Authoriz
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
+from fastapi_logto.testing.opaque import OpaqueTokens
 from fastapi_logto.testing.signing import JsonValue, encode_segment
 
 __all__ = ["TokenEndpoint", "build_profile"]
@@ -51,16 +52,17 @@ def build_profile(user: User, *, scopes: Collection[str]) -> dict[str, JsonValue
 class TokenEndpoint:
     """The issued codes and refresh tokens, and the token responses for them. Thread-safe."""
 
-    def __init__(self, mint: TokenMint) -> None:
+    def __init__(self, mint: TokenMint, *, opaque: OpaqueTokens) -> None:
         """Start without codes and refresh tokens."""
         self._mint = mint
+        self._opaque = opaque
         self._lock = threading.Lock()
         self._codes: dict[str, _Code] = {}
         self._refresh_tokens: dict[str, _RefreshToken] = {}
 
     def issue_code(self, request: AuthorizationRequest, *, grant: Grant) -> str:
         """Return a code for a grant; it can be used once, within a minute."""
-        now = self._mint.now()
+        now = self._mint.clock.now()
         code = secrets.token_urlsafe(32)
         with self._lock:
             self._codes = {key: value for key, value in self._codes.items() if now < value.expires_at}
@@ -101,7 +103,7 @@ class TokenEndpoint:
         if token.count(".") == 2:
             description = "Structured JWT Tokens cannot be introspected via the introspection_endpoint"
             raise RefusedError("unsupported_token_type", description)
-        opaque = self._mint.find_opaque_token(token)
+        opaque = self._opaque.find(token)
         if opaque is not None:
             return {
                 "active": True,
@@ -115,7 +117,7 @@ class TokenEndpoint:
             }
         with self._lock:
             entry = self._refresh_tokens.get(token)
-        if entry is None or self._mint.now() >= entry.expires_at:
+        if entry is None or self._mint.clock.now() >= entry.expires_at:
             return {"active": False}
         # As in Logto, a refresh token is active like an access token, and the response has no token type.
         return {
@@ -136,18 +138,23 @@ class TokenEndpoint:
             raise RefusedError("invalid_target", "both `resource` and `organization_id` are not provided")
         self._check_target(resource, is_in_organization=bool(organization))
         asked = dict.fromkeys((form.find("scope") or "").split())
-        scopes = organization.members[machine.client_id] if organization else machine.scopes
-        held = scopes.get(resource or ORGANIZATIONS, ())
-        scope = " ".join(name for name in asked if name in held) or None
+        all_held = organization.members[machine.client_id] if organization else machine.scopes
+        held = all_held.get(resource or ORGANIZATIONS, ())
+        granted = [name for name in asked if name in held]
         token = self._mint_for(
-            machine.client_id, client_id=machine.client_id, scope=scope, resource=resource, organization=organization
+            machine.client_id,
+            client_id=machine.client_id,
+            # Logto omits the claim for a machine without scopes.
+            scopes=granted or None,
+            resource=resource,
+            organization=organization,
         )
         answer: dict[str, JsonValue] = {
             "access_token": token,
             "expires_in": LIFETIME_SECONDS,
             "token_type": "Bearer",
         }
-        return answer if scope is None else answer | {"scope": scope}
+        return answer | {"scope": " ".join(granted)} if granted else answer
 
     def _answer_exchange(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
         subject, kind = form.require("subject_token"), form.require("subject_token_type")
@@ -161,24 +168,29 @@ class TokenEndpoint:
         self._check_target(resource, is_in_organization=organization is not None)
         asked = tuple((form.find("scope") or "").split())
         if resource is None and organization is None:
-            scope = " ".join(name for name in asked if name in IDENTITY_SCOPES)
-            token = self._mint.opaque_token(subject=user.id, client_id=machine.client_id, scope=scope)
+            granted = [name for name in asked if name in IDENTITY_SCOPES]
+            token = self._mint.opaque_token(subject=user.id, client_id=machine.client_id, scopes=granted)
         else:
-            scope = self._grant_scopes(user, asked, resource=resource, organization=organization)
+            granted = self._grant_scopes(user, asked, resource=resource, organization=organization)
             claims: Mapping[str, JsonValue] = {} if acting is None else {"act": {"sub": acting["sub"]}}
             token = self._mint_for(
                 user.id,
                 client_id=machine.client_id,
-                scope=scope,
+                scopes=granted,
                 resource=resource,
                 organization=organization,
                 claims=claims,
             )
-        return {"access_token": token, "expires_in": LIFETIME_SECONDS, "scope": scope, "token_type": "Bearer"}
+        return {
+            "access_token": token,
+            "expires_in": LIFETIME_SECONDS,
+            "scope": " ".join(granted),
+            "token_type": "Bearer",
+        }
 
     def _find_subject(self, token: str) -> User | None:
         claims = self._mint.read_access_token(token)
-        opaque = self._mint.find_opaque_token(token)
+        opaque = self._opaque.find(token)
         # The subject of a machine's token is not a user.
         subject = opaque.subject if opaque is not None else None if claims is None else claims.get("sub")
         return next((user for user in self._mint.directory.users if user.id == subject), None)
@@ -203,19 +215,19 @@ class TokenEndpoint:
         *,
         resource: str | None,
         organization: LocalOrganization | None,
-    ) -> str:
+    ) -> list[str]:
         if organization is not None:
             held = organization.members[user.id].get(resource or ORGANIZATIONS, ())
         else:
             held = self._mint.directory.list_held(user, resource or "")
-        return " ".join(name for name in asked if name in held)
+        return [name for name in asked if name in held]
 
     def _mint_for(
         self,
         subject: str,
         *,
         client_id: str,
-        scope: str | None,
+        scopes: Collection[str] | None,
         resource: str | None,
         organization: LocalOrganization | None,
         claims: Mapping[str, JsonValue] | None = None,
@@ -226,14 +238,14 @@ class TokenEndpoint:
                 organization.id,
                 subject=subject,
                 client_id=client_id,
-                scope=scope,
+                scopes=scopes,
                 by_resource=resource == ORGANIZATIONS,
                 claims=claims,
             )
         return self._mint.access_token(
             subject=subject,
             client_id=client_id,
-            scope=scope,
+            scopes=scopes,
             audience=resource,
             organization_id=organization.id if organization else None,
             claims=claims,
@@ -244,7 +256,7 @@ class TokenEndpoint:
         verifier = form.find("code_verifier") or ""
         with self._lock:
             entry = self._codes.get(code)
-            if entry is None or entry.grant.client_id != client.client_id or self._mint.now() >= entry.expires_at:
+            if entry is None or entry.grant.client_id != client.client_id or self._mint.clock.now() >= entry.expires_at:
                 raise RefusedError("invalid_grant", _NO_GRANT)
             if entry.is_used:
                 # RFC 6749 section 4.1.2: a code used twice may be stolen, and so may the tokens issued for it.
@@ -262,7 +274,7 @@ class TokenEndpoint:
         self, form: Parameters, *, client: Application, resource: str | None
     ) -> Mapping[str, JsonValue]:
         token, scope = form.require("refresh_token"), form.find("scope")
-        now = self._mint.now()
+        now = self._mint.clock.now()
         with self._lock:
             entry = self._refresh_tokens.get(token)
             if entry is None or entry.grant.client_id != client.client_id or now >= entry.expires_at:
@@ -283,18 +295,18 @@ class TokenEndpoint:
         if organization is None:
             return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=only)
         held = organization.members[entry.grant.user.id].get(resource or ORGANIZATIONS, ())
-        granted = " ".join(name for name in held if scope is None or name in scope.split())
+        granted = [name for name in held if scope is None or name in scope.split()]
         token = self._mint_for(
             entry.grant.user.id,
             client_id=client.client_id,
-            scope=granted,
+            scopes=granted,
             resource=resource,
             organization=organization,
         )
         answer: dict[str, JsonValue] = {
             "access_token": token,
             "expires_in": LIFETIME_SECONDS,
-            "scope": granted,
+            "scope": " ".join(granted),
             "token_type": "Bearer",
         }
         return answer if refresh_token is None else answer | {"refresh_token": refresh_token}
@@ -302,7 +314,7 @@ class TokenEndpoint:
     def _issue_refresh_token(self, grant: Grant) -> str | None:
         if "offline_access" not in grant.identity_scopes:
             return None
-        now = self._mint.now()
+        now = self._mint.clock.now()
         kept = {key: value for key, value in self._refresh_tokens.items() if now < value.expires_at}
         token = secrets.token_urlsafe(32)
         self._refresh_tokens = kept | {token: _RefreshToken(grant=grant, expires_at=now + REFRESH_SECONDS)}
@@ -317,16 +329,16 @@ class TokenEndpoint:
         self, grant: Grant, *, resource: str | None, refresh_token: str | None, only: frozenset[str] | None
     ) -> Mapping[str, JsonValue]:
         granted = grant.identity_scopes if resource is None else grant.resource_scopes[resource]
-        scope = " ".join(name for name in granted if only is None or name in only)
+        scopes = [name for name in granted if only is None or name in only]
         subject, client_id = grant.user.id, grant.client_id
         if resource is None:
-            token = self._mint.opaque_token(subject=subject, client_id=client_id, scope=scope)
+            token = self._mint.opaque_token(subject=subject, client_id=client_id, scopes=scopes)
         else:
-            token = self._mint.access_token(subject=subject, client_id=client_id, scope=scope, audience=resource)
+            token = self._mint.access_token(subject=subject, client_id=client_id, scopes=scopes, audience=resource)
         answer: dict[str, JsonValue] = {
             "access_token": token,
             "expires_in": LIFETIME_SECONDS,
-            "scope": scope,
+            "scope": " ".join(scopes),
             "token_type": "Bearer",
         }
         if "openid" in grant.identity_scopes:

@@ -1,8 +1,8 @@
 """The local issuer: it mints tokens and serves Logto's endpoints."""
 
-import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
+from types import EllipsisType
 from typing import Any, Self, overload
 
 from starlette.applications import Starlette
@@ -13,6 +13,7 @@ from fastapi_logto.auth import LogtoAuth
 from fastapi_logto.clock import Clock
 from fastapi_logto.resource_auth import ResourceAuth
 from fastapi_logto.settings import SettingsArguments
+from fastapi_logto.testing.bad_tokens import BadToken, build_bad_token
 from fastapi_logto.testing.directory import Directory
 from fastapi_logto.testing.issuer.server import build_app
 from fastapi_logto.testing.minting import TokenMint
@@ -30,12 +31,14 @@ class LocalIssuer(TokenMint):
     ```python
     issuer = LocalIssuer()
     with issuer.connect(auth):  # in memory; use `issuer.serve()` for a real socket
-        client.get("/user/info", headers=bearer(issuer.access_token(scope="read:user")))
+        client.get("/user/info", headers=bearer(issuer.access_token(scopes=["read:user"])))
     ```
 
     Attributes:
         app: The ASGI application with all endpoints.
-        clock: The clocks of the tokens and of every connected `LogtoAuth`.
+        endpoint: The URL of the local Logto, without a trailing slash.
+        directory: The users, clients and resources.
+        clock: The clock of the tokens and of every connected `LogtoAuth`.
     """
 
     app: Starlette
@@ -46,7 +49,6 @@ class LocalIssuer(TokenMint):
         *,
         endpoint: str = "http://127.0.0.1:3001",
         directory: Directory | None = None,
-        now: Callable[[], float] = time.time,
         clock: Clock | None = None,
         allowed_hosts: Collection[str] = (),
     ) -> None:
@@ -55,21 +57,40 @@ class LocalIssuer(TokenMint):
         Args:
             endpoint: The URL of the local Logto; the issuer identifier is this URL followed by `/oidc`.
             directory: The users, clients and resources; `Directory.example()` by default.
-            now: The clock, in seconds since the epoch; instead of `clock`.
-            clock: The clocks; a `ManualClock` lets a test move the time.
+            clock: The clock; a `ManualClock` lets a test move the time.
             allowed_hosts: Additional hosts for requests, e.g. `issuer` or `issuer:3001` in a container network.
                 The endpoint's host, `localhost` and literal loopback addresses with its port are always allowed.
                 Any other `Host` header is rejected with 421, which prevents DNS rebinding.
 
         Raises:
-            ValueError: Both `now` and `clock` are passed, or an allowed host is malformed.
+            ValueError: An allowed host is malformed.
         """
-        if clock is not None and now is not time.time:
-            raise ValueError("expected now or clock, found both; omit one")
-        super().__init__(endpoint=endpoint, directory=directory, now=now if clock is None else clock.now)
-        self.clock: Clock = Clock(now=self._tell_time) if clock is None else clock
-        self.app = build_app(self, is_away=self._is_away, allowed_hosts=allowed_hosts)
+        super().__init__(endpoint=endpoint, directory=directory, clock=clock)
+        self.app = build_app(
+            self, keys=self._keys, opaque=self._opaque, is_away=self._is_away, allowed_hosts=allowed_hosts
+        )
         self._outages = 0
+
+    def bad_token(
+        self,
+        kind: BadToken,
+        *,
+        scopes: Collection[str] | EllipsisType | None = ...,
+        audience: str | None = None,
+        organization_id: str | None = None,
+    ) -> str:
+        """Return a token that must be rejected for exactly one reason.
+
+        `BAD_TOKENS` lists every kind with the `reason` of its error response.
+
+        Args:
+            kind: The kind of invalid token.
+            scopes: As in `access_token`.
+            audience: As in `access_token`.
+            organization_id: As in `access_token`.
+        """
+        valid = self.access_token(scopes=scopes, audience=audience, organization_id=organization_id)
+        return build_bad_token(self, kind, good=valid, key=self._keys.current)
 
     @overload
     def auth(self, *, scheme_name: str = "Logto", **arguments: Unpack[SettingsArguments]) -> LogtoAuth[TokenClaims]: ...
@@ -189,10 +210,6 @@ class LocalIssuer(TokenMint):
                     yield self
             finally:
                 self.endpoint = before
-
-    def _tell_time(self) -> float:
-        # Looked up on each call, because the clock may be replaced.
-        return self.now()
 
     def _is_away(self) -> bool:
         return self._outages > 0

@@ -23,6 +23,8 @@ from fastapi_logto.testing.issuer.metadata import build_metadata
 from fastapi_logto.testing.issuer.pages import build_error_page, build_index_page, build_sign_in_page
 from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.minting import TokenMint
+from fastapi_logto.testing.opaque import OpaqueTokens
+from fastapi_logto.testing.signing import KeyRing
 
 __all__ = ["build_app"]
 
@@ -44,14 +46,19 @@ _PAGE_HEADERS: Final = {
 
 
 def build_app(
-    mint: TokenMint, *, is_away: Callable[[], bool] = lambda: False, allowed_hosts: Collection[str] = ()
+    mint: TokenMint,
+    *,
+    keys: KeyRing,
+    opaque: OpaqueTokens,
+    is_away: Callable[[], bool],
+    allowed_hosts: Collection[str],
 ) -> Starlette:
     """Return the ASGI application with all endpoints of an issuer.
 
     While `is_away` returns true, every response is 503. `allowed_hosts` are accepted in addition to the host of the
     mint's endpoint and the loopback names; a malformed one raises `ValueError`.
     """
-    endpoints = _Endpoints(mint=mint, tokens=TokenEndpoint(mint))
+    endpoints = _Endpoints(mint=mint, keys=keys, opaque=opaque, tokens=TokenEndpoint(mint, opaque=opaque))
     readable, callable_from_pages = ["GET", "OPTIONS"], ["GET", "POST", "OPTIONS"]
     app = Starlette(
         routes=[
@@ -96,6 +103,8 @@ class _Endpoints:
     """
 
     mint: TokenMint
+    keys: KeyRing
+    opaque: OpaqueTokens
     tokens: TokenEndpoint
 
     async def show_index(self, request: Request) -> Response:
@@ -108,7 +117,7 @@ class _Endpoints:
         if request.method == "OPTIONS":
             return _answer_preflight(request)
         metadata = build_metadata(
-            issuer=self.mint.issuer, base_url=_find_base_url(request), algorithms=self.mint.algorithms
+            issuer=self.mint.issuer, base_url=_find_base_url(request), algorithms=self.keys.algorithms
         )
         return JSONResponse(metadata, headers=_OPEN)
 
@@ -116,7 +125,7 @@ class _Endpoints:
         if request.method == "OPTIONS":
             return _answer_preflight(request)
         headers = _OPEN | {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
-        return JSONResponse(self.mint.jwks(), headers=headers, media_type="application/jwk-set+json; charset=utf-8")
+        return JSONResponse(self.keys.jwks(), headers=headers, media_type="application/jwk-set+json; charset=utf-8")
 
     async def authorize(self, request: Request) -> Response:
         is_form = request.method == "POST"
@@ -144,7 +153,7 @@ class _Endpoints:
         if request.method == "OPTIONS":
             return _answer_preflight(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        opaque = self.mint.find_opaque_token(token) if scheme.lower() == "bearer" else None
+        opaque = self.opaque.find(token) if scheme.lower() == "bearer" else None
         if opaque is None or "openid" not in opaque.scope.split():
             description = "invalid token provided"
             challenge = f'Bearer realm="{self.mint.issuer}", error="invalid_token", error_description="{description}"'
