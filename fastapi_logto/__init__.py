@@ -13,7 +13,6 @@ from fastapi_logto.auth import (
     require_scopes,
     require_user,
 )
-from fastapi_logto.clock import Clock
 from fastapi_logto.errors import LogtoError, RefusalError, SettingsError
 from fastapi_logto.mounting import claims_of, mount_protected
 from fastapi_logto.organizations import Organization
@@ -25,7 +24,6 @@ from fastapi_logto.verification.claims import Actor, TokenClaims
 
 __all__ = [
     "Actor",
-    "Clock",
     "LogtoAuth",
     "LogtoError",
     "LogtoSettings",

@@ -20,8 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fastapi_logto.clock import Clock
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import Clock, LocalIssuer
 
 __all__ = ["API", "FAULTS", "Situation", "make_certificate", "run_situation", "serve"]
 

@@ -16,8 +16,8 @@ __all__ = [
     "ORGANIZATIONS",
     "Application",
     "Directory",
-    "LocalOrganization",
     "Machine",
+    "Organization",
     "Resource",
     "User",
 ]
@@ -134,14 +134,14 @@ class Application:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalOrganization:
-    """An organization, and the scopes of its members by their organization roles.
+class Organization:
+    """An organization of the local issuer, and the scopes of its members by their organization roles.
 
     Attributes:
         id: The organization ID.
-        members: User ID or client ID of a machine, to its scopes in the organization: resource indicator to
-            scope names, and under `ORGANIZATIONS` the permissions of the organization. A member without a role
-            has no scopes.
+        members: The ID of a user, or the client ID of a machine, to its scopes in the organization: resource
+            indicator to scope names, and under `urn:logto:resource:organizations` the permissions of the
+            organization. A member without a role has no scopes.
     """
 
     id: str
@@ -173,7 +173,7 @@ class Directory:
     users: Sequence[User] = ()
     machines: Sequence[Machine] = ()
     applications: Sequence[Application] = ()
-    organizations: Sequence[LocalOrganization] = ()
+    organizations: Sequence[Organization] = ()
 
     def __post_init__(self) -> None:
         """Reject contradictory entries.
@@ -229,7 +229,7 @@ class Directory:
             ],
             applications=[Application(client_id="local-spa", redirect_uris=redirect_uris)],
             organizations=[
-                LocalOrganization(
+                Organization(
                     id="acme",
                     members={
                         "alice0000001": {audience: [read, write], ORGANIZATIONS: ["read:member"]},
@@ -237,7 +237,7 @@ class Directory:
                         full: {audience: [read], ORGANIZATIONS: ["read:member"]},
                     },
                 ),
-                LocalOrganization(id="globex", members={"bob000000001": {}}),
+                Organization(id="globex", members={"bob000000001": {}}),
             ],
         )
 
@@ -258,7 +258,7 @@ class Directory:
         """Return the application or machine with this client ID; `None` if there is none."""
         return next((client for client in self.clients if client.client_id == client_id), None)
 
-    def find_organization(self, organization_id: str, *, member: str) -> LocalOrganization | None:
+    def find_organization(self, organization_id: str, *, member: str) -> Organization | None:
         """Return the organization with this ID if `member` is a member of it; otherwise `None`."""
         found = next((one for one in self.organizations if one.id == organization_id), None)
         return found if found is not None and member in found.members else None

@@ -7,10 +7,10 @@ from urllib.parse import quote, quote_plus
 
 from fastapi import FastAPI
 
-from fastapi_logto import Clock
 from fastapi_logto.client import IssuedToken, LogtoClient
 from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
 from fastapi_logto.introspection import Introspection
+from fastapi_logto.testing import Clock
 from tests.attack.asgi import Reply, send
 from tests.attack.bodies import list_broken
 from tests.attack.endpoints import (

@@ -10,8 +10,9 @@ from typing import Any, Final
 import httpx
 from fastapi import Depends, FastAPI
 
-from fastapi_logto import Clock, LogtoAuth, SettingsArguments
+from fastapi_logto import LogtoAuth, SettingsArguments
 from fastapi_logto.introspection import Introspection
+from fastapi_logto.testing import Clock
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL, NOW
 
 __all__ = ["TLS", "Document", "ManualMonotonic", "Provider", "build_app", "build_auth"]

@@ -9,8 +9,8 @@ import pytest
 from fastapi import Depends, FastAPI
 from mangum import Mangum
 
-from fastapi_logto import Clock, LogtoAuth
-from fastapi_logto.testing import LocalIssuer, ManualClock
+from fastapi_logto import LogtoAuth
+from fastapi_logto.testing import Clock, LocalIssuer, ManualClock
 
 API = "https://api.example.test"
 

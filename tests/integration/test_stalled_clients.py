@@ -9,8 +9,8 @@ import pytest
 from fastapi import Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 
-from fastapi_logto import Clock, TokenClaims
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto import TokenClaims
+from fastapi_logto.testing import Clock, LocalIssuer
 from tests.integration.processes import find_free_port
 from tests.integration.serving import serve
 from tests.unit.apps import build_auth

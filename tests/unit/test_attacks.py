@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from fastapi_logto import Clock, LogtoSettings, SettingsArguments, TokenClaims
+from fastapi_logto import LogtoSettings, SettingsArguments, TokenClaims
 from fastapi_logto.errors import MalformedTokenError, RefusalError, SignatureError
 from fastapi_logto.provider.discovery import build_metadata_source
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.strict_json import JsonObject
+from fastapi_logto.testing import Clock
 from fastapi_logto.verification.turns import Turns
 from fastapi_logto.verification.verifier import TokenVerifier, build_key_source
 from tests.captured import JWKS, TOKENS

@@ -14,9 +14,10 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
-from fastapi_logto import Clock, SettingsError
+from fastapi_logto import SettingsError
 from fastapi_logto.client import IssuedToken, LogtoClient
 from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
+from fastapi_logto.testing import Clock
 from tests.unit.apps import API
 from tests.unit.clients import SECRET, Bench
 from tests.unit.fakes import wait_until

@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
-from fastapi_logto import Clock, LogtoAuth, TokenClaims
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto.testing import Clock, LocalIssuer
 from fastapi_logto.testing import claims as make_claims
 from tests.unit.apps import bearer, build_auth
 from tests.unit.fakes import wait_until

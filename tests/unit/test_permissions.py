@@ -8,8 +8,8 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from fastapi_logto import Clock, LogtoAuth, Organization, Requirement, TokenClaims
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto import LogtoAuth, Organization, Requirement, TokenClaims
+from fastapi_logto.testing import Clock, LocalIssuer
 from tests.captured import DISCOVERY, JWKS, JWKS_PATH, NOW
 from tests.captured import TOKENS as CAPTURED_TOKENS
 from tests.unit.apps import bearer, build_auth

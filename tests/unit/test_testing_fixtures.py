@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, TokenClaims
 from fastapi_logto.errors import ProviderUnavailableError
-from fastapi_logto.testing import BAD_TOKENS, BadToken, LocalIssuer, ManualClock, Override, bearer, claims
+from fastapi_logto.testing import BAD_TOKENS, BadToken, LocalIssuer, ManualClock, bearer, claims
+from fastapi_logto.testing.overriding import Override
 
 APP: Final = """
 from typing import Annotated

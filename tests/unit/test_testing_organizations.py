@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from fastapi_logto import LogtoAuth
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantRefusedError
-from fastapi_logto.testing import Directory, LocalIssuer, LocalOrganization, User, bearer
+from fastapi_logto.testing import Directory, LocalIssuer, Organization, User, bearer
 from tests.unit.apps import API, build_auth, sign_in
 
 ORGANIZATIONS = "urn:logto:resource:organizations"
@@ -122,7 +122,7 @@ def test_a_plain_token_carries_the_scopes_of_all_organization_roles() -> None:
     directory = Directory(
         resources=example.resources,
         users=[carol],
-        organizations=[LocalOrganization(id="A", members={carol.id: {API: ["read:user"]}})],
+        organizations=[Organization(id="A", members={carol.id: {API: ["read:user"]}})],
     )
 
     assert directory.list_held(carol, API) == ("read:user",)
@@ -132,14 +132,14 @@ def test_a_plain_token_carries_the_scopes_of_all_organization_roles() -> None:
 @pytest.mark.parametrize(
     "organizations",
     [
-        [LocalOrganization(id="A"), LocalOrganization(id="A")],
-        [LocalOrganization(id="A", members={"nobody": {}})],
-        [LocalOrganization(id="A", members={"u": {"https://nope.example.test": ["read:user"]}})],
-        [LocalOrganization(id="A", members={"u": {API: ["nope"]}})],
+        [Organization(id="A"), Organization(id="A")],
+        [Organization(id="A", members={"nobody": {}})],
+        [Organization(id="A", members={"u": {"https://nope.example.test": ["read:user"]}})],
+        [Organization(id="A", members={"u": {API: ["nope"]}})],
     ],
     ids=["twice", "a stranger", "no such resource", "no such scope"],
 )
-def test_an_organization_that_contradicts_the_directory_is_refused(organizations: list[LocalOrganization]) -> None:
+def test_an_organization_that_contradicts_the_directory_is_refused(organizations: list[Organization]) -> None:
     user = User(id="u", username="u", name="U")
 
     with pytest.raises(ValueError, match="expected"):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fastapi_logto.testing.directory import ORGANIZATIONS, Application, LocalOrganization, Machine, User
+from fastapi_logto.testing.directory import ORGANIZATIONS, Application, Machine, Organization, User
 from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest, Grant
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.refusals import RefusedError
@@ -195,7 +195,7 @@ class TokenEndpoint:
         subject = opaque.subject if opaque is not None else None if claims is None else claims.get("sub")
         return next((user for user in self._mint.directory.users if user.id == subject), None)
 
-    def _find_membership(self, user: User, organization_id: str | None) -> LocalOrganization | None:
+    def _find_membership(self, user: User, organization_id: str | None) -> Organization | None:
         if organization_id is None:
             return None
         organization = self._mint.directory.find_organization(organization_id, member=user.id)
@@ -214,7 +214,7 @@ class TokenEndpoint:
         asked: Collection[str],
         *,
         resource: str | None,
-        organization: LocalOrganization | None,
+        organization: Organization | None,
     ) -> list[str]:
         if organization is not None:
             held = organization.members[user.id].get(resource or ORGANIZATIONS, ())
@@ -229,7 +229,7 @@ class TokenEndpoint:
         client_id: str,
         scopes: Collection[str] | None,
         resource: str | None,
-        organization: LocalOrganization | None,
+        organization: Organization | None,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
         """Return a token for a resource, for a resource within an organization, or for an organization."""
