@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from typing import Any, Final, overload
+from typing import Any, Final
 
 from fastapi_logto.errors import ClaimError
 from fastapi_logto.strict_json import JsonValue
@@ -20,9 +20,9 @@ _APPLICATION: Final = "local-spa"
 _MACHINE: Final = "local-machine"
 
 
-@overload
 def claims(
     *,
+    claims_model: type[ClaimsT] = TokenClaims,  # type: ignore[assignment]  # ClaimsT has this default
     subject: str | None = None,
     scopes: Collection[str] = (),
     organization_id: str | None = None,
@@ -34,42 +34,7 @@ def claims(
     issued_at: float | None = None,
     lifetime_seconds: float = LIFETIME_SECONDS,
     extra: Mapping[str, Any] | None = None,
-) -> TokenClaims: ...
-
-
-@overload
-def claims(
-    *,
-    claims_model: type[ClaimsT],
-    subject: str | None = None,
-    scopes: Collection[str] = (),
-    organization_id: str | None = None,
-    client_id: str | None = None,
-    machine: bool = False,
-    actor: str | None = None,
-    audience: str | Collection[str] = EXAMPLE_AUDIENCE,
-    issuer: str = "http://127.0.0.1:3001/oidc",
-    issued_at: float | None = None,
-    lifetime_seconds: float = LIFETIME_SECONDS,
-    extra: Mapping[str, Any] | None = None,
-) -> ClaimsT: ...
-
-
-def claims(
-    *,
-    claims_model: type[Any] = TokenClaims,
-    subject: str | None = None,
-    scopes: Collection[str] = (),
-    organization_id: str | None = None,
-    client_id: str | None = None,
-    machine: bool = False,
-    actor: str | None = None,
-    audience: str | Collection[str] = EXAMPLE_AUDIENCE,
-    issuer: str = "http://127.0.0.1:3001/oidc",
-    issued_at: float | None = None,
-    lifetime_seconds: float = LIFETIME_SECONDS,
-    extra: Mapping[str, Any] | None = None,
-) -> Any:
+) -> ClaimsT:
     """Return the claims of an access token of a user or a machine, as a handler receives them.
 
     Without arguments, returns the claims of a user without scopes. Use them with `override`, or to call a handler

@@ -82,6 +82,13 @@ assert_type(issuer.auth(), LogtoAuth[TokenClaims])
 assert_type(issuer.auth(claims_model=MyClaims, audience="https://api.example.com"), LogtoAuth[MyClaims])
 
 
+# One error each, in both checkers.
+claims(scope="a")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - it is `scopes`
+claims(claims_model=int)  # type: ignore[type-var] # pyright: ignore[reportArgumentType] - no claims
+issuer.auth(claims_model=int)  # type: ignore[type-var] # pyright: ignore[reportArgumentType] - no claims
+issuer.auth(audiense="a")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - a typo
+
+
 def test_what_an_application_writes() -> None:
     """Use the test kit."""
     with override(app, plain, claims(scopes=["read:user"])), override(app, custom, claims(claims_model=MyClaims)):

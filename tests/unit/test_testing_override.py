@@ -623,7 +623,7 @@ def test_a_single_string_of_scopes_is_an_error() -> None:
 
 def test_a_mistyped_argument_is_an_error() -> None:
     with pytest.raises(TypeError, match="organisation_id"):
-        claims(organisation_id="A")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue] - the mistake
+        claims(organisation_id="A")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - the mistake
 
 
 def test_what_is_mounted_behind_a_requirement_is_reached(logto: LogtoAuth) -> None:

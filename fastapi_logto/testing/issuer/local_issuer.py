@@ -3,7 +3,7 @@
 from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
 from types import EllipsisType
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -92,21 +92,13 @@ class LocalIssuer(TokenMint):
         valid = self.access_token(scopes=scopes, audience=audience, organization_id=organization_id)
         return build_bad_token(self, kind, good=valid, key=self._keys.current)
 
-    @overload
-    def auth(self, *, scheme_name: str = "Logto", **arguments: Unpack[SettingsArguments]) -> LogtoAuth[TokenClaims]: ...
-
-    @overload
-    def auth(
-        self, *, claims_model: type[ClaimsT], scheme_name: str = "Logto", **arguments: Unpack[SettingsArguments]
-    ) -> LogtoAuth[ClaimsT]: ...
-
     def auth(
         self,
         *,
-        claims_model: type[Any] = TokenClaims,
+        claims_model: type[ClaimsT] = TokenClaims,  # type: ignore[assignment]  # ClaimsT has this default
         scheme_name: str = "Logto",
         **arguments: Unpack[SettingsArguments],
-    ) -> LogtoAuth[Any]:
+    ) -> LogtoAuth[ClaimsT]:
         """Return a `LogtoAuth` that is connected to this issuer in memory, for an application built by a test.
 
         Args:
@@ -120,14 +112,13 @@ class LocalIssuer(TokenMint):
         arguments.setdefault("audience", self.audience)
         # Safe even for a host that is not loopback: requests stay in memory.
         arguments.setdefault("allow_http", True)
-        made: LogtoAuth[Any] = LogtoAuth(
+        return LogtoAuth(
             claims_model=claims_model,
             scheme_name=scheme_name,
             clock=self.clock,
             http_transport=build_transport(self.app),
             **arguments,
         )
-        return made
 
     @contextmanager
     def connect(self, target: ResourceAuth[Any] | ASGIApp, **arguments: Unpack[SettingsArguments]) -> Generator[Self]:
