@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from fastapi_logto.errors import ClaimError
-from fastapi_logto.strict_json import JsonValue
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE
 from fastapi_logto.testing.minting import LIFETIME_SECONDS
 from fastapi_logto.testing.opaque import RANDOM_BYTES
-from fastapi_logto.testing.texts import join_scopes
+from fastapi_logto.testing.texts import as_json, as_text, join_scopes
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims, build_claims
 
 __all__ = ["bearer", "claims"]
@@ -66,7 +65,7 @@ def claims(
             raise ValueError("expected no subject with machine=True, found one; pass the machine's client_id")
         client_id = subject = client_id or _MACHINE
     began = int(time.time()) if issued_at is None else issued_at
-    members: dict[str, JsonValue] = {
+    members: dict[str, Any] = {
         "iss": issuer,
         "sub": _USER if subject is None else subject,
         "aud": audience if isinstance(audience, str) else list(audience),
@@ -79,8 +78,9 @@ def claims(
         "act": None if actor is None else {"sub": actor},
         **(extra or {}),
     }
+    plain = {name: as_json(value) for name, value in members.items() if value is not None}
     try:
-        return build_claims({name: value for name, value in members.items() if value is not None}, model=claims_model)
+        return build_claims(plain, model=claims_model)
     except ClaimError as error:
         # A `ValueError`, because the test is wrong: no request is rejected.
         raise ValueError(f"claims: {error.claim}: expected {error.expected}, found {error.found}") from error
@@ -92,4 +92,4 @@ def bearer(token: str) -> dict[str, str]:
     Args:
         token: The access token.
     """
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {as_text(token)}"}

@@ -51,7 +51,7 @@ class TokenMint:
         """Create a mint with a new P-384 key."""
         self.endpoint: str = as_text(endpoint).rstrip("/")
         self.directory: Directory = Directory.example() if directory is None else directory
-        self.clock: Final = Clock() if clock is None else clock
+        self.clock: Final[Clock] = Clock() if clock is None else clock
         self._audiences: list[str] = []
         self._keys = KeyRing()
         self._opaque = OpaqueTokens(self.clock.now)

@@ -138,7 +138,7 @@ SCOPED: Final[Mapping[str, Callable[[LocalIssuer, Collection[str]], str]]] = {
 def test_a_single_string_of_scopes_is_an_error(
     issuer: LocalIssuer, mint: Callable[[LocalIssuer, Collection[str]], str]
 ) -> None:
-    with pytest.raises(TypeError, match="scopes: expected a collection of scopes, found the string 'a b'; pass a list"):
+    with pytest.raises(TypeError, match="scopes: expected a collection of texts, found the string 'a b'; pass a list"):
         mint(issuer, "a b")
     with pytest.raises(ValueError, match="scopes: expected one scope per entry, found 'a b'"):
         mint(issuer, ["a b"])

@@ -12,6 +12,7 @@ from fastapi_logto import LogtoAuth
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.testing import Directory, LocalIssuer, Organization, User, bearer
+from fastapi_logto.testing.issuer.lookup import list_held
 from tests.unit.apps import API, build_auth, sign_in
 
 ORGANIZATIONS = "urn:logto:resource:organizations"
@@ -125,7 +126,7 @@ def test_a_plain_token_carries_the_scopes_of_all_organization_roles() -> None:
         organizations=[Organization(id="A", members={carol.id: {API: ["read:user"]}})],
     )
 
-    assert directory.list_held(carol, API) == ("read:user",)
+    assert list_held(directory, carol, API) == ("read:user",)
     assert carol.scopes == {}
 
 

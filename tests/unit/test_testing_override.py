@@ -617,7 +617,7 @@ def test_what_can_not_be_meant_is_an_error(arguments: dict[str, Any], message: s
 
 
 def test_a_single_string_of_scopes_is_an_error() -> None:
-    with pytest.raises(TypeError, match="scopes: expected a collection of scopes, found the string 'read:user'"):
+    with pytest.raises(TypeError, match="scopes: expected a collection of texts, found the string 'read:user'"):
         claims(scopes="read:user")
 
 

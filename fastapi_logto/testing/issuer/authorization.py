@@ -8,7 +8,9 @@ from urllib.parse import urlencode
 
 from fastapi_logto.testing.directory import Application, Directory, User
 from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.lookup import find_client, find_resource, list_held
 from fastapi_logto.testing.issuer.refusals import RefusedError
+from fastapi_logto.testing.redirects import accepts_redirect
 
 __all__ = ["IDENTITY_SCOPES", "AuthorizationRequest", "Grant", "ReturnAddress"]
 
@@ -51,11 +53,11 @@ class ReturnAddress:
         If one is missing or unknown, the error must never be sent as a redirect (RFC 6749 section 4.1.2.1).
         """
         client_id = parameters.require("client_id")
-        client = directory.find_client(client_id)
+        client = find_client(directory, client_id)
         if not isinstance(client, Application):
             raise RefusedError("invalid_client", f"no application has the client id {client_id[:80]!r}")
         redirect_uri = parameters.require("redirect_uri")
-        if not client.accepts_redirect(redirect_uri):
+        if not accepts_redirect(client.redirect_uris, redirect_uri):
             raise RefusedError("invalid_request", "redirect_uri is not one of the redirect URIs of this application")
         return cls(client=client, redirect_uri=redirect_uri, state=parameters.find("state"))
 
@@ -122,7 +124,7 @@ class AuthorizationRequest:
         if _S256_CHALLENGE.fullmatch(code_challenge) is None:
             raise RefusedError("invalid_request", "code_challenge must be 43 characters of base64url")
         resources = parameters.find_all("resource")
-        if any(directory.find_resource(resource) is None for resource in resources):
+        if any(find_resource(directory, resource) is None for resource in resources):
             raise RefusedError("invalid_target", "resource indicator is missing, or unknown")
         prompts = (parameters.find("prompt") or "").split()
         if "none" in prompts:
@@ -145,7 +147,7 @@ class AuthorizationRequest:
 
     def list_held(self, user: User) -> frozenset[str]:
         """Return the requested API scopes that a user has for the requested resources."""
-        held = {scope for resource in self.resources for scope in self.directory.list_held(user, resource)}
+        held = {scope for resource in self.resources for scope in list_held(self.directory, user, resource)}
         return frozenset(held.intersection(self.api_scopes))
 
     def build_grant(self, user: User, *, ticked: Collection[str]) -> Grant:
@@ -167,7 +169,7 @@ class AuthorizationRequest:
             identity_scopes=identity_scopes,
             resource_scopes={
                 resource: tuple(
-                    s for s in self.api_scopes if s in granted and s in self.directory.list_held(user, resource)
+                    s for s in self.api_scopes if s in granted and s in list_held(self.directory, user, resource)
                 )
                 for resource in self.resources
             },

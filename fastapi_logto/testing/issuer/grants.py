@@ -10,6 +10,7 @@ from typing import Final
 from fastapi_logto.testing.directory import ORGANIZATIONS, Application, Machine, Organization, User
 from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest, Grant
 from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.lookup import find_membership, find_resource, list_held
 from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
 from fastapi_logto.testing.opaque import OpaqueTokens
@@ -131,7 +132,7 @@ class TokenEndpoint:
 
     def _answer_machine(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
         organization_id = form.find("organization_id") or ""
-        organization = self._mint.directory.find_organization(organization_id, member=machine.client_id)
+        organization = find_membership(self._mint.directory, organization_id, member=machine.client_id)
         if organization_id and organization is None:
             raise RefusedError("access_denied", "app has not associated with the organization", status=403)
         if not resource and not organization:
@@ -198,13 +199,13 @@ class TokenEndpoint:
     def _find_membership(self, user: User, organization_id: str | None) -> Organization | None:
         if organization_id is None:
             return None
-        organization = self._mint.directory.find_organization(organization_id, member=user.id)
+        organization = find_membership(self._mint.directory, organization_id, member=user.id)
         if organization is None:
             raise RefusedError("access_denied", "user is not a member of the organization", status=403)
         return organization
 
     def _check_target(self, resource: str | None, *, is_in_organization: bool) -> None:
-        is_known = not resource or self._mint.directory.find_resource(resource) is not None
+        is_known = not resource or find_resource(self._mint.directory, resource) is not None
         if not is_known and not (is_in_organization and resource == ORGANIZATIONS):
             raise RefusedError("invalid_target", _NO_TARGET)
 
@@ -219,7 +220,7 @@ class TokenEndpoint:
         if organization is not None:
             held = organization.members[user.id].get(resource or ORGANIZATIONS, ())
         else:
-            held = self._mint.directory.list_held(user, resource or "")
+            held = list_held(self._mint.directory, user, resource or "")
         return [name for name in asked if name in held]
 
     def _mint_for(

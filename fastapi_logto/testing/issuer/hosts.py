@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi_logto.loopback import is_loopback
 from fastapi_logto.testing.issuer.refusals import RefusedError
+from fastapi_logto.testing.texts import as_texts
 
 __all__ = ["HostGuard", "check_same_origin", "parse_hosts"]
 
@@ -22,6 +23,7 @@ _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 def parse_hosts(hosts: Collection[str]) -> frozenset[str]:
     """Return hosts in lower case, or raise `ValueError` for a malformed one."""
+    hosts = as_texts(hosts, what="allowed_hosts")
     for host in hosts:
         if _HOST.fullmatch(host) is None:
             msg = f"allowed_hosts: expected a host such as 'issuer' or 'issuer:3001', found {host[:80]!r}"

@@ -7,6 +7,7 @@ from typing import Final
 from fastapi_logto.testing.directory import Directory, User
 from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest
 from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.lookup import find_resource
 from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["build_error_page", "build_index_page", "build_sign_in_page"]
@@ -147,7 +148,7 @@ def build_sign_in_page(request: AuthorizationRequest, *, parameters: Parameters,
 def _build_scopes(request: AuthorizationRequest, *, users: Sequence[User], directory: Directory) -> str:
     known = {
         name: description
-        for resource in map(directory.find_resource, request.resources)
+        for resource in (find_resource(directory, one) for one in request.resources)
         if resource is not None
         for name, description in resource.scopes.items()
     }

@@ -19,11 +19,13 @@ from fastapi_logto.testing.issuer.clients import authenticate_client
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.grants import TokenEndpoint, build_profile
 from fastapi_logto.testing.issuer.hosts import HostGuard, check_same_origin, parse_hosts
+from fastapi_logto.testing.issuer.lookup import find_user
 from fastapi_logto.testing.issuer.metadata import build_metadata
 from fastapi_logto.testing.issuer.pages import build_error_page, build_index_page, build_sign_in_page
 from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.opaque import OpaqueTokens
+from fastapi_logto.testing.redirects import accepts_origin
 from fastapi_logto.testing.signing import KeyRing
 
 __all__ = ["build_app"]
@@ -191,7 +193,9 @@ class _Endpoints:
         client = authenticate_client(
             form, authorization=authorization, directory=self.mint.directory, issuer=self.mint.issuer
         )
-        if origin is not None and not (isinstance(client, Application) and client.accepts_origin(origin)):
+        if origin is not None and not (
+            isinstance(client, Application) and accepts_origin(client.redirect_uris, origin)
+        ):
             description = f"origin {origin[:80]} not allowed for client: {client.client_id}"
             # Without Access-Control-Allow-Origin, so that the page can't read the response.
             return _build_refusal(RefusedError("invalid_request", description), headers=_NO_STORE)
@@ -208,7 +212,7 @@ def _find_choice(parameters: Parameters, *, directory: Directory) -> User | None
     action = parameters.require("action")
     if action == "cancel":
         return None
-    user = directory.find_user(parameters.require("user"))
+    user = find_user(directory, parameters.require("user"))
     if action != "allow" or user is None:
         raise RefusedError("invalid_request", "the form does not come from this page")
     return user
