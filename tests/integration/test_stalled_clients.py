@@ -13,7 +13,6 @@ from fastapi_logto import TokenClaims
 from fastapi_logto.testing import Clock, LocalIssuer
 from tests.integration.processes import find_free_port
 from tests.integration.serving import serve
-from tests.unit.apps import build_auth
 
 NOW = 1_800_000_000.0
 CHUNK = "x" * 65_536
@@ -23,7 +22,7 @@ UPGRADE = (
 )
 
 issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
-auth = build_auth(issuer, clock=issuer.clock, leeway_seconds=0)
+auth = issuer.auth(leeway_seconds=0)
 
 
 def build_app(note_end: Callable[[], None]) -> FastAPI:

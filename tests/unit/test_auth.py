@@ -22,11 +22,11 @@ from fastapi_logto.errors import (
     ProviderUnavailableError,
 )
 from fastapi_logto.provider.key_set import PublicKey
-from fastapi_logto.testing import LocalIssuer, ManualClock
+from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
 from fastapi_logto.verification.signatures import verify_with_any
 from tests.captured import NOW
-from tests.unit.apps import API, bearer, build_auth, detail
+from tests.unit.apps import API, detail
 from tests.unit.fakes import ENDPOINT
 
 
@@ -49,7 +49,7 @@ def issuer() -> LocalIssuer:
 
 @pytest.fixture
 def logto(issuer: LocalIssuer) -> LogtoAuth:
-    return build_auth(issuer)
+    return issuer.auth()
 
 
 def build_app(logto: LogtoAuth) -> FastAPI:
@@ -204,7 +204,7 @@ def test_nobody_is_anonymous_where_optional_asks_for_scopes(client: TestClient) 
 @pytest.mark.parametrize("name", ["verify", "require_scopes", "require_any_scope"])
 def test_what_was_meant_to_be_called_is_refused_as_a_dependency(issuer: LocalIssuer, name: str) -> None:
     app = FastAPI()
-    dependency = getattr(build_auth(issuer), name)
+    dependency = getattr(issuer.auth(), name)
 
     with pytest.raises(TypeError, match=r"found auth.verify|found a function"):
 
@@ -215,7 +215,7 @@ def test_what_was_meant_to_be_called_is_refused_as_a_dependency(issuer: LocalIss
 def test_nothing_of_a_request_is_left_where_others_look(issuer: LocalIssuer) -> None:
     app = FastAPI()
 
-    @app.get("/", dependencies=[Depends(build_auth(issuer))])
+    @app.get("/", dependencies=[Depends(issuer.auth())])
     async def read(request: Request) -> list[str]:
         return [name for name in request.scope if "logto" in name]
 
@@ -328,7 +328,7 @@ def logto_claims(issuer: LocalIssuer, *, subject: str = "fake", scopes: Collecti
     """Give claims as a verified token gives them."""
 
     async def verify() -> TokenClaims:
-        return await build_auth(issuer).verify(issuer.access_token(subject=subject, scopes=scopes))
+        return await issuer.auth().verify(issuer.access_token(subject=subject, scopes=scopes))
 
     return asyncio.run(verify())
 
@@ -348,7 +348,7 @@ def test_overriding_the_scheme_leaves_the_scope_checks_of_requirements_on(
 
 
 def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer: LocalIssuer) -> None:
-    other = build_auth(issuer)
+    other = issuer.auth()
 
     assert logto.require_scopes("a", "b") == logto.require_scopes("b", "a", "a")
     assert hash(logto.require_scopes("a", "b")) == hash(logto.require_scopes("b", "a"))
@@ -391,7 +391,7 @@ def test_a_token_is_verified_once_however_many_dependencies_ask(
         return verify_with_any(unverified, keys)
 
     monkeypatch.setattr("fastapi_logto.verification.verifier.verify_with_any", count)
-    logto = build_auth(issuer)
+    logto = issuer.auth()
 
     app = FastAPI(dependencies=[Depends(logto)])
     router = APIRouter(dependencies=[Security(logto, scopes=["read:user"])])
@@ -416,7 +416,7 @@ def test_a_token_is_verified_once_however_many_dependencies_ask(
 def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(
     issuer: LocalIssuer, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logto = build_auth(issuer)
+    logto = issuer.auth()
     verified: list[str] = []
 
     def count(token: SecretStr, **arguments: Any) -> UnverifiedJws:
@@ -436,7 +436,7 @@ def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(
 
 @pytest.mark.parametrize("padding", [1, 20_000])
 def test_a_token_that_is_replaced_in_an_unusual_header_is_verified_again(issuer: LocalIssuer, padding: int) -> None:
-    logto = build_auth(issuer)
+    logto = issuer.auth()
     app = FastAPI()
     start = "Bearer" + " " * padding
 
@@ -458,7 +458,7 @@ def test_a_token_that_is_replaced_in_an_unusual_header_is_verified_again(issuer:
 
 
 def test_a_token_that_middleware_replaces_is_verified_again(issuer: LocalIssuer) -> None:
-    logto = build_auth(issuer)
+    logto = issuer.auth()
     app = FastAPI()
 
     async def swap(request: Request, first: Annotated[TokenClaims, Depends(logto)]) -> str:
@@ -481,8 +481,8 @@ def test_a_token_that_middleware_replaces_is_verified_again(issuer: LocalIssuer)
 
 def test_a_mounted_application_is_protected_by_its_own_dependencies(issuer: LocalIssuer) -> None:
     inner_issuer = LocalIssuer(endpoint="http://127.0.0.1:3002")
-    inner = build_app(build_auth(inner_issuer))
-    app = build_app(build_auth(issuer))
+    inner = build_app(inner_issuer.auth())
+    app = build_app(issuer.auth())
     app.mount("/inner", inner)
     client = TestClient(app)
 
@@ -633,7 +633,7 @@ class TestInstall:
 
     def test_swagger_signs_in_with_pkce_and_keeps_what_the_application_set(self, issuer: LocalIssuer) -> None:
         app = FastAPI(swagger_ui_init_oauth={"appName": "Mine"})
-        build_auth(issuer, swagger_client_id="spa").install(app)
+        issuer.auth(swagger_client_id="spa").install(app)
 
         assert jsonable_encoder(app.swagger_ui_init_oauth) == {
             "usePkceWithAuthorizationCodeGrant": True,
@@ -643,7 +643,7 @@ class TestInstall:
 
     def test_the_application_has_the_last_word_on_the_swagger_client(self, issuer: LocalIssuer) -> None:
         app = FastAPI(swagger_ui_init_oauth={"clientId": "mine", "usePkceWithAuthorizationCodeGrant": False})
-        build_auth(issuer, swagger_client_id="spa").install(app)
+        issuer.auth(swagger_client_id="spa").install(app)
 
         assert jsonable_encoder(app.swagger_ui_init_oauth) == {
             "usePkceWithAuthorizationCodeGrant": False,
@@ -720,7 +720,7 @@ class TestArguments:
 
 
 def test_two_schemes_of_one_application_show_under_their_own_names(issuer: LocalIssuer) -> None:
-    first, second = build_auth(issuer), build_auth(issuer, scheme_name="Other")
+    first, second = issuer.auth(), issuer.auth(scheme_name="Other")
     app = build_app(first)
     first.install(app, lifespan=False)
 
@@ -749,7 +749,7 @@ async def test_two_hundred_first_requests_fetch_once(issuer: LocalIssuer) -> Non
 
 
 async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer: LocalIssuer) -> None:
-    logto = build_auth(issuer, max_waiting_verifications=2)
+    logto = issuer.auth(max_waiting_verifications=2)
     await logto.verify(issuer.access_token())
     tokens = [issuer.access_token() for _ in range(100)]
 
@@ -760,7 +760,7 @@ async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer:
 
 
 def test_a_scope_that_no_header_can_hold_is_refused_with_the_body_alone(issuer: LocalIssuer) -> None:
-    logto = build_auth(issuer)
+    logto = issuer.auth()
     app = FastAPI()
 
     @app.get("/", dependencies=[Depends(logto.require_scopes('чтение"quoted"'))])

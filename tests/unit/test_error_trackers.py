@@ -14,9 +14,9 @@ from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError,
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, bearer
 from fastapi_logto.verification.bearer import parse_authorization
-from tests.unit.apps import API, bearer
+from tests.unit.apps import API
 
 ENDPOINT = "https://tenant.example.test"
 SECRET = "secret-of-a-machine-xyz"

@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 from fastapi_logto import LogtoAuth, Organization, SettingsError, TokenClaims
 from fastapi_logto.errors import ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.testing import LocalIssuer, ManualClock
+from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from tests.captured import INTROSPECTION
-from tests.unit.apps import API, bearer, detail, sign_in
+from tests.unit.apps import API, detail, sign_in
 from tests.unit.fakes import wait_until
 
 SECRET = "local-machine-secret"

@@ -21,8 +21,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from fastapi_logto import LogtoAuth, Organization, Requirement, SettingsError, TokenClaims, claims_of, mount_protected
 from fastapi_logto.description.route_checks import check_routes
 from fastapi_logto.description.routes import iter_routes
-from fastapi_logto.testing import LocalIssuer, assert_protected
-from tests.unit.apps import bearer, build_auth, detail
+from fastapi_logto.testing import LocalIssuer, assert_protected, bearer
+from tests.unit.apps import detail
 
 issuer = LocalIssuer()
 SEEN = ("path", "root_path", "app_root_path", "path_params")
@@ -30,7 +30,7 @@ SEEN = ("path", "root_path", "app_root_path", "path_params")
 
 @pytest.fixture
 def logto() -> LogtoAuth:
-    return build_auth(issuer, public_url="https://api.example.test")
+    return issuer.auth(public_url="https://api.example.test")
 
 
 async def show(request: StarletteRequest) -> JSONResponse:

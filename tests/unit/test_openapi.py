@@ -16,15 +16,15 @@ from starlette.testclient import TestClient
 from fastapi_logto import LogtoAuth, LogtoSettings, Organization, Requirement, TokenClaims
 from fastapi_logto.description.openapi import build_scheme, describe
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import API, bearer, build_auth
+from fastapi_logto.testing import LocalIssuer, bearer
+from tests.unit.apps import API
 
 issuer = LocalIssuer()
 
 
 @pytest.fixture
 def logto() -> LogtoAuth:
-    return build_auth(issuer)
+    return issuer.auth()
 
 
 def document(*routes: tuple[str, Any], auth: LogtoAuth, **install: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class TestScheme:
     def test_the_description_says_what_to_set_until_it_is_set(
         self, arguments: dict[str, Any], options: dict[str, Any], hint: str | None
     ) -> None:
-        auth = build_auth(issuer, **arguments)
+        auth = issuer.auth(**arguments)
         app = FastAPI(**options)
         auth.install(app)
         add_routes(app, ("/a", auth))
@@ -113,7 +113,7 @@ class TestScheme:
 
     def test_openid_is_offered_where_opaque_tokens_are_accepted(self) -> None:
         opaque = Introspection(client_id="machine", client_secret="secret", allowed_clients=["spa"])
-        auth = build_auth(issuer, opaque=opaque)
+        auth = LogtoAuth(endpoint=issuer.endpoint, audience=API, opaque=opaque)
         billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
 
         schema = document(
@@ -416,7 +416,7 @@ class TestTwice:
         assert app.openapi() == once
 
         # Another scheme's installation describes the same document once more.
-        build_auth(issuer, scheme_name="Other").install(app)
+        issuer.auth(scheme_name="Other").install(app)
 
         assert app.openapi() == once
 
@@ -447,7 +447,7 @@ def test_needs_follow_the_description_once(logto: LogtoAuth) -> None:
     app.get("/c", dependencies=[Depends(logto)])(read)
 
     schema = app.openapi()
-    build_auth(issuer, scheme_name="Other").install(app)
+    issuer.auth(scheme_name="Other").install(app)
     app.openapi()
 
     lines = "Requires:\n\n- a user as the caller\n- a token without an actor"

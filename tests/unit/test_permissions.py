@@ -9,10 +9,9 @@ from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, Organization, Requirement, TokenClaims
-from fastapi_logto.testing import Clock, LocalIssuer
+from fastapi_logto.testing import Clock, LocalIssuer, bearer
 from tests.captured import DISCOVERY, JWKS, JWKS_PATH, NOW
 from tests.captured import TOKENS as CAPTURED_TOKENS
-from tests.unit.apps import bearer, build_auth
 
 BILLING: Final = "https://billing.example.test"
 
@@ -171,7 +170,7 @@ def issuer() -> LocalIssuer:
 
 @pytest.fixture(scope="module")
 def client(issuer: LocalIssuer) -> TestClient:
-    return TestClient(build_app(build_auth(issuer)))
+    return TestClient(build_app(issuer.auth()))
 
 
 def ask(client: TestClient, column: str, token: str, *, organization: str = "A") -> tuple[int, str, str] | None:

@@ -13,11 +13,11 @@ from fastapi import Depends, FastAPI, Security
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, Organization, Requirement, SettingsError, TokenClaims
-from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import bearer, build_auth, detail
+from fastapi_logto.testing import LocalIssuer, bearer
+from tests.unit.apps import detail
 
 issuer = LocalIssuer()
-logto: LogtoAuth = build_auth(issuer)
+logto: LogtoAuth = issuer.auth()
 app = FastAPI()
 
 
@@ -81,7 +81,7 @@ DIFFERENT: list[Requirement] = [
     logto.require_claims(is_mine),
     logto.require_claims(is_mine, description="something else"),
     logto.require_claims(is_somebody),
-    build_auth(issuer).require_scopes("a"),
+    issuer.auth().require_scopes("a"),
     logto.for_audience("https://billing.example.test").require_scopes("a"),
 ]
 
@@ -344,7 +344,7 @@ def test_a_requirement_stays_as_it_was_made() -> None:
 
 
 def test_a_user_without_a_client_id_can_not_be_told_from_a_machine() -> None:
-    lax = build_auth(issuer, required_claims=["jti"])
+    lax = issuer.auth(required_claims=["jti"])
 
     refusal = refuse(lax.require_user(), issuer.access_token(claims={"client_id": None}))
 

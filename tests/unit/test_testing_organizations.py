@@ -13,7 +13,7 @@ from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.testing import Directory, LocalIssuer, Organization, User, bearer
 from fastapi_logto.testing.issuer.lookup import list_held
-from tests.unit.apps import API, build_auth, sign_in
+from tests.unit.apps import API, sign_in
 
 ORGANIZATIONS = "urn:logto:resource:organizations"
 
@@ -39,7 +39,7 @@ def build_client(issuer: LocalIssuer, client_id: str = "local-machine") -> Logto
 
 async def read(issuer: LocalIssuer, token: str) -> dict[str, Any]:
     """Give claims whose signature and kind were checked, organization tokens too."""
-    auth: LogtoAuth = build_auth(issuer)
+    auth: LogtoAuth = issuer.auth()
     node: Any = auth.schemes[2]
     verifier = await node._provider.load_in_thread()
     claims = await verifier.verify(SecretStr(token), node._policy)

@@ -11,7 +11,7 @@ from fastapi_logto.errors import ProviderUnavailableError, RefusalError, Unknown
 from fastapi_logto.strict_json import JsonValue
 from fastapi_logto.testing import LocalIssuer, ManualClock
 from tests.captured import NOW
-from tests.unit.apps import API, build_auth
+from tests.unit.apps import API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def build_bench(**settings: Any) -> Bench:
     clock = ManualClock(now=NOW)
     issuer = LocalIssuer(clock=clock)
     stranger = LocalIssuer(endpoint=issuer.endpoint, clock=clock)
-    auth = build_auth(issuer, clock=clock, **settings)
+    auth = issuer.auth(**settings)
     return Bench(clock=clock, issuer=issuer, stranger=stranger, auth=auth)
 
 
