@@ -1,7 +1,7 @@
 """A key source with all that it depends on, for the tests of when keys are fetched."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -74,7 +74,12 @@ class Bench:
 
 
 def build_bench(
-    *, ttl: float = TTL, cooldown: float = COOLDOWN, max_stale: float = MAX_STALE, deadline: float = 10_000
+    *,
+    ttl: float = TTL,
+    cooldown: float = COOLDOWN,
+    max_stale: float = MAX_STALE,
+    deadline: float = 10_000,
+    discovery_monotonic: Callable[[], float] | None = None,
 ) -> Bench:
     issuer = LocalIssuer(endpoint=ENDPOINT)
     provider, clock = FakeProvider(issuer.jwks()), ManualClock(now=NOW)
@@ -84,7 +89,7 @@ def build_bench(
         issuers=[ISSUER],
         allowed_jwks_origins=[],
         transport=transport,
-        monotonic=clock.monotonic,
+        monotonic=discovery_monotonic or clock.monotonic,
     )
     source = KeySource(
         metadata=metadata,

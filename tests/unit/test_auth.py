@@ -1,7 +1,7 @@
 """`LogtoAuth` in FastAPI applications: claims, refusals, overrides, WebSockets, loops."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request, Security, WebSocket
 from fastapi.encoders import jsonable_encoder
-from pydantic import SecretStr
+from pydantic import field_validator
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -21,10 +21,7 @@ from fastapi_logto.errors import (
     ExpiredTokenError,
     ProviderUnavailableError,
 )
-from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
-from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
-from fastapi_logto.verification.signatures import verify_with_any
 from tests.captured import NOW
 from tests.unit.apps import API, detail
 from tests.unit.fakes import ENDPOINT
@@ -381,17 +378,23 @@ def test_a_requirement_without_proper_scopes_is_refused_when_it_is_made(
         logto.require_any_scope(*scopes)
 
 
-def test_a_token_is_verified_once_however_many_dependencies_ask(
-    issuer: LocalIssuer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    verified: list[UnverifiedJws] = []
+def build_counting_model() -> tuple[type[TokenClaims], list[str]]:
+    """Return a claims model, and the subjects of the tokens that were verified with it."""
+    verified: list[str] = []
 
-    def count(unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[bytes, PublicKey]:
-        verified.append(unverified)
-        return verify_with_any(unverified, keys)
+    class Counted(TokenClaims):
+        @field_validator("sub")
+        @classmethod
+        def note(cls, value: str) -> str:
+            verified.append(value)
+            return value
 
-    monkeypatch.setattr("fastapi_logto.verification.verifier.verify_with_any", count)
-    logto = issuer.auth()
+    return Counted, verified
+
+
+def test_a_token_is_verified_once_however_many_dependencies_ask(issuer: LocalIssuer) -> None:
+    model, verified = build_counting_model()
+    logto = issuer.auth(claims_model=model)
 
     app = FastAPI(dependencies=[Depends(logto)])
     router = APIRouter(dependencies=[Security(logto, scopes=["read:user"])])
@@ -409,29 +412,20 @@ def test_a_token_is_verified_once_however_many_dependencies_ask(
     answer = TestClient(app).get("/", headers=bearer(token))
 
     assert answer.json() is True
-    assert len(verified) == 1
+    assert verified == ["alice0000001"]
 
 
 @pytest.mark.parametrize("start", ["Bearer ", "bearer ", "BEARER    ", "Bearer" + " " * 20_000])
-def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(
-    issuer: LocalIssuer, start: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logto = issuer.auth()
-    verified: list[str] = []
-
-    def count(token: SecretStr, **arguments: Any) -> UnverifiedJws:
-        verified.append(token.get_secret_value())
-        return parse_unverified(token, **arguments)
-
-    monkeypatch.setattr("fastapi_logto.verification.verifier.parse_unverified", count)
-    app = build_app(logto)
+def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(issuer: LocalIssuer, start: str) -> None:
+    model, verified = build_counting_model()
+    app = build_app(issuer.auth(claims_model=model))
     token = issuer.access_token(scopes=["read:user"])
 
     answers = [TestClient(app).get("/read", headers={"Authorization": f"{start}{token}"}) for _ in range(3)]
     answers.append(TestClient(app).get("/read", headers=bearer(token)))
 
     assert [answer.status_code for answer in answers] == [200] * 4
-    assert verified == [token]
+    assert verified == ["alice0000001"]
 
 
 @pytest.mark.parametrize("padding", [1, 20_000])

@@ -365,9 +365,8 @@ def test_signatures_are_said_to_be_checked_by_what_checks_them(backend: str) -> 
     assert checks["Signatures"][1].startswith("AWS-LC for P-384" if backend == "aws-lc" else "OpenSSL")
 
 
-def test_without_aws_lc_the_faster_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastapi_logto.provider.aws_lc.load_aws_lc", lambda: None)
-    monkeypatch.setattr("fastapi_logto.cli.tenant.load_aws_lc", lambda: None)
+@pytest.mark.usefixtures("openssl")
+def test_without_aws_lc_the_faster_way_is_named() -> None:
     with serve_captured() as server:
         assert "fastapi-logto[aws-lc]" in look(server)["Signatures"][1]
 
