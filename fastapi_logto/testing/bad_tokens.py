@@ -71,9 +71,9 @@ def test_an_invalid_token_is_rejected(kind, logto_client, logto_issuer):
 _LONG_SECONDS: Final = 3600
 
 
-def build_bad_token(mint: TokenMint, kind: BadToken, *, good: str, key: SigningKey) -> str:
+def build_bad_token(mint: TokenMint, kind: BadToken, *, valid: str, key: SigningKey) -> str:
     """Return an invalid token, made from a valid one and the key that signed it."""
-    head, payload, signature = good.split(".")
+    head, payload, signature = valid.split(".")
     claims: dict[str, Any] = _decode(payload)
     scope: str | None = claims.get("scope")
     now = int(mint.clock.now())
@@ -109,11 +109,7 @@ def _sign_with_stranger(payload: str, *, key: SigningKey) -> str:
 
 
 def _sign_by_hmac(payload: str, *, key: SigningKey) -> str:
-    """Sign with the public key as an HMAC secret. A library accepts it if the token chooses the algorithm.
-
-    References:
-        RFC 8725 section 2.1.
-    """
+    """Sign with the public key as an HMAC secret: a library accepts it if the token chooses (RFC 8725 section 2.1)."""
     signing_input = f"{_encode({'alg': 'HS256', 'typ': 'at+jwt', 'kid': key.kid})}.{payload}"
     return f"{signing_input}.{encode_segment(hmac.digest(key.public_pem(), signing_input.encode(), hashlib.sha256))}"
 

@@ -36,16 +36,7 @@ def _merge(standard: Mapping[str, JsonValue], extra: Mapping[str, JsonValue] | N
 
 
 class TokenMint:
-    """Keys, and the tokens signed with them.
-
-    Tokens are minted as requested, without checking any permission. Omitted arguments default to the
-    first entries of the directory, so a test can start from a valid token and change one thing.
-
-    Attributes:
-        endpoint: The URL of the local Logto, without a trailing slash.
-        directory: The users, clients and resources.
-        clock: The clock of the tokens.
-    """
+    """Keys, and the tokens signed with them. The public methods are those of `LocalIssuer`."""
 
     def __init__(self, *, endpoint: str, directory: Directory | None, clock: Clock | None) -> None:
         """Create a mint with a new P-384 key."""

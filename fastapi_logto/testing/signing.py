@@ -25,12 +25,7 @@ def encode_segment(value: bytes) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """A private key and its algorithm.
-
-    Attributes:
-        algorithm: The JWS algorithm.
-        kid: The JWK thumbprint (RFC 7638), which Logto uses as key ID.
-    """
+    """A private key and its algorithm. The `kid` is the JWK thumbprint (RFC 7638), as in Logto."""
 
     algorithm: Algorithm
     kid: str
@@ -56,9 +51,8 @@ class SigningKey:
     def sign(self, header: Mapping[str, JsonValue], payload: bytes) -> str:
         """Return a compact JWS with exactly this header and payload.
 
-        The header is **not** checked and may be wrong: the signature always uses the algorithm of
-        this key. Tests of a verifier need this. `joserfc.jws.serialize_compact` can't be used because
-        it rejects unusual headers.
+        The header is **not** checked and may be wrong, as tests of a verifier need it: the signature always uses the
+        algorithm of this key. `joserfc.jws.serialize_compact` rejects unusual headers.
         """
         head = json.dumps(header, separators=(",", ":")).encode("ascii")
         return self.sign_input(f"{encode_segment(head)}.{encode_segment(payload)}")

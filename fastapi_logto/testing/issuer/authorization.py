@@ -34,13 +34,7 @@ _S256_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnAddress:
-    """The redirect target of an authorization response, checked to be safe.
-
-    Attributes:
-        client: The application that sent the request.
-        redirect_uri: One of its redirect URIs.
-        state: The value to return to the application.
-    """
+    """The redirect target of an authorization response: a redirect URI that the application may use."""
 
     client: Application
     redirect_uri: str
@@ -61,9 +55,9 @@ class ReturnAddress:
             raise RefusedError("invalid_request", "redirect_uri is not one of the redirect URIs of this application")
         return cls(client=client, redirect_uri=redirect_uri, state=parameters.find("state"))
 
-    def build_url(self, answer: Mapping[str, str], *, issuer: str) -> str:
+    def build_url(self, response: Mapping[str, str], *, issuer: str) -> str:
         """Return the redirect URL with the response, `state` and `iss` (RFC 9207)."""
-        members = {**answer, **({} if self.state is None else {"state": self.state}), "iss": issuer}
+        members = {**response, **({} if self.state is None else {"state": self.state}), "iss": issuer}
         separator = "&" if "?" in self.redirect_uri else "?"
         return f"{self.redirect_uri}{separator}{urlencode(members)}"
 
@@ -72,12 +66,8 @@ class ReturnAddress:
 class Grant:
     """The scopes that a user granted to an application.
 
-    Attributes:
-        user: The user.
-        client_id: The application.
-        identity_scopes: Granted scopes of OpenID Connect and of Logto itself.
-        resource_scopes: Granted scopes of each requested resource.
-        nonce: The value to repeat in the ID token.
+    `identity_scopes` are those of OpenID Connect and of Logto itself; `resource_scopes` has an entry for each
+    requested resource.
     """
 
     user: User
@@ -89,18 +79,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """An authorization request with valid parameters.
-
-    Attributes:
-        address: The redirect target of the response.
-        resources: The requested resource indicators.
-        scopes: The requested scopes.
-        code_challenge: The PKCE challenge, with method S256.
-        nonce: The value to repeat in the ID token.
-        login_hint: The username selected first.
-        is_offline_allowed: Whether `offline_access` may be granted.
-        directory: The users and resources.
-    """
+    """An authorization request with valid parameters. `login_hint` is the username that the page selects first."""
 
     address: ReturnAddress
     resources: tuple[str, ...]

@@ -75,7 +75,7 @@ class TokenEndpoint:
             )
         return code
 
-    def answer(self, form: Parameters, *, client: Application | Machine) -> Mapping[str, JsonValue]:
+    def respond(self, form: Parameters, *, client: Application | Machine) -> Mapping[str, JsonValue]:
         """Return the response to a token request of an authenticated client, or refuse it."""
         grant_type = form.require("grant_type")
         resources = form.find_all("resource")
@@ -89,11 +89,11 @@ class TokenEndpoint:
         resource = resources[0] if resources else None
         if isinstance(client, Machine):
             if grant_type == TOKEN_EXCHANGE:
-                return self._answer_exchange(form, machine=client, resource=resource)
-            return self._answer_machine(form, machine=client, resource=resource)
+                return self._respond_to_exchange(form, machine=client, resource=resource)
+            return self._respond_to_machine(form, machine=client, resource=resource)
         if grant_type == "authorization_code":
-            return self._answer_code(form, client=client, resource=resource)
-        return self._answer_refresh(form, client=client, resource=resource)
+            return self._respond_to_code(form, client=client, resource=resource)
+        return self._respond_to_refresh(form, client=client, resource=resource)
 
     def introspect(self, token: str) -> Mapping[str, JsonValue]:
         """Return the introspection response for an opaque access token or a refresh token.
@@ -130,7 +130,9 @@ class TokenEndpoint:
             "scope": " ".join(entry.grant.identity_scopes),
         }
 
-    def _answer_machine(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
+    def _respond_to_machine(
+        self, form: Parameters, *, machine: Machine, resource: str | None
+    ) -> Mapping[str, JsonValue]:
         organization_id = form.find("organization_id") or ""
         organization = find_membership(self._mint.directory, organization_id, member=machine.client_id)
         if organization_id and organization is None:
@@ -138,10 +140,10 @@ class TokenEndpoint:
         if not resource and not organization:
             raise RefusedError("invalid_target", "both `resource` and `organization_id` are not provided")
         self._check_target(resource, is_in_organization=bool(organization))
-        asked = dict.fromkeys((form.find("scope") or "").split())
+        requested = dict.fromkeys((form.find("scope") or "").split())
         all_held = organization.members[machine.client_id] if organization else machine.scopes
         held = all_held.get(resource or ORGANIZATIONS, ())
-        granted = [name for name in asked if name in held]
+        granted = [name for name in requested if name in held]
         token = self._mint_for(
             machine.client_id,
             client_id=machine.client_id,
@@ -150,14 +152,14 @@ class TokenEndpoint:
             resource=resource,
             organization=organization,
         )
-        answer: dict[str, JsonValue] = {
-            "access_token": token,
-            "expires_in": LIFETIME_SECONDS,
-            "token_type": "Bearer",
-        }
-        return answer | {"scope": " ".join(granted)} if granted else answer
+        response = _build_response(token, scopes=granted)
+        if not granted:
+            del response["scope"]
+        return response
 
-    def _answer_exchange(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
+    def _respond_to_exchange(
+        self, form: Parameters, *, machine: Machine, resource: str | None
+    ) -> Mapping[str, JsonValue]:
         subject, kind = form.require("subject_token"), form.require("subject_token_type")
         user = self._find_subject(subject) if kind == _ACCESS_TOKEN else None
         actor = form.find("actor_token")
@@ -167,12 +169,12 @@ class TokenEndpoint:
         organization_id = form.find("organization_id") or None
         organization = self._find_membership(user, organization_id)
         self._check_target(resource, is_in_organization=organization is not None)
-        asked = tuple((form.find("scope") or "").split())
+        requested = tuple((form.find("scope") or "").split())
         if resource is None and organization is None:
-            granted = [name for name in asked if name in IDENTITY_SCOPES]
+            granted = [name for name in requested if name in IDENTITY_SCOPES]
             token = self._mint.opaque_token(subject=user.id, client_id=machine.client_id, scopes=granted)
         else:
-            granted = self._grant_scopes(user, asked, resource=resource, organization=organization)
+            granted = self._grant_scopes(user, requested, resource=resource, organization=organization)
             claims: Mapping[str, JsonValue] = {} if acting is None else {"act": {"sub": acting["sub"]}}
             token = self._mint_for(
                 user.id,
@@ -182,12 +184,7 @@ class TokenEndpoint:
                 organization=organization,
                 claims=claims,
             )
-        return {
-            "access_token": token,
-            "expires_in": LIFETIME_SECONDS,
-            "scope": " ".join(granted),
-            "token_type": "Bearer",
-        }
+        return _build_response(token, scopes=granted)
 
     def _find_subject(self, token: str) -> User | None:
         claims = self._mint.read_access_token(token)
@@ -212,7 +209,7 @@ class TokenEndpoint:
     def _grant_scopes(
         self,
         user: User,
-        asked: Collection[str],
+        requested: Collection[str],
         *,
         resource: str | None,
         organization: Organization | None,
@@ -221,7 +218,7 @@ class TokenEndpoint:
             held = organization.members[user.id].get(resource or ORGANIZATIONS, ())
         else:
             held = list_held(self._mint.directory, user, resource or "")
-        return [name for name in asked if name in held]
+        return [name for name in requested if name in held]
 
     def _mint_for(
         self,
@@ -252,7 +249,9 @@ class TokenEndpoint:
             claims=claims,
         )
 
-    def _answer_code(self, form: Parameters, *, client: Application, resource: str | None) -> Mapping[str, JsonValue]:
+    def _respond_to_code(
+        self, form: Parameters, *, client: Application, resource: str | None
+    ) -> Mapping[str, JsonValue]:
         code, redirect_uri = form.require("code"), form.require("redirect_uri")
         verifier = form.find("code_verifier") or ""
         with self._lock:
@@ -269,9 +268,9 @@ class TokenEndpoint:
             target = _choose_resource(entry.grant, resource)
             self._codes[code] = replace(entry, is_used=True)
             refresh_token = self._issue_refresh_token(entry.grant)
-        return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=None)
+        return self._respond_for_grant(entry.grant, resource=target, refresh_token=refresh_token, only=None)
 
-    def _answer_refresh(
+    def _respond_to_refresh(
         self, form: Parameters, *, client: Application, resource: str | None
     ) -> Mapping[str, JsonValue]:
         token, scope = form.require("refresh_token"), form.find("scope")
@@ -294,7 +293,7 @@ class TokenEndpoint:
                 self._refresh_tokens[token] = replace(entry, reusable_until=now + REUSE_GRACE_SECONDS)
             refresh_token = self._issue_refresh_token(entry.grant)
         if organization is None:
-            return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=only)
+            return self._respond_for_grant(entry.grant, resource=target, refresh_token=refresh_token, only=only)
         held = organization.members[entry.grant.user.id].get(resource or ORGANIZATIONS, ())
         granted = [name for name in held if scope is None or name in scope.split()]
         token = self._mint_for(
@@ -304,13 +303,8 @@ class TokenEndpoint:
             resource=resource,
             organization=organization,
         )
-        answer: dict[str, JsonValue] = {
-            "access_token": token,
-            "expires_in": LIFETIME_SECONDS,
-            "scope": " ".join(granted),
-            "token_type": "Bearer",
-        }
-        return answer if refresh_token is None else answer | {"refresh_token": refresh_token}
+        response = _build_response(token, scopes=granted)
+        return response if refresh_token is None else response | {"refresh_token": refresh_token}
 
     def _issue_refresh_token(self, grant: Grant) -> str | None:
         if "offline_access" not in grant.identity_scopes:
@@ -326,7 +320,7 @@ class TokenEndpoint:
         kept = {key: value for key, value in self._refresh_tokens.items() if value.grant is not grant}
         self._refresh_tokens = kept
 
-    def _build_answer(
+    def _respond_for_grant(
         self, grant: Grant, *, resource: str | None, refresh_token: str | None, only: frozenset[str] | None
     ) -> Mapping[str, JsonValue]:
         granted = grant.identity_scopes if resource is None else grant.resource_scopes[resource]
@@ -336,25 +330,29 @@ class TokenEndpoint:
             token = self._mint.opaque_token(subject=subject, client_id=client_id, scopes=scopes)
         else:
             token = self._mint.access_token(subject=subject, client_id=client_id, scopes=scopes, audience=resource)
-        answer: dict[str, JsonValue] = {
-            "access_token": token,
-            "expires_in": LIFETIME_SECONDS,
-            "scope": " ".join(scopes),
-            "token_type": "Bearer",
-        }
+        response = _build_response(token, scopes=scopes)
         if "openid" in grant.identity_scopes:
             claims = build_profile(grant.user, scopes=grant.identity_scopes) | {"nonce": grant.nonce}
-            answer["id_token"] = self._mint.id_token(subject=subject, client_id=client_id, claims=claims)
-        return answer if refresh_token is None else answer | {"refresh_token": refresh_token}
+            response["id_token"] = self._mint.id_token(subject=subject, client_id=client_id, claims=claims)
+        return response if refresh_token is None else response | {"refresh_token": refresh_token}
+
+
+def _build_response(token: str, *, scopes: Collection[str]) -> dict[str, JsonValue]:
+    return {
+        "access_token": token,
+        "expires_in": LIFETIME_SECONDS,
+        "scope": " ".join(scopes),
+        "token_type": "Bearer",
+    }
 
 
 def _check_subset(scope: str, *, grant: Grant) -> frozenset[str]:
-    asked = frozenset(scope.split())
+    requested = frozenset(scope.split())
     granted = {name for names in grant.resource_scopes.values() for name in names}.union(grant.identity_scopes)
-    missing = " ".join(sorted(asked - granted))
+    missing = " ".join(sorted(requested - granted))
     if missing:
         raise RefusedError("invalid_scope", "refresh token missing requested scope", scope=missing)
-    return asked
+    return requested
 
 
 def _choose_resource(grant: Grant, resource: str | None) -> str | None:

@@ -80,10 +80,8 @@ def check_same_origin(headers: Headers) -> None:
     """Refuse a form post from a page of another origin, or one whose origin is hidden (`null`).
 
     A request with neither `Origin` nor `Sec-Fetch-Site` does not come from a browser's page and is accepted. The
-    scheme is not compared, because a proxy may end TLS.
-
-    References:
-        Fetch standard, "append a request Origin header"; Fetch Metadata Request Headers, `Sec-Fetch-Site`.
+    scheme is not compared, because a proxy may end TLS. See the Fetch standard, "append a request Origin header", and
+    Fetch Metadata Request Headers.
     """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     is_own_origin = origin is None or origin.partition("://")[2].lower() == headers["host"].lower()

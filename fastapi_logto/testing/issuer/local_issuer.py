@@ -25,8 +25,9 @@ __all__ = ["LocalIssuer"]
 class LocalIssuer(TokenMint):
     """An OpenID Connect issuer that behaves like Logto, for development, demos and tests.
 
-    Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as
-    any user. The keys exist as long as the object.
+    Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as any user. The keys exist
+    as long as the object. Tokens are minted as requested, without checking any permission. Omitted arguments default
+    to the first entries of the directory, so a test can start from a valid token and change one thing.
 
     ```python
     issuer = LocalIssuer()
@@ -90,7 +91,7 @@ class LocalIssuer(TokenMint):
             organization_id: As in `access_token`.
         """
         valid = self.access_token(scopes=scopes, audience=audience, organization_id=organization_id)
-        return build_bad_token(self, kind, good=valid, key=self._keys.current)
+        return build_bad_token(self, kind, valid=valid, key=self._keys.current)
 
     def auth(
         self,

@@ -162,11 +162,11 @@ def _build_scopes(request: AuthorizationRequest, *, users: Sequence[User], direc
         f'<em class="badge {classes}">not held</em></label>\n'
         for scope, classes in lacking.items()
     )
-    asked = f"<fieldset>\n<legend>What may the application do?</legend>\n{rows}</fieldset>\n" if rows else ""
+    fieldset = f"<fieldset>\n<legend>What may the application do?</legend>\n{rows}</fieldset>\n" if rows else ""
     identity = [scope for scope in request.scopes if scope in IDENTITY_SCOPES]
     lines = [
         f'<p class="soft">{text} {_codes(values)}</p>\n'
         for text, values in (("For", request.resources), ("Also requested:", identity))
         if values
     ]
-    return asked + "".join(lines)
+    return fieldset + "".join(lines)
