@@ -34,8 +34,8 @@ def describe_issuer(url: str, issuer: LocalIssuer) -> str:
         return f"curl -i {options}{url}{path} -H 'Authorization: Bearer {token}'"
 
     valid = issuer.access_token(lifetime_seconds=TOKEN_LIFETIME_SECONDS)
-    without_scope = issuer.access_token(scope="", lifetime_seconds=TOKEN_LIFETIME_SECONDS)
-    forged = issuer.forged_token(lifetime_seconds=TOKEN_LIFETIME_SECONDS)
+    without_scope = issuer.access_token(scopes=[], lifetime_seconds=TOKEN_LIFETIME_SECONDS)
+    forged = issuer.bad_token("forged")
     users = ", ".join(user.username for user in issuer.directory.users)
     return f"""
   issuer  {issuer.issuer}  (for development: sign in as {users}, no password)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from fastapi_logto import RefusalError, TokenClaims
-    from fastapi_logto.testing import LocalIssuer, ManualClock, Override
+    from fastapi_logto.testing import LocalIssuer, ManualClock
+    from fastapi_logto.testing.overriding import Override
 
 __all__ = ["logto_app", "logto_async_client", "logto_client", "logto_clock", "logto_issuer", "logto_override"]
 

@@ -76,10 +76,25 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return run
 
 
+UseAwsLc = Callable[[object], None]
+
+
 @pytest.fixture
-def openssl(monkeypatch: pytest.MonkeyPatch) -> None:
+def use_aws_lc(monkeypatch: pytest.MonkeyPatch) -> Generator[UseAwsLc]:
+    """Install another module as `awscrt.crypto` for a test; `None` is a missing one."""
+
+    def use(module: object) -> None:
+        monkeypatch.setitem(sys.modules, "awscrt.crypto", module)
+        load_aws_lc.cache_clear()
+
+    yield use
+    load_aws_lc.cache_clear()
+
+
+@pytest.fixture
+def openssl(use_aws_lc: UseAwsLc) -> None:
     """Verify every signature with OpenSSL, as if AWS-LC were not installed."""
-    monkeypatch.setattr("fastapi_logto.provider.aws_lc.load_aws_lc", lambda: None)
+    use_aws_lc(None)
 
 
 @pytest.fixture(params=["openssl", "aws-lc"])

@@ -1,9 +1,11 @@
 """The public API as text, one line per name: `python -m tests.public_api` writes `public_api.txt`.
 
-It is read from the source and not from the running code, so that it is the same with every Python.
+It is read from the source and not from the running code, so that it is the same with every Python. A class also lists
+the members that it inherits from a class of this package that is not exported, and so has no lines of its own.
 """
 
 import sys
+from collections.abc import Set
 from pathlib import Path
 
 import griffe
@@ -23,26 +25,37 @@ def describe_api() -> str:
     """Return the public names with their signatures."""
     package = griffe.load("fastapi_logto", search_paths=[FILE.parents[1]])
     lines: list[str] = []
+    exported = {value.path for name in MODULES for value in _list_exports(package, name).values()}
     for name in MODULES:
-        module = package if name == "fastapi_logto" else package[name.removeprefix("fastapi_logto.")]
         lines.append(f"# {name}")
-        for export in sorted(map(str, module.exports or ())):
-            # By its import, because a module may have the same name, as `auth` has.
-            path = module.imports.get(export, f"{module.path}.{export}")
-            lines.extend(_describe(export, package[path.removeprefix("fastapi_logto.")]))
+        for export, value in sorted(_list_exports(package, name).items()):
+            lines.extend(_describe(export, value, exported=exported))
         lines.append("")
     return "\n".join(lines)
 
 
-def _describe(name: str, value: griffe.Object) -> list[str]:
+def _list_exports(package: griffe.Object | griffe.Alias, name: str) -> dict[str, griffe.Object]:
+    module = package if name == "fastapi_logto" else package[name.removeprefix("fastapi_logto.")]
+    exports: dict[str, griffe.Object] = {}
+    for export in map(str, module.exports or ()):
+        # By its import, because a module may have the same name, as `auth` has.
+        path = module.imports.get(export, f"{module.path}.{export}")
+        value = package[path.removeprefix("fastapi_logto.")]
+        exports[export] = value.final_target if isinstance(value, griffe.Alias) else value
+    return exports
+
+
+def _describe(name: str, value: griffe.Object, *, exported: Set[str]) -> list[str]:
     if not isinstance(value, griffe.Class):
         return [_line(name, value)]
+    members = {key: member for key, member in value.members.items() if isinstance(member, griffe.Object)}
+    for base in value.mro():
+        if base.path not in exported:
+            inherited = {key: member for key, member in base.members.items() if isinstance(member, griffe.Object)}
+            members = inherited | members
+    shown = {key: member for key, member in members.items() if not key.startswith("_") or key in _SHOWN_DUNDERS}
     lines = [f"class {name}({', '.join(map(str, value.bases))})"]
-    for member_name, member in sorted(value.members.items()):
-        if isinstance(member, griffe.Alias) or (member_name.startswith("_") and member_name not in _SHOWN_DUNDERS):
-            continue
-        lines.append(f"    {_line(member_name, member)}")
-    return lines
+    return lines + [f"    {_line(key, member)}" for key, member in sorted(shown.items())]
 
 
 def _line(name: str, value: griffe.Object) -> str:

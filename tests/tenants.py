@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import Clock, LocalIssuer
 
 __all__ = ["API", "FAULTS", "Situation", "make_certificate", "run_situation", "serve"]
 
@@ -183,7 +183,7 @@ def _issuer() -> Iterator[Situation]:
 
 
 def _clock() -> Iterator[Situation]:
-    issuer = LocalIssuer(now=lambda: time.time() + _AHEAD_SECONDS)
+    issuer = LocalIssuer(clock=Clock(now=lambda: time.time() + _AHEAD_SECONDS))
     with serve(issuer, seconds_ahead=_AHEAD_SECONDS) as url:
         yield Situation(environment=_build_environment(url), token=issuer.access_token())
 

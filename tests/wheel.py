@@ -19,7 +19,7 @@ import httpx  # noqa: E402
 async def verify_one() -> str:
     """Verify a token of a local issuer."""
     issuer = LocalIssuer()
-    claims = await issuer.auth().verify(issuer.access_token(subject="from the wheel", scope="read:user"))
+    claims = await issuer.auth().verify(issuer.access_token(subject="from the wheel", scopes=["read:user"]))
     assert claims.scopes == {"read:user"}
     return claims.user_id
 

@@ -195,16 +195,29 @@ def dev(
     *,
     file: Annotated[Path | None, typer.Option(help="TOML file of users, roles and organizations.")] = None,
     audience: Annotated[str | None, typer.Option(help="API resource of the example users.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free port.")] = 3001,
+    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Allow a --host that others can reach.")] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Accept requests to this host too, e.g. issuer:3001 in a container network; repeatable."),
+    ] = None,
     is_json: Annotated[bool, Json] = False,
 ) -> None:
     """Run a local issuer, for development only.
 
     Behaves like Logto and signs real tokens, but needs no password: anyone who can connect can sign in as any user.
-    It therefore listens only on this machine. Prints the variables for .env; Ctrl-C stops it.
+    By default it therefore listens only on this machine. Prints the variables for .env; Ctrl-C stops it.
     """
-    issuer, sock = open_issuer(path=file, audience=audience, port=port)
-    from fastapi_logto.testing.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
+    issuer, sock = open_issuer(
+        path=file,
+        audience=audience,
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        allowed_hosts=allowed_host or (),
+    )
+    from fastapi_logto.testing.issuer.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
 
     running = describe_issuer(issuer)
     _print(running, is_json=is_json, rendered=render_issuer(running))

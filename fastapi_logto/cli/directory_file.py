@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.testing import Application, Directory, LocalOrganization, Machine, Resource, User
+from fastapi_logto.testing import Application, Directory, Machine, Organization, Resource, User
 from fastapi_logto.testing.directory import ORGANIZATIONS
 
 __all__ = ["read_directory"]
@@ -148,9 +148,7 @@ def _build(file: _File) -> Directory:
             Application(client_id=one.client_id, redirect_uris=one.redirect_uris) for one in file.applications
         ],
         organizations=[
-            LocalOrganization(
-                id=one.id, members={ids.get(who, who): merge(roles) for who, roles in one.members.items()}
-            )
+            Organization(id=one.id, members={ids.get(who, who): merge(roles) for who, roles in one.members.items()})
             for one in file.organizations
         ],
     )

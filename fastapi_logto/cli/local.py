@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi_logto.cli.directory_file import read_directory
 from fastapi_logto.cli.results import CommandError
+from fastapi_logto.errors import quote
 from fastapi_logto.testing import Directory, LocalIssuer
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE, ORGANIZATIONS
 
@@ -33,10 +34,19 @@ class RunningIssuer:
     applications: tuple[str, ...]
 
 
-def open_issuer(*, path: Path | None, audience: str | None, port: int) -> tuple[LocalIssuer, socket.socket]:
-    """Return a local issuer and its listening socket, on the loopback interface only.
+def open_issuer(
+    *,
+    path: Path | None,
+    audience: str | None,
+    host: str,
+    port: int,
+    allow_remote: bool,
+    allowed_hosts: Collection[str],
+) -> tuple[LocalIssuer, socket.socket]:
+    """Return a local issuer and its listening socket.
 
-    Without a file, the issuer has the example users. Raises `CommandError` if uvicorn is missing.
+    Without a file, the issuer has the example users. Raises `CommandError` if uvicorn is missing, or if others can
+    reach the host and `allow_remote` is not set.
     """
     if path is not None and audience is not None:
         raise CommandError("expected --file or --audience, found both; the file names its own API resources")
@@ -44,16 +54,20 @@ def open_issuer(*, path: Path | None, audience: str | None, port: int) -> tuple[
         raise CommandError("--audience: expected an API resource, such as https://api.example.com, found nothing")
     directory = read_directory(path) if path is not None else Directory.example(audience or EXAMPLE_AUDIENCE)
     try:
-        from fastapi_logto.testing.serving import build_url, listen  # noqa: PLC0415 - needs uvicorn
+        from fastapi_logto.testing.issuer.serving import build_url, listen  # noqa: PLC0415 - needs uvicorn
 
-        sock = listen(host="127.0.0.1", port=port, allow_remote=False)
-    except ModuleNotFoundError as error:
+        issuer = LocalIssuer(directory=directory, allowed_hosts=allowed_hosts)
+        sock = listen(host=host, port=port, allow_remote=allow_remote)
+    except (ModuleNotFoundError, ValueError) as error:
         raise CommandError(str(error)) from None
     except OSError as error:
-        # `socket.create_server` appends the address in parentheses; the message names the port already.
+        # `socket.create_server` appends the address in parentheses; the message names it already.
         reason = (error.strerror or str(error)).partition(" (")[0]
-        raise CommandError(f"port {port}: {reason}; try another --port") from None
-    return LocalIssuer(endpoint=build_url(sock), directory=directory), sock
+        raise CommandError(
+            f"cannot listen on {quote(host)} port {port}: {reason}; try another --port or --host"
+        ) from None
+    issuer.endpoint = build_url(sock)
+    return issuer, sock
 
 
 def describe_issuer(issuer: LocalIssuer) -> RunningIssuer:

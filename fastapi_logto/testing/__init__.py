@@ -4,24 +4,25 @@ Keys, signatures and endpoints are real, but nothing requires a password. Never 
 others.
 """
 
+from fastapi_logto.clock import Clock
 from fastapi_logto.testing.bad_tokens import BAD_TOKENS, BadToken
 from fastapi_logto.testing.building import bearer, claims
 from fastapi_logto.testing.clocks import ManualClock
-from fastapi_logto.testing.directory import Application, Directory, LocalOrganization, Machine, Resource, User
+from fastapi_logto.testing.directory import Application, Directory, Machine, Organization, Resource, User
 from fastapi_logto.testing.issuer import LocalIssuer
-from fastapi_logto.testing.overriding import Override, override
+from fastapi_logto.testing.overriding import override
 from fastapi_logto.testing.protection import RouteInfo, assert_protected, routes
 
 __all__ = [
     "BAD_TOKENS",
     "Application",
     "BadToken",
+    "Clock",
     "Directory",
     "LocalIssuer",
-    "LocalOrganization",
     "Machine",
     "ManualClock",
-    "Override",
+    "Organization",
     "Resource",
     "RouteInfo",
     "User",

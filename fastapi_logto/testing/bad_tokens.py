@@ -6,9 +6,10 @@ import json
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from fastapi_logto.errors import Reason
+from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.signing import JsonValue, SigningKey, encode_segment
 
 __all__ = ["BAD_TOKENS", "BadToken", "build_bad_token"]
@@ -70,36 +71,12 @@ def test_an_invalid_token_is_rejected(kind, logto_client, logto_issuer):
 _LONG_SECONDS: Final = 3600
 
 
-class Mint(Protocol):
-    """The methods of `TokenMint` that invalid tokens are built with."""
-
-    @property
-    def now(self) -> Callable[[], float]:
-        """The clock, in seconds since the epoch."""
-        ...
-
-    def sign(self, claims: Mapping[str, JsonValue] | bytes, *, header: Mapping[str, JsonValue] | None = None) -> str:
-        """Sign any claims."""
-        ...
-
-    def id_token(self) -> str:
-        """Return an ID token."""
-        ...
-
-    def opaque_token(self) -> str:
-        """Return an opaque token."""
-        ...
-
-    def organization_token(self, organization_id: str, *, scope: str | None) -> str:
-        """Return an organization token."""
-        ...
-
-
-def build_bad_token(mint: Mint, kind: BadToken, *, good: str, key: SigningKey) -> str:
+def build_bad_token(mint: TokenMint, kind: BadToken, *, valid: str, key: SigningKey) -> str:
     """Return an invalid token, made from a valid one and the key that signed it."""
-    head, payload, signature = good.split(".")
+    head, payload, signature = valid.split(".")
     claims: dict[str, Any] = _decode(payload)
-    now = int(mint.now())
+    scope: str | None = claims.get("scope")
+    now = int(mint.clock.now())
     build: Mapping[BadToken, Callable[[], str]] = {
         "expired": lambda: mint.sign(claims | {"iat": now - 2 * _LONG_SECONDS, "exp": now - _LONG_SECONDS}),
         "not_yet_valid": lambda: mint.sign(claims | {"nbf": now + _LONG_SECONDS, "exp": now + 2 * _LONG_SECONDS}),
@@ -118,7 +95,7 @@ def build_bad_token(mint: Mint, kind: BadToken, *, good: str, key: SigningKey) -
         "truncated": lambda: f"{head}.{payload}",
         "opaque": mint.opaque_token,
         "id_token": mint.id_token,
-        "organization": lambda: mint.organization_token("org", scope=claims.get("scope")),
+        "organization": lambda: mint.organization_token("org", scopes=None if scope is None else scope.split()),
     }
     if kind not in build:
         msg = f"expected one of {', '.join(build)}, found {kind[:80]!r}"
@@ -132,11 +109,7 @@ def _sign_with_stranger(payload: str, *, key: SigningKey) -> str:
 
 
 def _sign_by_hmac(payload: str, *, key: SigningKey) -> str:
-    """Sign with the public key as an HMAC secret. A library accepts it if the token chooses the algorithm.
-
-    References:
-        RFC 8725 section 2.1.
-    """
+    """Sign with the public key as an HMAC secret: a library accepts it if the token chooses (RFC 8725 section 2.1)."""
     signing_input = f"{_encode({'alg': 'HS256', 'typ': 'at+jwt', 'kid': key.kid})}.{payload}"
     return f"{signing_input}.{encode_segment(hmac.digest(key.public_pem(), signing_input.encode(), hashlib.sha256))}"
 

@@ -3,13 +3,13 @@
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from typing import Any, Final, overload
+from typing import Any, Final
 
 from fastapi_logto.errors import ClaimError
-from fastapi_logto.strict_json import JsonValue
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE
 from fastapi_logto.testing.minting import LIFETIME_SECONDS
 from fastapi_logto.testing.opaque import RANDOM_BYTES
+from fastapi_logto.testing.texts import as_json, as_text, join_scopes
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims, build_claims
 
 __all__ = ["bearer", "claims"]
@@ -19,12 +19,11 @@ _APPLICATION: Final = "local-spa"
 _MACHINE: Final = "local-machine"
 
 
-@overload
 def claims(
     *,
+    claims_model: type[ClaimsT] = TokenClaims,  # type: ignore[assignment]  # ClaimsT has this default
     subject: str | None = None,
-    scope: str | None = None,
-    scopes: Collection[str] | None = None,
+    scopes: Collection[str] = (),
     organization_id: str | None = None,
     client_id: str | None = None,
     machine: bool = False,
@@ -34,44 +33,7 @@ def claims(
     issued_at: float | None = None,
     lifetime_seconds: float = LIFETIME_SECONDS,
     extra: Mapping[str, Any] | None = None,
-) -> TokenClaims: ...
-
-
-@overload
-def claims(
-    *,
-    claims_model: type[ClaimsT],
-    subject: str | None = None,
-    scope: str | None = None,
-    scopes: Collection[str] | None = None,
-    organization_id: str | None = None,
-    client_id: str | None = None,
-    machine: bool = False,
-    actor: str | None = None,
-    audience: str | Collection[str] = EXAMPLE_AUDIENCE,
-    issuer: str = "http://127.0.0.1:3001/oidc",
-    issued_at: float | None = None,
-    lifetime_seconds: float = LIFETIME_SECONDS,
-    extra: Mapping[str, Any] | None = None,
-) -> ClaimsT: ...
-
-
-def claims(
-    *,
-    claims_model: type[Any] = TokenClaims,
-    subject: str | None = None,
-    scope: str | None = None,
-    scopes: Collection[str] | None = None,
-    organization_id: str | None = None,
-    client_id: str | None = None,
-    machine: bool = False,
-    actor: str | None = None,
-    audience: str | Collection[str] = EXAMPLE_AUDIENCE,
-    issuer: str = "http://127.0.0.1:3001/oidc",
-    issued_at: float | None = None,
-    lifetime_seconds: float = LIFETIME_SECONDS,
-    extra: Mapping[str, Any] | None = None,
-) -> Any:
+) -> ClaimsT:
     """Return the claims of an access token of a user or a machine, as a handler receives them.
 
     Without arguments, returns the claims of a user without scopes. Use them with `override`, or to call a handler
@@ -80,8 +42,7 @@ def claims(
     Args:
         claims_model: The class of the claims: the one passed to the application's `LogtoAuth`.
         subject: The user ID.
-        scope: Scopes separated by spaces, as in a token.
-        scopes: Scopes as a collection, instead of `scope`.
+        scopes: The scopes, e.g. `["read:user"]`.
         organization_id: The organization of an organization-level API token.
         client_id: The application or machine that the token is issued to.
         machine: Whether the caller is a machine. Its client ID is then the subject.
@@ -96,6 +57,7 @@ def claims(
         The claims, frozen.
 
     Raises:
+        TypeError: `scopes` is a single string.
         ValueError: Two arguments contradict each other, or `claims_model` rejects a claim.
     """
     if machine:
@@ -103,7 +65,7 @@ def claims(
             raise ValueError("expected no subject with machine=True, found one; pass the machine's client_id")
         client_id = subject = client_id or _MACHINE
     began = int(time.time()) if issued_at is None else issued_at
-    members: dict[str, JsonValue] = {
+    members: dict[str, Any] = {
         "iss": issuer,
         "sub": _USER if subject is None else subject,
         "aud": audience if isinstance(audience, str) else list(audience),
@@ -111,13 +73,14 @@ def claims(
         "iat": began,
         "jti": secrets.token_urlsafe(RANDOM_BYTES),
         "client_id": _APPLICATION if client_id is None else client_id,
-        "scope": _join(scope, scopes),
+        "scope": join_scopes(scopes),
         "organization_id": organization_id,
         "act": None if actor is None else {"sub": actor},
         **(extra or {}),
     }
+    plain = {name: as_json(value) for name, value in members.items() if value is not None}
     try:
-        return build_claims({name: value for name, value in members.items() if value is not None}, model=claims_model)
+        return build_claims(plain, model=claims_model)
     except ClaimError as error:
         # A `ValueError`, because the test is wrong: no request is rejected.
         raise ValueError(f"claims: {error.claim}: expected {error.expected}, found {error.found}") from error
@@ -129,17 +92,4 @@ def bearer(token: str) -> dict[str, str]:
     Args:
         token: The access token.
     """
-    return {"Authorization": f"Bearer {token}"}
-
-
-def _join(scope: str | None, scopes: Collection[str] | None) -> str:
-    if scopes is None:
-        return scope or ""
-    if scope is not None:
-        raise ValueError("expected scope or scopes, found both; omit one")
-    if isinstance(scopes, str):
-        raise ValueError(f"expected a collection of scopes, found {scopes!r}; use scope= or pass a list")  # noqa: TRY004
-    for one in scopes:
-        if one.split() != [one]:
-            raise ValueError(f"expected one scope in each entry of scopes, found {one!r}")
-    return " ".join(scopes)
+    return {"Authorization": f"Bearer {as_text(token)}"}

@@ -4,20 +4,22 @@ All values are frozen, and a `Directory` is checked when it is created: a scope 
 mistake in the test and raises an error.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
+from fastapi_logto.testing.redirects import check_redirect_uris
+from fastapi_logto.testing.texts import as_text, as_texts
+
 __all__ = [
     "EXAMPLE_AUDIENCE",
     "ORGANIZATIONS",
     "Application",
     "Directory",
-    "LocalOrganization",
     "Machine",
+    "Organization",
     "Resource",
     "User",
 ]
@@ -26,16 +28,14 @@ EXAMPLE_AUDIENCE: Final = "https://api.example.test"
 ORGANIZATIONS: Final = "urn:logto:resource:organizations"
 """Used instead of a resource indicator for the permissions of organizations, which belong to no API."""
 
-# One pattern for the whole URI instead of a parser: parsers and browsers disagree about backslashes, user names and
-# white space, which lets an attacker redirect a code to another host.
-_LOOPBACK_URI: Final = re.compile(
-    r"(?P<origin>http://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?)(?:[/?][!\x24-\x5b\x5d-~]*)?",
-)
-_EXPLICIT_URI: Final = re.compile(r"(?P<origin>https?://[A-Za-z0-9._\-\[\]:]+)(?:[/?][!\x24-\x5b\x5d-~]*)?")
-
 
 def _freeze_scopes(scopes: Mapping[str, Collection[str]]) -> Mapping[str, Collection[str]]:
-    return MappingProxyType({indicator: tuple(names) for indicator, names in scopes.items()})
+    return MappingProxyType({as_text(indicator): as_texts(names, what="scopes") for indicator, names in scopes.items()})
+
+
+def _freeze_texts(entry: object, *names: str) -> None:
+    for name in names:
+        object.__setattr__(entry, name, as_text(getattr(entry, name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,10 @@ class Resource:
     scopes: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
-        """Store a read-only copy of the scopes."""
-        object.__setattr__(self, "scopes", MappingProxyType(dict(self.scopes)))
+        """Store plain texts, and a read-only copy of the scopes."""
+        _freeze_texts(self, "indicator")
+        scopes = {as_text(name): as_text(description) for name, description in self.scopes.items()}
+        object.__setattr__(self, "scopes", MappingProxyType(scopes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,8 @@ class User:
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
 
     def __post_init__(self) -> None:
-        """Store a read-only copy of the scopes."""
+        """Store plain texts, and a read-only copy of the scopes."""
+        _freeze_texts(self, "id", "username", "name")
         object.__setattr__(self, "scopes", _freeze_scopes(self.scopes))
 
 
@@ -92,7 +95,8 @@ class Machine:
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
 
     def __post_init__(self) -> None:
-        """Store a read-only copy of the scopes."""
+        """Store plain texts, and a read-only copy of the scopes."""
+        _freeze_texts(self, "client_id", "client_secret")
         object.__setattr__(self, "scopes", _freeze_scopes(self.scopes))
 
 
@@ -111,37 +115,21 @@ class Application:
     redirect_uris: Collection[str] = ()
 
     def __post_init__(self) -> None:
-        """Reject redirect URIs that are not plain `http(s)` URIs without a fragment."""
-        object.__setattr__(self, "redirect_uris", tuple(self.redirect_uris))
-        for uri in self.redirect_uris:
-            if _EXPLICIT_URI.fullmatch(uri) is None:
-                msg = f"redirect_uris: expected http(s) URIs without fragment, found {uri[:80]!r}"
-                raise ValueError(msg)
-
-    def accepts_redirect(self, uri: str) -> bool:
-        """Return whether an authorization response may be sent to this URI."""
-        if self.redirect_uris:
-            return uri in self.redirect_uris
-        return _LOOPBACK_URI.fullmatch(uri) is not None
-
-    def accepts_origin(self, origin: str) -> bool:
-        """Return whether a web page of this origin may call the token endpoint."""
-        if self.redirect_uris:
-            matches = (_EXPLICIT_URI.fullmatch(uri) for uri in self.redirect_uris)
-            return any(match is not None and match["origin"] == origin for match in matches)
-        match = _LOOPBACK_URI.fullmatch(origin)
-        return match is not None and match["origin"] == origin
+        """Store plain texts, and reject redirect URIs that are not plain `http(s)` URIs without a fragment."""
+        _freeze_texts(self, "client_id")
+        object.__setattr__(self, "redirect_uris", as_texts(self.redirect_uris, what="redirect_uris"))
+        check_redirect_uris(self.redirect_uris)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalOrganization:
-    """An organization, and the scopes of its members by their organization roles.
+class Organization:
+    """An organization of the local issuer, and the scopes of its members by their organization roles.
 
     Attributes:
         id: The organization ID.
-        members: User ID or client ID of a machine, to its scopes in the organization: resource indicator to
-            scope names, and under `ORGANIZATIONS` the permissions of the organization. A member without a role
-            has no scopes.
+        members: The ID of a user, or the client ID of a machine, to its scopes in the organization: resource
+            indicator to scope names, and under `urn:logto:resource:organizations` the permissions of the
+            organization. A member without a role has no scopes.
     """
 
     id: str
@@ -150,8 +138,9 @@ class LocalOrganization:
     )
 
     def __post_init__(self) -> None:
-        """Store a read-only copy of the members."""
-        members = {member: _freeze_scopes(scopes) for member, scopes in self.members.items()}
+        """Store plain texts, and a read-only copy of the members."""
+        _freeze_texts(self, "id")
+        members = {as_text(member): _freeze_scopes(scopes) for member, scopes in self.members.items()}
         object.__setattr__(self, "members", MappingProxyType(members))
 
 
@@ -173,7 +162,7 @@ class Directory:
     users: Sequence[User] = ()
     machines: Sequence[Machine] = ()
     applications: Sequence[Application] = ()
-    organizations: Sequence[LocalOrganization] = ()
+    organizations: Sequence[Organization] = ()
 
     def __post_init__(self) -> None:
         """Reject contradictory entries.
@@ -186,7 +175,9 @@ class Directory:
         _check_unique("resource indicator", (resource.indicator for resource in self.resources))
         _check_unique("user id", (user.id for user in self.users))
         _check_unique("username", (user.username for user in self.users))
-        _check_unique("client id", (client.client_id for client in self.clients))
+        client_ids = [application.client_id for application in self.applications]
+        client_ids.extend(machine.client_id for machine in self.machines)
+        _check_unique("client id", client_ids)
         for held in (*(user.scopes for user in self.users), *(machine.scopes for machine in self.machines)):
             self._check_held(held)
         _check_unique("organization id", (organization.id for organization in self.organizations))
@@ -214,6 +205,7 @@ class Directory:
             redirect_uris: Redirect URIs of `local-spa`; if empty, any `http` URI on the loopback
                 addresses is allowed.
         """
+        audience = as_text(audience)
         read, write = "read:user", "write:user"
         spare, full = "local-machine-without-roles", "local-machine"
         return cls(
@@ -229,7 +221,7 @@ class Directory:
             ],
             applications=[Application(client_id="local-spa", redirect_uris=redirect_uris)],
             organizations=[
-                LocalOrganization(
+                Organization(
                     id="acme",
                     members={
                         "alice0000001": {audience: [read, write], ORGANIZATIONS: ["read:member"]},
@@ -237,44 +229,14 @@ class Directory:
                         full: {audience: [read], ORGANIZATIONS: ["read:member"]},
                     },
                 ),
-                LocalOrganization(id="globex", members={"bob000000001": {}}),
+                Organization(id="globex", members={"bob000000001": {}}),
             ],
         )
 
-    @property
-    def clients(self) -> Sequence[Application | Machine]:
-        """The applications, followed by the machines."""
-        return [*self.applications, *self.machines]
-
-    def find_resource(self, indicator: str) -> Resource | None:
-        """Return the resource with this indicator, compared as a plain string; `None` if there is none."""
-        return next((resource for resource in self.resources if resource.indicator == indicator), None)
-
-    def find_user(self, username: str) -> User | None:
-        """Return the user with this username; `None` if there is none."""
-        return next((user for user in self.users if user.username == username), None)
-
-    def find_client(self, client_id: str) -> Application | Machine | None:
-        """Return the application or machine with this client ID; `None` if there is none."""
-        return next((client for client in self.clients if client.client_id == client_id), None)
-
-    def find_organization(self, organization_id: str, *, member: str) -> LocalOrganization | None:
-        """Return the organization with this ID if `member` is a member of it; otherwise `None`."""
-        found = next((one for one in self.organizations if one.id == organization_id), None)
-        return found if found is not None and member in found.members else None
-
-    def list_held(self, user: User, resource: str) -> Sequence[str]:
-        """Return the scopes in a user's plain token for a resource, including those of all organization roles.
-
-        Logto issues such tokens, and an API with several organizations must not accept one as a token for an
-        organization.
-        """
-        roles = [one.members[user.id].get(resource, ()) for one in self.organizations if user.id in one.members]
-        return tuple(dict.fromkeys([*user.scopes.get(resource, ()), *(name for names in roles for name in names)]))
-
     def _check_held(self, scopes: Mapping[str, Collection[str]]) -> None:
+        resources = {resource.indicator: resource for resource in self.resources}
         for indicator, names in scopes.items():
-            resource = self.find_resource(indicator)
+            resource = resources.get(indicator)
             if resource is None:
                 msg = f"scopes: expected a resource of this directory, found {indicator[:80]!r}"
                 raise ValueError(msg)

@@ -13,15 +13,7 @@ RANDOM_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpaqueToken:
-    """The contents of an opaque access token.
-
-    Attributes:
-        subject: The user ID.
-        client_id: The application it was issued to.
-        scope: Its scopes, separated by spaces.
-        issued_at: When it was issued, in whole seconds since the epoch.
-        expires_at: The first second at which it is no longer valid.
-    """
+    """The contents of an opaque access token. Times are seconds since the epoch; it is invalid from `expires_at` on."""
 
     subject: str
     client_id: str
@@ -34,7 +26,7 @@ class OpaqueTokens:
     """The issued opaque tokens. Thread-safe."""
 
     def __init__(self, now: Callable[[], float]) -> None:
-        """Start without tokens. The clock returns seconds since the epoch."""
+        """Start without tokens."""
         self._now = now
         self._entries: dict[str, OpaqueToken] = {}
 

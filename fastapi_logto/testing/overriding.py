@@ -54,7 +54,7 @@ def override(
     """Make requests to the app run as a caller with these claims, without a token.
 
     ```python
-    with override(app, auth, claims(scope="read:user")):
+    with override(app, auth, claims(scopes=["read:user"])):
         assert client.get("/user/info").status_code == 200
     ```
 
@@ -145,12 +145,8 @@ class _Block(AbstractContextManager[None]):
 class Entry(TestOverride):
     """The replacement of a node in an application's `dependency_overrides`.
 
-    FastAPI reads the signature for each request, so a request outside every block gets the signature of the
-    previous entry.
-
-    Attributes:
-        users: The number of blocks that use it.
-        before: The previous entry, which is called for requests outside every block.
+    FastAPI reads the signature for each request. A request outside every block gets that of `before`, the previous
+    entry. `users` is the number of blocks that use this one.
     """
 
     def __init__(self, node: Node, *, holder: object, before: Callable[..., Any] | None) -> None:

@@ -2,14 +2,14 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self, TypeAlias
 
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-__all__ = ["Algorithm", "JsonValue", "SigningKey", "encode_segment"]
+__all__ = ["Algorithm", "JsonValue", "KeyRing", "SigningKey", "encode_segment"]
 
 Algorithm: TypeAlias = Literal["ES384", "ES256", "RS256"]
 JsonValue: TypeAlias = "Mapping[str, JsonValue] | Sequence[JsonValue] | str | int | float | bool | None"
@@ -25,12 +25,7 @@ def encode_segment(value: bytes) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """A private key and its algorithm.
-
-    Attributes:
-        algorithm: The JWS algorithm.
-        kid: The JWK thumbprint (RFC 7638), which Logto uses as key ID.
-    """
+    """A private key and its algorithm. The `kid` is the JWK thumbprint (RFC 7638), as in Logto."""
 
     algorithm: Algorithm
     kid: str
@@ -56,9 +51,8 @@ class SigningKey:
     def sign(self, header: Mapping[str, JsonValue], payload: bytes) -> str:
         """Return a compact JWS with exactly this header and payload.
 
-        The header is **not** checked and may be wrong: the signature always uses the algorithm of
-        this key. Tests of a verifier need this. `joserfc.jws.serialize_compact` can't be used because
-        it rejects unusual headers.
+        The header is **not** checked and may be wrong, as tests of a verifier need it: the signature always uses the
+        algorithm of this key. `joserfc.jws.serialize_compact` rejects unusual headers.
         """
         head = json.dumps(header, separators=(",", ":")).encode("ascii")
         return self.sign_input(f"{encode_segment(head)}.{encode_segment(payload)}")
@@ -76,3 +70,35 @@ class SigningKey:
             return JWSRegistry.algorithms[self.algorithm].verify(signing_input.encode(), signature, self._key)
         except ValueError:
             return False
+
+
+class KeyRing:
+    """The current key of an issuer, and the previous one if there is one. Both are published."""
+
+    def __init__(self) -> None:
+        """Start with a new P-384 key."""
+        self._keys: tuple[SigningKey, ...] = (SigningKey.generate("ES384"),)
+
+    @property
+    def current(self) -> SigningKey:
+        """The key that signs."""
+        return self._keys[0]
+
+    @property
+    def algorithms(self) -> Collection[Algorithm]:
+        """The algorithms of the published keys."""
+        return {key.algorithm for key in self._keys}
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """Return the key set, the current key first."""
+        return {"keys": [key.jwk() for key in self._keys]}
+
+    def rotate(self, *, algorithm: Algorithm, keep_previous: bool) -> str:
+        """Sign with a new key from now on, and return its `kid`."""
+        new = SigningKey.generate(algorithm)
+        self._keys = (new, self.current) if keep_previous else (new,)
+        return new.kid
+
+    def has_signed(self, token: str) -> bool:
+        """Return whether a compact JWS has a valid signature of a published key."""
+        return any(key.has_signed(token) for key in self._keys)

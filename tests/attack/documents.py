@@ -8,9 +8,9 @@ from urllib.parse import quote, quote_plus
 from fastapi import FastAPI
 
 from fastapi_logto.client import IssuedToken, LogtoClient
-from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
 from fastapi_logto.introspection import Introspection
+from fastapi_logto.testing import ManualClock
 from tests.attack.asgi import Reply, send
 from tests.attack.bodies import list_broken
 from tests.attack.endpoints import (
@@ -24,7 +24,7 @@ from tests.attack.endpoints import (
     build_introspection,
 )
 from tests.attack.key_sets import KEY_SET_ROWS, KeySetRow, list_attacks
-from tests.attack.provider import TLS, Document, ManualMonotonic, Provider, build_app, build_auth
+from tests.attack.provider import TLS, Document, Provider, build_app, build_auth
 from tests.attack.report import Tally
 from tests.vectors.forge import ABSENT, API, ENDPOINT, ISSUER_URL, NOW, Forge
 
@@ -107,14 +107,14 @@ def _build_broken(name: str, document: Document) -> KeySetRow:
 
 async def _find_warm_problem(row: KeySetRow, document: Document, good: dict[str, Any], forge: Forge) -> str | None:
     """Serve the good key set, then the row's in its place, and wait for the refresh that the next request starts."""
-    monotonic = ManualMonotonic()
+    clock = ManualClock(now=NOW)
     provider = Provider({"keys": [good]})
-    app = build_app(build_auth(provider, monotonic=monotonic))
+    app = build_app(build_auth(provider, clock=clock))
     ask = _ask(app, forge.good())
     if problem := _find_problem(await ask(), 200):
         return f"before: {problem}"
     provider.documents[_JWKS] = document
-    monotonic.seconds += _PAST_THE_AGE_SECONDS
+    clock.advance(_PAST_THE_AGE_SECONDS)
     reply = await ask()
     deadline = asyncio.get_running_loop().time() + _LONGEST_WAIT_SECONDS
     turns = 0
@@ -192,7 +192,7 @@ async def _find_grant_problem(provider: Provider, *, expected: type[Exception | 
         endpoint=ENDPOINT,
         client_id="api",
         client_secret=SECRET,
-        clock=Clock(now=lambda: NOW, monotonic=ManualMonotonic()),
+        clock=ManualClock(now=NOW),
         http_transport=provider.transport,
         ssl_context=TLS,
     )

@@ -11,25 +11,15 @@ import httpx
 from fastapi import Depends, FastAPI
 
 from fastapi_logto import LogtoAuth
-from fastapi_logto.clock import Clock
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.settings import SettingsArguments
+from fastapi_logto.testing import Clock, ManualClock
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL, NOW
 
-__all__ = ["TLS", "Document", "ManualMonotonic", "Provider", "build_app", "build_auth"]
+__all__ = ["TLS", "Document", "Provider", "build_app", "build_auth"]
 
 # One context for all: making one reads the certificate authorities of the machine.
 TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-class ManualMonotonic:
-    """A monotonic clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +71,19 @@ def build_auth(
     provider: Provider,
     *,
     changes: SettingsArguments | None = None,
-    monotonic: ManualMonotonic | None = None,
+    clock: Clock | None = None,
     opaque: Introspection | None = None,
 ) -> LogtoAuth:
     """Return a scheme at the time of the forge that reaches the provider."""
     arguments = SettingsArguments(endpoint=ENDPOINT, audience=API)
     arguments.update(changes or {})
-    clock = Clock(now=lambda: NOW, monotonic=monotonic or ManualMonotonic())
-    return LogtoAuth(clock=clock, http_transport=provider.transport, ssl_context=TLS, introspection=opaque, **arguments)
+    return LogtoAuth(
+        clock=clock or ManualClock(now=NOW),
+        http_transport=provider.transport,
+        ssl_context=TLS,
+        introspection=opaque,
+        **arguments,
+    )
 
 
 def build_app(auth: LogtoAuth) -> FastAPI:

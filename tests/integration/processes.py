@@ -116,6 +116,11 @@ def run_command(
     )
 
 
+def _accept_interrupts() -> None:
+    """Undo in the child what a background job inherits: a shell without job control ignores Ctrl-C in it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def run_module(
     module: str, *arguments: str, environment: Mapping[str, str], cwd: "os.PathLike[str] | None" = None
@@ -137,6 +142,7 @@ def run_module(
         stderr=subprocess.STDOUT,
         text=True,
         cwd=cwd,
+        preexec_fn=_accept_interrupts,  # noqa: PLW1509 - one system call
     )
     process = Process(popen)
     try:

@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 from fastapi_logto import LogtoAuth
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import API, bearer
+from fastapi_logto.testing import LocalIssuer, bearer
+from tests.unit.apps import API
 
 ENDPOINT = "https://tenant.example.test"
 TOKEN = LocalIssuer(endpoint=ENDPOINT).access_token()

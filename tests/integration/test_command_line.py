@@ -57,7 +57,7 @@ def test_doctor_finds_the_fault_and_says_what_to_do(name: str, check: str, advic
 
 
 def test_inspect_reads_a_pipe_and_is_loud_that_nothing_is_verified(tmp_path: Path) -> None:
-    token = LocalIssuer().access_token(scope="read:user")
+    token = LocalIssuer().access_token(scopes=["read:user"])
 
     done = run_command("inspect", stdin=token, cwd=tmp_path)
 

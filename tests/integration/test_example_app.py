@@ -22,9 +22,9 @@ def call(
 
 
 def test_user_info_needs_read_user(example: Example) -> None:
-    good = call(example, "/user/info", example.issuer.access_token(subject="me", scope="read:user other"))
-    poor = call(example, "/user/info", example.issuer.access_token(scope="write:user"))
-    forged = call(example, "/user/info", example.issuer.forged_token())
+    good = call(example, "/user/info", example.issuer.access_token(subject="me", scopes=["read:user", "other"]))
+    poor = call(example, "/user/info", example.issuer.access_token(scopes=["write:user"]))
+    forged = call(example, "/user/info", example.issuer.bad_token("forged"))
 
     assert (good.status_code, good.json()["user_id"], good.json()["scopes"]) == (200, "me", ["other", "read:user"])
     assert (poor.status_code, poor.json()["detail"]["code"]) == (403, "insufficient_scope")
@@ -33,8 +33,8 @@ def test_user_info_needs_read_user(example: Example) -> None:
 
 
 def test_changing_user_info_needs_write_user(example: Example) -> None:
-    writer = example.issuer.access_token(subject="writer", scope="read:user write:user")
-    reader = example.issuer.access_token(subject="writer", scope="read:user")
+    writer = example.issuer.access_token(subject="writer", scopes=["read:user", "write:user"])
+    reader = example.issuer.access_token(subject="writer", scopes=["read:user"])
 
     refused = call(example, "/user/info", reader, method="PATCH", body={"nickname": "no"})
     changed = call(example, "/user/info", writer, method="PATCH", body={"nickname": "Wanda"})
@@ -58,28 +58,30 @@ def test_health_is_open_and_tells_the_state_of_the_keys(example: Example) -> Non
 def test_a_greeting_is_for_anybody_but_not_for_a_bad_token(example: Example) -> None:
     assert call(example, "/greeting").json() == {"message": "Hello, stranger"}
     assert call(example, "/greeting", example.issuer.access_token(subject="me")).json() == {"message": "Hello, me"}
-    assert call(example, "/greeting", example.issuer.forged_token()).status_code == 401
+    assert call(example, "/greeting", example.issuer.bad_token("forged")).status_code == 401
 
 
 def test_the_account_router_is_protected_as_a_whole(example: Example) -> None:
-    token = example.issuer.access_token(subject="me", scope="write:user")
+    token = example.issuer.access_token(subject="me", scopes=["write:user"])
     claims = call(example, "/account/claims", token)
 
     assert (claims.status_code, claims.json()["sub"], claims.json()["scope"]) == (200, "me", "write:user")
     assert call(example, "/account/permissions", token).json() == ["write:user"]
-    assert call(example, "/account/permissions", example.issuer.access_token(scope="x")).status_code == 403
+    assert call(example, "/account/permissions", example.issuer.access_token(scopes=["x"])).status_code == 403
     assert call(example, "/account/claims").status_code == 401
     assert call(example, "/account/permissions").status_code == 401
 
 
 def test_the_members_of_an_organization_need_its_own_token_with_read_user(example: Example) -> None:
     mint = example.issuer
-    in_a, in_b = (mint.access_token(subject="me", scope="read:user", organization_id=name) for name in "AB")
+    in_a, in_b = (mint.access_token(subject="me", scopes=["read:user"], organization_id=name) for name in "AB")
     path = "/organizations/A/members"
 
     assert call(example, path, in_a).json() == {"organization_id": "A", "members": ["me"]}
     assert call(example, path, in_b).json()["detail"]["code"] == "organization_mismatch"
-    assert call(example, path, mint.access_token(scope="read:user")).json()["detail"]["code"] == "organization_required"
+    assert (
+        call(example, path, mint.access_token(scopes=["read:user"])).json()["detail"]["code"] == "organization_required"
+    )
     assert call(example, path, mint.organization_token("A")).json()["detail"]["code"] == "insufficient_scope"
     assert call(example, "/projects", mint.organization_token("A")).json() == {"organization_id": "A", "projects": []}
 
@@ -117,10 +119,10 @@ def test_support_the_beta_and_the_plan_are_each_for_their_own(example: Example) 
 
 
 def test_a_stream_ends_with_its_token_or_before(example: Example) -> None:
-    reader = example.issuer.access_token(scope="read:user")
+    reader = example.issuer.access_token(scopes=["read:user"])
 
     assert call(example, "/ticks", reader).text.splitlines() == ["tick 0", "tick 1", "tick 2"]
-    ending = example.issuer.access_token(scope="read:user", lifetime_seconds=-9)
+    ending = example.issuer.access_token(scopes=["read:user"], lifetime_seconds=-9)
     cut = call(example, "/ticks?count=20", ending).text.splitlines()
     assert 1 <= len(cut) < 20
 
@@ -150,14 +152,14 @@ def test_an_opaque_token_opens_the_profile_alone(example: Example) -> None:
     opaque = example.issuer.opaque_token(subject="me")
 
     assert call(example, "/profile", opaque).json() == "me"
-    assert call(example, "/profile", example.issuer.access_token(subject="me", scope="openid")).json() == "me"
-    assert call(example, "/profile", example.issuer.opaque_token(scope="profile")).status_code == 403
+    assert call(example, "/profile", example.issuer.access_token(subject="me", scopes=["openid"])).json() == "me"
+    assert call(example, "/profile", example.issuer.opaque_token(scopes=["profile"])).status_code == 403
     assert call(example, "/account/claims", opaque).json()["detail"]["reason"] == "opaque_token"
 
 
 def test_the_websocket_echoes_for_a_good_token_and_is_denied_with_the_body_of_a_refusal(example: Example) -> None:
     url = example.url.replace("http", "ws") + "/echo"
-    headers = {"Authorization": f"Bearer {example.issuer.access_token(subject='me', scope='read:user')}"}
+    headers = {"Authorization": f"Bearer {example.issuer.access_token(subject='me', scopes=['read:user'])}"}
 
     with connect(url, additional_headers=headers, proxy=None) as websocket:
         websocket.send("hello")

@@ -10,7 +10,6 @@ from fastapi import Depends, FastAPI
 from mangum import Mangum
 
 from fastapi_logto import LogtoAuth
-from fastapi_logto.clock import Clock
 from fastapi_logto.testing import LocalIssuer, ManualClock
 
 API = "https://api.example.test"
@@ -57,7 +56,7 @@ class Lambda:
             endpoint=self.issuer.endpoint,
             audience=API,
             http_transport=self.network,
-            clock=Clock(now=self.clock.now, monotonic=self.clock.monotonic),
+            clock=self.clock,
         )
         app = FastAPI()
         app.get("/", dependencies=[Depends(self.auth)])(lambda: None)

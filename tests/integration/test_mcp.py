@@ -89,12 +89,17 @@ async def test_a_client_that_knows_nothing_but_the_url_signs_in_and_calls(server
 
 def test_a_request_without_a_good_token_reaches_no_tool_and_is_told_where_to_ask(server: Server) -> None:
     page = f"{server.base}/.well-known/oauth-protected-resource/mcp"
-    poor = server.issuer.access_token(audience=server.url, scope="other")
+    poor = server.issuer.access_token(audience=server.url, scopes=["other"])
 
     for path in ("/mcp", "/mcp/"):
         anonymous, forged, foreign, powerless = (
             server.ask(token, path=path)
-            for token in (None, server.issuer.forged_token(), server.issuer.access_token(audience="https://a"), poor)
+            for token in (
+                None,
+                server.issuer.bad_token("forged"),
+                server.issuer.access_token(audience="https://a"),
+                poor,
+            )
         )
         assert [one.status_code for one in (anonymous, forged, foreign, powerless)] == [401, 401, 401, 403]
         assert anonymous.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{page}"'
@@ -103,7 +108,7 @@ def test_a_request_without_a_good_token_reaches_no_tool_and_is_told_where_to_ask
 
 
 def test_it_answers_under_the_names_that_an_api_has(server: Server) -> None:
-    token = server.issuer.access_token(audience=server.url, scope="read:user")
+    token = server.issuer.access_token(audience=server.url, scopes=["read:user"])
 
     answer = server.ask(token, Host="api.example.com", Origin="https://inspector.example.com")
 

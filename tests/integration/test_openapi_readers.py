@@ -66,9 +66,9 @@ def test_a_generated_client_meets_the_refusals_as_values(
         with client.AuthenticatedClient(base_url=example.url, token=token, httpx_args={"trust_env": False}) as one:
             return read_user.sync(client=one)
 
-    good = ask(example.issuer.access_token(subject="me", scope="read:user"))
-    forged = ask(example.issuer.forged_token())
-    poor = ask(example.issuer.access_token(scope="other"))
+    good = ask(example.issuer.access_token(subject="me", scopes=["read:user"]))
+    forged = ask(example.issuer.bad_token("forged"))
+    poor = ask(example.issuer.access_token(scopes=["other"]))
 
     assert (type(good), good.user_id) == (models.UserInfo, "me")
     assert type(forged) is type(poor) is models.LogtoRefusal
@@ -80,15 +80,15 @@ def test_a_generated_client_meets_the_refusals_as_values(
 
 CALLERS: dict[str, Callable[[Example], str | None]] = {
     "nobody": lambda _: None,
-    "a stranger": lambda example: example.issuer.forged_token(),
+    "a stranger": lambda example: example.issuer.bad_token("forged"),
     "a user with every scope": lambda example: example.issuer.access_token(
-        subject="alice0000001", scope="read:user write:user", claims={"plan": "pro"}
+        subject="alice0000001", scopes=["read:user", "write:user"], claims={"plan": "pro"}
     ),
-    "a user without any scope": lambda example: example.issuer.access_token(scope=""),
-    "a user somebody acts for": lambda example: example.issuer.access_token(scope="read:user", actor="support"),
+    "a user without any scope": lambda example: example.issuer.access_token(scopes=[]),
+    "a user somebody acts for": lambda example: example.issuer.access_token(scopes=["read:user"], actor="support"),
     "a user of another API": lambda example: example.issuer.access_token(audience="https://billing.example.test"),
     "a machine": lambda example: example.issuer.machine_token(),
-    "a member": lambda example: example.issuer.organization_token("acme", scope="read:user"),
+    "a member": lambda example: example.issuer.organization_token("acme", scopes=["read:user"]),
     "an opaque token": lambda example: example.issuer.opaque_token(),
 }
 # A method that one of two routes of a path does not serve: FastAPI's answer names those of the first route alone.
@@ -128,7 +128,7 @@ def test_nor_does_it_while_the_issuer_is_away(example: Example, tmp_path: Path) 
     with run_module("uvicorn", "example_app.main:app", "--port", str(port), environment=environment, cwd=ROOT) as api:
         url = f"http://127.0.0.1:{port}"
         api.wait_for_url(f"{url}/openapi.json")
-        token = example.issuer.access_token(scope="read:user write:user")
+        token = example.issuer.access_token(scopes=["read:user", "write:user"])
         away = httpx.get(f"{url}/user/info", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
 
         assert away.status_code == 503

@@ -10,10 +10,11 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from fastapi_logto import LogtoAuth
 from fastapi_logto.errors import ProviderUnavailableError
+from fastapi_logto.testing import ManualClock
 from tests import captured
-from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault
+from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, NOW, Answer, CapturedServer, Fault
 from tests.integration.processes import find_free_port
-from tests.unit.fakes import FakeClock, finish_fetches
+from tests.unit.fakes import finish_fetches
 
 TTL: Final = 300
 TOKEN: Final = captured.TOKENS["user_api_spa"].token
@@ -113,8 +114,8 @@ def server() -> Iterator[CapturedServer]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> ManualClock:
+    return ManualClock(now=NOW)
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def deadline(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.fixture
-async def logto(server: CapturedServer, clock: FakeClock, deadline: float) -> AsyncIterator[LogtoAuth]:
+async def logto(server: CapturedServer, clock: ManualClock, deadline: float) -> AsyncIterator[LogtoAuth]:
     logto = LogtoAuth(
         endpoint=ISSUER.removesuffix("/oidc"),
         audience=captured.API,
@@ -134,26 +135,26 @@ async def logto(server: CapturedServer, clock: FakeClock, deadline: float) -> As
         fetch_timeout_seconds=deadline,
         # The captured tokens live for an hour, and outages of longer than that are played here.
         leeway_seconds=60,
-        clock=clock.clock,
+        clock=clock,
     )
     async with logto.lifespan():
         yield logto
 
 
 @pytest.fixture
-def cold(server: CapturedServer, clock: FakeClock, deadline: float) -> LogtoAuth:
+def cold(server: CapturedServer, clock: ManualClock, deadline: float) -> LogtoAuth:
     return LogtoAuth(
         endpoint=ISSUER.removesuffix("/oidc"),
         audience=captured.API,
         fetch_endpoint=server.endpoint,
         fetch_timeout_seconds=deadline,
-        clock=clock.clock,
+        clock=clock,
     )
 
 
 @pytest.mark.parametrize("row", FAULTS, ids=lambda row: row.id)
 async def test_a_fault_at_the_start_is_503_once_fetched_and_heals_after_its_back_off(
-    row: Row, server: CapturedServer, cold: LogtoAuth, clock: FakeClock
+    row: Row, server: CapturedServer, cold: LogtoAuth, clock: ManualClock
 ) -> None:
     server.replace(row.path, row.answer)
 
@@ -174,7 +175,7 @@ async def test_a_fault_at_the_start_is_503_once_fetched_and_heals_after_its_back
 
 @pytest.mark.parametrize("row", [row for row in FAULTS if row.withdraws_keys], ids=lambda row: row.id)
 async def test_a_key_set_without_a_usable_key_takes_those_along_that_are_held(
-    row: Row, server: CapturedServer, cold: LogtoAuth, clock: FakeClock
+    row: Row, server: CapturedServer, cold: LogtoAuth, clock: ManualClock
 ) -> None:
     await cold.verify(TOKEN)
     server.replace(row.path, row.answer)
@@ -194,7 +195,7 @@ async def test_a_key_set_without_a_usable_key_takes_those_along_that_are_held(
 
 @pytest.mark.parametrize("row", [row for row in FAULTS if not row.withdraws_keys], ids=lambda row: row.id)
 async def test_a_fault_while_keys_are_held_is_not_noticed_by_their_tokens(
-    row: Row, server: CapturedServer, cold: LogtoAuth, clock: FakeClock
+    row: Row, server: CapturedServer, cold: LogtoAuth, clock: ManualClock
 ) -> None:
     await cold.verify(TOKEN)
     before = server.counts[row.path]
@@ -234,13 +235,13 @@ async def test_a_key_set_with_something_odd_in_it_still_serves(
     assert (await cold.verify(TOKEN)).aud == captured.API
 
 
-def test_a_provider_that_refuses_connections_is_503_and_heals(clock: FakeClock) -> None:
+def test_a_provider_that_refuses_connections_is_503_and_heals(clock: ManualClock) -> None:
     port = find_free_port()
     logto = LogtoAuth(
         endpoint=ISSUER.removesuffix("/oidc"),
         audience=captured.API,
         fetch_endpoint=f"http://127.0.0.1:{port}",
-        clock=clock.clock,
+        clock=clock,
     )
 
     with pytest.raises(ProviderUnavailableError):
@@ -253,7 +254,7 @@ def test_a_provider_that_refuses_connections_is_503_and_heals(clock: FakeClock) 
 
 
 async def test_an_outage_of_an_hour_is_followed_by_a_recovery(
-    server: CapturedServer, logto: LogtoAuth, clock: FakeClock
+    server: CapturedServer, logto: LogtoAuth, clock: ManualClock
 ) -> None:
     server.replace(JWKS_PATH, Fault.RESET)
 
@@ -272,7 +273,7 @@ async def test_an_outage_of_an_hour_is_followed_by_a_recovery(
 
 
 async def test_ending_during_a_hanging_fetch_makes_no_noise(
-    server: CapturedServer, cold: LogtoAuth, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    server: CapturedServer, cold: LogtoAuth, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with cold.lifespan():
         server.replace(JWKS_PATH, Fault.HANG)

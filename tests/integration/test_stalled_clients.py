@@ -10,11 +10,9 @@ from fastapi import Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 
 from fastapi_logto import TokenClaims
-from fastapi_logto.clock import Clock
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import Clock, LocalIssuer
 from tests.integration.processes import find_free_port
 from tests.integration.serving import serve
-from tests.unit.apps import build_auth
 
 NOW = 1_800_000_000.0
 CHUNK = "x" * 65_536
@@ -23,8 +21,8 @@ UPGRADE = (
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
 
-issuer = LocalIssuer(now=lambda: NOW)
-auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=0)
+issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
+auth = issuer.auth(leeway_seconds=0)
 
 
 def build_app(note_end: Callable[[], None]) -> FastAPI:

@@ -74,10 +74,17 @@ async def read_optional(claims: Annotated[TokenClaims | None, Depends(auth.optio
 
 
 issuer = LocalIssuer(clock=ManualClock())
-assert_type(claims(scope="a"), TokenClaims)
+assert_type(claims(scopes=["a"]), TokenClaims)
 assert_type(claims(claims_model=MyClaims, extra={"roles": ["admin"]}), MyClaims)
 assert_type(issuer.auth(), LogtoAuth[TokenClaims])
 assert_type(issuer.auth(claims_model=MyClaims, audience="https://api.example.com"), LogtoAuth[MyClaims])
+
+
+# One error each, in both checkers.
+claims(scope="a")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - it is `scopes`
+claims(claims_model=int)  # type: ignore[type-var] # pyright: ignore[reportArgumentType] - no claims
+issuer.auth(claims_model=int)  # type: ignore[type-var] # pyright: ignore[reportArgumentType] - no claims
+issuer.auth(audiense="a")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - a typo
 
 
 def test_what_an_application_writes() -> None:

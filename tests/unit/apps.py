@@ -1,11 +1,10 @@
-"""An issuer plugged into `LogtoAuth` without a network, and what tests of the FastAPI side share."""
+"""What tests of the FastAPI side share."""
 
 import base64
 import hashlib
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 from fastapi import APIRouter, Depends
 from starlette.testclient import TestClient
 
@@ -13,13 +12,6 @@ from fastapi_logto import LogtoAuth, TokenClaims
 from fastapi_logto.testing import LocalIssuer
 
 API = "https://api.example.test"
-
-
-def build_auth(issuer: LocalIssuer, *, audience: str = API, **arguments: Any) -> LogtoAuth:
-    """Give a scheme for the issuer's tenant that reaches it in memory."""
-    return LogtoAuth(
-        endpoint=issuer.endpoint, audience=audience, http_transport=httpx.ASGITransport(app=issuer.app), **arguments
-    )
 
 
 def build_organization_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter:
@@ -31,11 +23,6 @@ def build_organization_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter
         return claims.user_id
 
     return router
-
-
-def bearer(token: str) -> dict[str, str]:
-    """Give the headers of a request with a token."""
-    return {"Authorization": f"Bearer {token}"}
 
 
 def detail(client: TestClient, path: str, headers: dict[str, str] | None = None) -> tuple[int, str, str]:

@@ -9,9 +9,8 @@ import httpx
 import pytest
 
 from fastapi_logto.client import LogtoClient
-from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantError
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, ManualClock
 from tests.unit.apps import API
 
 __all__ = ["SECRET", "Bench", "Provider"]
@@ -50,14 +49,14 @@ class Bench:
     """A client, the provider behind it, and the time."""
 
     def __init__(self, **arguments: Any) -> None:
-        self.time = 1_800_000_000.0
-        self.issuer = LocalIssuer(now=lambda: self.time)
+        self.clock = ManualClock(now=1_800_000_000)
+        self.issuer = LocalIssuer(clock=self.clock)
         self.provider = Provider(self.issuer)
         settings: dict[str, Any] = {"client_id": "local-machine", "client_secret": SECRET, **arguments}
         self.client = LogtoClient(
             endpoint=self.issuer.endpoint,
             http_transport=self.provider,
-            clock=Clock(now=lambda: self.time, monotonic=lambda: self.time),
+            clock=self.clock,
             **settings,
         )
 

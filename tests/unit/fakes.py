@@ -1,47 +1,23 @@
-"""Doubles for the edges alone: a clock that tests move, a provider in memory, a key that sees who uses it."""
+"""Doubles for the edges alone: a provider in memory, and a key that records when it is used."""
 
 import asyncio
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import httpx
-import pytest
 from joserfc.jwk import ECKey, RSAKey
 
-from fastapi_logto.clock import Clock
 from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.transport import Transport
-from tests.captured import DISCOVERY_PATH, JWKS_PATH, NOW
+from tests.captured import DISCOVERY_PATH, JWKS_PATH
 
-__all__ = ["ENDPOINT", "ISSUER", "FakeClock", "FakeProvider", "finish_fetches", "hold", "wait_until", "watch_key"]
+__all__ = ["ENDPOINT", "ISSUER", "FakeProvider", "finish_fetches", "wait_until", "watch_key"]
 
 ENDPOINT: Final = "https://tenant.logto.app"
 ISSUER: Final = f"{ENDPOINT}/oidc"
-
-
-class FakeClock:
-    """Both clocks, standing still until a test moves them."""
-
-    def __init__(self, *, now: float = NOW) -> None:
-        self._passed = 0.0
-        self._now = now
-
-    def now(self) -> float:
-        return self._now + self._passed
-
-    def monotonic(self) -> float:
-        return self._passed
-
-    @property
-    def clock(self) -> Clock:
-        return Clock(now=self.now, monotonic=self.monotonic)
-
-    def advance(self, seconds: float) -> None:
-        self._passed += seconds
 
 
 class FakeProvider:
@@ -132,24 +108,6 @@ def watch_key(key: PublicKey, on_verify: Callable[[], object]) -> PublicKey:
     jose.on_verify = on_verify
     # Without its double for AWS-LC, which would be used in its place.
     return replace(key, jose=jose, aws_lc=None)
-
-
-def hold(monkeypatch: pytest.MonkeyPatch, module: str, function: Callable[..., Any]) -> threading.Event:
-    """Have no call of a function in a module go on before the event that this gives is set.
-
-    Args:
-        monkeypatch: Undoes it.
-        module: The module that calls it, by its whole name.
-        function: What is called, in a thread.
-    """
-    gate = threading.Event()
-
-    def wait(*arguments: Any, **options: Any) -> Any:
-        assert gate.wait(timeout=30)
-        return function(*arguments, **options)
-
-    monkeypatch.setattr(f"{module}.{function.__name__}", wait)
-    return gate
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

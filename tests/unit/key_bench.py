@@ -1,7 +1,7 @@
 """A key source with all that it depends on, for the tests of when keys are fetched."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -10,9 +10,9 @@ import pytest
 from fastapi_logto.errors import ProviderUnavailableError, UnknownKeyError
 from fastapi_logto.provider.discovery import MetadataSource
 from fastapi_logto.provider.key_source import CoolingDownError, KeySource
-from fastapi_logto.testing import LocalIssuer
-from tests.captured import DISCOVERY_PATH, JWKS_PATH
-from tests.unit.fakes import ENDPOINT, ISSUER, FakeClock, FakeProvider, wait_until
+from fastapi_logto.testing import LocalIssuer, ManualClock
+from tests.captured import DISCOVERY_PATH, JWKS_PATH, NOW
+from tests.unit.fakes import ENDPOINT, ISSUER, FakeProvider, wait_until
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Bench:
 
     issuer: LocalIssuer
     provider: FakeProvider
-    clock: FakeClock
+    clock: ManualClock
     source: KeySource
 
     @property
@@ -74,23 +74,28 @@ class Bench:
 
 
 def build_bench(
-    *, ttl: float = TTL, cooldown: float = COOLDOWN, max_stale: float = MAX_STALE, deadline: float = 10_000
+    *,
+    ttl: float = TTL,
+    cooldown: float = COOLDOWN,
+    max_stale: float = MAX_STALE,
+    deadline: float = 10_000,
+    discovery_monotonic: Callable[[], float] | None = None,
 ) -> Bench:
     issuer = LocalIssuer(endpoint=ENDPOINT)
-    provider, clock = FakeProvider(issuer.jwks()), FakeClock()
+    provider, clock = FakeProvider(issuer.jwks()), ManualClock(now=NOW)
     transport = provider.build_transport()
     metadata = MetadataSource(
         fetch_base=ENDPOINT,
         issuers=[ISSUER],
         allowed_jwks_origins=[],
         transport=transport,
-        monotonic=clock.monotonic,
+        monotonic=discovery_monotonic or clock.monotonic,
     )
     source = KeySource(
         metadata=metadata,
         transport=transport,
         algorithms=("ES384", "RS256"),
-        clock=clock.clock,
+        clock=clock,
         ttl_seconds=ttl,
         cooldown_seconds=cooldown,
         max_stale_seconds=max_stale,

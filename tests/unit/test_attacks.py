@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from fastapi_logto import LogtoSettings, TokenClaims
-from fastapi_logto.clock import Clock
 from fastapi_logto.errors import MalformedTokenError, RefusalError, SignatureError
 from fastapi_logto.provider.discovery import build_metadata_source
 from fastapi_logto.provider.key_source import build_key_source
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.strict_json import JsonObject
+from fastapi_logto.testing import ManualClock
 from fastapi_logto.verification.tenants import Tenant
 from fastapi_logto.verification.turns import Turns
 from fastapi_logto.verification.verifier import TokenVerifier
@@ -69,7 +69,7 @@ def build_verifier(
     arguments = SettingsArguments(endpoint=provider.issuer.removesuffix("/oidc"), audience=API)
     arguments.update(changes or {})
     policy = LogtoSettings(**arguments)
-    clock = Clock(now=lambda: now, monotonic=lambda: 1000.0)
+    clock = ManualClock(now=now)
     transport = Transport(timeout_seconds=5, http_transport=httpx.MockTransport(provider.answer), ssl_context=TLS)
     metadata = build_metadata_source(policy, transport=transport, clock=clock)
     keys = build_key_source(policy, metadata=metadata, transport=transport, clock=clock)

@@ -1,7 +1,7 @@
 """`LogtoAuth` in FastAPI applications: claims, refusals, overrides, WebSockets, loops."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request, Security, WebSocket
 from fastapi.encoders import jsonable_encoder
-from pydantic import SecretStr
+from pydantic import field_validator
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -22,12 +22,10 @@ from fastapi_logto.errors import (
     ExpiredTokenError,
     ProviderUnavailableError,
 )
-from fastapi_logto.provider.key_set import PublicKey
-from fastapi_logto.testing import LocalIssuer
-from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
-from fastapi_logto.verification.signatures import verify_with_any
-from tests.unit.apps import API, bearer, build_auth, detail
-from tests.unit.fakes import ENDPOINT, FakeClock
+from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
+from tests.captured import NOW
+from tests.unit.apps import API, detail
+from tests.unit.fakes import ENDPOINT
 
 
 class Counting(httpx.AsyncBaseTransport):
@@ -49,7 +47,7 @@ def issuer() -> LocalIssuer:
 
 @pytest.fixture
 def logto(issuer: LocalIssuer) -> LogtoAuth:
-    return build_auth(issuer)
+    return issuer.auth()
 
 
 def build_app(logto: LogtoAuth) -> FastAPI:
@@ -102,7 +100,7 @@ def client(logto: LogtoAuth) -> TestClient:
 
 
 def test_a_good_token_gives_its_claims(client: TestClient, issuer: LocalIssuer) -> None:
-    token = issuer.access_token(subject="someone", scope="read:user", claims={"tenant": "acme"})
+    token = issuer.access_token(subject="someone", scopes=["read:user"], claims={"tenant": "acme"})
 
     answer = client.get("/claims", headers=bearer(token))
 
@@ -112,27 +110,27 @@ def test_a_good_token_gives_its_claims(client: TestClient, issuer: LocalIssuer) 
 
 
 @pytest.mark.parametrize(
-    ("path", "scope", "status"),
+    ("path", "scopes", "status"),
     [
-        ("/read", "read:user", 200),
-        ("/read", "write:user", 403),
-        ("/read", "", 403),
-        ("/both", "read:user write:user", 200),
-        ("/both", "read:user", 403),
-        ("/any", "admin", 200),
-        ("/any", "write:user other", 200),
-        ("/any", "read:user", 403),
-        ("/security", "write:user", 200),
-        ("/security", "read:user", 403),
-        ("/optional", "", 200),
-        ("/optional-with-scope", "write:user", 200),
-        ("/optional-with-scope", "read:user", 403),
+        ("/read", ["read:user"], 200),
+        ("/read", ["write:user"], 403),
+        ("/read", [], 403),
+        ("/both", ["read:user", "write:user"], 200),
+        ("/both", ["read:user"], 403),
+        ("/any", ["admin"], 200),
+        ("/any", ["write:user", "other"], 200),
+        ("/any", ["read:user"], 403),
+        ("/security", ["write:user"], 200),
+        ("/security", ["read:user"], 403),
+        ("/optional", [], 200),
+        ("/optional-with-scope", ["write:user"], 200),
+        ("/optional-with-scope", ["read:user"], 403),
     ],
 )
 def test_each_way_to_ask_for_scopes_is_enforced(
-    client: TestClient, issuer: LocalIssuer, path: str, scope: str, status: int
+    client: TestClient, issuer: LocalIssuer, path: str, scopes: list[str], status: int
 ) -> None:
-    answer = client.get(path, headers=bearer(issuer.access_token(scope=scope)))
+    answer = client.get(path, headers=bearer(issuer.access_token(scopes=scopes)))
 
     assert answer.status_code == status
     if status == 403:
@@ -175,7 +173,7 @@ def test_several_authorization_headers_are_refused(client: TestClient, issuer: L
 
 
 def test_a_missing_scope_is_named_in_body_and_challenge(client: TestClient, issuer: LocalIssuer) -> None:
-    answer = client.get("/both", headers=bearer(issuer.access_token(scope="read:user")))
+    answer = client.get("/both", headers=bearer(issuer.access_token(scopes=["read:user"])))
 
     assert answer.json() == {
         "detail": {
@@ -193,7 +191,7 @@ def test_optional_gives_none_only_without_a_header(client: TestClient, issuer: L
     assert client.get("/optional").json() is None
     assert client.get("/optional", headers=bearer(issuer.access_token(subject="me"))).json() == "me"
     assert detail(client, "/optional", {"Authorization": ""})[:2] == (401, "auth.authorization_header_missing")
-    assert detail(client, "/optional", bearer(issuer.forged_token())) == (401, "invalid_token", "signature")
+    assert detail(client, "/optional", bearer(issuer.bad_token("forged"))) == (401, "invalid_token", "signature")
     assert detail(client, "/optional", {"Authorization": "Basic YTpi"})[0] == 401
 
 
@@ -210,7 +208,7 @@ def test_nobody_is_anonymous_where_optional_asks_for_scopes(client: TestClient) 
 )
 def test_what_was_meant_to_be_called_is_refused_as_a_dependency(issuer: LocalIssuer, name: str) -> None:
     app = FastAPI()
-    dependency = getattr(build_auth(issuer), name)
+    dependency = getattr(issuer.auth(), name)
 
     with pytest.raises(TypeError, match=r"found auth.verify|found a function"):
 
@@ -221,7 +219,7 @@ def test_what_was_meant_to_be_called_is_refused_as_a_dependency(issuer: LocalIss
 def test_nothing_of_a_request_is_left_where_others_look(issuer: LocalIssuer) -> None:
     app = FastAPI()
 
-    @app.get("/", dependencies=[Depends(build_auth(issuer))])
+    @app.get("/", dependencies=[Depends(issuer.auth())])
     async def read(request: Request) -> list[str]:
         return [name for name in request.scope if "logto" in name]
 
@@ -231,11 +229,9 @@ def test_nothing_of_a_request_is_left_where_others_look(issuer: LocalIssuer) -> 
 @pytest.mark.parametrize("how", ["expired", "withdrawn"])
 def test_a_request_made_of_a_copied_scope_is_checked_again(how: str) -> None:
     """A middleware or a batch endpoint may send the scope of one request through the application again, later."""
-    clock = FakeClock()
-    issuer = LocalIssuer(endpoint=ENDPOINT, now=clock.now)
-    auth = LogtoAuth(
-        endpoint=ENDPOINT, audience=API, clock=clock.clock, http_transport=httpx.ASGITransport(app=issuer.app)
-    )
+    clock = ManualClock(now=NOW)
+    issuer = LocalIssuer(endpoint=ENDPOINT, clock=clock)
+    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, clock=clock, http_transport=httpx.ASGITransport(app=issuer.app))
     inner = FastAPI()
 
     @inner.get("/", dependencies=[Depends(auth)])
@@ -318,7 +314,7 @@ async def test_a_websocket_of_a_server_without_denial_responses_closes_with_1008
     app = build_app(logto)
 
     no_token = await call_websocket(app, {})
-    no_scope = await call_websocket(app, bearer(issuer.access_token(scope="")))
+    no_scope = await call_websocket(app, bearer(issuer.access_token(scopes=[])))
 
     assert no_token == [{"type": "websocket.close", "code": 1008, "reason": "auth.authorization_header_missing"}]
     assert no_scope == [{"type": "websocket.close", "code": 1008, "reason": "insufficient_scope"}]
@@ -332,11 +328,11 @@ def test_a_requirement_is_overridden_by_an_equal_one(client: TestClient, logto: 
     assert client.get("/both").status_code == 401
 
 
-def logto_claims(issuer: LocalIssuer, *, subject: str = "fake", scope: str = "") -> TokenClaims:
+def logto_claims(issuer: LocalIssuer, *, subject: str = "fake", scopes: Collection[str] = ()) -> TokenClaims:
     """Give claims as a verified token gives them."""
 
     async def verify() -> TokenClaims:
-        return await build_auth(issuer).verify(issuer.access_token(subject=subject, scope=scope))
+        return await issuer.auth().verify(issuer.access_token(subject=subject, scopes=scopes))
 
     return asyncio.run(verify())
 
@@ -345,7 +341,7 @@ def test_overriding_the_scheme_leaves_the_scope_checks_of_requirements_on(
     client: TestClient, logto: LogtoAuth, issuer: LocalIssuer
 ) -> None:
     app: Any = client.app
-    claims = logto_claims(issuer, scope="read:user")
+    claims = logto_claims(issuer, scopes=["read:user"])
     app.dependency_overrides[logto] = lambda: claims
 
     assert client.get("/read").json() == "fake"
@@ -356,7 +352,7 @@ def test_overriding_the_scheme_leaves_the_scope_checks_of_requirements_on(
 
 
 def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer: LocalIssuer) -> None:
-    other = build_auth(issuer)
+    other = issuer.auth()
 
     assert logto.require_scopes("a", "b") == logto.require_scopes("b", "a", "a")
     assert hash(logto.require_scopes("a", "b")) == hash(logto.require_scopes("b", "a"))
@@ -389,17 +385,23 @@ def test_a_requirement_without_proper_scopes_is_refused_when_it_is_made(
         logto.require_any_scope(*scopes)
 
 
-def test_a_token_is_verified_once_however_many_dependencies_ask(
-    issuer: LocalIssuer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    verified: list[UnverifiedJws] = []
+def build_counting_model() -> tuple[type[TokenClaims], list[str]]:
+    """Return a claims model, and the subjects of the tokens that were verified with it."""
+    verified: list[str] = []
 
-    def count(unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[bytes, PublicKey]:
-        verified.append(unverified)
-        return verify_with_any(unverified, keys)
+    class Counted(TokenClaims):
+        @field_validator("sub")
+        @classmethod
+        def note(cls, value: str) -> str:
+            verified.append(value)
+            return value
 
-    monkeypatch.setattr("fastapi_logto.verification.verifier.verify_with_any", count)
-    logto = build_auth(issuer)
+    return Counted, verified
+
+
+def test_a_token_is_verified_once_however_many_dependencies_ask(issuer: LocalIssuer) -> None:
+    model, verified = build_counting_model()
+    logto = issuer.auth(claims_model=model)
 
     app = FastAPI(dependencies=[Depends(logto)])
     router = APIRouter(dependencies=[Security(logto, scopes=["read:user"])])
@@ -413,38 +415,29 @@ def test_a_token_is_verified_once_however_many_dependencies_ask(
         return claims == same == again
 
     app.include_router(router)
-    token = issuer.access_token(scope="read:user write:user")
+    token = issuer.access_token(scopes=["read:user", "write:user"])
     answer = TestClient(app).get("/", headers=bearer(token))
 
     assert answer.json() is True
-    assert len(verified) == 1
+    assert verified == ["alice0000001"]
 
 
 @pytest.mark.parametrize("start", ["Bearer ", "bearer ", "BEARER    ", "Bearer" + " " * 20_000])
-def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(
-    issuer: LocalIssuer, start: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logto = build_auth(issuer)
-    verified: list[str] = []
-
-    def count(token: SecretStr, **arguments: Any) -> UnverifiedJws:
-        verified.append(token.get_secret_value())
-        return parse_unverified(token, **arguments)
-
-    monkeypatch.setattr("fastapi_logto.verification.verifier.parse_unverified", count)
-    app = build_app(logto)
-    token = issuer.access_token(scope="read:user")
+def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(issuer: LocalIssuer, start: str) -> None:
+    model, verified = build_counting_model()
+    app = build_app(issuer.auth(claims_model=model))
+    token = issuer.access_token(scopes=["read:user"])
 
     answers = [TestClient(app).get("/read", headers={"Authorization": f"{start}{token}"}) for _ in range(3)]
     answers.append(TestClient(app).get("/read", headers=bearer(token)))
 
     assert [answer.status_code for answer in answers] == [200] * 4
-    assert verified == [token]
+    assert verified == ["alice0000001"]
 
 
 @pytest.mark.parametrize("padding", [1, 20_000])
 def test_a_token_that_is_replaced_in_an_unusual_header_is_verified_again(issuer: LocalIssuer, padding: int) -> None:
-    logto = build_auth(issuer)
+    logto = issuer.auth()
     app = FastAPI()
     start = "Bearer" + " " * padding
 
@@ -466,7 +459,7 @@ def test_a_token_that_is_replaced_in_an_unusual_header_is_verified_again(issuer:
 
 
 def test_a_token_that_middleware_replaces_is_verified_again(issuer: LocalIssuer) -> None:
-    logto = build_auth(issuer)
+    logto = issuer.auth()
     app = FastAPI()
 
     async def swap(request: Request, first: Annotated[TokenClaims, Depends(logto)]) -> str:
@@ -489,8 +482,8 @@ def test_a_token_that_middleware_replaces_is_verified_again(issuer: LocalIssuer)
 
 def test_a_mounted_application_is_protected_by_its_own_dependencies(issuer: LocalIssuer) -> None:
     inner_issuer = LocalIssuer(endpoint="http://127.0.0.1:3002")
-    inner = build_app(build_auth(inner_issuer))
-    app = build_app(build_auth(issuer))
+    inner = build_app(inner_issuer.auth())
+    app = build_app(issuer.auth())
     app.mount("/inner", inner)
     client = TestClient(app)
 
@@ -511,7 +504,7 @@ def test_everything_works_without_a_lifespan_and_on_a_loop_for_each_request(
 
 
 async def test_verify_gives_claims_without_a_request(logto: LogtoAuth, issuer: LocalIssuer) -> None:
-    claims = await logto.verify(issuer.access_token(subject="me", scope="read:user"))
+    claims = await logto.verify(issuer.access_token(subject="me", scopes=["read:user"]))
 
     assert (claims.user_id, claims.scopes) == ("me", frozenset({"read:user"}))
     with pytest.raises(ExpiredTokenError):
@@ -641,7 +634,7 @@ class TestInstall:
 
     def test_swagger_signs_in_with_pkce_and_keeps_what_the_application_set(self, issuer: LocalIssuer) -> None:
         app = FastAPI(swagger_ui_init_oauth={"appName": "Mine"})
-        build_auth(issuer, swagger_client_id="spa").install(app)
+        issuer.auth(swagger_client_id="spa").install(app)
 
         assert jsonable_encoder(app.swagger_ui_init_oauth) == {
             "usePkceWithAuthorizationCodeGrant": True,
@@ -651,7 +644,7 @@ class TestInstall:
 
     def test_the_application_has_the_last_word_on_the_swagger_client(self, issuer: LocalIssuer) -> None:
         app = FastAPI(swagger_ui_init_oauth={"clientId": "mine", "usePkceWithAuthorizationCodeGrant": False})
-        build_auth(issuer, swagger_client_id="spa").install(app)
+        issuer.auth(swagger_client_id="spa").install(app)
 
         assert jsonable_encoder(app.swagger_ui_init_oauth) == {
             "usePkceWithAuthorizationCodeGrant": False,
@@ -755,8 +748,8 @@ def test_scopes_may_be_members_of_an_enum(
     app.get("/", dependencies=[ways[how]()])(lambda: True)
     client = TestClient(app)
 
-    admitted = client.get("/", headers=bearer(issuer.access_token(scope="write:user")))
-    refused = client.get("/", headers=bearer(issuer.access_token(scope="read:user")))
+    admitted = client.get("/", headers=bearer(issuer.access_token(scopes=["write:user"])))
+    refused = client.get("/", headers=bearer(issuer.access_token(scopes=["read:user"])))
 
     assert (admitted.status_code, refused.status_code) == (200, 403)
     assert "write:user; in Logto" in refused.json()["detail"]["message"]
@@ -845,7 +838,7 @@ def test_a_wrong_type_is_an_error_at_the_call(logto: LogtoAuth, name: str) -> No
 
 
 def test_two_schemes_of_one_application_show_under_their_own_names(issuer: LocalIssuer) -> None:
-    first, second = build_auth(issuer), build_auth(issuer, scheme_name="Other")
+    first, second = issuer.auth(), issuer.auth(scheme_name="Other")
     app = build_app(first)
     first.install(app, lifespan=False)
 
@@ -874,7 +867,7 @@ async def test_two_hundred_first_requests_fetch_once(issuer: LocalIssuer) -> Non
 
 
 async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer: LocalIssuer) -> None:
-    logto = build_auth(issuer, max_waiting_verifications=2)
+    logto = issuer.auth(max_waiting_verifications=2)
     await logto.verify(issuer.access_token())
     tokens = [issuer.access_token() for _ in range(100)]
 
@@ -885,7 +878,7 @@ async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer:
 
 
 def test_a_scope_that_no_header_can_hold_is_refused_with_the_body_alone(issuer: LocalIssuer) -> None:
-    logto = build_auth(issuer)
+    logto = issuer.auth()
     app = FastAPI()
 
     @app.get("/", dependencies=[Depends(logto.require_scopes('чтение"quoted"'))])

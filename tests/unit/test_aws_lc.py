@@ -14,11 +14,11 @@ from joserfc.jwk import ECKey, RSAKey
 from pydantic import SecretStr
 
 from fastapi_logto.errors import SignatureError
-from fastapi_logto.provider import aws_lc
 from fastapi_logto.provider.aws_lc import build_aws_lc_key
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
 from fastapi_logto.verification.signatures import verify_signature
+from tests.conftest import UseAwsLc
 
 ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 KEY: Final = ECKey.generate_key("P-384")
@@ -83,18 +83,13 @@ def test_other_keys_have_no_double() -> None:
     assert build_aws_lc_key(RSAKey.generate_key(2048)) is None
 
 
-def test_without_awscrt_keys_have_no_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(aws_lc, "import_module", refuse)
-    monkeypatch.setattr(aws_lc, "load_aws_lc", aws_lc.load_aws_lc.__wrapped__)
-
+@pytest.mark.usefixtures("openssl")
+def test_without_awscrt_keys_have_no_double() -> None:
     assert build_aws_lc_key(KEY) is None
 
 
 def test_a_key_that_aws_lc_does_not_take_is_left_to_openssl(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    use_aws_lc: UseAwsLc, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
         class EC:
@@ -103,7 +98,7 @@ def test_a_key_that_aws_lc_does_not_take_is_left_to_openssl(
                 raise RuntimeError("what it was given")
 
     caplog.set_level(logging.DEBUG, "fastapi_logto")
-    monkeypatch.setattr(aws_lc, "load_aws_lc", lambda: Broken)
+    use_aws_lc(Broken)
 
     assert build_aws_lc_key(KEY) is None
     assert [record.getMessage() for record in caplog.records] == ["key set: AWS-LC rejects a key: RuntimeError"]

@@ -14,7 +14,6 @@ from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.signing import JsonValue
 from fastapi_logto.verification.cache import TokenCache, build_digest
 from tests.captured import TOKENS
-from tests.unit.apps import build_auth
 
 A, B, C, D = (build_digest(name) for name in (b"a", b"b", b"c", b"d"))
 
@@ -196,7 +195,7 @@ HEAVY: dict[str, dict[str, JsonValue]] = {
 async def test_the_claims_of_a_token_take_at_most_the_memory_that_is_estimated(claims: dict[str, JsonValue]) -> None:
     issuer = LocalIssuer()
     issuer.rotate(algorithm="RS256", keep_previous=False)
-    auth = build_auth(issuer)
+    auth = issuer.auth()
     tokens = [issuer.access_token(subject=f"user-{number}", claims=claims) for number in range(12)]
     for token in tokens[:2]:
         await auth.verify(token)
@@ -219,7 +218,7 @@ async def test_the_claims_of_a_token_take_at_most_the_memory_that_is_estimated(c
 async def test_the_settings_bound_the_memory_of_cached_tokens() -> None:
     issuer = LocalIssuer()
     issuer.rotate(algorithm="RS256", keep_previous=False)
-    auth = build_auth(issuer, token_cache_bytes=1_000_000)
+    auth = issuer.auth(token_cache_bytes=1_000_000)
     gc.collect()
     tracemalloc.start()
     try:

@@ -8,8 +8,7 @@ import pytest
 
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.times import describe_span, describe_time
-from fastapi_logto.clock import Clock
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, ManualClock
 from tests import captured
 from tests.conftest import RunCli
 from tests.tenants import API, serve
@@ -39,7 +38,7 @@ KINDS: dict[str, Callable[[LocalIssuer], str]] = {
     "organization token by urn:logto:resource:organizations": lambda one: one.organization_token(
         "acme", by_resource=True
     ),
-    "access token for Logto's Management API": lambda one: one.machine_token(audience=MANAGEMENT, scope="all"),
+    "access token for Logto's Management API": lambda one: one.machine_token(audience=MANAGEMENT, scopes=["all"]),
     "ID token": lambda one: one.id_token(),
     "logout token": lambda one: one.sign({"sub": "x"}, header={"typ": "logout+jwt"}),
     "opaque token": lambda one: one.opaque_token(),
@@ -82,17 +81,17 @@ def test_what_a_token_would_be_admitted_to_is_told(cli: RunCli, issuer: LocalIss
         return " ".join(look(cli, token, **environment)["admission"])
 
     ours = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API}
-    token = issuer.access_token(scope='read:user odd"scope')
+    token = issuer.access_token(scopes=["read:user", 'odd"scope'])
     assert f"whose audience is '{API}'. It is your API." in admission(token, **ours)
     assert '"read:user", "odd\\"scope"' in admission(token)
     assert "Set LOGTO_AUDIENCE to see whether it is your API" in admission(token)
     assert f"It is not your API: LOGTO_AUDIENCE is {API}." in admission(issuer.access_token(audience=f"{API}/"), **ours)
     assert f"'{API}' or 'urn:b'. It is your API." in admission(issuer.sign({"aud": [API, "urn:b"]}), **ours)
-    assert "No route that requires a scope: the token has none." in admission(issuer.access_token(scope=""))
-    within = admission(issuer.access_token(organization_id="acme", scope="read:user"))
+    assert "No route that requires a scope: the token has none." in admission(issuer.access_token(scopes=[]))
+    within = admission(issuer.access_token(organization_id="acme", scopes=["read:user"]))
     assert "routes for the organization 'acme': require_organization(\"read:user\")" in within
     for by_resource in (False, True):
-        text = admission(issuer.organization_token("acme", scope="read:member", by_resource=by_resource))
+        text = admission(issuer.organization_token("acme", scopes=["read:member"], by_resource=by_resource))
         assert "for the organization 'acme': Depends(auth.require_organization(\"read:member\"))" in text
         assert "the token is not for an API resource" in text
     assert "requests no resource" in admission(issuer.opaque_token())
@@ -129,7 +128,7 @@ def test_verified_is_said_only_of_what_was(cli: RunCli, issuer: LocalIssuer) -> 
     environment = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API}
 
     good = cli("inspect", "--verify", stdin=issuer.access_token(), **environment)
-    forged = cli("inspect", "--verify", stdin=issuer.forged_token(), **environment)
+    forged = cli("inspect", "--verify", stdin=issuer.bad_token("forged"), **environment)
     expired = cli("inspect", "--verify", stdin=issuer.access_token(lifetime_seconds=-60), **environment)
 
     assert (good.code, forged.code, expired.code) == (0, 1, 1)
@@ -163,8 +162,8 @@ def test_a_token_can_not_write_over_what_is_said_of_it(cli: RunCli, issuer: Loca
 
 
 def test_times_are_told_in_words() -> None:
-    issuer = LocalIssuer(now=lambda: 1_000_000_000)
-    clock = Clock(now=lambda: 1_000_000_000)
+    clock = ManualClock(now=1_000_000_000)
+    issuer = LocalIssuer(clock=clock)
 
     found = inspect_token(issuer.access_token(claims={"nbf": True, "exp": 10**400}), settings=None, clock=clock)
 

@@ -221,12 +221,15 @@ def test_dev_starts_nothing_with_a_mistake(cli: RunCli, file: Path) -> None:
         == "fastapi-logto: missing.toml: expected a file that can be read, found: No such file or directory\n"
     )
     assert "expected --file or --audience, found both" in both.err
-    assert taken.err == f"fastapi-logto: port {other.port}: Address already in use; try another --port\n"
+    assert taken.err == (
+        f"fastapi-logto: cannot listen on '127.0.0.1' port {other.port}: Address already in use; "
+        "try another --port or --host\n"
+    )
 
 
 def test_dev_without_uvicorn_says_what_to_install(cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.serving", raising=False)
+    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.issuer.serving", raising=False)
 
     ended = cli("dev")
 
@@ -235,7 +238,7 @@ def test_dev_without_uvicorn_says_what_to_install(cli: RunCli, monkeypatch: pyte
 
 
 def test_what_to_put_into_a_file_of_variables_is_told(file: Path) -> None:
-    issuer, sock = open_issuer(path=file, audience=None, port=0)
+    issuer, sock = open_issuer(path=file, audience=None, host="127.0.0.1", port=0, allow_remote=False, allowed_hosts=())
     with sock:
         running = describe_issuer(issuer)
 

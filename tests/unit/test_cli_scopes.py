@@ -77,7 +77,7 @@ def open_api() -> Generator[tuple[ManagementApi, FakeManagement]]:
 
 def test_the_server_answers_as_the_real_one(tenant: tuple[LocalIssuer, FakeManagement]) -> None:
     issuer, _ = tenant
-    token = issuer.machine_token(client_id="deployer", audience=MANAGEMENT, scope="all")
+    token = issuer.machine_token(client_id="deployer", audience=MANAGEMENT, scopes=["all"])
     known = {"qgshne0j8yhpqw6c0nwkd": ""}
     names = [
         "create resource", "create duplicate indicator", "create with empty name", "create with empty indicator",

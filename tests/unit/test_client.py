@@ -16,8 +16,8 @@ import pytest
 
 from fastapi_logto import SettingsError
 from fastapi_logto.client import IssuedToken, LogtoClient
-from fastapi_logto.clock import Clock
 from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
+from fastapi_logto.testing import Clock
 from tests.unit.apps import API
 from tests.unit.clients import SECRET, Bench
 from tests.unit.fakes import wait_until
@@ -35,9 +35,9 @@ async def test_a_machine_token_is_asked_for_and_kept_until_shortly_before_it_exp
 
     assert issued.scopes == {"read:user"}
     assert await bench.client.get_token(API, scopes=["read:user"]) is issued
-    bench.time += 3600 - 61
+    bench.clock.advance(3600 - 61)
     assert await bench.client.get_token(API, scopes={"read:user"}) is issued
-    bench.time += 1
+    bench.clock.advance(1)
     assert await bench.client.get_token(API, scopes="read:user") is not issued
     assert bench.provider.forms == [{"grant_type": "client_credentials", "resource": API, "scope": "read:user"}] * 2
     assert bench.provider.discoveries == 1
@@ -91,9 +91,9 @@ async def test_a_token_is_used_for_its_life_less_a_minute_or_a_tenth(
 ) -> None:
     bench.say_token(expires_in=lifetime)
     issued = await bench.client.get_token(API)
-    bench.time += seconds - 1
+    bench.clock.advance(seconds - 1)
     assert await bench.client.get_token(API) is issued
-    bench.time += 1
+    bench.clock.advance(1)
     assert await bench.client.get_token(API) is not issued
 
 
@@ -182,12 +182,12 @@ async def test_after_a_429_nothing_is_sent_for_the_time_that_the_provider_names(
     assert error.retry_after_seconds == 20
     bench.provider.answer = None
 
-    bench.time += 19
+    bench.clock.advance(19)
     error = await bench.failed()
     assert isinstance(error, GrantUnavailableError)
     assert error.retry_after_seconds == 1
     assert len(bench.provider.asked) == 1
-    bench.time += 1
+    bench.clock.advance(1)
     assert (await bench.client.get_token(API)).token
 
 
@@ -198,9 +198,9 @@ async def test_a_provider_silences_the_client_for_half_a_minute_at_most(bench: B
     assert error.retry_after_seconds == 30
     bench.provider.answer = None
 
-    bench.time += 29
+    bench.clock.advance(29)
     assert isinstance(await bench.failed(), GrantUnavailableError)
-    bench.time += 1
+    bench.clock.advance(1)
     assert (await bench.client.get_token(API)).token
 
 
@@ -210,7 +210,7 @@ async def test_an_endpoint_that_has_moved_is_looked_up_again(bench: Bench, statu
     assert isinstance(await bench.failed(), GrantUnavailableError)
     bench.provider.answer = None
 
-    bench.time += 2
+    bench.clock.advance(2)
     assert (await bench.client.get_token(API)).token
     assert bench.provider.discoveries == 2
 
@@ -384,7 +384,7 @@ async def test_a_retry_after_is_between_a_second_and_half_a_minute(bench: Bench,
 
     assert isinstance(error, GrantUnavailableError)
     assert error.retry_after_seconds == seconds
-    bench.time += seconds - 0.01
+    bench.clock.advance(seconds - 0.01)
     assert isinstance(await bench.failed(), GrantUnavailableError)
     assert len(bench.provider.asked) == 1
 
@@ -396,9 +396,9 @@ async def test_without_a_number_of_seconds_a_429_is_a_failure_like_any_other(ben
     await bench.failed()
     bench.provider.answer = None
 
-    bench.time += 0.89
+    bench.clock.advance(0.89)
     assert isinstance(await bench.failed(), GrantUnavailableError)
-    bench.time += 0.22
+    bench.clock.advance(0.22)
     assert (await bench.client.get_token(API)).token
 
 
@@ -429,7 +429,7 @@ async def test_a_fault_is_reported_and_a_later_call_tries_again(
     assert SECRET not in f"{caplog.text} {error} {error!r}"
     bench.provider.answer = None
 
-    bench.time += 2
+    bench.clock.advance(2)
     assert (await bench.client.get_token(API)).token
 
 
@@ -512,7 +512,7 @@ async def test_a_token_endpoint_at_another_host_gets_no_secret() -> None:
 
 
 async def test_the_profile_of_a_user(bench: Bench) -> None:
-    opaque = bench.issuer.opaque_token(subject=bench.issuer.directory.users[0].id, scope="openid profile")
+    opaque = bench.issuer.opaque_token(subject=bench.issuer.directory.users[0].id, scopes=["openid", "profile"])
 
     profile = await bench.client.get_userinfo(opaque)
 

@@ -12,8 +12,7 @@ from pydantic import BeforeValidator, PrivateAttr, ValidationInfo, field_validat
 from starlette.testclient import TestClient
 
 from fastapi_logto import TokenClaims
-from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import bearer, build_auth
+from fastapi_logto.testing import LocalIssuer, bearer
 
 
 class Looks(TokenClaims):
@@ -81,7 +80,7 @@ ROWS: Mapping[str, tuple[type[TokenClaims], dict[str, Any], str]] = {
 def call(model: type[TokenClaims], claims: dict[str, Any]) -> Any:
     issuer = LocalIssuer()
     app = FastAPI()
-    app.get("/", dependencies=[Depends(build_auth(issuer, claims_model=model))])(lambda: None)
+    app.get("/", dependencies=[Depends(issuer.auth(claims_model=model))])(lambda: None)
     return TestClient(app).get("/", headers=bearer(issuer.access_token(claims=claims)))
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
-from tests.captured import DISCOVERY, DISCOVERY_PATH
-from tests.unit.fakes import ENDPOINT, ISSUER, FakeClock, FakeProvider
+from fastapi_logto.testing import ManualClock
+from tests.captured import DISCOVERY, DISCOVERY_PATH, NOW
+from tests.unit.fakes import ENDPOINT, ISSUER, FakeProvider
 
 URL = f"{ENDPOINT}/oidc/.well-known/openid-configuration"
 DAY = 24 * 3600
@@ -27,13 +28,13 @@ def provider() -> FakeProvider:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> ManualClock:
+    return ManualClock(now=NOW)
 
 
 def build_source(
     provider: FakeProvider,
-    clock: FakeClock,
+    clock: ManualClock,
     *,
     fetch_base: str = ENDPOINT,
     issuers: Collection[str] = (ISSUER,),
@@ -54,7 +55,7 @@ async def refusal(source: MetadataSource) -> str:
     return str(caught.value)
 
 
-async def test_the_captured_document_of_logto_is_accepted(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_the_captured_document_of_logto_is_accepted(provider: FakeProvider, clock: ManualClock) -> None:
     provider.discovery = dict(DISCOVERY)
     source = build_source(
         provider, clock, fetch_base="http://127.0.0.1:3001", issuers=["http://127.0.0.1:3001/oidc", ISSUER]
@@ -69,7 +70,9 @@ async def test_the_captured_document_of_logto_is_accepted(provider: FakeProvider
     )
 
 
-async def test_the_document_of_a_tenant_at_a_path_is_below_that_path(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_the_document_of_a_tenant_at_a_path_is_below_that_path(
+    provider: FakeProvider, clock: ManualClock
+) -> None:
     await build_source(provider, clock, fetch_base=f"{ENDPOINT}/tenant").find()
 
     assert provider.counts == {"/tenant/oidc/.well-known/openid-configuration": 1}
@@ -92,20 +95,20 @@ async def test_the_document_of_a_tenant_at_a_path_is_below_that_path(provider: F
     ],
 )
 async def test_a_document_of_another_issuer_is_refused(
-    issuer: object, found: str, provider: FakeProvider, clock: FakeClock
+    issuer: object, found: str, provider: FakeProvider, clock: ManualClock
 ) -> None:
     provider.discovery["issuer"] = issuer
 
     assert await refusal(build_source(provider, clock)) == WRONG_ISSUER.format(found)
 
 
-async def test_a_document_without_an_issuer_is_refused(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_a_document_without_an_issuer_is_refused(provider: FakeProvider, clock: ManualClock) -> None:
     del provider.discovery["issuer"]
 
     assert await refusal(build_source(provider, clock)) == WRONG_ISSUER.format("None")
 
 
-async def test_every_accepted_issuer_is_named_when_another_is_found(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_every_accepted_issuer_is_named_when_another_is_found(provider: FakeProvider, clock: ManualClock) -> None:
     source = build_source(provider, clock, issuers=["https://b.example/oidc", "https://a.example/oidc"])
 
     assert "expected the issuer https://a.example/oidc or https://b.example/oidc, found" in await refusal(source)
@@ -135,14 +138,14 @@ async def test_every_accepted_issuer_is_named_when_another_is_found(provider: Fa
     ],
 )
 async def test_a_key_set_at_another_origin_is_refused(
-    jwks_uri: object, found: str, provider: FakeProvider, clock: FakeClock
+    jwks_uri: object, found: str, provider: FakeProvider, clock: ManualClock
 ) -> None:
     provider.discovery["jwks_uri"] = jwks_uri
 
     assert await refusal(build_source(provider, clock)) == WRONG_PLACE.format(found)
 
 
-async def test_a_document_without_a_key_set_is_refused(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_a_document_without_a_key_set_is_refused(provider: FakeProvider, clock: ManualClock) -> None:
     del provider.discovery["jwks_uri"]
 
     assert await refusal(build_source(provider, clock)) == WRONG_PLACE.format("None")
@@ -157,14 +160,14 @@ async def test_a_document_without_a_key_set_is_refused(provider: FakeProvider, c
     ],
 )
 async def test_a_key_set_at_the_same_origin_is_accepted(
-    jwks_uri: str, provider: FakeProvider, clock: FakeClock
+    jwks_uri: str, provider: FakeProvider, clock: ManualClock
 ) -> None:
     provider.discovery["jwks_uri"] = jwks_uri
 
     assert await build_source(provider, clock).find() == ProviderMetadata(issuer=ISSUER, jwks_uri=jwks_uri)
 
 
-async def test_the_default_port_of_plain_http_is_80(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_the_default_port_of_plain_http_is_80(provider: FakeProvider, clock: ManualClock) -> None:
     provider.discovery["jwks_uri"] = "http://127.0.0.1/oidc/jwks"
 
     metadata = await build_source(provider, clock, fetch_base="http://127.0.0.1:80").find()
@@ -172,14 +175,14 @@ async def test_the_default_port_of_plain_http_is_80(provider: FakeProvider, cloc
     assert metadata.jwks_uri == "http://127.0.0.1/oidc/jwks"
 
 
-async def test_a_key_set_may_lie_at_an_origin_that_is_allowed(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_a_key_set_may_lie_at_an_origin_that_is_allowed(provider: FakeProvider, clock: ManualClock) -> None:
     provider.discovery["jwks_uri"] = "https://keys.example.com/jwks"
     source = build_source(provider, clock, allowed_jwks_origins=["https://keys.example.com:443/whatever"])
 
     assert (await source.find()).jwks_uri == "https://keys.example.com/jwks"
 
 
-async def test_an_allowed_origin_allows_no_other(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_an_allowed_origin_allows_no_other(provider: FakeProvider, clock: ManualClock) -> None:
     provider.discovery["jwks_uri"] = "https://keys.example.com:8443/jwks"
     source = build_source(provider, clock, allowed_jwks_origins=["https://keys.example.com"])
 
@@ -188,7 +191,7 @@ async def test_an_allowed_origin_allows_no_other(provider: FakeProvider, clock: 
     ).format("'https://keys.example.com:8443/jwks'")
 
 
-async def test_a_document_is_kept_for_a_day(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_a_document_is_kept_for_a_day(provider: FakeProvider, clock: ManualClock) -> None:
     source = build_source(provider, clock)
     first = await source.find()
     provider.discovery["jwks_uri"] = f"{ENDPOINT}/new/jwks"
@@ -206,7 +209,7 @@ async def test_a_document_is_kept_for_a_day(provider: FakeProvider, clock: FakeC
     assert provider.fetches == (2, 0)
 
 
-async def test_a_forgotten_document_is_fetched_anew(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_a_forgotten_document_is_fetched_anew(provider: FakeProvider, clock: ManualClock) -> None:
     source = build_source(provider, clock)
     await source.find()
 
@@ -216,7 +219,7 @@ async def test_a_forgotten_document_is_fetched_anew(provider: FakeProvider, cloc
     assert provider.fetches == (2, 0)
 
 
-async def test_a_refused_document_is_not_kept(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_a_refused_document_is_not_kept(provider: FakeProvider, clock: ManualClock) -> None:
     source = build_source(provider, clock)
     provider.discovery["issuer"] = "https://stranger.logto.app/oidc"
     await refusal(source)
@@ -226,13 +229,13 @@ async def test_a_refused_document_is_not_kept(provider: FakeProvider, clock: Fak
     assert provider.fetches == (2, 0)
 
 
-async def test_an_error_of_the_fetch_is_given_as_it_is(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_an_error_of_the_fetch_is_given_as_it_is(provider: FakeProvider, clock: ManualClock) -> None:
     provider.faults[DISCOVERY_PATH] = 502
 
     assert await refusal(build_source(provider, clock)) == f"{URL}: status 502 instead of 200"
 
 
-async def test_making_a_source_fetches_nothing(provider: FakeProvider, clock: FakeClock) -> None:
+async def test_making_a_source_fetches_nothing(provider: FakeProvider, clock: ManualClock) -> None:
     build_source(provider, clock)
 
     assert provider.fetches == (0, 0)

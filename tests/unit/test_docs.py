@@ -211,7 +211,7 @@ def test_the_file_of_users_in_the_reference_is_one(tmp_path: Path) -> None:
 
     directory = read_directory(tmp_path / "people.toml")
 
-    assert directory.list_held(directory.users[0], "https://api.example.com") == ("read:user",)
+    assert directory.users[0].scopes["https://api.example.com"] == ("read:user",)
 
 
 def test_what_a_page_takes_over_from_a_file_is_there() -> None:

@@ -14,9 +14,9 @@ from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError,
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, bearer
 from fastapi_logto.verification.bearer import parse_authorization
-from tests.unit.apps import API, bearer
+from tests.unit.apps import API
 
 ENDPOINT = "https://tenant.example.test"
 SECRET = "secret-of-a-machine-xyz"
@@ -136,7 +136,7 @@ async def test_no_frame_of_an_error_shows_a_token_or_a_secret(
 
 
 REFUSED: Mapping[str, str] = {
-    "a forged signature": ISSUER.forged_token(),
+    "a forged signature": ISSUER.bad_token("forged"),
     "an expired token": ISSUER.access_token(lifetime_seconds=-60),
     "another audience": ISSUER.access_token(audience="https://other.example"),
     "an ID token": ISSUER.id_token(),

@@ -81,9 +81,9 @@ async def test_a_result_is_cached_as_long_as_its_subject_token_may_be_trusted(be
 
     first = await exchange()
     if row.seconds:
-        bench.time += row.seconds - 0.25
+        bench.clock.advance(row.seconds - 0.25)
         assert await exchange() is first
-        bench.time += 0.25
+        bench.clock.advance(0.25)
     assert await exchange() is not first
     assert len(bench.provider.asked) == 2
 
@@ -93,7 +93,7 @@ async def test_a_revoked_personal_access_token_is_refused_half_a_minute_later(be
     await bench.client.exchange_token("pat_alice", API, subject_token_type=PAT)
     bench.provider.say({"error": "invalid_grant"}, status=400)
 
-    bench.time += 30
+    bench.clock.advance(30)
     for _ in range(2):
         with pytest.raises(GrantRefusedError) as caught:
             await bench.client.exchange_token("pat_alice", API, subject_token_type=PAT)
@@ -181,7 +181,7 @@ async def test_invented_personal_access_tokens_block_nobody_else(bench: Bench) -
     strangers = Strangers(bench)
     for token in known:
         await bench.client.exchange_token(token, API, subject_token_type=PAT)
-    bench.time += 31
+    bench.clock.advance(31)
 
     flood = strangers.flood(PAT)
     await wait_until(lambda: strangers.waiting == 50)
@@ -219,7 +219,7 @@ async def test_what_invented_tokens_cause_at_the_provider_silences_nobody_else(
     strangers.refusal = response
     strangers.gate.set()
     await bench.client.exchange_token("good-known", API, subject_token_type=PAT)
-    bench.time += 31
+    bench.clock.advance(31)
 
     results = await asyncio.gather(*strangers.flood(PAT, 5), return_exceptions=True)
 
@@ -235,7 +235,7 @@ async def test_a_place_is_reserved_for_an_hour_and_not_after_a_refusal() -> None
     exchange = bench.client.exchange_token
     for token in ("good-late", "good-revoked"):
         await exchange(token, API, subject_token_type=PAT)
-    bench.time += 31
+    bench.clock.advance(31)
     bench.provider.say({"error": "invalid_grant"}, status=400)
     with pytest.raises(GrantRefusedError):
         await exchange("good-revoked", API, subject_token_type=PAT)
@@ -243,11 +243,11 @@ async def test_a_place_is_reserved_for_an_hour_and_not_after_a_refusal() -> None
     flood = strangers.flood(PAT, 1)
     await wait_until(lambda: strangers.waiting == 1)
 
-    bench.time += 3598
+    bench.clock.advance(3598)
     with pytest.raises(GrantUnavailableError):
         await exchange("good-revoked", API, subject_token_type=PAT)
     assert (await exchange("good-late", API, subject_token_type=PAT)).token
-    bench.time += 30 + 3600
+    bench.clock.advance(30 + 3600)
     with pytest.raises(GrantUnavailableError):
         await exchange("good-late", API, subject_token_type=PAT)
     strangers.gate.set()

@@ -15,10 +15,8 @@ from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
 from fastapi_logto import LogtoAuth, TokenClaims
-from fastapi_logto.clock import Clock
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import Clock, LocalIssuer, bearer
 from fastapi_logto.testing import claims as make_claims
-from tests.unit.apps import bearer, build_auth
 from tests.unit.fakes import wait_until
 
 NOW = 1_800_000_000.0
@@ -27,8 +25,8 @@ CLAIMS = make_claims()
 
 def build(*, seconds: float) -> tuple[LogtoAuth, str]:
     """Give a scheme, and a token that has so many seconds to live."""
-    issuer = LocalIssuer(now=lambda: NOW)
-    auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=0)
+    issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
+    auth = issuer.auth(leeway_seconds=0)
     return auth, issuer.access_token(subject="me", claims={"exp": int(NOW) + seconds})
 
 
@@ -237,8 +235,8 @@ async def test_a_websocket_that_the_client_has_closed_is_not_closed_again() -> N
 
 
 async def test_the_leeway_of_a_request_is_that_of_its_connection() -> None:
-    issuer = LocalIssuer(now=lambda: NOW)
-    auth = build_auth(issuer, clock=Clock(now=lambda: NOW), leeway_seconds=60)
+    issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
+    auth = issuer.auth(leeway_seconds=60)
 
     # Past its `exp` by less than clocks may differ: admitted, and not ended at once.
     assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]

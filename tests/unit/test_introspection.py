@@ -13,12 +13,11 @@ from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims
-from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from tests.captured import INTROSPECTION
-from tests.unit.apps import API, bearer, detail, sign_in
+from tests.unit.apps import API, detail, sign_in
 from tests.unit.fakes import wait_until
 
 SECRET = "local-machine-secret"
@@ -52,9 +51,9 @@ class Provider(httpx.AsyncBaseTransport):
 class Bench:
     """An application that accepts opaque tokens, and what is behind it."""
 
-    def __init__(self, **config: Any) -> None:
-        self.time = 1_800_000_000.0
-        self.issuer = LocalIssuer(now=lambda: self.time)
+    def __init__(self, *, now: float = 1_800_000_000, **config: Any) -> None:
+        self.clock = ManualClock(now=now)
+        self.issuer = LocalIssuer(clock=self.clock)
         self.provider = Provider(self.issuer)
         asks: dict[str, Any] = {
             "client_id": "local-machine",
@@ -66,7 +65,7 @@ class Bench:
             endpoint=self.issuer.endpoint,
             audience=API,
             http_transport=self.provider,
-            clock=Clock(now=lambda: self.time, monotonic=lambda: self.time),
+            clock=self.clock,
             introspection=Introspection(**asks),
         )
 
@@ -81,8 +80,8 @@ class Bench:
             "active": True,
             "sub": "alice",
             "client_id": SPA,
-            "exp": int(self.time) + 3600,
-            "iat": int(self.time),
+            "exp": int(self.clock.now()) + 3600,
+            "iat": int(self.clock.now()),
             "iss": self.issuer.issuer,
             "scope": "openid",
             "token_type": "Bearer",
@@ -96,7 +95,7 @@ def bench() -> Bench:
 
 
 async def test_an_opaque_token_gives_the_claims_that_the_provider_says(bench: Bench) -> None:
-    token = bench.issuer.opaque_token(subject="alice", scope="openid profile")
+    token = bench.issuer.opaque_token(subject="alice", scopes=["openid", "profile"])
 
     claims = await bench.auth.verify(token)
 
@@ -115,12 +114,12 @@ async def test_an_answer_is_remembered_for_its_time_and_never_past_exp(bench: Be
         await bench.auth.verify(token)
     assert len(bench.provider.asked) == 1
 
-    bench.time += 30
+    bench.clock.advance(30)
     await bench.auth.verify(token)
     assert len(bench.provider.asked) == 2
 
     # The last answer is believed for 30 s, and the token expires (with the leeway of 10 s) after 20.
-    bench.time += 20
+    bench.clock.advance(20)
     assert await bench.refused(token) == (401, "expired")
     assert len(bench.provider.asked) == 2
 
@@ -141,14 +140,14 @@ async def test_a_revoked_token_is_refused_when_the_answer_is_too_old(bench: Benc
     bench.provider.say({"active": False})
 
     assert (await bench.auth.verify(token)).sub
-    bench.time += 30
+    bench.clock.advance(30)
     assert await bench.refused(token) == (401, "inactive")
 
 
 async def test_a_refusal_is_remembered_as_an_acceptance_is(bench: Bench) -> None:
     token = bench.issuer.opaque_token()
     await bench.auth.verify(token)
-    bench.time += 30
+    bench.clock.advance(30)
     bench.provider.say({"active": False})
     for _ in range(3):
         assert await bench.refused(token) == (401, "inactive")
@@ -158,7 +157,7 @@ async def test_a_refusal_is_remembered_as_an_acceptance_is(bench: Bench) -> None
     for _ in range(3):
         assert await bench.refused(OPAQUE) == (401, "audience")
     assert len(bench.provider.asked) == 3
-    bench.time += 30
+    bench.clock.advance(30)
     bench.provider.say(bench.claims())
     for _ in range(3):
         assert (await bench.auth.verify(OPAQUE)).sub == "alice"
@@ -174,7 +173,7 @@ async def test_a_provider_that_asks_for_patience_gets_it(bench: Bench) -> None:
         await bench.auth.verify(OPAQUE)
     assert caught.value.retry_after_seconds == 20
     assert len(bench.provider.asked) == 1
-    bench.time += 20
+    bench.clock.advance(20)
     assert await bench.refused(OPAQUE) == (401, "inactive")
 
 
@@ -191,7 +190,7 @@ async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench) -> N
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     bench.provider.answer = None
 
-    bench.time += 2
+    bench.clock.advance(2)
     assert await bench.refused(OPAQUE) == (401, "inactive")
     assert len([path for path in fetched if path.endswith("openid-configuration")]) == 2
 
@@ -204,10 +203,10 @@ async def test_a_provider_silences_the_api_for_half_a_minute_at_most(bench: Benc
         assert caught.value.retry_after_seconds == 30
     bench.provider.answer = None
 
-    bench.time += 29
+    bench.clock.advance(29)
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     assert len(bench.provider.asked) == 1
-    bench.time += 1
+    bench.clock.advance(1)
     assert await bench.refused(OPAQUE) == (401, "inactive")
 
 
@@ -291,8 +290,7 @@ async def test_an_answer_that_differs_where_it_may_is_believed(bench: Bench, cha
 async def test_what_a_running_server_answered_is_understood(name: str) -> None:
     entry = INTROSPECTION[name]
     body: dict[str, Any] = dict(entry.body or {})
-    bench = Bench(allowed_clients=[body.get("client_id", SPA)])
-    bench.time = body.get("iat", bench.time) + 1
+    bench = Bench(now=body.get("iat", 0) + 1, allowed_clients=[body.get("client_id", SPA)])
     bench.provider.say(body, status=entry.status)
 
     if body.get("token_type") == "Bearer":
@@ -324,7 +322,7 @@ async def test_without_a_usable_response_every_token_is_503_until_a_later_try_su
 
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     assert len(bench.provider.asked) == 1
-    bench.time += 2
+    bench.clock.advance(2)
     assert (await bench.auth.verify(token)).client_id == SPA
     assert token not in caplog.text
     assert SECRET not in caplog.text
@@ -398,7 +396,7 @@ async def test_in_an_outage_one_token_tries_when_it_is_due_and_the_others_get_50
                 await bench.auth.verify(f"{OPAQUE}{tenths}-{number}")
             assert 1 <= caught.value.retry_after_seconds <= 33
         tries += [tenths / 10] * (len(bench.provider.asked) - asked)
-        bench.time += 0.1
+        bench.clock.advance(0.1)
 
     waits = [later - earlier for earlier, later in pairwise(tries)]
     for wait, expected in zip(waits, (1, 2, 4, 8, 16, 30), strict=False):
@@ -422,7 +420,7 @@ async def test_a_discovery_document_without_the_endpoint_is_looked_up_again(benc
     bench.provider.inner.handle_async_request = rename  # type: ignore[method-assign]
 
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
-    bench.time += 2
+    bench.clock.advance(2)
     assert await bench.refused(OPAQUE) == (401, "inactive")
 
 
@@ -434,7 +432,7 @@ class TestStrangers:
         tokens = [bench.issuer.opaque_token() for _ in range(count)]
         for token in tokens:
             await bench.auth.verify(token)
-        bench.time += 31
+        bench.clock.advance(31)
         return tokens
 
     async def test_it_takes_no_place_of_a_known_user(self, bench: Bench) -> None:
@@ -477,17 +475,17 @@ class TestStrangers:
         bench.provider.say(bench.claims(client_id="other-app"))
         assert await bench.refused(other) == (401, "audience")
         bench.provider.answer = None
-        bench.time += 31
+        bench.clock.advance(31)
         bench.provider.gate, bench.provider.held = asyncio.Event(), OPAQUE
         flood = asyncio.create_task(bench.refused(OPAQUE))
         await wait_until(lambda: len(bench.provider.asked) == 6)
 
         for token in (revoked, other):
             assert await bench.refused(token) == (503, "provider_unavailable")
-        bench.time += 3600 - 33
+        bench.clock.advance(3600 - 33)
         bench.provider.say(bench.claims())
         assert (await bench.auth.verify(late)).client_id == SPA
-        bench.time += 30 + 3600
+        bench.clock.advance(30 + 3600)
         assert await bench.refused(late) == (503, "provider_unavailable")
         bench.provider.answer = None
         bench.provider.gate.set()
@@ -529,7 +527,7 @@ async def test_a_discovery_document_that_names_another_host_gets_no_secret() -> 
 
 
 async def test_a_token_of_three_parts_is_never_sent_there(bench: Bench) -> None:
-    for token in (bench.issuer.forged_token(), "a.b.c", "a.b", f"{OPAQUE}.", "abc"):
+    for token in (bench.issuer.bad_token("forged"), "a.b.c", "a.b", f"{OPAQUE}.", "abc"):
         assert (await bench.refused(token))[0] == 401
     # Nor what can't be sent.
     for token in (f"{OPAQUE}\ud800", "\udfff" * 43):
@@ -619,7 +617,7 @@ class TestLocalIssuer:
         issuer = LocalIssuer()
         refresh_token = sign_in(issuer)["refresh_token"]
 
-        access = self.ask(issuer, issuer.opaque_token(subject="alice", scope="openid")).json()
+        access = self.ask(issuer, issuer.opaque_token(subject="alice", scopes=["openid"])).json()
         refresh = self.ask(issuer, refresh_token).json()
 
         assert (access["active"], access["token_type"], access["sub"]) == (True, "Bearer", "alice")

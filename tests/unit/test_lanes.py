@@ -8,15 +8,16 @@ import pytest
 from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.backoff import Backoff
 from fastapi_logto.provider.lanes import Lane, LaneClosedError
-from tests.unit.fakes import FakeClock
+from fastapi_logto.testing import ManualClock
+from tests.captured import NOW
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> ManualClock:
+    return ManualClock(now=NOW)
 
 
-def build_lane(clock: FakeClock, *, max_in_flight: int | None = None) -> Lane:
+def build_lane(clock: ManualClock, *, max_in_flight: int | None = None) -> Lane:
     return Lane("test", monotonic=clock.monotonic, max_in_flight=max_in_flight)
 
 
@@ -41,7 +42,7 @@ def assert_open(lane: Lane) -> None:
 class TestBackoff:
     """Failures in a row are followed by longer and longer waits."""
 
-    def test_the_wait_doubles_up_to_half_a_minute_and_is_spread_by_a_tenth(self, clock: FakeClock) -> None:
+    def test_the_wait_doubles_up_to_half_a_minute_and_is_spread_by_a_tenth(self, clock: ManualClock) -> None:
         backoff = Backoff(monotonic=clock.monotonic)
 
         waits = [backoff.fail() for _ in range(2000)]
@@ -50,7 +51,7 @@ class TestBackoff:
             assert expected * 0.9 <= wait <= expected * 1.1
         assert len(set(waits)) > 1900
 
-    def test_the_next_try_is_due_when_the_wait_is_over(self, clock: FakeClock) -> None:
+    def test_the_next_try_is_due_when_the_wait_is_over(self, clock: ManualClock) -> None:
         backoff = Backoff(monotonic=clock.monotonic)
         assert (backoff.is_failing, backoff.wait_seconds) == (False, 0.0)
 
@@ -59,7 +60,7 @@ class TestBackoff:
         clock.advance(wait + 1)
         assert (backoff.is_failing, backoff.wait_seconds) == (True, 0.0)
 
-    def test_a_success_begins_anew(self, clock: FakeClock) -> None:
+    def test_a_success_begins_anew(self, clock: ManualClock) -> None:
         backoff = Backoff(monotonic=clock.monotonic)
         for _ in range(5):
             backoff.fail()
@@ -69,14 +70,16 @@ class TestBackoff:
         assert backoff.fail() <= 1.1
 
     @pytest.mark.parametrize(("said", "waited"), [(1, 1), (20, 20), (30, 30), (31, 30), (3600, 30)])
-    def test_the_provider_decides_the_wait_up_to_half_a_minute(self, clock: FakeClock, said: int, waited: int) -> None:
+    def test_the_provider_decides_the_wait_up_to_half_a_minute(
+        self, clock: ManualClock, said: int, waited: int
+    ) -> None:
         backoff = Backoff(monotonic=clock.monotonic)
 
         assert backoff.fail(retry_after_seconds=said) == waited
         assert backoff.wait_seconds == waited
 
 
-def test_a_failure_closes_the_lane_and_the_next_success_opens_it(clock: FakeClock) -> None:
+def test_a_failure_closes_the_lane_and_the_next_success_opens_it(clock: ManualClock) -> None:
     lane = build_lane(clock)
     assert lane.retry_after_seconds == 1
     fail(lane, retry_after_seconds=20)
@@ -90,7 +93,7 @@ def test_a_failure_closes_the_lane_and_the_next_success_opens_it(clock: FakeCloc
     assert_open(lane)
 
 
-def test_another_error_than_a_failed_fetch_does_not_close_the_lane(clock: FakeClock) -> None:
+def test_another_error_than_a_failed_fetch_does_not_close_the_lane(clock: ManualClock) -> None:
     lane = build_lane(clock, max_in_flight=1)
 
     with pytest.raises(KeyError), lane.enter():
@@ -99,7 +102,7 @@ def test_another_error_than_a_failed_fetch_does_not_close_the_lane(clock: FakeCl
     assert_open(lane)
 
 
-def test_one_try_at_a_time_is_let_through_while_the_endpoint_fails(clock: FakeClock) -> None:
+def test_one_try_at_a_time_is_let_through_while_the_endpoint_fails(clock: ManualClock) -> None:
     lane = build_lane(clock)
     fail(lane, retry_after_seconds=1)
     clock.advance(1)
@@ -110,7 +113,7 @@ def test_one_try_at_a_time_is_let_through_while_the_endpoint_fails(clock: FakeCl
     assert_open(lane)
 
 
-async def test_a_try_that_is_cancelled_leaves_the_next_one_free(clock: FakeClock) -> None:
+async def test_a_try_that_is_cancelled_leaves_the_next_one_free(clock: ManualClock) -> None:
     lane = build_lane(clock)
     fail(lane, retry_after_seconds=1)
     clock.advance(1)
@@ -129,7 +132,7 @@ async def test_a_try_that_is_cancelled_leaves_the_next_one_free(clock: FakeClock
     assert_closed(lane)
 
 
-def test_a_try_that_never_ends_blocks_the_lane_for_half_a_minute(clock: FakeClock) -> None:
+def test_a_try_that_never_ends_blocks_the_lane_for_half_a_minute(clock: ManualClock) -> None:
     # As on an event loop that only runs during requests.
     lane = build_lane(clock)
     fail(lane, retry_after_seconds=1)
@@ -146,7 +149,7 @@ def test_a_try_that_never_ends_blocks_the_lane_for_half_a_minute(clock: FakeCloc
 
 
 def test_requests_that_fail_together_are_one_failure_and_one_line_in_the_log(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     lane = build_lane(clock)
     together = [lane.enter() for _ in range(10)]
@@ -165,7 +168,7 @@ def test_requests_that_fail_together_are_one_failure_and_one_line_in_the_log(
     assert len(caplog.records) == 2
 
 
-def test_a_success_of_a_request_that_was_sent_before_the_failure_does_not_open_the_lane(clock: FakeClock) -> None:
+def test_a_success_of_a_request_that_was_sent_before_the_failure_does_not_open_the_lane(clock: ManualClock) -> None:
     lane = build_lane(clock)
 
     with lane.enter():
@@ -174,7 +177,7 @@ def test_a_success_of_a_request_that_was_sent_before_the_failure_does_not_open_t
     assert_closed(lane)
 
 
-def test_a_full_lane_lets_nobody_in_until_somebody_leaves(clock: FakeClock) -> None:
+def test_a_full_lane_lets_nobody_in_until_somebody_leaves(clock: ManualClock) -> None:
     lane = build_lane(clock, max_in_flight=2)
 
     with lane.enter():

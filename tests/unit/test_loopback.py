@@ -5,7 +5,7 @@ import pytest
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.loopback import is_loopback
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.testing.serving import listen
+from fastapi_logto.testing.issuer.serving import listen
 from tests.conftest import RunCli
 from tests.tenants import API
 

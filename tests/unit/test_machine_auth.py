@@ -57,7 +57,7 @@ async def test_requests_of_ones_own_httpx_client_are_signed(bench: Bench) -> Non
 
 async def test_a_token_that_the_api_refuses_is_replaced_once(bench: Bench) -> None:
     first = (await bench.client.get_token(API)).token
-    bench.time += 10
+    bench.clock.advance(10)
     api = Api(first)
     async with httpx.AsyncClient(transport=api, auth=bench.client.machine_auth(API, base_url=ORDERS)) as http:
         assert (await http.get(ORDERS)).status_code == 200
@@ -67,7 +67,7 @@ async def test_a_token_that_the_api_refuses_is_replaced_once(bench: Bench) -> No
         # A token that is new is not replaced: an API that refuses each would cost a request for one each time.
         api.refused.add(second)
         assert (await http.get(ORDERS)).status_code == 401
-        bench.time += 10
+        bench.clock.advance(10)
         bench.say_token(access_token="third")
         api.refused.add("third")
         assert (await http.get(ORDERS)).status_code == 401
@@ -76,7 +76,7 @@ async def test_a_token_that_the_api_refuses_is_replaced_once(bench: Bench) -> No
 
 async def test_a_body_that_is_used_up_is_not_sent_again(bench: Bench) -> None:
     first = (await bench.client.get_token(API)).token
-    bench.time += 60
+    bench.clock.advance(60)
     api = Api(first)
 
     async def chunks() -> AsyncGenerator[bytes]:
@@ -226,7 +226,7 @@ async def test_a_401_of_another_origin_after_a_redirect_does_not_replace_the_tok
     bench: Bench, orders: CapturedServer, other: CapturedServer
 ) -> None:
     await bench.client.get_token(API)
-    bench.time += 60
+    bench.clock.advance(60)
     orders.replace("/orders", Answer.redirect(f"{other.endpoint}/orders"))
     other.replace("/orders", Answer(status=401))
     auth = bench.client.machine_auth(API, base_url=orders.endpoint)

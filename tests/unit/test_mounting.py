@@ -29,8 +29,8 @@ from fastapi_logto import (
 )
 from fastapi_logto.description.route_checks import check_routes
 from fastapi_logto.description.routes import iter_routes
-from fastapi_logto.testing import LocalIssuer, assert_protected
-from tests.unit.apps import bearer, build_auth, detail
+from fastapi_logto.testing import LocalIssuer, assert_protected, bearer
+from tests.unit.apps import detail
 
 issuer = LocalIssuer()
 SEEN = ("path", "root_path", "app_root_path", "path_params")
@@ -38,7 +38,7 @@ SEEN = ("path", "root_path", "app_root_path", "path_params")
 
 @pytest.fixture
 def logto() -> LogtoAuth:
-    return build_auth(issuer, public_url="https://api.example.test")
+    return issuer.auth(public_url="https://api.example.test")
 
 
 async def show(request: StarletteRequest) -> JSONResponse:
@@ -80,7 +80,7 @@ def build_app(logto: LogtoAuth, path: str = "/mcp", **options: Any) -> FastAPI:
     return app
 
 
-GOOD = bearer(issuer.access_token(subject="me", scope="read:user"))
+GOOD = bearer(issuer.access_token(subject="me", scopes=["read:user"]))
 
 
 def build_optional_user(logto: LogtoAuth) -> Any:
@@ -173,8 +173,8 @@ class TestRefusals:
         assert anonymous.headers["WWW-Authenticate"] == (
             'Bearer resource_metadata="https://api.example.test/.well-known/oauth-protected-resource"'
         )
-        assert client.request(method, path, headers=bearer(issuer.forged_token())).status_code == 401
-        assert client.request(method, path, headers=bearer(issuer.access_token(scope="other"))).status_code == 403
+        assert client.request(method, path, headers=bearer(issuer.bad_token("forged"))).status_code == 401
+        assert client.request(method, path, headers=bearer(issuer.access_token(scopes=["other"]))).status_code == 403
 
     def test_a_method_that_nobody_serves_reaches_nothing(self, logto: LogtoAuth) -> None:
         client = TestClient(build_app(logto))
@@ -229,13 +229,13 @@ class TestRefusals:
         with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/mcp/echo"):
             pass
         assert denied.value.status_code == 401
-        assert client.get("/mcp/user", headers=bearer(issuer.forged_token())).status_code == 401
+        assert client.get("/mcp/user", headers=bearer(issuer.bad_token("forged"))).status_code == 401
         # Whatever it returns, what is mounted finds the claims of the token.
         assert client.get("/mcp/user", headers=GOOD).json() == "me"
         with client.websocket_connect("/mcp/echo", headers=GOOD) as websocket:
             websocket.send_text("hello")
             assert websocket.receive_text() == "me: hello"
-        banned = bearer(issuer.access_token(subject="banned", scope="read:user"))
+        banned = bearer(issuer.access_token(subject="banned", scopes=["read:user"]))
         assert client.get("/mcp/user", headers=banned).status_code == 418
 
     @pytest.mark.parametrize("path", ["", "/", "mcp", "//", "/a/{rest:path}", "/a/{rest:path}/b"])
@@ -294,7 +294,7 @@ class TestMounted:
         requires = logto.require_organization("read:user", organization=OrganizationSource.from_dependency(find))
         mount_protected(app, path="/mcp", mounted=inner, requires=requires)
         client = TestClient(app)
-        token = bearer(issuer.organization_token("A", scope="read:user"))
+        token = bearer(issuer.organization_token("A", scopes=["read:user"]))
 
         answer = client.post("/mcp/x", headers=token, json={"organization": "A"})
 
@@ -382,7 +382,7 @@ class TestAsRoutes:
         app.include_router(router, prefix="/v1")
         check_routes(app)
         client = TestClient(app)
-        token = issuer.organization_token("A", scope="read:user")
+        token = issuer.organization_token("A", scopes=["read:user"])
 
         assert client.get("/v1/of/A/mcp/user", headers=bearer(token)).status_code == 200
         assert detail(client, "/v1/of/B/mcp/user", bearer(token))[:2] == (403, "organization_mismatch")
@@ -393,7 +393,7 @@ class TestAsRoutes:
         app = build_app(logto)
 
         async def stand_in() -> TokenClaims:
-            return await logto.verify(issuer.access_token(subject="other", scope="read:user"))
+            return await logto.verify(issuer.access_token(subject="other", scopes=["read:user"]))
 
         app.dependency_overrides[logto] = stand_in
 

@@ -16,15 +16,15 @@ from starlette.testclient import TestClient
 from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, TokenClaims
 from fastapi_logto.description.openapi import describe
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import API, bearer, build_auth
+from fastapi_logto.testing import LocalIssuer, bearer
+from tests.unit.apps import API
 
 issuer = LocalIssuer()
 
 
 @pytest.fixture
 def logto() -> LogtoAuth:
-    return build_auth(issuer)
+    return issuer.auth()
 
 
 def document(*routes: tuple[str, Any], auth: LogtoAuth, **install: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class TestScheme:
     def test_the_description_says_what_to_set_until_it_is_set(
         self, arguments: dict[str, Any], options: dict[str, Any], hint: str | None
     ) -> None:
-        auth = build_auth(issuer, **arguments)
+        auth = issuer.auth(**arguments)
         app = FastAPI(**options)
         auth.install(app)
         add_routes(app, ("/a", auth))
@@ -110,7 +110,7 @@ class TestScheme:
 
     def test_openid_is_offered_where_opaque_tokens_are_accepted(self) -> None:
         opaque = Introspection(client_id="machine", client_secret="secret", allowed_clients=["spa"])
-        auth = build_auth(issuer, introspection=opaque)
+        auth = LogtoAuth(endpoint=issuer.endpoint, audience=API, introspection=opaque)
         billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
 
         schema = document(
@@ -248,10 +248,10 @@ def is_pro(claims: TokenClaims) -> bool:
 
 # What is asked for, and a token that is good but not enough.
 REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
-    "scopes": (lambda auth: auth.require_scopes("a", "b"), issuer.access_token(scope="another")),
-    "one scope": (lambda auth: auth.require_scopes("a"), issuer.access_token(scope="another")),
-    "bare scopes": (lambda auth: Security(auth, scopes=["a"]), issuer.access_token(scope="another")),
-    "any scope": (lambda auth: auth.require_any_scope("a", "b"), issuer.access_token(scope="another")),
+    "scopes": (lambda auth: auth.require_scopes("a", "b"), issuer.access_token(scopes=["another"])),
+    "one scope": (lambda auth: auth.require_scopes("a"), issuer.access_token(scopes=["another"])),
+    "bare scopes": (lambda auth: Security(auth, scopes=["a"]), issuer.access_token(scopes=["another"])),
+    "any scope": (lambda auth: auth.require_any_scope("a", "b"), issuer.access_token(scopes=["another"])),
     "user": (lambda auth: auth.require_user(), issuer.machine_token()),
     "machine": (lambda auth: auth.require_machine(), issuer.access_token()),
     "client": (lambda auth: auth.require(clients=["spa"]), issuer.access_token(client_id="other")),
@@ -413,7 +413,7 @@ class TestTwice:
         assert app.openapi() == once
 
         # Another scheme's installation describes the same document once more.
-        build_auth(issuer, scheme_name="Other").install(app)
+        issuer.auth(scheme_name="Other").install(app)
 
         assert app.openapi() == once
 
@@ -444,7 +444,7 @@ def test_needs_follow_the_description_once(logto: LogtoAuth) -> None:
     app.get("/c", dependencies=[Depends(logto)])(read)
 
     schema = app.openapi()
-    build_auth(issuer, scheme_name="Other").install(app)
+    issuer.auth(scheme_name="Other").install(app)
     app.openapi()
 
     lines = "Requires:\n\n- a user as the caller\n- a token without an actor"

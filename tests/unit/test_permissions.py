@@ -9,11 +9,9 @@ from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, TokenClaims
-from fastapi_logto.clock import Clock
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import Clock, LocalIssuer, bearer
 from tests.captured import DISCOVERY, JWKS, JWKS_PATH, NOW
 from tests.captured import TOKENS as CAPTURED_TOKENS
-from tests.unit.apps import bearer, build_auth
 
 BILLING: Final = "https://billing.example.test"
 
@@ -70,41 +68,41 @@ forged       sig   sig   sig sig   sig      sig    sig sig    sig   sig   sig  s
 """
 
 TOKENS: Final[Mapping[str, Callable[[LocalIssuer], str]]] = {
-    "user": lambda issuer: issuer.access_token(scope="read:user"),
-    "no_role": lambda issuer: issuer.access_token(scope=""),
-    "machine": lambda issuer: issuer.machine_token(scope="read:user"),
-    "machine_idle": lambda issuer: issuer.machine_token(scope=None),
-    "api_in_a": lambda issuer: issuer.access_token(scope="read:user", organization_id="A"),
-    "api_in_b": lambda issuer: issuer.access_token(scope="read:user", organization_id="B"),
-    "machine_in_a": lambda issuer: issuer.machine_token(scope="read:user", organization_id="A"),
-    "a": lambda issuer: issuer.organization_token("A", scope="read:user"),
-    "b": lambda issuer: issuer.organization_token("B", scope="read:user"),
-    "a_claimed": lambda issuer: issuer.organization_token("A", scope="read:user", by_resource=True),
-    "b_claimed": lambda issuer: issuer.organization_token("B", scope="read:user", by_resource=True),
+    "user": lambda issuer: issuer.access_token(scopes=["read:user"]),
+    "no_role": lambda issuer: issuer.access_token(scopes=[]),
+    "machine": lambda issuer: issuer.machine_token(scopes=["read:user"]),
+    "machine_idle": lambda issuer: issuer.machine_token(scopes=None),
+    "api_in_a": lambda issuer: issuer.access_token(scopes=["read:user"], organization_id="A"),
+    "api_in_b": lambda issuer: issuer.access_token(scopes=["read:user"], organization_id="B"),
+    "machine_in_a": lambda issuer: issuer.machine_token(scopes=["read:user"], organization_id="A"),
+    "a": lambda issuer: issuer.organization_token("A", scopes=["read:user"]),
+    "b": lambda issuer: issuer.organization_token("B", scopes=["read:user"]),
+    "a_claimed": lambda issuer: issuer.organization_token("A", scopes=["read:user"], by_resource=True),
+    "b_claimed": lambda issuer: issuer.organization_token("B", scopes=["read:user"], by_resource=True),
     "a_member": lambda issuer: issuer.organization_token("A"),
-    "a_machine": lambda issuer: issuer.organization_token("A", subject="m", client_id="m", scope="read:user"),
-    "a_idle": lambda issuer: issuer.organization_token("A", subject="m", client_id="m", scope=None),
-    "nameless": lambda issuer: issuer.access_token(scope="read:user", audience="urn:logto:resource:organizations"),
-    "empty": lambda issuer: issuer.organization_token("", scope="read:user"),
+    "a_machine": lambda issuer: issuer.organization_token("A", subject="m", client_id="m", scopes=["read:user"]),
+    "a_idle": lambda issuer: issuer.organization_token("A", subject="m", client_id="m", scopes=None),
+    "nameless": lambda issuer: issuer.access_token(scopes=["read:user"], audience="urn:logto:resource:organizations"),
+    "empty": lambda issuer: issuer.organization_token("", scopes=["read:user"]),
     "a_in_a_list": lambda issuer: issuer.organization_token(
-        "A", scope="read:user", claims={"aud": ["urn:logto:organization:A"], "organization_id": "A"}
+        "A", scopes=["read:user"], claims={"aud": ["urn:logto:organization:A"], "organization_id": "A"}
     ),
-    "delegated": lambda issuer: issuer.access_token(scope="read:user", actor="support"),
+    "delegated": lambda issuer: issuer.access_token(scopes=["read:user"], actor="support"),
     "chained": lambda issuer: issuer.access_token(
-        scope="read:user", claims={"act": {"sub": "agent", "act": {"sub": "support"}}}
+        scopes=["read:user"], claims={"act": {"sub": "agent", "act": {"sub": "support"}}}
     ),
-    "billing": lambda issuer: issuer.access_token(scope="read:user", audience=BILLING),
-    "billing_in_a": lambda issuer: issuer.access_token(scope="read:user", audience=BILLING, organization_id="A"),
+    "billing": lambda issuer: issuer.access_token(scopes=["read:user"], audience=BILLING),
+    "billing_in_a": lambda issuer: issuer.access_token(scopes=["read:user"], audience=BILLING, organization_id="A"),
     "both": lambda issuer: issuer.access_token(
-        scope="read:user", claims={"aud": ["https://api.example.test", BILLING]}
+        scopes=["read:user"], claims={"aud": ["https://api.example.test", BILLING]}
     ),
-    "other_client": lambda issuer: issuer.access_token(scope="read:user", client_id="other"),
-    "url_client": lambda issuer: issuer.access_token(scope="read:user", client_id="https://app.example.com/id?a=b"),
-    "pro": lambda issuer: issuer.access_token(scope="read:user", claims={"plan": "pro"}),
+    "other_client": lambda issuer: issuer.access_token(scopes=["read:user"], client_id="other"),
+    "url_client": lambda issuer: issuer.access_token(scopes=["read:user"], client_id="https://app.example.com/id?a=b"),
+    "pro": lambda issuer: issuer.access_token(scopes=["read:user"], claims={"plan": "pro"}),
     "id_token": lambda issuer: issuer.id_token(),
     "opaque": lambda issuer: issuer.opaque_token(),
-    "expired": lambda issuer: issuer.access_token(scope="read:user", lifetime_seconds=-60),
-    "forged": lambda issuer: issuer.forged_token(scope="read:user"),
+    "expired": lambda issuer: issuer.access_token(scopes=["read:user"], lifetime_seconds=-60),
+    "forged": lambda issuer: issuer.bad_token("forged", scopes=["read:user"]),
 }
 
 
@@ -176,7 +174,7 @@ def issuer() -> LocalIssuer:
 
 @pytest.fixture(scope="module")
 def client(issuer: LocalIssuer) -> TestClient:
-    return TestClient(build_app(build_auth(issuer)))
+    return TestClient(build_app(issuer.auth()))
 
 
 def ask(client: TestClient, column: str, token: str, *, organization: str = "A") -> tuple[int, str, str] | None:
@@ -261,7 +259,7 @@ class TestCarol:
     def test_her_plain_api_token_carries_the_scopes_of_her_organization_roles_and_opens_no_organization(
         self, client: TestClient, issuer: LocalIssuer
     ) -> None:
-        token = issuer.access_token(subject="carol", scope="read:user")
+        token = issuer.access_token(subject="carol", scopes=["read:user"])
 
         assert ask(client, "scope", token) is None
         assert ask(client, "org", token, organization="A") == ANSWERS["org"]
@@ -270,9 +268,11 @@ class TestCarol:
     @pytest.mark.parametrize("shape", ["api", "organization", "by_resource"])
     def test_her_token_for_a_opens_a_only(self, client: TestClient, issuer: LocalIssuer, shape: str) -> None:
         token = (
-            issuer.access_token(subject="carol", scope="read:user", organization_id="A")
+            issuer.access_token(subject="carol", scopes=["read:user"], organization_id="A")
             if shape == "api"
-            else issuer.organization_token("A", subject="carol", scope="read:user", by_resource=shape == "by_resource")
+            else issuer.organization_token(
+                "A", subject="carol", scopes=["read:user"], by_resource=shape == "by_resource"
+            )
         )
 
         assert ask(client, "org", token, organization="A") is None
@@ -287,7 +287,7 @@ class TestCarol:
         assert ask(client, "org", token, organization="B") == ANSWERS["scp"]
 
     def test_a_refusal_names_neither_organization(self, client: TestClient, issuer: LocalIssuer) -> None:
-        token = issuer.organization_token("secret-A", scope="read:user")
+        token = issuer.organization_token("secret-A", scopes=["read:user"])
 
         answer = client.get("/org/secret-B", headers=bearer(token))
 
@@ -297,7 +297,7 @@ class TestCarol:
 
 
 def test_what_one_policy_remembers_is_refused_by_another(client: TestClient, issuer: LocalIssuer) -> None:
-    organization, billing = issuer.organization_token("A", scope="read:user"), issuer.access_token(audience=BILLING)
+    organization, billing = issuer.organization_token("A", scopes=["read:user"]), issuer.access_token(audience=BILLING)
 
     for _ in range(2):
         assert ask(client, "org", organization) is None

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, SettingsError, mount_protected
-from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import API, bearer, build_auth
+from fastapi_logto.testing import LocalIssuer, bearer
+from tests.unit.apps import API
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 issuer = LocalIssuer()
@@ -103,20 +103,20 @@ class TestDocument:
         }
 
     def test_it_lists_the_scopes_that_a_handler_asks_for_itself(self) -> None:
-        app = build_app(build_auth(issuer), scopes={"write": "Change what is yours"})
+        app = build_app(issuer.auth(), scopes={"write": "Change what is yours"})
 
         assert ask(app)["scopes_supported"] == ["of", "read", "write"]
 
     @pytest.mark.parametrize("hide", HIDDEN, ids=lambda hide: hide.__name__)
     def test_the_scopes_of_routes_that_are_hidden_from_the_schema_are_left_out(self, hide: Hide) -> None:
-        auth = build_auth(issuer)
+        auth = issuer.auth()
         app = build_app(auth)
         hide(app, auth.require_scopes("impersonate"))
 
         assert ask(app)["scopes_supported"] == ["of", "read"]
 
     def test_a_scope_of_a_hidden_route_is_listed_if_another_route_or_the_application_itself_names_it(self) -> None:
-        auth = build_auth(issuer)
+        auth = issuer.auth()
         app = build_app(auth, scopes={"impersonate": "Act as somebody else"})
         for path, shown in (("/hidden", False), ("/shown", True)):
             app.get(path, dependencies=[Depends(auth.require_scopes("read", path))], include_in_schema=shown)(read)
@@ -125,7 +125,7 @@ class TestDocument:
         assert ask(app)["scopes_supported"] == ["/shown", "impersonate", "of", "read"]
 
     def test_an_api_of_hidden_routes_alone_lists_no_scopes_at_all(self) -> None:
-        auth = build_auth(issuer)
+        auth = issuer.auth()
         app = FastAPI(openapi_url=None)
         auth.install(app)
         hide_route(app, auth.require_scopes("impersonate"))
@@ -138,21 +138,21 @@ class TestDocument:
         }
 
     def test_a_protected_mount_is_listed_although_it_is_in_no_schema(self) -> None:
-        auth = build_auth(issuer)
+        auth = issuer.auth()
         app = build_app(auth)
         mount_protected(app, path="/mcp", mounted=FastAPI(), requires=auth.require_scopes("call:tool"))
 
         assert ask(app)["scopes_supported"] == ["call:tool", "of", "read"]
 
     def test_nothing_of_it_comes_from_the_request(self) -> None:
-        app = build_app(build_auth(issuer, public_url="https://api.example.com"))
+        app = build_app(issuer.auth(public_url="https://api.example.com"))
         evil = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
 
         assert ask(app, **evil) == ask(app)
         assert "evil" not in challenge(app, **evil)
 
     def test_a_browser_of_any_origin_may_read_it(self) -> None:
-        answer = TestClient(build_app(build_auth(issuer))).get(WELL_KNOWN, headers={"Origin": "https://a.example"})
+        answer = TestClient(build_app(issuer.auth())).get(WELL_KNOWN, headers={"Origin": "https://a.example"})
 
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Content-Type"] == "application/json"
@@ -163,13 +163,13 @@ class TestDocument:
             "Access-Control-Request-Method": "GET",
             "Access-Control-Request-Headers": "mcp-protocol-version",
         }
-        answer = TestClient(build_app(build_auth(issuer))).options(WELL_KNOWN, headers=preflight)
+        answer = TestClient(build_app(issuer.auth())).options(WELL_KNOWN, headers=preflight)
 
         assert (answer.status_code, answer.content) == (204, b"")
         assert answer.headers["Access-Control-Allow-Origin"] == answer.headers["Access-Control-Allow-Headers"] == "*"
 
     def test_every_scope_is_listed_where_one_of_many_is_enough(self) -> None:
-        auth = build_auth(issuer)
+        auth = issuer.auth()
         app = FastAPI()
         auth.install(app)
         many = [f"scope{number:02}" for number in range(17)]
@@ -178,21 +178,21 @@ class TestDocument:
         assert ask(app)["scopes_supported"] == many
 
     def test_it_needs_no_token_where_everything_else_does(self) -> None:
-        auth = build_auth(issuer)
+        auth = issuer.auth()
         app = FastAPI(dependencies=[Depends(auth)])
         auth.install(app)
 
         assert ask(app)["resource"] == API
 
     def test_an_application_may_be_set_up_twice(self) -> None:
-        auth = build_auth(issuer)
+        auth = issuer.auth()
         app = build_app(auth)
         auth.install(app)
 
         assert ask(app)["authorization_servers"] == [issuer.issuer]
 
     def test_it_is_none_of_the_operations(self) -> None:
-        assert WELL_KNOWN not in build_app(build_auth(issuer)).openapi()["paths"]
+        assert WELL_KNOWN not in build_app(issuer.auth()).openapi()["paths"]
 
     def test_the_settings_of_the_environment_are_read_when_somebody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         app = build_app(LogtoAuth(), lifespan=False)
@@ -207,7 +207,7 @@ class TestDocument:
         assert ask(app) == found
 
     def test_where_no_scope_is_asked_for_there_is_something_to_sign_in_with(self) -> None:
-        auth = build_auth(issuer)
+        auth = issuer.auth()
         app = FastAPI()
         auth.install(app)
         app.get("/a", dependencies=[Depends(auth)])(read)
@@ -215,7 +215,7 @@ class TestDocument:
         assert ask(app)["scopes_supported"] == ["profile"]
 
     def test_routes_of_a_scheme_that_is_not_set_up_say_nothing(self) -> None:
-        app = build_app(build_auth(issuer))
+        app = build_app(issuer.auth())
         other = LogtoAuth(scheme_name="Other")
         app.get("/other", dependencies=[Depends(other.require_scopes("unknown"))])(read)
 
@@ -236,7 +236,7 @@ class TestDocument:
 
 class TestPath:
     def test_the_path_of_the_resource_follows(self) -> None:
-        app = build_app(build_auth(issuer, audience="https://api.example.test/mcp/"))
+        app = build_app(issuer.auth(audience="https://api.example.test/mcp/"))
 
         assert ask(app, "/mcp") == ask(app, "/mcp/") == ask(app)
         assert ask(app)["resource"] == "https://api.example.test/mcp/"
@@ -244,7 +244,7 @@ class TestPath:
             assert TestClient(app).get(WELL_KNOWN + other).status_code == 404
 
     def test_each_resource_has_its_own_with_its_own_scopes(self) -> None:
-        auth = build_auth(issuer, public_url="https://api.example.test")
+        auth = issuer.auth(public_url="https://api.example.test")
         billing = auth.for_audience("https://api.example.test/billing", scheme_name="Billing")
         app = build_app(auth)
         app.get("/invoices", dependencies=[Depends(billing.require_scopes("bill"))])(read)
@@ -257,7 +257,7 @@ class TestPath:
         )
 
     def test_where_two_resources_have_one_path_the_first_stands_there_and_the_other_is_not_named(self) -> None:
-        auth = build_auth(issuer, public_url="https://api.example.test")
+        auth = issuer.auth(public_url="https://api.example.test")
         billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
         app = build_app(auth)
         app.get("/invoices", dependencies=[Depends(billing)])(read)
@@ -275,13 +275,13 @@ class TestPath:
         ],
     )
     def test_a_page_is_found_under_the_url_that_a_challenge_names(self, audience: str, path: str) -> None:
-        app = build_app(build_auth(issuer, audience=audience, public_url="https://api.example.com"))
+        app = build_app(issuer.auth(audience=audience, public_url="https://api.example.com"))
 
         assert f'"https://api.example.com{WELL_KNOWN}{path}"' in challenge(app)
         assert ask(app, path)["resource"] == audience
 
     def test_two_schemes_of_one_application_have_their_pages_side_by_side(self) -> None:
-        first = build_auth(issuer, audience="https://api.example.com/a", public_url="https://api.example.com")
+        first = issuer.auth(audience="https://api.example.com/a", public_url="https://api.example.com")
         second = LogtoAuth(
             endpoint="https://second.logto.app",
             audience="https://api.example.com/b",
@@ -302,7 +302,7 @@ class TestPath:
 
     def test_a_page_that_is_another_schemes_is_not_named(self) -> None:
         url = "https://api.example.com"
-        first = build_auth(issuer, audience=API, public_url=url)
+        first = issuer.auth(audience=API, public_url=url)
         second = LogtoAuth(endpoint="https://b.logto.app", audience="urn:b", public_url=url, scheme_name="Second")
         app = FastAPI()
         first.install(app)
@@ -319,7 +319,7 @@ class TestPath:
         assert ask(app)["authorization_servers"] == ["https://a.logto.app/oidc", "https://b.logto.app/oidc"]
 
     def test_a_resource_that_is_declared_later_has_its_page(self) -> None:
-        auth = build_auth(issuer, public_url="https://api.example.com")
+        auth = issuer.auth(public_url="https://api.example.com")
         app = build_app(auth)
         assert ask(app)["resource"] == API
         late = auth.for_audience("https://api.example.com/late")
@@ -330,7 +330,7 @@ class TestPath:
 
     @pytest.mark.parametrize("audience", ["urn:example:api", "my api", "https://[bad", "https:///nowhere"])
     def test_an_indicator_that_is_no_url_stands_at_the_root(self, audience: str) -> None:
-        app = build_app(build_auth(issuer, audience=audience, public_url="https://api.example.com/v1"))
+        app = build_app(issuer.auth(audience=audience, public_url="https://api.example.com/v1"))
 
         assert ask(app)["resource"] == audience
         assert challenge(app) == f'Bearer resource_metadata="https://api.example.com{WELL_KNOWN}"'
@@ -341,7 +341,7 @@ class TestChallenge:
 
     @pytest.fixture
     def app(self) -> FastAPI:
-        return build_app(build_auth(issuer, public_url="https://api.example.com/"))
+        return build_app(issuer.auth(public_url="https://api.example.com/"))
 
     def test_every_challenge_names_it(self, app: FastAPI) -> None:
         other = {"x-organization": "B"}
@@ -349,10 +349,10 @@ class TestChallenge:
         found = [
             challenge(app, token="x"),
             challenge(app, Authorization="Basic abc"),
-            challenge(app, token=issuer.forged_token()),
-            challenge(app, token=issuer.access_token(scope="")),
-            challenge(app, "/organization", token=issuer.access_token(scope="of")),
-            challenge(app, "/organization", token=issuer.organization_token("A", scope="of"), **other),
+            challenge(app, token=issuer.bad_token("forged")),
+            challenge(app, token=issuer.access_token(scopes=[])),
+            challenge(app, "/organization", token=issuer.access_token(scopes=["of"])),
+            challenge(app, "/organization", token=issuer.organization_token("A", scopes=["of"]), **other),
         ]
         assert [one.partition('", ')[0] for one in found] == [
             'Bearer error="invalid_token',
@@ -366,7 +366,7 @@ class TestChallenge:
 
     def test_an_outage_has_no_challenge(self) -> None:
         auth = LogtoAuth(endpoint="http://127.0.0.1:1", audience=API, public_url="https://api.example.com")
-        answer = TestClient(build_app(auth)).get("/read", headers=bearer(issuer.access_token(scope="read")))
+        answer = TestClient(build_app(auth)).get("/read", headers=bearer(issuer.access_token(scopes=["read"])))
 
         assert answer.status_code == 503
         assert "WWW-Authenticate" not in answer.headers
@@ -379,7 +379,7 @@ class TestChallenge:
     def test_a_page_that_is_not_there_or_nobody_knows_where_is_not_named(
         self, arguments: dict[str, Any], install: dict[str, Any]
     ) -> None:
-        assert challenge(build_app(build_auth(issuer, **arguments), **install)) == "Bearer"
+        assert challenge(build_app(issuer.auth(**arguments), **install)) == "Bearer"
 
     def test_before_the_settings_are_known_it_is_left_out(self) -> None:
         app = build_app(LogtoAuth(), lifespan=False)
@@ -396,7 +396,7 @@ class TestChallenge:
         assert challenge(app) == f'Bearer resource_metadata="https://a.example{WELL_KNOWN}"'
 
     def test_a_websocket_gets_the_same_challenge(self, app: FastAPI) -> None:
-        auth = build_auth(issuer, public_url="https://api.example.com")
+        auth = issuer.auth(public_url="https://api.example.com")
         auth.install(app)
 
         @app.websocket("/watch")

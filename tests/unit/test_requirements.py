@@ -14,11 +14,11 @@ from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, SettingsError, TokenClaims
 from fastapi_logto.description.conditions import describe_conditions
-from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import bearer, build_auth, detail
+from fastapi_logto.testing import LocalIssuer, bearer
+from tests.unit.apps import detail
 
 issuer = LocalIssuer()
-logto: LogtoAuth = build_auth(issuer)
+logto: LogtoAuth = issuer.auth()
 app = FastAPI()
 
 
@@ -35,10 +35,10 @@ async def read_any(claims: Annotated[TokenClaims, Depends(logto.require_any_scop
 def test_requirements_work_with_postponed_annotations() -> None:
     client = TestClient(app)
 
-    assert client.get("/all", headers=bearer(issuer.access_token(subject="me", scope="a b"))).json() == "me"
-    assert detail(client, "/all", bearer(issuer.access_token(scope="a"))) == (403, "insufficient_scope", "scope")
-    assert client.get("/any", headers=bearer(issuer.access_token(subject="me", scope="b"))).json() == "me"
-    assert detail(client, "/any", bearer(issuer.access_token(scope="c"))) == (403, "insufficient_scope", "scope")
+    assert client.get("/all", headers=bearer(issuer.access_token(subject="me", scopes=["a", "b"]))).json() == "me"
+    assert detail(client, "/all", bearer(issuer.access_token(scopes=["a"]))) == (403, "insufficient_scope", "scope")
+    assert client.get("/any", headers=bearer(issuer.access_token(subject="me", scopes=["b"]))).json() == "me"
+    assert detail(client, "/any", bearer(issuer.access_token(scopes=["c"]))) == (403, "insufficient_scope", "scope")
 
 
 def is_mine(claims: TokenClaims) -> bool:
@@ -82,7 +82,7 @@ DIFFERENT: list[Requirement] = [
     logto.require(claims=is_mine),
     logto.require(claims=is_mine, description="something else"),
     logto.require(claims=is_somebody),
-    build_auth(issuer).require_scopes("a"),
+    issuer.auth().require_scopes("a"),
     logto.for_audience("https://billing.example.test").require_scopes("a"),
 ]
 
@@ -269,10 +269,10 @@ def test_a_dependency_that_finds_no_organization_refuses_and_is_not_asked_for_a_
     requirement = logto.require_organization(organization=OrganizationSource.from_dependency(find))
 
     assert codes(requirement, issuer.organization_token("A"), "/?number=1") == (403, "organization_mismatch")
-    assert codes(requirement, issuer.forged_token(), "/?number=2") == (401, "invalid_token")
+    assert codes(requirement, issuer.bad_token("forged"), "/?number=2") == (401, "invalid_token")
     assert codes(requirement, issuer.access_token(), "/?number=3") == (403, "organization_required")
     # Nobody learns by a 422 what the dependency reads before the token is known to be good.
-    assert codes(requirement, issuer.forged_token(), "/?number=x") == (401, "invalid_token")
+    assert codes(requirement, issuer.bad_token("forged"), "/?number=x") == (401, "invalid_token")
     assert asked == ["1"]
 
 
@@ -345,7 +345,7 @@ def test_a_requirement_stays_as_it_was_made() -> None:
 
 
 def test_a_user_without_a_client_id_can_not_be_told_from_a_machine() -> None:
-    lax = build_auth(issuer, required_claims=["jti"])
+    lax = issuer.auth(required_claims=["jti"])
 
     refusal = refuse(lax.require_user(), issuer.access_token(claims={"client_id": None}))
 
@@ -365,7 +365,7 @@ def test_scopes_above_a_requirement_are_enforced_too() -> None:
 
     client = TestClient(one)
 
-    assert client.get("/", headers=bearer(issuer.organization_token("A", scope="b"))).status_code == 200
+    assert client.get("/", headers=bearer(issuer.organization_token("A", scopes=["b"]))).status_code == 200
     assert detail(client, "/", bearer(issuer.organization_token("A"))) == (403, "insufficient_scope", "scope")
 
 
@@ -380,7 +380,7 @@ def test_an_override_of_every_scheme_leaves_the_checks_of_requirements_on() -> N
     async def run() -> bool:
         return True
 
-    claims = asyncio.run(logto.verify(issuer.access_token(organization_id="A", scope="a")))
+    claims = asyncio.run(logto.verify(issuer.access_token(organization_id="A", scopes=["a"])))
     for scheme in logto.schemes:
         one.dependency_overrides[scheme] = lambda: claims
     client = TestClient(one)

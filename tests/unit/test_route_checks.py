@@ -33,8 +33,8 @@ from typing_extensions import TypeAliasType
 
 from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.description.route_checks import check_routes
-from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import API, bearer, build_auth, build_organization_router
+from fastapi_logto.testing import LocalIssuer, bearer
+from tests.unit.apps import API, build_organization_router
 
 HERE = FilePath(__file__).parent
 
@@ -46,7 +46,7 @@ def issuer() -> LocalIssuer:
 
 @pytest.fixture
 def logto(issuer: LocalIssuer) -> LogtoAuth:
-    return build_auth(issuer)
+    return issuer.auth()
 
 
 @pytest.mark.parametrize("above", ["router", "application", "mount"])

@@ -11,12 +11,12 @@ from starlette.staticfiles import StaticFiles
 from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError
 from fastapi_logto.description.routes import iter_routes
 from fastapi_logto.testing import LocalIssuer
-from tests.unit.apps import build_auth, build_organization_router
+from tests.unit.apps import build_organization_router
 
 
 @pytest.fixture
 def logto() -> LogtoAuth:
-    return build_auth(LocalIssuer())
+    return LocalIssuer().auth()
 
 
 def test_the_routes_are_read_with_what_they_are_mounted_under(logto: LogtoAuth) -> None:

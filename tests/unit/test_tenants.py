@@ -13,9 +13,9 @@ from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, Requirem
 from fastapi_logto.errors import AudienceError, IssuerError, ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.schemes import find_resources, find_state
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, bearer
 from fastapi_logto.testing.signing import JsonValue
-from tests.unit.apps import API, bearer, build_auth
+from tests.unit.apps import API
 
 A, B = "https://a.example.com", "https://b.example.com"
 
@@ -243,8 +243,7 @@ async def test_for_audience_accepts_only_the_tokens_of_tenants_that_list_the_aud
 async def test_an_audience_that_no_tenant_lists_is_refused_where_it_is_declared() -> None:
     with pytest.raises(SettingsError, match=r"found https://nowhere\.example; add it to the settings"):
         build_shared().auth.for_audience("https://nowhere.example")
-    other = build_auth(LocalIssuer()).for_audience("https://nowhere.example")
-    assert find_resources(other) == {"https://nowhere.example"}
+    assert find_resources(LocalIssuer().auth().for_audience("https://nowhere.example")) == {"https://nowhere.example"}
 
 
 def from_header(*, issuer: str | None = None) -> OrganizationSource:
@@ -278,7 +277,7 @@ def test_with_several_tenants_a_requirement_says_whose_organization_it_means(sou
 
 
 def test_an_issuer_of_no_tenant_is_refused_where_it_is_required() -> None:
-    for auth in (build_shared().auth, build_auth(LocalIssuer())):
+    for auth in (build_shared().auth, LocalIssuer().auth()):
         with pytest.raises(SettingsError, match=r"expected an issuer of the settings or 'any', found issuer='https"):
             auth.require_organization(organization=OrganizationSource.from_path(issuer="https://a.example.com"))
 
@@ -312,7 +311,7 @@ def test_an_organization_of_one_tenant_does_not_pass_for_that_of_another(
 
 def test_with_one_tenant_a_requirement_may_say_its_issuer_or_not() -> None:
     issuer = LocalIssuer()
-    auth = build_auth(issuer)
+    auth = issuer.auth()
     app = FastAPI()
 
     for path, place in (("/none", None), ("/own", issuer.issuer), ("/any", "any")):
@@ -332,7 +331,7 @@ def test_organization_tokens_are_refused_by_choice_and_those_for_an_api_are_not(
     *, accepted: bool, status: int, audience: str | None
 ) -> None:
     issuer = LocalIssuer()
-    auth = build_auth(issuer, accept_organization_tokens=accepted)
+    auth = issuer.auth(accept_organization_tokens=accepted)
     scheme = auth if audience is None else auth.for_audience(audience)
     app = FastAPI()
     app.get("/", dependencies=[Depends(scheme.require_organization(organization=OrganizationSource.from_token()))])(

@@ -1,11 +1,14 @@
 """What a local issuer knows, and what it refuses to be told."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import cast
 
 import pytest
 
-from fastapi_logto.testing import Application, Directory, Machine, Resource, User
+from fastapi_logto.testing import Application, Directory, LocalIssuer, Machine, Organization, Resource, User
+from fastapi_logto.testing.issuer.lookup import find_client, find_resource, find_user
+from fastapi_logto.testing.redirects import accepts_redirect
 
 API = "https://api.example.test"
 
@@ -24,11 +27,7 @@ def test_the_example_has_users_of_every_degree() -> None:
     assert [(resource.indicator, list(resource.scopes)) for resource in directory.resources] == [
         ("urn:api", ["read:user", "write:user"])
     ]
-    assert [client.client_id for client in directory.clients] == [
-        "local-spa",
-        "local-machine",
-        "local-machine-without-roles",
-    ]
+    assert [application.client_id for application in directory.applications] == ["local-spa"]
 
 
 def test_a_secret_is_in_no_repr() -> None:
@@ -37,8 +36,8 @@ def test_a_secret_is_in_no_repr() -> None:
 
 def test_entries_are_found_by_name() -> None:
     directory = Directory.example()
-    bob, spa = directory.find_user("bob"), directory.find_client("local-spa")
-    machine, resource = directory.find_client("local-machine"), directory.find_resource(API)
+    bob, spa = find_user(directory, "bob"), find_client(directory, "local-spa")
+    machine, resource = find_client(directory, "local-machine"), find_resource(directory, API)
     assert (bob, spa, machine, resource) == (
         directory.users[1],
         directory.applications[0],
@@ -49,9 +48,9 @@ def test_entries_are_found_by_name() -> None:
 
 def test_what_is_not_known_is_not_found() -> None:
     directory = Directory.example()
-    assert directory.find_user("bob000000001") is None
-    assert directory.find_client("Local-Spa") is None
-    assert directory.find_resource(API + "/") is None
+    assert find_user(directory, "bob000000001") is None
+    assert find_client(directory, "Local-Spa") is None
+    assert find_resource(directory, API + "/") is None
 
 
 def test_nothing_in_a_directory_can_be_changed() -> None:
@@ -95,9 +94,9 @@ def user(*, user_id: str = "u", username: str = "n") -> User:
         (
             lambda: Directory(
                 resources=[Resource(indicator="urn:a", scopes={"read": ""})],
-                machines=[Machine(client_id="c", client_secret="x", scopes={"urn:a": "read"})],
+                machines=[Machine(client_id="c", client_secret="x", scopes={"urn:a": ["writ"]})],
             ),
-            "scopes: expected scopes of 'urn:a', found 'r'",
+            "scopes: expected scopes of 'urn:a', found 'writ'",
         ),
     ],
 )
@@ -118,7 +117,7 @@ def test_a_directory_that_contradicts_itself_is_refused(build: object, message: 
     ],
 )
 def test_without_redirect_uris_any_loopback_uri_is_accepted(uri: str) -> None:
-    assert Application(client_id="c").accepts_redirect(uri) is True
+    assert accepts_redirect((), uri) is True
 
 
 @pytest.mark.parametrize(
@@ -146,17 +145,34 @@ def test_without_redirect_uris_any_loopback_uri_is_accepted(uri: str) -> None:
     ],
 )
 def test_without_redirect_uris_nothing_else_is_accepted(uri: str) -> None:
-    assert Application(client_id="c").accepts_redirect(uri) is False
+    assert accepts_redirect((), uri) is False
 
 
 def test_redirect_uris_are_compared_exactly() -> None:
-    application = Application(client_id="c", redirect_uris=["https://spa.test/cb"])
-    assert application.accepts_redirect("https://spa.test/cb") is True
-    assert application.accepts_redirect("https://spa.test/cb/") is False
-    assert application.accepts_redirect("http://localhost:8000/cb") is False
+    redirect_uris = ["https://spa.test/cb"]
+    assert accepts_redirect(redirect_uris, "https://spa.test/cb") is True
+    assert accepts_redirect(redirect_uris, "https://spa.test/cb/") is False
+    assert accepts_redirect(redirect_uris, "http://localhost:8000/cb") is False
 
 
 @pytest.mark.parametrize("uri", ["javascript:x", "https://spa.test/#x", "https://user@spa.test/", "spa.test"])
 def test_an_odd_redirect_uri_is_refused_at_once(uri: str) -> None:
     with pytest.raises(ValueError, match=r"redirect_uris: expected http\(s\) URIs without fragment, found"):
         Application(client_id="c", redirect_uris=[uri])
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: User(id="u", username="n", name="N", scopes={"urn:a": "read"}), "scopes"),
+        (lambda: Machine(client_id="c", client_secret="x", scopes={"urn:a": "read"}), "scopes"),
+        (lambda: Organization(id="o", members={"u": {"urn:a": "read"}}), "scopes"),
+        (lambda: Application(client_id="c", redirect_uris="read"), "redirect_uris"),
+        (lambda: LocalIssuer(allowed_hosts="read"), "allowed_hosts"),
+    ],
+)
+def test_a_single_string_is_no_collection(build: Callable[[], object], name: str) -> None:
+    with pytest.raises(
+        TypeError, match=f"{name}: expected a collection of texts, found the string 'read'; pass a list"
+    ):
+        build()

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, TokenClaims
 from fastapi_logto.errors import ProviderUnavailableError
-from fastapi_logto.testing import BAD_TOKENS, BadToken, LocalIssuer, ManualClock, Override, bearer, claims
+from fastapi_logto.testing import BAD_TOKENS, BadToken, LocalIssuer, ManualClock, bearer, claims
+from fastapi_logto.testing.overriding import Override
 
 APP: Final = """
 from typing import Annotated
@@ -63,7 +64,7 @@ def logto_app() -> FastAPI:
 
 @pytest.fixture
 def overridden(logto_override: Override) -> str:
-    logto_override(claims(subject="from a fixture", scope="read:user"))
+    logto_override(claims(subject="from a fixture", scopes=["read:user"]))
     return "from a fixture"
 
 
@@ -74,7 +75,7 @@ async def started_before() -> int:
 
 
 def test_the_issuer_is_behind_the_application(logto_client: TestClient, logto_issuer: LocalIssuer) -> None:
-    token = logto_issuer.access_token(scope="read:user", subject="someone")
+    token = logto_issuer.access_token(scopes=["read:user"], subject="someone")
     assert logto_client.get("/read", headers=bearer(token)).json() == "someone"
     billing = logto_issuer.access_token(audience="https://billing.example.test")
     assert logto_client.get("/invoices", headers=bearer(billing)).status_code == 200
@@ -83,19 +84,19 @@ def test_the_issuer_is_behind_the_application(logto_client: TestClient, logto_is
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
 def test_bad_tokens_are_a_table(logto_client: TestClient, logto_issuer: LocalIssuer, kind: BadToken) -> None:
-    answer = logto_client.get("/read", headers=bearer(logto_issuer.bad_token(kind, scope="read:user")))
+    answer = logto_client.get("/read", headers=bearer(logto_issuer.bad_token(kind, scopes=["read:user"])))
     assert answer.json()["detail"]["reason"] == BAD_TOKENS[kind]
 
 
 def test_time_moves_for_both(logto_client: TestClient, logto_issuer: LocalIssuer, logto_clock: ManualClock) -> None:
-    headers = bearer(logto_issuer.access_token(scope="read:user"))
+    headers = bearer(logto_issuer.access_token(scopes=["read:user"]))
     assert logto_client.get("/read", headers=headers).status_code == 200
     logto_clock.advance(3610)
     assert logto_client.get("/read", headers=headers).status_code == 401
 
 
 def test_who_calls_is_said_as_often_as_needed(logto_client: TestClient, logto_override: Override) -> None:
-    for caller, status in [(claims(scope="read:user"), 200), (claims(), 403), (None, 401)]:
+    for caller, status in [(claims(scopes=["read:user"]), 200), (claims(), 403), (None, 401)]:
         logto_override(caller)
         assert logto_client.get("/read").status_code == status
     logto_override(ProviderUnavailableError())
@@ -111,9 +112,9 @@ async def test_coroutines_have_a_client_too(
     logto_async_client: httpx.AsyncClient, logto_issuer: LocalIssuer, logto_override: Override
 ) -> None:
     async with logto_async_client as client:
-        token = logto_issuer.access_token(scope="read:user", subject="someone")
+        token = logto_issuer.access_token(scopes=["read:user"], subject="someone")
         assert (await client.get("/read", headers=bearer(token))).json() == "someone"
-        logto_override(claims(scope="read:user", subject="somebody else"))
+        logto_override(claims(scopes=["read:user"], subject="somebody else"))
         assert (await client.get("/read")).json() == "somebody else"
 
 
@@ -134,7 +135,7 @@ async def test_mocks_of_httpx_work_beside_the_issuer(
 ) -> None:
     httpx_mock.add_response(url="https://mail.example.test/", text="sent")
     async with logto_async_client as client, httpx.AsyncClient() as http:
-        token = logto_issuer.access_token(scope="read:user")
+        token = logto_issuer.access_token(scopes=["read:user"])
         assert (await client.get("/read", headers=bearer(token))).status_code == 200
         assert (await http.get("https://mail.example.test/")).text == "sent"
     assert len(httpx_mock.get_requests()) == 1
@@ -163,14 +164,14 @@ def test_three_lines_are_enough_with_each_runner_of_coroutines(pytester: pytest.
 
         @pytest.fixture
         async def reader(logto_override):
-            logto_override(claims(scope="read:user", subject="reader"))
+            logto_override(claims(scopes=["read:user"], subject="reader"))
 
         @pytest.fixture
         async def started():
             yield "before the override"
 
         def test_sync(logto_client, logto_issuer):
-            token = logto_issuer.access_token(scope="read:user")
+            token = logto_issuer.access_token(scopes=["read:user"])
             assert logto_client.get("/read", headers=bearer(token)).status_code == 200
 
         def test_sync_override(logto_client, logto_override):
@@ -178,7 +179,7 @@ def test_three_lines_are_enough_with_each_runner_of_coroutines(pytester: pytest.
             assert logto_client.get("/read").status_code == 403
 
         async def test_async(logto_async_client, logto_issuer, logto_override):
-            token = logto_issuer.access_token(scope="read:user")
+            token = logto_issuer.access_token(scopes=["read:user"])
             async with logto_async_client as client:
                 assert (await client.get("/read", headers=bearer(token))).status_code == 200
                 logto_override(claims())

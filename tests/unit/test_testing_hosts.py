@@ -11,7 +11,6 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 
 from fastapi_logto.testing import LocalIssuer
-from fastapi_logto.testing.__main__ import main
 from tests.unit.test_testing_sign_in import FORM, GOOD_REQUEST, Browser
 
 if TYPE_CHECKING:
@@ -134,15 +133,6 @@ def test_further_hosts_are_answered_once_they_are_allowed(host: str, status: int
 def test_an_allowed_host_that_is_none_is_refused_at_once(host: str) -> None:
     with pytest.raises(ValueError, match="allowed_hosts: expected a host such as 'issuer' or 'issuer:3001', found "):
         LocalIssuer(allowed_hosts=["issuer", host])
-
-
-def test_the_command_refuses_an_allowed_host_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--allowed-host", "https://issuer"]) == 1
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == (
-        "",
-        "allowed_hosts: expected a host such as 'issuer' or 'issuer:3001', found 'https://issuer'\n",
-    )
 
 
 @pytest.mark.parametrize("path", ["/", DISCOVERY])

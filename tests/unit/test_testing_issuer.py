@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import pytest
@@ -11,9 +11,10 @@ from joserfc import jws
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import ECKey
 
-from fastapi_logto.testing import Directory, LocalIssuer
+from fastapi_logto.testing import Directory, LocalIssuer, ManualClock
+from fastapi_logto.testing.opaque import OpaqueToken, OpaqueTokens
 from fastapi_logto.testing.signing import Algorithm, JsonValue
-from tests.unit.test_testing_sign_in import API, Clock, decode, import_keys
+from tests.unit.test_testing_sign_in import API, decode, import_keys
 
 NOW: Final = 1_800_000_000
 ISSUER: Final = "http://127.0.0.1:3001/oidc"
@@ -21,7 +22,7 @@ ISSUER: Final = "http://127.0.0.1:3001/oidc"
 
 @pytest.fixture
 def issuer() -> LocalIssuer:
-    return LocalIssuer(now=Clock(NOW + 0.75))
+    return LocalIssuer(clock=ManualClock(now=NOW + 0.75))
 
 
 def read_segment(token: str, index: int) -> Any:
@@ -95,7 +96,7 @@ def test_every_part_of_an_access_token_can_be_chosen(issuer: LocalIssuer) -> Non
     text = issuer.access_token(
         subject="somebody",
         client_id="app",
-        scope="a b",
+        scopes=["a", "b"],
         audience="urn:other",
         organization_id="org",
         actor="admin",
@@ -117,9 +118,30 @@ def test_every_part_of_an_access_token_can_be_chosen(issuer: LocalIssuer) -> Non
     ]
 
 
-@pytest.mark.parametrize("scope", [None, ""])
-def test_scope_has_an_empty_and_an_absent_state(issuer: LocalIssuer, scope: str | None) -> None:
-    assert decode(issuer, issuer.access_token(scope=scope)).claims.get("scope") == scope
+@pytest.mark.parametrize(("scopes", "scope"), [(None, None), ([], "")])
+def test_scope_has_an_empty_and_an_absent_state(
+    issuer: LocalIssuer, scopes: list[str] | None, scope: str | None
+) -> None:
+    assert decode(issuer, issuer.access_token(scopes=scopes)).claims.get("scope") == scope
+
+
+SCOPED: Final[Mapping[str, Callable[[LocalIssuer, Collection[str]], str]]] = {
+    "access_token": lambda issuer, scopes: issuer.access_token(scopes=scopes),
+    "machine_token": lambda issuer, scopes: issuer.machine_token(scopes=scopes),
+    "organization_token": lambda issuer, scopes: issuer.organization_token("acme", scopes=scopes),
+    "bad_token": lambda issuer, scopes: issuer.bad_token("forged", scopes=scopes),
+    "opaque_token": lambda issuer, scopes: issuer.opaque_token(scopes=scopes),
+}
+
+
+@pytest.mark.parametrize("mint", SCOPED.values(), ids=SCOPED)
+def test_a_single_string_of_scopes_is_an_error(
+    issuer: LocalIssuer, mint: Callable[[LocalIssuer, Collection[str]], str]
+) -> None:
+    with pytest.raises(TypeError, match="scopes: expected a collection of texts, found the string 'a b'; pass a list"):
+        mint(issuer, "a b")
+    with pytest.raises(ValueError, match="scopes: expected one scope per entry, found 'a b'"):
+        mint(issuer, ["a b"])
 
 
 def test_a_machine_token_is_its_clients_own(issuer: LocalIssuer) -> None:
@@ -132,7 +154,7 @@ def test_a_machine_token_is_its_clients_own(issuer: LocalIssuer) -> None:
 def test_every_part_of_a_machine_token_can_be_chosen(issuer: LocalIssuer) -> None:
     text = issuer.machine_token(
         client_id="robot",
-        scope=None,
+        scopes=None,
         audience="urn:other",
         organization_id="org",
         lifetime_seconds=1,
@@ -170,31 +192,34 @@ def test_an_id_token_has_no_type_and_is_for_its_client(issuer: LocalIssuer) -> N
 
 
 def test_an_opaque_token_is_remembered_until_it_expires() -> None:
-    clock = Clock(NOW)
-    issuer = LocalIssuer(now=clock)
-    token = issuer.opaque_token(subject="u", client_id="c", scope="openid email", lifetime_seconds=10)
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", token) is not None
-    clock.seconds = NOW + 9
-    entry = issuer.find_opaque_token(token)
-    assert entry is not None
-    assert (entry.subject, entry.client_id, entry.scope, entry.expires_at) == ("u", "c", "openid email", NOW + 10)
-    clock.seconds = NOW + 10
-    assert issuer.find_opaque_token(token) is None
-    issuer.opaque_token()
-    clock.seconds = NOW
-    assert issuer.find_opaque_token(token) is None
+    times = [NOW]
+    tokens = OpaqueTokens(lambda: times[-1])
+    issued = OpaqueToken(subject="u", client_id="c", scope="openid email", issued_at=NOW, expires_at=NOW + 10)
+    token = tokens.issue(issued)
+    times.append(NOW + 9)
+    assert tokens.find(token) == issued
+    times.append(NOW + 10)
+    assert tokens.find(token) is None
+    tokens.issue(issued)
+    times.append(NOW)
+    assert tokens.find(token) is None
 
 
-def test_an_unknown_opaque_token_is_not_found(issuer: LocalIssuer) -> None:
-    assert issuer.find_opaque_token("x" * 43) is None
+def test_an_opaque_token_has_the_shape_of_logtos(issuer: LocalIssuer) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", issuer.opaque_token()) is not None
+
+
+def test_an_unknown_opaque_token_is_not_found() -> None:
+    assert OpaqueTokens(lambda: NOW).find("x" * 43) is None
 
 
 @pytest.mark.parametrize("algorithm", ["ES384", "RS256"])
 def test_a_forged_token_differs_in_its_signature_only(issuer: LocalIssuer, algorithm: Algorithm) -> None:
     issuer.rotate(algorithm=algorithm)
-    text = issuer.forged_token(subject="mallory", scope=None, claims={"jti": "fixed"})
-    good = issuer.access_token(subject="mallory", scope=None, claims={"jti": "fixed"})
-    assert text.rpartition(".")[0] == good.rpartition(".")[0]
+    text = issuer.bad_token("forged", scopes=None, audience="urn:other", organization_id="org")
+    good = issuer.access_token(scopes=None, audience="urn:other", organization_id="org")
+    assert read_segment(text, 0) == read_segment(good, 0)
+    assert read_segment(text, 1) | {"jti": ""} == read_segment(good, 1) | {"jti": ""}
     with pytest.raises(BadSignatureError):
         decode(issuer, text)
 
@@ -227,11 +252,11 @@ def test_bytes_are_signed_just_as_they_are(issuer: LocalIssuer) -> None:
 
 
 WITHOUT_DEFAULT: Final[list[tuple[str, Callable[[LocalIssuer], str]]]] = [
-    ("users", lambda issuer: issuer.access_token(scope="s", audience="a", client_id="c")),
-    ("applications", lambda issuer: issuer.access_token(scope="s", audience="a", subject="u")),
-    ("resources", lambda issuer: issuer.access_token(scope="s", subject="u", client_id="c")),
+    ("users", lambda issuer: issuer.access_token(scopes=["s"], audience="a", client_id="c")),
+    ("applications", lambda issuer: issuer.access_token(scopes=["s"], audience="a", subject="u")),
+    ("resources", lambda issuer: issuer.access_token(scopes=["s"], subject="u", client_id="c")),
     ("users", lambda issuer: issuer.access_token(audience="a", subject="u", client_id="c")),
-    ("machines", lambda issuer: issuer.machine_token(scope="s", audience="a")),
+    ("machines", lambda issuer: issuer.machine_token(scopes=["s"], audience="a")),
     ("machines", lambda issuer: issuer.machine_token(client_id="c", audience="a")),
     ("users", lambda issuer: issuer.id_token(client_id="c")),
     ("applications", lambda issuer: issuer.opaque_token(subject="u")),
@@ -247,7 +272,7 @@ def test_a_default_that_the_directory_lacks_is_named(name: str, mint: Callable[[
 
 def test_a_name_in_the_call_needs_no_default() -> None:
     issuer = LocalIssuer(directory=Directory())
-    claims = decode(issuer, issuer.access_token(subject="u", client_id="c", scope="s", audience="a")).claims
+    claims = decode(issuer, issuer.access_token(subject="u", client_id="c", scopes=["s"], audience="a")).claims
     assert (claims["sub"], claims["client_id"], claims["scope"], claims["aud"]) == ("u", "c", "s", "a")
 
 
@@ -255,10 +280,3 @@ def test_private_members_are_never_shown(issuer: LocalIssuer) -> None:
     issuer.rotate(algorithm="RS256")
     members = {member for key in issuer.jwks()["keys"] for member in key}
     assert members.isdisjoint({"d", "p", "q", "dp", "dq", "qi"})
-
-
-def test_the_clock_can_be_replaced(issuer: LocalIssuer) -> None:
-    token = issuer.opaque_token()
-    issuer.now = Clock(NOW + 3600)
-    assert issuer.find_opaque_token(token) is None
-    assert decode(issuer, issuer.access_token()).claims["iat"] == NOW + 3600

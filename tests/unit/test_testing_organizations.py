@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 from fastapi_logto import LogtoAuth
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.errors import GrantRefusedError
-from fastapi_logto.testing import Directory, LocalIssuer, LocalOrganization, User
-from tests.unit.apps import API, build_auth, sign_in
+from fastapi_logto.testing import Directory, LocalIssuer, Organization, User, bearer
+from fastapi_logto.testing.issuer.lookup import list_held
+from tests.unit.apps import API, sign_in
 
 ORGANIZATIONS = "urn:logto:resource:organizations"
 
@@ -38,7 +39,7 @@ def build_client(issuer: LocalIssuer, client_id: str = "local-machine") -> Logto
 
 async def read(issuer: LocalIssuer, token: str) -> dict[str, Any]:
     """Give claims whose signature and kind were checked, organization tokens too."""
-    auth: LogtoAuth = build_auth(issuer)
+    auth: LogtoAuth = issuer.auth()
     node: Any = auth.schemes[2]
     verifier = await node._state.load_in_thread()
     claims = await verifier.verify(SecretStr(token), node._policy)
@@ -122,24 +123,24 @@ def test_a_plain_token_carries_the_scopes_of_all_organization_roles() -> None:
     directory = Directory(
         resources=example.resources,
         users=[carol],
-        organizations=[LocalOrganization(id="A", members={carol.id: {API: ["read:user"]}})],
+        organizations=[Organization(id="A", members={carol.id: {API: ["read:user"]}})],
     )
 
-    assert directory.list_held(carol, API) == ("read:user",)
+    assert list_held(directory, carol, API) == ("read:user",)
     assert carol.scopes == {}
 
 
 @pytest.mark.parametrize(
     "organizations",
     [
-        [LocalOrganization(id="A"), LocalOrganization(id="A")],
-        [LocalOrganization(id="A", members={"nobody": {}})],
-        [LocalOrganization(id="A", members={"u": {"https://nope.example.test": ["read:user"]}})],
-        [LocalOrganization(id="A", members={"u": {API: ["nope"]}})],
+        [Organization(id="A"), Organization(id="A")],
+        [Organization(id="A", members={"nobody": {}})],
+        [Organization(id="A", members={"u": {"https://nope.example.test": ["read:user"]}})],
+        [Organization(id="A", members={"u": {API: ["nope"]}})],
     ],
     ids=["twice", "a stranger", "no such resource", "no such scope"],
 )
-def test_an_organization_that_contradicts_the_directory_is_refused(organizations: list[LocalOrganization]) -> None:
+def test_an_organization_that_contradicts_the_directory_is_refused(organizations: list[Organization]) -> None:
     user = User(id="u", username="u", name="U")
 
     with pytest.raises(ValueError, match="expected"):
@@ -155,7 +156,7 @@ async def test_a_users_token_is_exchanged_for_one_of_another_api(issuer: LocalIs
     assert "act" not in claims
     # Never more than the user holds, whatever the subject token said.
     poor = await client.exchange_token(
-        issuer.access_token(subject=bob.id, scope="write:user"), API, scopes=["write:user"]
+        issuer.access_token(subject=bob.id, scopes=["write:user"]), API, scopes=["write:user"]
     )
     assert poor.scopes == frozenset()
     opaque = await client.exchange_token(issuer.opaque_token(subject=bob.id), API, scopes=["read:user"])
@@ -177,7 +178,7 @@ async def test_what_is_no_users_token_is_not_exchanged(issuer: LocalIssuer, clie
     for subject in (
         "garbage",
         "a.b.c",
-        issuer.forged_token(subject=user),
+        issuer.bad_token("forged"),
         issuer.id_token(subject=user),
         issuer.machine_token(),
         issuer.access_token(subject="nobody"),
@@ -199,9 +200,9 @@ def test_an_exchange_without_a_resource_gives_an_opaque_token(issuer: LocalIssue
         "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
         "scope": "openid read:user",
     }
-    answer = TestClient(issuer.app, base_url=issuer.endpoint).post(
-        "/oidc/token", data=form, auth=("local-machine", "local-machine-secret")
-    )
+    client = TestClient(issuer.app, base_url=issuer.endpoint)
+    answer = client.post("/oidc/token", data=form, auth=("local-machine", "local-machine-secret"))
 
     assert (answer.status_code, answer.json()["scope"]) == (200, "openid")
-    assert issuer.find_opaque_token(answer.json()["access_token"]) is not None
+    profile = client.get("/oidc/me", headers=bearer(answer.json()["access_token"]))
+    assert profile.json() == {"sub": "alice0000001"}

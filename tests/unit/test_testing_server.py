@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from fastapi_logto.testing import Application, Directory, LocalIssuer
-from fastapi_logto.testing.serving import Server, build_url
+from fastapi_logto.testing.issuer.serving import Server, build_url
 from tests.unit.test_testing_sign_in import API, FORM, GOOD_REQUEST, Browser, decode
 
 if TYPE_CHECKING:
@@ -374,12 +375,18 @@ def test_a_server_that_fails_to_start_says_so_too() -> None:
     assert server.has_started.is_set()
 
 
-def test_without_uvicorn_serving_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "fastapi_logto.testing.serving")
-    monkeypatch.delattr("fastapi_logto.testing.serving")
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "fastapi-logto\[testing\]"'), LocalIssuer().serve():
-        pytest.fail("served")
+def test_without_uvicorn_serving_says_what_to_install() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['uvicorn'] = None\n"
+        "from fastapi_logto.testing import LocalIssuer\n"
+        "with LocalIssuer().serve(): pass\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith('which is not installed; pip install "fastapi-logto[testing]"\n')
 
 
 def test_an_application_with_explicit_redirect_uris_is_not_sent_elsewhere() -> None:

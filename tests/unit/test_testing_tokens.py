@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 import pytest
 from starlette.testclient import TestClient
 
-from fastapi_logto.testing import Directory, LocalIssuer, Machine, Resource
-from tests.unit.test_testing_sign_in import API, FORM, Browser, Clock, decode
+from fastapi_logto.testing import Directory, LocalIssuer, Machine, ManualClock, Resource
+from tests.unit.test_testing_sign_in import API, FORM, Browser, decode
 
 if TYPE_CHECKING:
     from httpx2 import Response  # what the test client of the newest Starlette answers with
@@ -20,13 +20,13 @@ GRANT: Final = {"grant_type": "client_credentials", "resource": API, "scope": "r
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock(now=1_800_000_000)
 
 
 @pytest.fixture
-def browser(clock: Clock) -> Browser:
-    return Browser(LocalIssuer(now=clock))
+def browser(clock: ManualClock) -> Browser:
+    return Browser(LocalIssuer(clock=clock))
 
 
 def expect_refusal(answer: "Response", status: int, error: str, description: str) -> None:
@@ -65,15 +65,15 @@ def test_a_code_used_twice_takes_its_refresh_token_along_and_no_other(browser: B
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(59.9, 200), (60, 400)])
-def test_a_code_lives_for_a_minute(browser: Browser, clock: Clock, seconds: float, status: int) -> None:
+def test_a_code_lives_for_a_minute(browser: Browser, clock: ManualClock, seconds: float, status: int) -> None:
     code = browser.sign_in()["code"]
-    clock.seconds += seconds
+    clock.advance(seconds)
     assert browser.redeem(code).status_code == status
 
 
-def test_codes_that_expired_are_forgotten(browser: Browser, clock: Clock) -> None:
+def test_codes_that_expired_are_forgotten(browser: Browser, clock: ManualClock) -> None:
     code = browser.sign_in()["code"]
-    clock.seconds += 60
+    clock.advance(60)
     browser.sign_in()
     expect_invalid_grant(browser.redeem(code))
 
@@ -196,26 +196,26 @@ def test_a_refresh_token_gives_new_tokens_and_a_new_refresh_token(browser: Brows
     assert decode(browser.issuer, body["access_token"]).claims["scope"] == "read:user"
 
 
-def test_a_used_refresh_token_is_good_for_three_seconds_more(browser: Browser, clock: Clock) -> None:
+def test_a_used_refresh_token_is_good_for_three_seconds_more(browser: Browser, clock: ManualClock) -> None:
     refresh_token = browser.get_tokens(scope="offline_access", prompt="consent")["refresh_token"]
     assert browser.refresh(refresh_token).status_code == 200
-    clock.seconds += 2.9
+    clock.advance(2.9)
     assert browser.refresh(refresh_token).status_code == 200
 
 
-def test_a_refresh_token_used_again_later_revokes_the_whole_grant(browser: Browser, clock: Clock) -> None:
+def test_a_refresh_token_used_again_later_revokes_the_whole_grant(browser: Browser, clock: ManualClock) -> None:
     refresh_token = browser.get_tokens(scope="offline_access", prompt="consent")["refresh_token"]
     newest = browser.refresh(refresh_token).json()["refresh_token"]
-    clock.seconds += 3
+    clock.advance(3)
     expect_invalid_grant(browser.refresh(refresh_token))
     expect_invalid_grant(browser.refresh(newest))
 
 
-def test_a_refresh_token_lives_for_two_weeks(browser: Browser, clock: Clock) -> None:
+def test_a_refresh_token_lives_for_two_weeks(browser: Browser, clock: ManualClock) -> None:
     first = browser.get_tokens(scope="offline_access", prompt="consent")["refresh_token"]
-    clock.seconds += 14 * 24 * 3600 - 1
+    clock.advance(14 * 24 * 3600 - 1)
     second = browser.refresh(first).json()["refresh_token"]
-    clock.seconds += 1
+    clock.advance(1)
     expect_invalid_grant(browser.refresh(first))
     assert browser.refresh(second).status_code == 200
 
@@ -426,15 +426,15 @@ def test_the_userinfo_endpoint_takes_an_opaque_token_with_openid(browser: Browse
 
 
 def test_the_userinfo_endpoint_knows_tokens_minted_directly(browser: Browser) -> None:
-    token = browser.issuer.opaque_token(subject="stranger", scope="openid profile")
+    token = browser.issuer.opaque_token(subject="stranger", scopes=["openid", "profile"])
     answer = browser.http.post("/oidc/me", headers={"Authorization": f"Bearer {token}"})
     assert answer.json() == {"sub": "stranger"}
 
 
 def make_header(issuer: LocalIssuer, kind: str) -> dict[str, str]:
     tokens: dict[str, Any] = {
-        "jwt": issuer.access_token(scope="openid"),
-        "without openid": issuer.opaque_token(scope="profile"),
+        "jwt": issuer.access_token(scopes=["openid"]),
+        "without openid": issuer.opaque_token(scopes=["profile"]),
         "expired": issuer.opaque_token(lifetime_seconds=0),
         "unknown": "x" * 43,
     }

@@ -7,20 +7,18 @@ from typing import Any
 import pytest
 
 from fastapi_logto import LogtoAuth
-from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ProviderUnavailableError, RefusalError, UnknownKeyError
 from fastapi_logto.strict_json import JsonValue
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, ManualClock
 from tests.captured import NOW
-from tests.unit.apps import API, build_auth
-from tests.unit.fakes import FakeClock
+from tests.unit.apps import API
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """An application's scheme, its tenant, and a stranger who signs with a key of their own."""
 
-    clock: FakeClock
+    clock: ManualClock
     issuer: LocalIssuer
     stranger: LocalIssuer
     auth: LogtoAuth
@@ -37,10 +35,10 @@ class Bench:
 
 
 def build_bench(**settings: Any) -> Bench:
-    clock = FakeClock()
-    issuer = LocalIssuer(now=clock.now)
-    stranger = LocalIssuer(endpoint=issuer.endpoint, now=clock.now)
-    auth = build_auth(issuer, clock=Clock(now=clock.now, monotonic=clock.monotonic), **settings)
+    clock = ManualClock(now=NOW)
+    issuer = LocalIssuer(clock=clock)
+    stranger = LocalIssuer(endpoint=issuer.endpoint, clock=clock)
+    auth = issuer.auth(**settings)
     return Bench(clock=clock, issuer=issuer, stranger=stranger, auth=auth)
 
 

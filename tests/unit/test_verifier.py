@@ -35,7 +35,7 @@ from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.key_source import CoolingDownError, KeySource, build_key_source
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, ManualClock
 from fastapi_logto.testing.signing import JsonValue
 from fastapi_logto.verification.cache import find_key, pack_claims, unpack_claims
 from fastapi_logto.verification.claims import Actor, TokenClaims, build_claims
@@ -56,7 +56,7 @@ from tests.captured import (
     RotationStage,
     serve_captured,
 )
-from tests.unit.fakes import ENDPOINT, FakeClock, FakeProvider, finish_fetches, watch_key
+from tests.unit.fakes import ENDPOINT, FakeProvider, finish_fetches, watch_key
 
 ClaimsT = TypeVar("ClaimsT", bound=TokenClaims)
 
@@ -87,7 +87,7 @@ class Bench(Generic[ClaimsT]):
     """A verifier, and all that it depends on."""
 
     provider: FakeProvider
-    clock: FakeClock
+    clock: ManualClock
     keys: WatchedKeys
     verifier: TokenVerifier[ClaimsT]
     issuer: LocalIssuer = field(default_factory=LocalIssuer)
@@ -116,7 +116,7 @@ def build_verifier(
     model: type[ClaimsT],
     *,
     provider: FakeProvider,
-    clock: FakeClock,
+    clock: ManualClock,
     settings: LogtoSettings,
     turns: Turns | None = None,
 ) -> tuple[WatchedKeys, TokenVerifier[ClaimsT]]:
@@ -132,7 +132,7 @@ def build_verifier(
         metadata=metadata,
         transport=transport,
         algorithms=settings.algorithms,
-        clock=clock.clock,
+        clock=clock,
         ttl_seconds=KEYS_TTL,
         cooldown_seconds=30,
         max_stale_seconds=3600,
@@ -140,7 +140,7 @@ def build_verifier(
     )
     return keys, TokenVerifier(
         [Tenant(settings, keys=keys)],
-        clock=clock.clock,
+        clock=clock,
         claims_model=model,
         turns=turns or Turns(max_waiting=settings.max_waiting_verifications),
     )
@@ -149,7 +149,7 @@ def build_verifier(
 def captured_bench(jwks: Mapping[str, object] = JWKS, **changes: object) -> Bench[TokenClaims]:
     """Give a verifier of the captured tenant's tokens."""
     settings = LogtoSettings(**cast("SettingsArguments", {"endpoint": LOGTO, "audience": API, **changes}))
-    provider, clock = FakeProvider(jwks, endpoint=LOGTO), FakeClock()
+    provider, clock = FakeProvider(jwks, endpoint=LOGTO), ManualClock(now=NOW)
     keys, verifier = build_verifier(TokenClaims, provider=provider, clock=clock, settings=settings)
     return Bench(provider=provider, clock=clock, keys=keys, verifier=verifier)
 
@@ -157,8 +157,8 @@ def captured_bench(jwks: Mapping[str, object] = JWKS, **changes: object) -> Benc
 def local_bench(model: type[ClaimsT], **changes: object) -> Bench[ClaimsT]:
     """Give a verifier of tokens that the test kit's issuer signs."""
     settings = LogtoSettings(**cast("SettingsArguments", {"endpoint": ENDPOINT, "audience": AUDIENCE, **changes}))
-    clock = FakeClock()
-    issuer = LocalIssuer(endpoint=ENDPOINT, now=clock.now)
+    clock = ManualClock(now=NOW)
+    issuer = LocalIssuer(endpoint=ENDPOINT, clock=clock)
     provider = FakeProvider(issuer.jwks())
     keys, verifier = build_verifier(model, provider=provider, clock=clock, settings=settings)
     return Bench(provider=provider, clock=clock, keys=keys, verifier=verifier, issuer=issuer)
@@ -354,7 +354,7 @@ def server() -> Generator[CapturedServer]:
 
 def build_real(settings: LogtoSettings) -> TokenVerifier[TokenClaims]:
     """Give a verifier that fetches over real sockets."""
-    clock = FakeClock().clock
+    clock = ManualClock(now=NOW)
     transport = Transport(timeout_seconds=5)
     metadata = build_metadata_source(settings, transport=transport, clock=clock)
     keys = build_key_source(settings, metadata=metadata, transport=transport, clock=clock)
@@ -397,7 +397,7 @@ async def test_discovery_of_an_issuer_that_is_not_listed_makes_the_keys_unavaila
 
 async def test_the_issuer_of_another_domain_is_accepted_where_it_is_listed() -> None:
     # The document names the issuer of the other domain too, as Logto's does.
-    provider, clock = FakeProvider(JWKS, endpoint="https://inside.example", issuer=ISSUER), FakeClock()
+    provider, clock = FakeProvider(JWKS, endpoint="https://inside.example", issuer=ISSUER), ManualClock(now=NOW)
     settings = LogtoSettings(endpoint="https://inside.example", audience=API, issuers=ISSUER)
     _, verifier = build_verifier(TokenClaims, provider=provider, clock=clock, settings=settings)
 
@@ -405,7 +405,7 @@ async def test_the_issuer_of_another_domain_is_accepted_where_it_is_listed() -> 
 
 
 async def test_the_issuer_of_another_domain_is_refused_where_it_is_not_listed() -> None:
-    provider, clock = FakeProvider(JWKS, endpoint="https://inside.example"), FakeClock()
+    provider, clock = FakeProvider(JWKS, endpoint="https://inside.example"), ManualClock(now=NOW)
     settings = LogtoSettings(endpoint="https://inside.example", audience=API)
     _, verifier = build_verifier(TokenClaims, provider=provider, clock=clock, settings=settings)
 
@@ -474,7 +474,7 @@ CHANGED = (
     Changed(id="an opaque token", build=lambda issuer: issuer.opaque_token(), error=OpaqueTokenError, fetches=False),
     Changed(id="an unknown kid", build=with_header(kid="unknown"), error=UnknownKeyError, claim="kid"),
     Changed(id="RS256 under an EC key", build=with_header(alg="RS256"), error=AlgorithmError, claim="alg"),
-    Changed(id="a forged signature", build=lambda issuer: issuer.forged_token(), error=SignatureError),
+    Changed(id="a forged signature", build=lambda issuer: issuer.bad_token("forged"), error=SignatureError),
     Changed(id="a payload of no JSON", build=lambda issuer: issuer.sign(b"claims"), error=MalformedTokenError),
     Changed(id="no subject", build=with_claims(sub=None), error=ClaimError, claim="sub"),
     Changed(id="no client id", build=with_claims(client_id=None), error=ClaimError, claim="client_id"),
@@ -593,7 +593,7 @@ async def test_more_new_tokens_than_the_setting_allows_to_wait_are_503() -> None
 
 
 BAD: Mapping[str, Callable[[LocalIssuer], str]] = {
-    "forged": lambda issuer: issuer.forged_token(),
+    "forged": lambda issuer: issuer.bad_token("forged"),
     "expired": lambda issuer: issuer.access_token(lifetime_seconds=-60),
     "audience": lambda issuer: issuer.access_token(audience="other"),
     "claims": lambda issuer: issuer.sign({"sub": "nobody"}),
@@ -686,7 +686,7 @@ async def test_several_requests_with_one_new_token_at_the_same_time_verify_it_on
 async def test_several_requests_with_one_bad_token_at_the_same_time_all_get_its_error(
     bench: Bench[TokenClaims],
 ) -> None:
-    token = bench.issuer.forged_token()
+    token = bench.issuer.bad_token("forged")
 
     errors = await asyncio.gather(*(bench.refused(token) for _ in range(20)))
 
@@ -721,7 +721,7 @@ async def test_a_first_request_that_goes_away_does_not_spoil_the_others_answer(b
 async def test_a_bad_token_whose_requests_all_went_away_makes_no_noise(
     bench: Bench[TokenClaims], caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = bench.issuer.forged_token()
+    token = bench.issuer.bad_token("forged")
     gate = bench.provider.gate = asyncio.Event()
     gone = [asyncio.create_task(bench.verifier.verify(SecretStr(token))) for _ in range(3)]
     await until_asked(bench)
@@ -1011,18 +1011,18 @@ async def test_a_claim_of_another_shape_than_the_own_model_asks_is_refused() -> 
 # The source that settings make
 
 
-async def build_warm_source(clock: FakeClock, provider: FakeProvider, **changes: object) -> KeySource:
+async def build_warm_source(clock: ManualClock, provider: FakeProvider, **changes: object) -> KeySource:
     settings = LogtoSettings(**cast("SettingsArguments", {"endpoint": ENDPOINT, "audience": AUDIENCE, **changes}))
     transport = provider.build_transport()
-    metadata = build_metadata_source(settings, transport=transport, clock=clock.clock)
-    source = build_key_source(settings, metadata=metadata, transport=transport, clock=clock.clock)
+    metadata = build_metadata_source(settings, transport=transport, clock=clock)
+    source = build_key_source(settings, metadata=metadata, transport=transport, clock=clock)
     assert provider.fetches == (0, 0)
     await source.warm()
     return source
 
 
 async def test_the_times_of_the_key_source_are_those_of_the_settings() -> None:
-    clock, provider = FakeClock(), FakeProvider(JWKS)
+    clock, provider = ManualClock(now=NOW), FakeProvider(JWKS)
     source = await build_warm_source(
         clock, provider, keys_ttl_seconds=60, keys_max_stale_seconds=100, keys_cooldown_seconds=5
     )
@@ -1044,7 +1044,7 @@ async def test_the_times_of_the_key_source_are_those_of_the_settings() -> None:
 
 
 async def test_the_algorithms_and_origins_of_the_key_source_are_those_of_the_settings() -> None:
-    clock, provider = FakeClock(), FakeProvider(JWKS)
+    clock, provider = ManualClock(now=NOW), FakeProvider(JWKS)
     provider.discovery["jwks_uri"] = "https://keys.example.com/jwks"
 
     refused = await build_warm_source(clock, provider)

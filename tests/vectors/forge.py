@@ -10,7 +10,7 @@ from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from fastapi_logto.strict_json import JsonObject, JsonValue
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, ManualClock
 from fastapi_logto.testing.signing import encode_segment
 
 __all__ = [
@@ -91,7 +91,7 @@ class Forge:
     def create(cls) -> Self:
         """Make all keys anew."""
         return cls(
-            issuer=LocalIssuer(endpoint=ENDPOINT, now=lambda: NOW),
+            issuer=LocalIssuer(endpoint=ENDPOINT, clock=ManualClock(now=NOW)),
             ec=ECKey.generate_key("P-384"),
             rsa=RSAKey.generate_key(2048),
             rsa_bound=RSAKey.generate_key(2048),

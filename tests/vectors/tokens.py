@@ -8,7 +8,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from fastapi_logto.settings import SettingsArguments
-from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.testing import LocalIssuer, ManualClock
 from fastapi_logto.testing.signing import encode_segment
 from tests.vectors.forge import ENDPOINT, NOW, Forge, SignatureChange, build_claims_set, dump, sign
 from tests.vectors.rows import (
@@ -236,11 +236,11 @@ def _encrypted(forge: Forge) -> str:
 
 
 def _another_tenant(_forge: Forge) -> str:
-    return LocalIssuer(endpoint="https://other.example.test", now=lambda: NOW).access_token()
+    return LocalIssuer(endpoint="https://other.example.test", clock=ManualClock(now=NOW)).access_token()
 
 
 def _same_issuer_name(_forge: Forge) -> str:
-    return LocalIssuer(endpoint=ENDPOINT, now=lambda: NOW).access_token()
+    return LocalIssuer(endpoint=ENDPOINT, clock=ManualClock(now=NOW)).access_token()
 
 
 def _logout_token(forge: Forge) -> str:
@@ -405,7 +405,7 @@ _KIND_ROWS: Final = (
     _row("opaque token", OPAQUE, _KINDS, lambda forge: forge.issuer.opaque_token()),
     _row("logout token", TYPE, "OpenID Connect Back-Channel Logout 1.0 section 2.4", _logout_token, claim="typ"),
     _row("expired token", EXPIRED, _KINDS, lambda f: f.issuer.access_token(lifetime_seconds=-10), claim="exp"),
-    _row("forged token", SIGNATURE, _KINDS, lambda forge: forge.issuer.forged_token()),
+    _row("forged token", SIGNATURE, _KINDS, lambda forge: forge.issuer.bad_token("forged")),
     _row("another tenant's token", UNKNOWN_KEY, "RFC 8725 section 3.8", _another_tenant, claim="kid"),
     _row(
         "a token of our issuer's name by another key",
@@ -425,7 +425,7 @@ _KIND_ROWS: Final = (
         "a token for the Management API",
         AUDIENCE,
         "RFC 8725 section 3.9",
-        lambda f: f.issuer.machine_token(audience="https://default.logto.app/api", scope="all"),
+        lambda f: f.issuer.machine_token(audience="https://default.logto.app/api", scopes=["all"]),
         claim="aud",
     ),
     _row(

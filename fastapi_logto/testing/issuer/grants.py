@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fastapi_logto.testing.authorization import IDENTITY_SCOPES, AuthorizationRequest, Grant
-from fastapi_logto.testing.directory import ORGANIZATIONS, Application, LocalOrganization, Machine, User
-from fastapi_logto.testing.forms import Parameters
+from fastapi_logto.testing.directory import ORGANIZATIONS, Application, Machine, Organization, User
+from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest, Grant
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.lookup import find_membership, find_resource, list_held
+from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.opaque import OpaqueTokens
 from fastapi_logto.testing.signing import JsonValue, encode_segment
 
 __all__ = ["TokenEndpoint", "build_profile"]
@@ -51,16 +53,17 @@ def build_profile(user: User, *, scopes: Collection[str]) -> dict[str, JsonValue
 class TokenEndpoint:
     """The issued codes and refresh tokens, and the token responses for them. Thread-safe."""
 
-    def __init__(self, mint: TokenMint) -> None:
+    def __init__(self, mint: TokenMint, *, opaque: OpaqueTokens) -> None:
         """Start without codes and refresh tokens."""
         self._mint = mint
+        self._opaque = opaque
         self._lock = threading.Lock()
         self._codes: dict[str, _Code] = {}
         self._refresh_tokens: dict[str, _RefreshToken] = {}
 
     def issue_code(self, request: AuthorizationRequest, *, grant: Grant) -> str:
         """Return a code for a grant; it can be used once, within a minute."""
-        now = self._mint.now()
+        now = self._mint.clock.now()
         code = secrets.token_urlsafe(32)
         with self._lock:
             self._codes = {key: value for key, value in self._codes.items() if now < value.expires_at}
@@ -72,7 +75,7 @@ class TokenEndpoint:
             )
         return code
 
-    def answer(self, form: Parameters, *, client: Application | Machine) -> Mapping[str, JsonValue]:
+    def respond(self, form: Parameters, *, client: Application | Machine) -> Mapping[str, JsonValue]:
         """Return the response to a token request of an authenticated client, or refuse it."""
         grant_type = form.require("grant_type")
         resources = form.find_all("resource")
@@ -86,11 +89,11 @@ class TokenEndpoint:
         resource = resources[0] if resources else None
         if isinstance(client, Machine):
             if grant_type == TOKEN_EXCHANGE:
-                return self._answer_exchange(form, machine=client, resource=resource)
-            return self._answer_machine(form, machine=client, resource=resource)
+                return self._respond_to_exchange(form, machine=client, resource=resource)
+            return self._respond_to_machine(form, machine=client, resource=resource)
         if grant_type == "authorization_code":
-            return self._answer_code(form, client=client, resource=resource)
-        return self._answer_refresh(form, client=client, resource=resource)
+            return self._respond_to_code(form, client=client, resource=resource)
+        return self._respond_to_refresh(form, client=client, resource=resource)
 
     def introspect(self, token: str) -> Mapping[str, JsonValue]:
         """Return the introspection response for an opaque access token or a refresh token.
@@ -101,7 +104,7 @@ class TokenEndpoint:
         if token.count(".") == 2:
             description = "Structured JWT Tokens cannot be introspected via the introspection_endpoint"
             raise RefusedError("unsupported_token_type", description)
-        opaque = self._mint.find_opaque_token(token)
+        opaque = self._opaque.find(token)
         if opaque is not None:
             return {
                 "active": True,
@@ -115,7 +118,7 @@ class TokenEndpoint:
             }
         with self._lock:
             entry = self._refresh_tokens.get(token)
-        if entry is None or self._mint.now() >= entry.expires_at:
+        if entry is None or self._mint.clock.now() >= entry.expires_at:
             return {"active": False}
         # As in Logto, a refresh token is active like an access token, and the response has no token type.
         return {
@@ -127,29 +130,36 @@ class TokenEndpoint:
             "scope": " ".join(entry.grant.identity_scopes),
         }
 
-    def _answer_machine(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
+    def _respond_to_machine(
+        self, form: Parameters, *, machine: Machine, resource: str | None
+    ) -> Mapping[str, JsonValue]:
         organization_id = form.find("organization_id") or ""
-        organization = self._mint.directory.find_organization(organization_id, member=machine.client_id)
+        organization = find_membership(self._mint.directory, organization_id, member=machine.client_id)
         if organization_id and organization is None:
             raise RefusedError("access_denied", "app has not associated with the organization", status=403)
         if not resource and not organization:
             raise RefusedError("invalid_target", "both `resource` and `organization_id` are not provided")
         self._check_target(resource, is_in_organization=bool(organization))
-        asked = dict.fromkeys((form.find("scope") or "").split())
-        scopes = organization.members[machine.client_id] if organization else machine.scopes
-        held = scopes.get(resource or ORGANIZATIONS, ())
-        scope = " ".join(name for name in asked if name in held) or None
+        requested = dict.fromkeys((form.find("scope") or "").split())
+        all_held = organization.members[machine.client_id] if organization else machine.scopes
+        held = all_held.get(resource or ORGANIZATIONS, ())
+        granted = [name for name in requested if name in held]
         token = self._mint_for(
-            machine.client_id, client_id=machine.client_id, scope=scope, resource=resource, organization=organization
+            machine.client_id,
+            client_id=machine.client_id,
+            # Logto omits the claim for a machine without scopes.
+            scopes=granted or None,
+            resource=resource,
+            organization=organization,
         )
-        answer: dict[str, JsonValue] = {
-            "access_token": token,
-            "expires_in": LIFETIME_SECONDS,
-            "token_type": "Bearer",
-        }
-        return answer if scope is None else answer | {"scope": scope}
+        response = _build_response(token, scopes=granted)
+        if not granted:
+            del response["scope"]
+        return response
 
-    def _answer_exchange(self, form: Parameters, *, machine: Machine, resource: str | None) -> Mapping[str, JsonValue]:
+    def _respond_to_exchange(
+        self, form: Parameters, *, machine: Machine, resource: str | None
+    ) -> Mapping[str, JsonValue]:
         subject, kind = form.require("subject_token"), form.require("subject_token_type")
         user = self._find_subject(subject) if kind == _ACCESS_TOKEN else None
         actor = form.find("actor_token")
@@ -159,65 +169,65 @@ class TokenEndpoint:
         organization_id = form.find("organization_id") or None
         organization = self._find_membership(user, organization_id)
         self._check_target(resource, is_in_organization=organization is not None)
-        asked = tuple((form.find("scope") or "").split())
+        requested = tuple((form.find("scope") or "").split())
         if resource is None and organization is None:
-            scope = " ".join(name for name in asked if name in IDENTITY_SCOPES)
-            token = self._mint.opaque_token(subject=user.id, client_id=machine.client_id, scope=scope)
+            granted = [name for name in requested if name in IDENTITY_SCOPES]
+            token = self._mint.opaque_token(subject=user.id, client_id=machine.client_id, scopes=granted)
         else:
-            scope = self._grant_scopes(user, asked, resource=resource, organization=organization)
+            granted = self._grant_scopes(user, requested, resource=resource, organization=organization)
             claims: Mapping[str, JsonValue] = {} if acting is None else {"act": {"sub": acting["sub"]}}
             token = self._mint_for(
                 user.id,
                 client_id=machine.client_id,
-                scope=scope,
+                scopes=granted,
                 resource=resource,
                 organization=organization,
                 claims=claims,
             )
-        return {"access_token": token, "expires_in": LIFETIME_SECONDS, "scope": scope, "token_type": "Bearer"}
+        return _build_response(token, scopes=granted)
 
     def _find_subject(self, token: str) -> User | None:
         claims = self._mint.read_access_token(token)
-        opaque = self._mint.find_opaque_token(token)
+        opaque = self._opaque.find(token)
         # The subject of a machine's token is not a user.
         subject = opaque.subject if opaque is not None else None if claims is None else claims.get("sub")
         return next((user for user in self._mint.directory.users if user.id == subject), None)
 
-    def _find_membership(self, user: User, organization_id: str | None) -> LocalOrganization | None:
+    def _find_membership(self, user: User, organization_id: str | None) -> Organization | None:
         if organization_id is None:
             return None
-        organization = self._mint.directory.find_organization(organization_id, member=user.id)
+        organization = find_membership(self._mint.directory, organization_id, member=user.id)
         if organization is None:
             raise RefusedError("access_denied", "user is not a member of the organization", status=403)
         return organization
 
     def _check_target(self, resource: str | None, *, is_in_organization: bool) -> None:
-        is_known = not resource or self._mint.directory.find_resource(resource) is not None
+        is_known = not resource or find_resource(self._mint.directory, resource) is not None
         if not is_known and not (is_in_organization and resource == ORGANIZATIONS):
             raise RefusedError("invalid_target", _NO_TARGET)
 
     def _grant_scopes(
         self,
         user: User,
-        asked: Collection[str],
+        requested: Collection[str],
         *,
         resource: str | None,
-        organization: LocalOrganization | None,
-    ) -> str:
+        organization: Organization | None,
+    ) -> list[str]:
         if organization is not None:
             held = organization.members[user.id].get(resource or ORGANIZATIONS, ())
         else:
-            held = self._mint.directory.list_held(user, resource or "")
-        return " ".join(name for name in asked if name in held)
+            held = list_held(self._mint.directory, user, resource or "")
+        return [name for name in requested if name in held]
 
     def _mint_for(
         self,
         subject: str,
         *,
         client_id: str,
-        scope: str | None,
+        scopes: Collection[str] | None,
         resource: str | None,
-        organization: LocalOrganization | None,
+        organization: Organization | None,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
         """Return a token for a resource, for a resource within an organization, or for an organization."""
@@ -226,25 +236,27 @@ class TokenEndpoint:
                 organization.id,
                 subject=subject,
                 client_id=client_id,
-                scope=scope,
+                scopes=scopes,
                 by_resource=resource == ORGANIZATIONS,
                 claims=claims,
             )
         return self._mint.access_token(
             subject=subject,
             client_id=client_id,
-            scope=scope,
+            scopes=scopes,
             audience=resource,
             organization_id=organization.id if organization else None,
             claims=claims,
         )
 
-    def _answer_code(self, form: Parameters, *, client: Application, resource: str | None) -> Mapping[str, JsonValue]:
+    def _respond_to_code(
+        self, form: Parameters, *, client: Application, resource: str | None
+    ) -> Mapping[str, JsonValue]:
         code, redirect_uri = form.require("code"), form.require("redirect_uri")
         verifier = form.find("code_verifier") or ""
         with self._lock:
             entry = self._codes.get(code)
-            if entry is None or entry.grant.client_id != client.client_id or self._mint.now() >= entry.expires_at:
+            if entry is None or entry.grant.client_id != client.client_id or self._mint.clock.now() >= entry.expires_at:
                 raise RefusedError("invalid_grant", _NO_GRANT)
             if entry.is_used:
                 # RFC 6749 section 4.1.2: a code used twice may be stolen, and so may the tokens issued for it.
@@ -256,13 +268,13 @@ class TokenEndpoint:
             target = _choose_resource(entry.grant, resource)
             self._codes[code] = replace(entry, is_used=True)
             refresh_token = self._issue_refresh_token(entry.grant)
-        return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=None)
+        return self._respond_for_grant(entry.grant, resource=target, refresh_token=refresh_token, only=None)
 
-    def _answer_refresh(
+    def _respond_to_refresh(
         self, form: Parameters, *, client: Application, resource: str | None
     ) -> Mapping[str, JsonValue]:
         token, scope = form.require("refresh_token"), form.find("scope")
-        now = self._mint.now()
+        now = self._mint.clock.now()
         with self._lock:
             entry = self._refresh_tokens.get(token)
             if entry is None or entry.grant.client_id != client.client_id or now >= entry.expires_at:
@@ -281,28 +293,23 @@ class TokenEndpoint:
                 self._refresh_tokens[token] = replace(entry, reusable_until=now + REUSE_GRACE_SECONDS)
             refresh_token = self._issue_refresh_token(entry.grant)
         if organization is None:
-            return self._build_answer(entry.grant, resource=target, refresh_token=refresh_token, only=only)
+            return self._respond_for_grant(entry.grant, resource=target, refresh_token=refresh_token, only=only)
         held = organization.members[entry.grant.user.id].get(resource or ORGANIZATIONS, ())
-        granted = " ".join(name for name in held if scope is None or name in scope.split())
+        granted = [name for name in held if scope is None or name in scope.split()]
         token = self._mint_for(
             entry.grant.user.id,
             client_id=client.client_id,
-            scope=granted,
+            scopes=granted,
             resource=resource,
             organization=organization,
         )
-        answer: dict[str, JsonValue] = {
-            "access_token": token,
-            "expires_in": LIFETIME_SECONDS,
-            "scope": granted,
-            "token_type": "Bearer",
-        }
-        return answer if refresh_token is None else answer | {"refresh_token": refresh_token}
+        response = _build_response(token, scopes=granted)
+        return response if refresh_token is None else response | {"refresh_token": refresh_token}
 
     def _issue_refresh_token(self, grant: Grant) -> str | None:
         if "offline_access" not in grant.identity_scopes:
             return None
-        now = self._mint.now()
+        now = self._mint.clock.now()
         kept = {key: value for key, value in self._refresh_tokens.items() if now < value.expires_at}
         token = secrets.token_urlsafe(32)
         self._refresh_tokens = kept | {token: _RefreshToken(grant=grant, expires_at=now + REFRESH_SECONDS)}
@@ -313,35 +320,39 @@ class TokenEndpoint:
         kept = {key: value for key, value in self._refresh_tokens.items() if value.grant is not grant}
         self._refresh_tokens = kept
 
-    def _build_answer(
+    def _respond_for_grant(
         self, grant: Grant, *, resource: str | None, refresh_token: str | None, only: frozenset[str] | None
     ) -> Mapping[str, JsonValue]:
         granted = grant.identity_scopes if resource is None else grant.resource_scopes[resource]
-        scope = " ".join(name for name in granted if only is None or name in only)
+        scopes = [name for name in granted if only is None or name in only]
         subject, client_id = grant.user.id, grant.client_id
         if resource is None:
-            token = self._mint.opaque_token(subject=subject, client_id=client_id, scope=scope)
+            token = self._mint.opaque_token(subject=subject, client_id=client_id, scopes=scopes)
         else:
-            token = self._mint.access_token(subject=subject, client_id=client_id, scope=scope, audience=resource)
-        answer: dict[str, JsonValue] = {
-            "access_token": token,
-            "expires_in": LIFETIME_SECONDS,
-            "scope": scope,
-            "token_type": "Bearer",
-        }
+            token = self._mint.access_token(subject=subject, client_id=client_id, scopes=scopes, audience=resource)
+        response = _build_response(token, scopes=scopes)
         if "openid" in grant.identity_scopes:
             claims = build_profile(grant.user, scopes=grant.identity_scopes) | {"nonce": grant.nonce}
-            answer["id_token"] = self._mint.id_token(subject=subject, client_id=client_id, claims=claims)
-        return answer if refresh_token is None else answer | {"refresh_token": refresh_token}
+            response["id_token"] = self._mint.id_token(subject=subject, client_id=client_id, claims=claims)
+        return response if refresh_token is None else response | {"refresh_token": refresh_token}
+
+
+def _build_response(token: str, *, scopes: Collection[str]) -> dict[str, JsonValue]:
+    return {
+        "access_token": token,
+        "expires_in": LIFETIME_SECONDS,
+        "scope": " ".join(scopes),
+        "token_type": "Bearer",
+    }
 
 
 def _check_subset(scope: str, *, grant: Grant) -> frozenset[str]:
-    asked = frozenset(scope.split())
+    requested = frozenset(scope.split())
     granted = {name for names in grant.resource_scopes.values() for name in names}.union(grant.identity_scopes)
-    missing = " ".join(sorted(asked - granted))
+    missing = " ".join(sorted(requested - granted))
     if missing:
         raise RefusedError("invalid_scope", "refresh token missing requested scope", scope=missing)
-    return asked
+    return requested
 
 
 def _choose_resource(grant: Grant, resource: str | None) -> str | None:

@@ -31,15 +31,7 @@ _MESSAGES: Final[Mapping[str, str]] = {
 
 
 class RefusedError(Exception):
-    """A request that the issuer refuses.
-
-    Attributes:
-        error: The OAuth error code.
-        description: The reason, for the developer.
-        status: The HTTP status.
-        scope: The missing scope, for `invalid_scope`.
-        challenge: The `WWW-Authenticate` header, if any.
-    """
+    """A request that the issuer refuses. `scope` is the missing scope, for `invalid_scope`."""
 
     def __init__(
         self,

@@ -7,8 +7,10 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from fastapi_logto.testing.directory import Application, Directory, User
-from fastapi_logto.testing.forms import Parameters
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.lookup import find_client, find_resource, list_held
+from fastapi_logto.testing.issuer.refusals import RefusedError
+from fastapi_logto.testing.redirects import accepts_redirect
 
 __all__ = ["IDENTITY_SCOPES", "AuthorizationRequest", "Grant", "ReturnAddress"]
 
@@ -32,13 +34,7 @@ _S256_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnAddress:
-    """The redirect target of an authorization response, checked to be safe.
-
-    Attributes:
-        client: The application that sent the request.
-        redirect_uri: One of its redirect URIs.
-        state: The value to return to the application.
-    """
+    """The redirect target of an authorization response: a redirect URI that the application may use."""
 
     client: Application
     redirect_uri: str
@@ -51,17 +47,17 @@ class ReturnAddress:
         If one is missing or unknown, the error must never be sent as a redirect (RFC 6749 section 4.1.2.1).
         """
         client_id = parameters.require("client_id")
-        client = directory.find_client(client_id)
+        client = find_client(directory, client_id)
         if not isinstance(client, Application):
             raise RefusedError("invalid_client", f"no application has the client id {client_id[:80]!r}")
         redirect_uri = parameters.require("redirect_uri")
-        if not client.accepts_redirect(redirect_uri):
+        if not accepts_redirect(client.redirect_uris, redirect_uri):
             raise RefusedError("invalid_request", "redirect_uri is not one of the redirect URIs of this application")
         return cls(client=client, redirect_uri=redirect_uri, state=parameters.find("state"))
 
-    def build_url(self, answer: Mapping[str, str], *, issuer: str) -> str:
+    def build_url(self, response: Mapping[str, str], *, issuer: str) -> str:
         """Return the redirect URL with the response, `state` and `iss` (RFC 9207)."""
-        members = {**answer, **({} if self.state is None else {"state": self.state}), "iss": issuer}
+        members = {**response, **({} if self.state is None else {"state": self.state}), "iss": issuer}
         separator = "&" if "?" in self.redirect_uri else "?"
         return f"{self.redirect_uri}{separator}{urlencode(members)}"
 
@@ -70,12 +66,8 @@ class ReturnAddress:
 class Grant:
     """The scopes that a user granted to an application.
 
-    Attributes:
-        user: The user.
-        client_id: The application.
-        identity_scopes: Granted scopes of OpenID Connect and of Logto itself.
-        resource_scopes: Granted scopes of each requested resource.
-        nonce: The value to repeat in the ID token.
+    `identity_scopes` are those of OpenID Connect and of Logto itself; `resource_scopes` has an entry for each
+    requested resource.
     """
 
     user: User
@@ -87,18 +79,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """An authorization request with valid parameters.
-
-    Attributes:
-        address: The redirect target of the response.
-        resources: The requested resource indicators.
-        scopes: The requested scopes.
-        code_challenge: The PKCE challenge, with method S256.
-        nonce: The value to repeat in the ID token.
-        login_hint: The username selected first.
-        is_offline_allowed: Whether `offline_access` may be granted.
-        directory: The users and resources.
-    """
+    """An authorization request with valid parameters. `login_hint` is the username that the page selects first."""
 
     address: ReturnAddress
     resources: tuple[str, ...]
@@ -122,7 +103,7 @@ class AuthorizationRequest:
         if _S256_CHALLENGE.fullmatch(code_challenge) is None:
             raise RefusedError("invalid_request", "code_challenge must be 43 characters of base64url")
         resources = parameters.find_all("resource")
-        if any(directory.find_resource(resource) is None for resource in resources):
+        if any(find_resource(directory, resource) is None for resource in resources):
             raise RefusedError("invalid_target", "resource indicator is missing, or unknown")
         prompts = (parameters.find("prompt") or "").split()
         if "none" in prompts:
@@ -145,7 +126,7 @@ class AuthorizationRequest:
 
     def list_held(self, user: User) -> frozenset[str]:
         """Return the requested API scopes that a user has for the requested resources."""
-        held = {scope for resource in self.resources for scope in self.directory.list_held(user, resource)}
+        held = {scope for resource in self.resources for scope in list_held(self.directory, user, resource)}
         return frozenset(held.intersection(self.api_scopes))
 
     def build_grant(self, user: User, *, ticked: Collection[str]) -> Grant:
@@ -167,7 +148,7 @@ class AuthorizationRequest:
             identity_scopes=identity_scopes,
             resource_scopes={
                 resource: tuple(
-                    s for s in self.api_scopes if s in granted and s in self.directory.list_held(user, resource)
+                    s for s in self.api_scopes if s in granted and s in list_held(self.directory, user, resource)
                 )
                 for resource in self.resources
             },

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
-from fastapi_logto.testing.authorization import IDENTITY_SCOPES, AuthorizationRequest
 from fastapi_logto.testing.directory import Directory, User
-from fastapi_logto.testing.forms import Parameters
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.lookup import find_resource
+from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["build_error_page", "build_index_page", "build_sign_in_page"]
 
@@ -147,7 +148,7 @@ def build_sign_in_page(request: AuthorizationRequest, *, parameters: Parameters,
 def _build_scopes(request: AuthorizationRequest, *, users: Sequence[User], directory: Directory) -> str:
     known = {
         name: description
-        for resource in map(directory.find_resource, request.resources)
+        for resource in (find_resource(directory, one) for one in request.resources)
         if resource is not None
         for name, description in resource.scopes.items()
     }
@@ -161,11 +162,11 @@ def _build_scopes(request: AuthorizationRequest, *, users: Sequence[User], direc
         f'<em class="badge {classes}">not held</em></label>\n'
         for scope, classes in lacking.items()
     )
-    asked = f"<fieldset>\n<legend>What may the application do?</legend>\n{rows}</fieldset>\n" if rows else ""
+    fieldset = f"<fieldset>\n<legend>What may the application do?</legend>\n{rows}</fieldset>\n" if rows else ""
     identity = [scope for scope in request.scopes if scope in IDENTITY_SCOPES]
     lines = [
         f'<p class="soft">{text} {_codes(values)}</p>\n'
         for text, values in (("For", request.resources), ("Also requested:", identity))
         if values
     ]
-    return asked + "".join(lines)
+    return fieldset + "".join(lines)

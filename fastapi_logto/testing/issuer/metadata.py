@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from fastapi_logto.testing.authorization import IDENTITY_SCOPES
+from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES
 from fastapi_logto.testing.signing import JsonValue
 
 __all__ = ["build_metadata"]

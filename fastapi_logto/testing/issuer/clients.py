@@ -6,8 +6,9 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from fastapi_logto.testing.directory import Application, Directory, Machine
-from fastapi_logto.testing.forms import Parameters
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.lookup import find_client
+from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["authenticate_client"]
 
@@ -36,7 +37,7 @@ def authenticate_client(
         client_id, secret = form.find("client_id"), form.find("client_secret")
         if client_id is None:
             raise RefusedError("invalid_request", "no client authentication mechanism provided")
-    client = directory.find_client(client_id)
+    client = find_client(directory, client_id)
     if client is None:
         raise RefusedError("invalid_client", f"invalid client {client_id[:80]}")
     if not _is_secret_right(client, secret):

@@ -1,9 +1,9 @@
 """The local issuer: it mints tokens and serves Logto's endpoints."""
 
-import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Collection, Generator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Self, overload
+from types import EllipsisType
+from typing import Any, Self
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -12,9 +12,10 @@ from typing_extensions import Unpack
 from fastapi_logto.auth import LogtoAuth
 from fastapi_logto.clock import Clock
 from fastapi_logto.settings import SettingsArguments
+from fastapi_logto.testing.bad_tokens import BadToken, build_bad_token
 from fastapi_logto.testing.directory import Directory
+from fastapi_logto.testing.issuer.server import build_app
 from fastapi_logto.testing.minting import TokenMint
-from fastapi_logto.testing.server import build_app
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["LocalIssuer"]
@@ -23,18 +24,21 @@ __all__ = ["LocalIssuer"]
 class LocalIssuer(TokenMint):
     """An OpenID Connect issuer that behaves like Logto, for development, demos and tests.
 
-    Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as
-    any user. The keys exist as long as the object.
+    Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as any user. The keys exist
+    as long as the object. Tokens are minted as requested, without checking any permission. Omitted arguments default
+    to the first entries of the directory, so a test can start from a valid token and change one thing.
 
     ```python
     issuer = LocalIssuer()
     with issuer.connect(auth):  # in memory; use `issuer.serve()` for a real socket
-        client.get("/user/info", headers=bearer(issuer.access_token(scope="read:user")))
+        client.get("/user/info", headers=bearer(issuer.access_token(scopes=["read:user"])))
     ```
 
     Attributes:
         app: The ASGI application with all endpoints.
-        clock: The clocks of the tokens and of every connected `LogtoAuth`.
+        endpoint: The URL of the local Logto, without a trailing slash.
+        directory: The users, clients and resources.
+        clock: The clock of the tokens and of every connected `LogtoAuth`.
     """
 
     app: Starlette
@@ -45,7 +49,6 @@ class LocalIssuer(TokenMint):
         *,
         endpoint: str = "http://127.0.0.1:3001",
         directory: Directory | None = None,
-        now: Callable[[], float] = time.time,
         clock: Clock | None = None,
         allowed_hosts: Collection[str] = (),
     ) -> None:
@@ -54,37 +57,48 @@ class LocalIssuer(TokenMint):
         Args:
             endpoint: The URL of the local Logto; the issuer identifier is this URL followed by `/oidc`.
             directory: The users, clients and resources; `Directory.example()` by default.
-            now: The clock, in seconds since the epoch; instead of `clock`.
-            clock: The clocks; a `ManualClock` lets a test move the time.
+            clock: The clock; a `ManualClock` lets a test move the time.
             allowed_hosts: Additional hosts for requests, e.g. `issuer` or `issuer:3001` in a container network.
                 The endpoint's host, `localhost` and literal loopback addresses with its port are always allowed.
                 Any other `Host` header is rejected with 421, which prevents DNS rebinding.
 
         Raises:
-            ValueError: Both `now` and `clock` are passed, or an allowed host is malformed.
+            ValueError: An allowed host is malformed.
         """
-        if clock is not None and now is not time.time:
-            raise ValueError("expected now or clock, found both; omit one")
-        super().__init__(endpoint=endpoint, directory=directory, now=now if clock is None else clock.now)
-        self.clock: Clock = Clock(now=self._tell_time) if clock is None else clock
-        self.app = build_app(self, is_away=self._is_away, allowed_hosts=allowed_hosts)
+        super().__init__(endpoint=endpoint, directory=directory, clock=clock)
+        self.app = build_app(
+            self, keys=self._keys, opaque=self._opaque, is_away=self._is_away, allowed_hosts=allowed_hosts
+        )
         self._outages = 0
 
-    @overload
-    def auth(self, *, scheme_name: str = "Logto", **arguments: Unpack[SettingsArguments]) -> LogtoAuth[TokenClaims]: ...
+    def bad_token(
+        self,
+        kind: BadToken,
+        *,
+        scopes: Collection[str] | EllipsisType | None = ...,
+        audience: str | None = None,
+        organization_id: str | None = None,
+    ) -> str:
+        """Return a token that must be rejected for exactly one reason.
 
-    @overload
-    def auth(
-        self, *, claims_model: type[ClaimsT], scheme_name: str = "Logto", **arguments: Unpack[SettingsArguments]
-    ) -> LogtoAuth[ClaimsT]: ...
+        `BAD_TOKENS` lists every kind with the `reason` of its error response.
+
+        Args:
+            kind: The kind of invalid token.
+            scopes: As in `access_token`.
+            audience: As in `access_token`.
+            organization_id: As in `access_token`.
+        """
+        valid = self.access_token(scopes=scopes, audience=audience, organization_id=organization_id)
+        return build_bad_token(self, kind, valid=valid, key=self._keys.current)
 
     def auth(
         self,
         *,
-        claims_model: type[Any] = TokenClaims,
+        claims_model: type[ClaimsT] = TokenClaims,  # type: ignore[assignment]  # ClaimsT has this default
         scheme_name: str = "Logto",
         **arguments: Unpack[SettingsArguments],
-    ) -> LogtoAuth[Any]:
+    ) -> LogtoAuth[ClaimsT]:
         """Return a `LogtoAuth` that is connected to this issuer in memory, for an application built by a test.
 
         Args:
@@ -92,20 +106,19 @@ class LocalIssuer(TokenMint):
             scheme_name: Name of the security scheme in OpenAPI.
             **arguments: The fields of `LogtoSettings`. The audience is that of the issuer's tokens by default.
         """
-        from fastapi_logto.testing.connecting import build_transport  # noqa: PLC0415 - only this needs httpx
+        from fastapi_logto.testing.issuer.connecting import build_transport  # noqa: PLC0415 - only this needs httpx
 
         arguments.setdefault("endpoint", self.endpoint)
         arguments.setdefault("audience", self.audience)
         # Safe even for a host that is not loopback: requests stay in memory.
         arguments.setdefault("allow_http", True)
-        made: LogtoAuth[Any] = LogtoAuth(
+        return LogtoAuth(
             claims_model=claims_model,
             scheme_name=scheme_name,
             clock=self.clock,
             http_transport=build_transport(self.app),
             **arguments,
         )
-        return made
 
     @contextmanager
     def connect(self, target: LogtoAuth[Any] | ASGIApp, **arguments: Unpack[SettingsArguments]) -> Generator[Self]:
@@ -126,7 +139,7 @@ class LocalIssuer(TokenMint):
         Raises:
             ValueError: No route of the application depends on a scheme.
         """
-        from fastapi_logto.testing.connecting import find_providers, replace_provider  # noqa: PLC0415 - as above
+        from fastapi_logto.testing.issuer.connecting import find_providers, replace_provider  # noqa: PLC0415 - as above
 
         usual: SettingsArguments = {
             "endpoint": self.endpoint,
@@ -178,7 +191,7 @@ class LocalIssuer(TokenMint):
             ModuleNotFoundError: uvicorn is missing; install it with
                 `pip install "fastapi-logto[testing]"`.
         """
-        from fastapi_logto.testing import serving  # noqa: PLC0415 - only serving needs uvicorn
+        from fastapi_logto.testing.issuer import serving  # noqa: PLC0415 - only serving needs uvicorn
 
         before = self.endpoint
         with serving.listen(host=host, port=port, allow_remote=allow_remote) as sock:
@@ -188,10 +201,6 @@ class LocalIssuer(TokenMint):
                     yield self
             finally:
                 self.endpoint = before
-
-    def _tell_time(self) -> float:
-        # Looked up on each call, because the clock may be replaced.
-        return self.now()
 
     def _is_away(self) -> bool:
         return self._outages > 0

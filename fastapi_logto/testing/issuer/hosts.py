@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi_logto.loopback import is_loopback
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.refusals import RefusedError
+from fastapi_logto.testing.texts import as_texts
 
 __all__ = ["HostGuard", "check_same_origin", "parse_hosts"]
 
@@ -22,6 +23,7 @@ _OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 def parse_hosts(hosts: Collection[str]) -> frozenset[str]:
     """Return hosts in lower case, or raise `ValueError` for a malformed one."""
+    hosts = as_texts(hosts, what="allowed_hosts")
     for host in hosts:
         if _HOST.fullmatch(host) is None:
             msg = f"allowed_hosts: expected a host such as 'issuer' or 'issuer:3001', found {host[:80]!r}"
@@ -78,10 +80,8 @@ def check_same_origin(headers: Headers) -> None:
     """Refuse a form post from a page of another origin, or one whose origin is hidden (`null`).
 
     A request with neither `Origin` nor `Sec-Fetch-Site` does not come from a browser's page and is accepted. The
-    scheme is not compared, because a proxy may end TLS.
-
-    References:
-        Fetch standard, "append a request Origin header"; Fetch Metadata Request Headers, `Sec-Fetch-Site`.
+    scheme is not compared, because a proxy may end TLS. See the Fetch standard, "append a request Origin header", and
+    Fetch Metadata Request Headers.
     """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     is_own_origin = origin is None or origin.partition("://")[2].lower() == headers["host"].lower()

@@ -13,16 +13,20 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastapi_logto.testing.authorization import AuthorizationRequest, ReturnAddress
-from fastapi_logto.testing.clients import authenticate_client
 from fastapi_logto.testing.directory import Application, Directory, User
-from fastapi_logto.testing.forms import Parameters
-from fastapi_logto.testing.grants import TokenEndpoint, build_profile
-from fastapi_logto.testing.hosts import HostGuard, check_same_origin, parse_hosts
-from fastapi_logto.testing.metadata import build_metadata
+from fastapi_logto.testing.issuer.authorization import AuthorizationRequest, ReturnAddress
+from fastapi_logto.testing.issuer.clients import authenticate_client
+from fastapi_logto.testing.issuer.forms import Parameters
+from fastapi_logto.testing.issuer.grants import TokenEndpoint, build_profile
+from fastapi_logto.testing.issuer.hosts import HostGuard, check_same_origin, parse_hosts
+from fastapi_logto.testing.issuer.lookup import find_user
+from fastapi_logto.testing.issuer.metadata import build_metadata
+from fastapi_logto.testing.issuer.pages import build_error_page, build_index_page, build_sign_in_page
+from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.minting import TokenMint
-from fastapi_logto.testing.pages import build_error_page, build_index_page, build_sign_in_page
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.opaque import OpaqueTokens
+from fastapi_logto.testing.redirects import accepts_origin
+from fastapi_logto.testing.signing import KeyRing
 
 __all__ = ["build_app"]
 
@@ -44,14 +48,19 @@ _PAGE_HEADERS: Final = {
 
 
 def build_app(
-    mint: TokenMint, *, is_away: Callable[[], bool] = lambda: False, allowed_hosts: Collection[str] = ()
+    mint: TokenMint,
+    *,
+    keys: KeyRing,
+    opaque: OpaqueTokens,
+    is_away: Callable[[], bool],
+    allowed_hosts: Collection[str],
 ) -> Starlette:
     """Return the ASGI application with all endpoints of an issuer.
 
     While `is_away` returns true, every response is 503. `allowed_hosts` are accepted in addition to the host of the
     mint's endpoint and the loopback names; a malformed one raises `ValueError`.
     """
-    endpoints = _Endpoints(mint=mint, tokens=TokenEndpoint(mint))
+    endpoints = _Endpoints(mint=mint, keys=keys, opaque=opaque, tokens=TokenEndpoint(mint, opaque=opaque))
     readable, callable_from_pages = ["GET", "OPTIONS"], ["GET", "POST", "OPTIONS"]
     app = Starlette(
         routes=[
@@ -68,7 +77,7 @@ def build_app(
             Middleware(HostGuard, find_endpoint=lambda: mint.endpoint, allowed=parse_hosts(allowed_hosts)),
             Middleware(_Outage, is_away=is_away),
         ],
-        exception_handlers={RefusedError: _answer_refusal, HTTPException: _answer_unknown_route},
+        exception_handlers={RefusedError: _handle_refusal, HTTPException: _handle_unknown_route},
     )
     # The redirect would use the `Host` header unchecked.
     app.router.redirect_slashes = False
@@ -83,8 +92,8 @@ class _Outage:
         self._is_away = is_away
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = PlainTextResponse("Service Unavailable", status_code=503) if self._is_away() else self._app
-        await answer(scope, receive, send)
+        app = PlainTextResponse("Service Unavailable", status_code=503) if self._is_away() else self._app
+        await app(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +105,8 @@ class _Endpoints:
     """
 
     mint: TokenMint
+    keys: KeyRing
+    opaque: OpaqueTokens
     tokens: TokenEndpoint
 
     async def show_index(self, request: Request) -> Response:
@@ -106,17 +117,17 @@ class _Endpoints:
 
     async def show_metadata(self, request: Request) -> Response:
         if request.method == "OPTIONS":
-            return _answer_preflight(request)
+            return _build_preflight(request)
         metadata = build_metadata(
-            issuer=self.mint.issuer, base_url=_find_base_url(request), algorithms=self.mint.algorithms
+            issuer=self.mint.issuer, base_url=_find_base_url(request), algorithms=self.keys.algorithms
         )
         return JSONResponse(metadata, headers=_OPEN)
 
     async def show_keys(self, request: Request) -> Response:
         if request.method == "OPTIONS":
-            return _answer_preflight(request)
+            return _build_preflight(request)
         headers = _OPEN | {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
-        return JSONResponse(self.mint.jwks(), headers=headers, media_type="application/jwk-set+json; charset=utf-8")
+        return JSONResponse(self.keys.jwks(), headers=headers, media_type="application/jwk-set+json; charset=utf-8")
 
     async def authorize(self, request: Request) -> Response:
         is_form = request.method == "POST"
@@ -130,7 +141,7 @@ class _Endpoints:
 
     async def exchange(self, request: Request) -> Response:
         if request.method == "OPTIONS":
-            return _answer_preflight(request)
+            return _build_preflight(request)
         body, headers = await _read_form(request), request.headers
         return await asyncio.to_thread(
             self._exchange, body, authorization=headers.get("authorization"), origin=headers.get("origin")
@@ -142,9 +153,9 @@ class _Endpoints:
 
     async def show_profile(self, request: Request) -> Response:
         if request.method == "OPTIONS":
-            return _answer_preflight(request)
+            return _build_preflight(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        opaque = self.mint.find_opaque_token(token) if scheme.lower() == "bearer" else None
+        opaque = self.opaque.find(token) if scheme.lower() == "bearer" else None
         if opaque is None or "openid" not in opaque.scope.split():
             description = "invalid token provided"
             challenge = f'Bearer realm="{self.mint.issuer}", error="invalid_token", error_description="{description}"'
@@ -162,31 +173,33 @@ class _Endpoints:
         except RefusedError as refusal:
             return _show_error(refusal)
         try:
-            asked = AuthorizationRequest.parse(parameters, address=address, directory=directory)
+            request = AuthorizationRequest.parse(parameters, address=address, directory=directory)
             if not is_form:
-                page = build_sign_in_page(asked, parameters=parameters, directory=directory)
+                page = build_sign_in_page(request, parameters=parameters, directory=directory)
                 return HTMLResponse(page, headers=_PAGE_HEADERS)
-            answer = {"code": self._issue_code(asked, user=user, ticked=parameters.find_all("grant"))}
+            response = {"code": self._issue_code(request, user=user, ticked=parameters.find_all("grant"))}
         except RefusedError as refusal:
-            answer = {"error": refusal.error, "error_description": refusal.description}
-        location = address.build_url(answer, issuer=self.mint.issuer)
+            response = {"error": refusal.error, "error_description": refusal.description}
+        location = address.build_url(response, issuer=self.mint.issuer)
         return Response(status_code=303, headers=_PAGE_HEADERS | {"Location": location})
 
-    def _issue_code(self, asked: AuthorizationRequest, *, user: User | None, ticked: Collection[str]) -> str:
+    def _issue_code(self, request: AuthorizationRequest, *, user: User | None, ticked: Collection[str]) -> str:
         if user is None:
             raise RefusedError("access_denied", "End-User aborted interaction")
-        return self.tokens.issue_code(asked, grant=asked.build_grant(user, ticked=ticked))
+        return self.tokens.issue_code(request, grant=request.build_grant(user, ticked=ticked))
 
     def _exchange(self, body: bytes, *, authorization: str | None, origin: str | None) -> Response:
         form = Parameters.parse(body)
         client = authenticate_client(
             form, authorization=authorization, directory=self.mint.directory, issuer=self.mint.issuer
         )
-        if origin is not None and not (isinstance(client, Application) and client.accepts_origin(origin)):
+        if origin is not None and not (
+            isinstance(client, Application) and accepts_origin(client.redirect_uris, origin)
+        ):
             description = f"origin {origin[:80]} not allowed for client: {client.client_id}"
             # Without Access-Control-Allow-Origin, so that the page can't read the response.
             return _build_refusal(RefusedError("invalid_request", description), headers=_NO_STORE)
-        return JSONResponse(self.tokens.answer(form, client=client), headers=_NO_STORE | _OPEN)
+        return JSONResponse(self.tokens.respond(form, client=client), headers=_NO_STORE | _OPEN)
 
     def _introspect(self, body: bytes, *, authorization: str | None) -> Response:
         form = Parameters.parse(body)
@@ -199,7 +212,7 @@ def _find_choice(parameters: Parameters, *, directory: Directory) -> User | None
     action = parameters.require("action")
     if action == "cancel":
         return None
-    user = directory.find_user(parameters.require("user"))
+    user = find_user(directory, parameters.require("user"))
     if action != "allow" or user is None:
         raise RefusedError("invalid_request", "the form does not come from this page")
     return user
@@ -232,7 +245,7 @@ async def _read_form(request: Request) -> bytes:
     return bytes(body)
 
 
-def _answer_preflight(request: Request) -> Response:
+def _build_preflight(request: Request) -> Response:
     headers = _OPEN | {
         "Access-Control-Allow-Methods": "GET, POST",
         "Access-Control-Allow-Headers": request.headers.get("access-control-request-headers", "authorization"),
@@ -247,11 +260,11 @@ def _build_refusal(refusal: RefusedError, *, headers: Mapping[str, str]) -> Resp
     return JSONResponse(refusal.body, status_code=refusal.status, headers={**headers, **exposed, **challenge})
 
 
-async def _answer_refusal(_: Request, error: Exception) -> Response:
+async def _handle_refusal(_: Request, error: Exception) -> Response:
     return _build_refusal(cast("RefusedError", error), headers=_NO_STORE | _OPEN)
 
 
-async def _answer_unknown_route(request: Request, _: Exception) -> Response:
+async def _handle_unknown_route(request: Request, _: Exception) -> Response:
     """Respond with 404 to a wrong method too, as Logto does."""
     path = request.scope["path"]
     if not path.startswith("/oidc"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final, Self
 from urllib.parse import parse_qsl
 
-from fastapi_logto.testing.refusals import RefusedError
+from fastapi_logto.testing.issuer.refusals import RefusedError
 
 __all__ = ["Parameters"]
 
@@ -17,11 +17,7 @@ _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x20-\x7e]")
 
 
 class Parameters:
-    """The parameters of one request. Only `resource` and `grant` may be repeated.
-
-    Attributes:
-        pairs: Names and values, in the order of the request.
-    """
+    """The parameters of one request, in its order. Only `resource` and `grant` may be repeated."""
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Store the pairs; refuse a repeated parameter (RFC 6749 section 3.1)."""

@@ -1,0 +1,5 @@
+"""The local authorization server: an issuer that behaves like Logto, and its endpoints."""
+
+from fastapi_logto.testing.issuer.local_issuer import LocalIssuer
+
+__all__ = ["LocalIssuer"]
