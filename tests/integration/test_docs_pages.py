@@ -428,7 +428,7 @@ def test_the_tutorial_goes_as_it_says(browser: Browser, tmp_path: Path, pictures
     }
     url = f"http://127.0.0.1:{port}/docs"
     with (
-        run_module("fastapi_logto.testing", "--port", issuer_port, environment={}, cwd=tmp_path) as issuer,
+        run_module("fastapi_logto", "dev", "--port", issuer_port, environment={}, cwd=tmp_path) as issuer,
         run_module("uvicorn", "main:app", "--port", port, environment=environment, cwd=tmp_path) as api,
     ):
         issuer.wait_for_url(f"http://127.0.0.1:{issuer_port}")
