@@ -99,7 +99,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
                 with suppress(SettingsError):
                     await self._state.load_in_thread()
             # A request without a token gets its error even if settings are missing.
-            parse_authorization([value.decode("latin-1") for value in _read_header(conn)])
+            parse_authorization(_read_header(conn))
         finally:
             del conn
         return await self._state.load_in_thread()

@@ -24,7 +24,8 @@ class Flights(Generic[KeyT, ResultT]):
 
     def find(self, key: KeyT) -> "asyncio.Future[ResultT] | None":
         """Return the flight in progress on the running loop, or `None`. Wait for it with `asyncio.wait`."""
-        return self._by_loop.get(asyncio.get_running_loop(), {}).get(key)
+        flights = self._by_loop.get(asyncio.get_running_loop())
+        return None if flights is None else flights.get(key)
 
     def start(self, key: KeyT, call: Coroutine[Any, Any, ResultT], *, name: str) -> "asyncio.Future[ResultT]":
         """Start a call in a separate task, which continues if all waiting callers are cancelled.
@@ -70,6 +71,21 @@ class Flights(Generic[KeyT, ResultT]):
         finally:
             # No effect if a result or an exception was set; otherwise this caller was cancelled.
             flight.cancel()
+            self._land(loop, key, flight)
+            # Its error refers to this frame: without this line, the two would keep each other alive.
+            del flight
+
+    async def share(self, key: KeyT, flight: "asyncio.Future[ResultT]") -> ResultT:
+        """Wait for a future of the running loop, and let other callers join it until it is done.
+
+        No flight for this key may be in progress. If this caller is cancelled, so is the future, and the next caller
+        makes its own call.
+        """
+        loop = asyncio.get_running_loop()
+        self._add(loop, key, flight)
+        try:
+            return await flight
+        finally:
             self._land(loop, key, flight)
             # Its error refers to this frame: without this line, the two would keep each other alive.
             del flight

@@ -14,10 +14,12 @@ from fastapi_logto.errors import (
     RefusalError,
 )
 
-__all__ = ["build_challenge", "parse_authorization"]
+__all__ = ["USUAL_START", "build_challenge", "parse_authorization"]
 
-# The form of nearly every request: the usual spelling of the scheme, and one space.
-_USUAL: Final = re.compile(r"Bearer ([A-Za-z0-9\-._~+/]++=*+)\Z", re.ASCII)
+USUAL_START: Final = b"Bearer "
+"""The start of nearly every header: the usual spelling of the scheme, and one space."""
+
+_TOKEN68_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 # RFC 9110 section 11.2. `\Z`, because `$` would also match before a line feed at the end.
 # Possessive quantifiers, because backtracking would retry a non-matching text from each of its characters.
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]++=*+\Z", re.ASCII)
@@ -27,7 +29,7 @@ _QUOTABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
 _SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
 
 
-def parse_authorization(values: Sequence[str]) -> SecretStr:
+def parse_authorization(values: Sequence[bytes]) -> SecretStr:
     """Return the bearer token in the `Authorization` headers of a request, of which there must be exactly one.
 
     Only the token's characters are checked.
@@ -35,7 +37,7 @@ def parse_authorization(values: Sequence[str]) -> SecretStr:
     References:
         RFC 6750 section 2.1; RFC 9110 sections 11.1, 11.4 and 11.6.2.
     """
-    outcome = _read_token(values)
+    outcome = _read_usual(values) or _read_token([value.decode("latin-1") for value in values])
     # What records local variables must find no token in the frame of a refusal.
     del values
     if isinstance(outcome, RefusalError):
@@ -43,13 +45,20 @@ def parse_authorization(values: Sequence[str]) -> SecretStr:
     return outcome
 
 
+def _read_usual(values: Sequence[bytes]) -> SecretStr | None:
+    """Return what `_read_token` returns for the usual form of the header, in a third of the time."""
+    if len(values) != 1 or len(values[0]) > _LONGEST_READ or not values[0].startswith(USUAL_START):
+        return None
+    text = values[0][len(USUAL_START) :]
+    body = text.rstrip(b"=")
+    return SecretStr(text.decode("ascii")) if body and not body.translate(None, _TOKEN68_CHARACTERS) else None
+
+
 def _read_token(values: Sequence[str]) -> SecretStr | AuthorizationHeaderError:
     if len(values) > 1:
         # Two layers that each take another of two headers would disagree about who is calling.
         return AuthorizationFormatError(found=f"{len(values)} Authorization headers")
     value = values[0] if values else ""
-    if len(value) <= _LONGEST_READ and (usual := _USUAL.match(value)):
-        return SecretStr(usual[1])
     value = value.strip(" \t")
     if not value:
         return AuthorizationMissingError()

@@ -4,14 +4,16 @@ from collections import OrderedDict
 from functools import lru_cache
 from hashlib import sha256
 from threading import Lock
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
+from fastapi_logto.strict_json import estimate_weight
 from fastapi_logto.verification.claims import NO_EXTRA, ClaimsT, TokenClaims, make_claims
 
 __all__ = [
     "PackedClaims",
     "TokenCache",
     "build_digest",
+    "estimate_packed_weight",
     "find_issuer",
     "find_key",
     "is_shared",
@@ -86,6 +88,7 @@ class TokenCache(Generic[ValueT]):
 PackedClaims: TypeAlias = dict[str, Any]
 """The fields of claims and some metadata, under keys that no field can have; mutable claims are stored as they are."""
 
+_PLAIN_BYTES: Final = 2000
 _KEY, _NAMES, _EXTRA, _WHOLE = " key", " names", " extra", " claims"
 
 
@@ -101,6 +104,14 @@ def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
     if claims.__pydantic_extra__:
         packed[_EXTRA] = claims.__pydantic_extra__
     return packed
+
+
+def estimate_packed_weight(packed: PackedClaims, payload: bytes) -> int:
+    """Return about how many bytes packed claims take in memory, rather too many than too few."""
+    if _WHOLE in packed or _EXTRA in packed or not isinstance(packed["aud"], str):
+        return estimate_weight(payload)
+    # A dict of known size, and texts of up to four bytes per character.
+    return _PLAIN_BYTES + 5 * len(payload)
 
 
 def find_key(packed: PackedClaims) -> str:

@@ -84,29 +84,34 @@ class Turns:
             ProviderUnavailableError: Too much work is waiting.
             BaseException: Anything that the work raises.
         """
-        loop = asyncio.get_running_loop()
-        queue = self._queues.get(loop) or self._open(loop)
+        queue = self._find_queue()
         if not queue.waiting and queue.spent_seconds < TURN_SECONDS:
             return self._run_now(queue, work)
-        if len(queue.waiting) >= self._max_waiting:
-            raise ProviderUnavailableError(
-                "Too many tokens are waiting to be verified; try again later", found="a full queue"
-            )
-        outcome: asyncio.Future[ResultT] = loop.create_future()
-        queue.waiting.append(_Waiting(work, outcome))
+        outcome = self.enqueue(work)
         try:
             return await outcome
         finally:
             # Its error refers to this frame: without this line, the two would keep each other alive.
             del outcome
 
+    def enqueue(self, work: Callable[[], ResultT]) -> "asyncio.Future[ResultT]":
+        """Return the future outcome of a piece of work in a later turn. If it is cancelled before, nothing is called.
+
+        `ProviderUnavailableError` if too much work is waiting.
+        """
+        queue = self._find_queue()
+        if len(queue.waiting) >= self._max_waiting:
+            raise ProviderUnavailableError(
+                "Too many tokens are waiting to be verified; try again later", found="a full queue"
+            )
+        outcome: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        queue.waiting.append(_Waiting(work, outcome))
+        return outcome
+
     def run_if_free(self, work: Callable[[], ResultT]) -> ResultT | None:
         """Run a piece of work if the current turn has time left, and return its result; otherwise return `None`."""
-        loop = asyncio.get_running_loop()
-        queue = self._queues.get(loop) or self._open(loop)
-        if queue.waiting or queue.spent_seconds >= TURN_SECONDS:
-            return None
-        return self._run_now(queue, work)
+        queue = self._find_queue()
+        return None if queue.waiting or queue.spent_seconds >= TURN_SECONDS else self._run_now(queue, work)
 
     def _run_now(self, queue: _Queue, work: Callable[[], ResultT]) -> ResultT:
         started = self._timer()
@@ -114,6 +119,10 @@ class Turns:
             return work()
         finally:
             queue.spent_seconds += self._timer() - started
+
+    def _find_queue(self) -> _Queue:
+        loop = asyncio.get_running_loop()
+        return self._queues.get(loop) or self._open(loop)
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Queue:
         # Copied first: loops of other threads add and remove their queues meanwhile.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, Generic
+from typing import Final, Generic, NamedTuple
 
 from pydantic import SecretStr
 
@@ -11,12 +11,12 @@ from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUn
 from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.key_source import CoolingDownError, KeySource
 from fastapi_logto.single_flight import Flights
-from fastapi_logto.strict_json import estimate_weight
-from fastapi_logto.verification.bearer import parse_authorization
+from fastapi_logto.verification.bearer import USUAL_START, parse_authorization
 from fastapi_logto.verification.cache import (
     PackedClaims,
     TokenCache,
     build_digest,
+    estimate_packed_weight,
     find_issuer,
     find_key,
     is_shared,
@@ -40,9 +40,16 @@ from fastapi_logto.verification.turns import Turns
 
 __all__ = ["TokenVerifier"]
 
-_USUAL_START: Final = b"Bearer "
 # Parsing half a KiB of JSON strictly takes some tens of microseconds, and Logto's payloads have some 400 bytes.
 _LONG_PAYLOAD: Final = 512
+
+
+class _Verified(NamedTuple, Generic[ClaimsT]):
+    """The claims of a token with a valid signature, also in the form in which they are cached."""
+
+    claims: ClaimsT
+    packed: PackedClaims
+    weight: int
 
 
 class TokenVerifier(Generic[ClaimsT]):
@@ -66,8 +73,8 @@ class TokenVerifier(Generic[ClaimsT]):
         self._claims_model = claims_model
         self._turns = turns
         self._introspector = introspector
-        self._max_header_bytes = len(_USUAL_START) + self._tenants.max_token_bytes
-        self._flights: Flights[bytes, tuple[PackedClaims, int]] = Flights()
+        self._max_header_bytes = len(USUAL_START) + self._tenants.max_token_bytes
+        self._flights: Flights[bytes, _Verified[ClaimsT]] = Flights()
         self._cache: TokenCache[PackedClaims] = TokenCache(
             size=sum(tenant.settings.token_cache_size for tenant in tenants),
             max_bytes=sum(tenant.settings.token_cache_bytes for tenant in tenants),
@@ -93,7 +100,7 @@ class TokenVerifier(Generic[ClaimsT]):
             claims = self._recall(digest, policy)
             if claims is not None:
                 return claims
-            token = parse_authorization([value.decode("latin-1") for value in values])
+            token = parse_authorization(values)
             is_usual = is_short and _is_usual(values[0], token)
         finally:
             # Error trackers show what they find in a frame.
@@ -104,7 +111,7 @@ class TokenVerifier(Generic[ClaimsT]):
         """Return the claims of a token without its header; see `verify_header`."""
         check_size(token, max_bytes=self._tenants.max_token_bytes)
         # That of the usual header: in another form, a token must not be cached once more.
-        digest = build_digest(_USUAL_START + token.get_secret_value().encode("utf-8", "surrogatepass"))
+        digest = build_digest(USUAL_START + token.get_secret_value().encode("utf-8", "surrogatepass"))
         claims = self._recall(digest, policy)
         return await self._verify_new(token, digest, policy) if claims is None else claims
 
@@ -139,18 +146,28 @@ class TokenVerifier(Generic[ClaimsT]):
         unverified = None
         if self._flights.find(digest) is None:
             unverified = self._parse(token, policy)
-            claims = self._verify_now(unverified, digest, policy)
-            if claims is not None:
-                return claims
-        # Something must be awaited: once for all concurrent requests with the same token.
-        packed, weight = await self._flights.join_or_lead(
-            digest, partial(self._verify_later, token, policy, unverified)
-        )
-        claims = unpack_claims(packed, model=self._claims_model)
-        tenant = self._tenants.find(claims.iss)
-        tenant.check(claims, policy, now=self._now())
-        self._keep(digest, packed, weight, tenant)
-        return claims
+            tenant = self._find_tenant_now(unverified)
+            keys = () if tenant is None else tenant.keys.find_held(kid=unverified.kid, alg=unverified.alg)
+            if tenant is not None and keys:
+                work = partial(self._verify_signature, unverified, tenant, keys)
+                verified = self._turns.run_if_free(work)
+                if verified is None:
+                    verified = await self._flights.share(digest, self._turns.enqueue(work))
+                return self._accept(verified, tenant, digest, policy, is_own=True)
+        # Keys or a tenant must be awaited: once for all concurrent requests with the same token.
+        verified = await self._flights.join_or_lead(digest, partial(self._verify_later, token, policy, unverified))
+        return self._accept(verified, self._tenants.find(verified.claims.iss), digest, policy, is_own=False)
+
+    def _accept(
+        self, verified: _Verified[ClaimsT], tenant: Tenant, digest: bytes, policy: AudiencePolicy, *, is_own: bool
+    ) -> ClaimsT:
+        """Check verified claims for this policy, cache them, and return an instance of this request's own."""
+        tenant.check(verified.claims, policy, now=self._now())
+        # Several tenants share one cache, which each may disable for its own tokens.
+        if tenant.settings.token_cache_size:
+            self._cache.keep(digest, verified.packed, weight=verified.weight)
+        is_unshared = is_own and not is_shared(verified.packed)
+        return verified.claims if is_unshared else unpack_claims(verified.packed, model=self._claims_model)
 
     async def _introspect(
         self, introspector: Introspector, token: SecretStr, digest: bytes, policy: AudiencePolicy
@@ -167,35 +184,21 @@ class TokenVerifier(Generic[ClaimsT]):
             resources = policy.audiences or {audience for tenant in tenants.all for audience in tenant.audiences}
             raise OpaqueTokenError(resources=resources) from None
 
-    def _verify_now(self, unverified: UnverifiedJws, digest: bytes, policy: AudiencePolicy) -> ClaimsT | None:
-        """Return the claims if keys and time are at hand, without the cost of a flight; otherwise `None`."""
-        tenant = self._tenants.only
-        if tenant is None:
-            if len(unverified.payload) > _LONG_PAYLOAD:
-                return None
-            tenant = self._find_tenant(unverified)
-        keys = tenant.keys.find_held(kid=unverified.kid, alg=unverified.alg)
-        if not keys:
-            return None
-        verified = self._turns.run_if_free(partial(self._verify_signature, unverified, tenant, keys))
-        if verified is None:
-            return None
-        claims, key = verified
-        tenant.check(claims, policy, now=self._now())
-        packed = pack_claims(claims, key=key.identity)
-        self._keep(digest, packed, estimate_weight(unverified.payload), tenant)
-        return unpack_claims(packed, model=self._claims_model) if is_shared(packed) else claims
-
     async def _verify_later(
         self, token: SecretStr, policy: AudiencePolicy, unverified: UnverifiedJws | None
-    ) -> tuple[PackedClaims, int]:
+    ) -> _Verified[ClaimsT]:
         unverified = unverified or self._parse(token, policy)
-        tenant = self._tenants.only
+        tenant = self._find_tenant_now(unverified)
         if tenant is None:
             tenant = await self._turns.run(partial(self._find_tenant, unverified))
         keys = await self._find_keys(unverified, tenant)
-        claims, key = await self._turns.run(partial(self._verify_signature, unverified, tenant, keys))
-        return pack_claims(claims, key=key.identity), estimate_weight(unverified.payload)
+        return await self._turns.run(partial(self._verify_signature, unverified, tenant, keys))
+
+    def _find_tenant_now(self, unverified: UnverifiedJws) -> Tenant | None:
+        """Return the tenant of a token, or `None` if finding it takes a turn."""
+        if self._tenants.only is not None:
+            return self._tenants.only
+        return self._find_tenant(unverified) if len(unverified.payload) <= _LONG_PAYLOAD else None
 
     def _find_tenant(self, unverified: UnverifiedJws) -> Tenant:
         """Return the tenant whose issuer a token names, after checking the header by the tenant's own settings."""
@@ -205,9 +208,11 @@ class TokenVerifier(Generic[ClaimsT]):
 
     def _verify_signature(
         self, unverified: UnverifiedJws, tenant: Tenant, keys: Sequence[PublicKey]
-    ) -> tuple[ClaimsT, PublicKey]:
+    ) -> _Verified[ClaimsT]:
         payload, key = verify_with_any(unverified, keys)
-        return parse_claims(payload, model=self._claims_model, required=tenant.settings.required_claims), key
+        claims = parse_claims(payload, model=self._claims_model, required=tenant.settings.required_claims)
+        packed = pack_claims(claims, key=key.identity)
+        return _Verified(claims, packed, estimate_packed_weight(packed, payload))
 
     async def _find_keys(self, unverified: UnverifiedJws, tenant: Tenant) -> Sequence[PublicKey]:
         try:
@@ -230,11 +235,6 @@ class TokenVerifier(Generic[ClaimsT]):
             claim="kid", expected="a key of the issuer's key set", found=f"{quote(unverified.kid)} {unverified.alg}"
         )
 
-    def _keep(self, digest: bytes, packed: PackedClaims, weight: int, tenant: Tenant) -> None:
-        # Several tenants share one cache, which each may disable for its own tokens.
-        if tenant.settings.token_cache_size:
-            self._cache.keep(digest, packed, weight=weight)
-
 
 def _is_usual(value: bytes, token: SecretStr) -> bool:
-    return value.startswith(_USUAL_START) and len(value) == len(_USUAL_START) + len(token)
+    return value.startswith(USUAL_START) and len(value) == len(USUAL_START) + len(token)

@@ -172,7 +172,7 @@ HEADERS: Mapping[str, list[str]] = {
 @pytest.mark.parametrize("values", HEADERS.values(), ids=HEADERS)
 def test_no_frame_of_a_refused_header_shows_the_token(values: list[str]) -> None:
     with pytest.raises(RefusalError) as caught:
-        parse_authorization(values)
+        parse_authorization([value.encode() for value in values])
 
     assert find_leaks(caught.value, TOKEN) == []
 

@@ -115,7 +115,7 @@ def _check_outside(token: str, settings: LogtoSettings, rows: _Rows) -> Unverifi
     """Run the checks that need no key."""
     step = "Characters"
     try:
-        secret = parse_authorization([f"Bearer {token}"])
+        secret = parse_authorization([f"Bearer {token}".encode("utf-8", "replace")])
         rows.passed(step, "valid for a bearer token")
         step = "Size"
         check_size(secret, max_bytes=settings.max_token_bytes)
