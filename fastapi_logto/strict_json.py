@@ -117,23 +117,21 @@ def estimate_weight(data: bytes) -> int:
 
 
 def _decode(data: bytes, decoder: json.JSONDecoder) -> JsonValue:
-    _check_depth(data)
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        _check_depth(data)
+    value: JsonValue
     try:
-        return _scan(data.decode("utf-8"), decoder)
+        text = data.decode("utf-8")
+        if text.startswith("{"):
+            # As `decode` does, without its search for white space around the value.
+            value, end = decoder.raw_decode(text)
+            if end == len(text):
+                return value
+        value = decoder.decode(text)
     except StrictJsonError:
         raise
     except ValueError as error:
         raise StrictJsonError(f"not strict JSON: {type(error).__name__}") from None
-
-
-def _scan(text: str, decoder: json.JSONDecoder) -> JsonValue:
-    value: JsonValue
-    if text.startswith("{"):
-        # As `decode` does, without its search for white space around the value.
-        value, end = decoder.raw_decode(text)
-        if end == len(text):
-            return value
-    value = decoder.decode(text)
     return value
 
 
@@ -145,8 +143,6 @@ def _expect_object(value: JsonValue) -> JsonObject:
 
 def _check_depth(data: bytes) -> None:
     """Reject deep nesting before decoding: CPython's decoder recurses in C, and overflows the stack of a thread."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
-        return
     # Up to the decoder's first error, backslashes occur in strings only. Without escapes, each quote delimits one.
     texts = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"') if b"\\" in data else data.split(b'"')
     steps = b"".join(texts[::2]).translate(_STEPS, _NOT_BRACKETS)

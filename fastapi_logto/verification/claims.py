@@ -305,10 +305,8 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
         ) from None
 
 
-_PLAIN_TYPES: Final[Mapping[str, frozenset[type]]] = {
-    **dict.fromkeys(("iss", "sub", "aud", "jti", "client_id", "scope", "organization_id"), frozenset({str})),
-    **dict.fromkeys(("exp", "iat", "nbf"), frozenset({int, float})),
-}
+_TEXT_CLAIMS: Final = frozenset({"iss", "sub", "aud", "jti", "client_id", "scope", "organization_id"})
+_TIME_CLAIMS: Final = frozenset({"exp", "iat", "nbf"})
 _PLAIN_EXTRA: Final = frozenset({str, int, float, bool, type(None)})
 _REQUIRED: Final = frozenset({"iss", "sub", "aud", "exp"})
 _NO_VALUES: Final[Mapping[str, None]] = dict.fromkeys(TokenClaims.model_fields)
@@ -320,10 +318,11 @@ def _build_plain(members: JsonObject) -> TokenClaims | None:
     values: dict[str, Any] = {**_NO_VALUES}
     extra: dict[str, Any] = {}
     for name, value in members.items():
-        kinds = _PLAIN_TYPES.get(name)
-        if kinds is not None and type(value) in kinds:
+        kind = type(value)
+        is_field = name in _TEXT_CLAIMS if kind is str else name in _TIME_CLAIMS and (kind is int or kind is float)
+        if is_field:
             values[name] = value
-        elif type(value) in _PLAIN_EXTRA and name not in _REGISTERED_CLAIMS:
+        elif kind in _PLAIN_EXTRA and name not in _REGISTERED_CLAIMS:
             extra[name] = value
         else:
             return None
