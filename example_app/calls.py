@@ -11,8 +11,7 @@ from pydantic import BaseModel
 
 from example_app.settings import ExampleSettings
 from fastapi_logto import LogtoAuth, TokenClaims, auth
-from fastapi_logto.client import LogtoClient
-from fastapi_logto.errors import GrantError
+from fastapi_logto.client import GrantError, LogtoClient
 from fastapi_logto.introspection import Introspection
 
 __all__ = ["build_router"]

@@ -2,22 +2,13 @@
 
     LogtoError
     ├── SettingsError                    a setting is missing or invalid; raised at startup
-    ├── FetchError                       a document could not be fetched; internal to keys
-    ├── GrantError                       a token for the API's own requests could not be obtained
-    │   ├── GrantRefusedError            the provider refuses to issue it
-    │   ├── GrantUnavailableError        the provider is unreachable, fails or rate limits
-    │   └── OriginError                  a request would send the token to another origin
     └── RefusalError                     a request is rejected: code, reason, status, message
         ├── AuthorizationHeaderError     401, the header itself
-        │   ├── AuthorizationMissingError
-        │   ├── AuthorizationFormatError
-        │   └── AuthorizationTypeError
+        │   └── AuthorizationMissingError   AuthorizationFormatError   AuthorizationTypeError
         ├── InvalidTokenError            401, the token
-        │   ├── MalformedTokenError      TokenTooLargeError     AlgorithmError
-        │   ├── TokenTypeError           IdTokenError           OpaqueTokenError
-        │   ├── InactiveTokenError       UnknownKeyError        SignatureError
-        │   └── IssuerError              AudienceError          ExpiredTokenError
-        │       ImmatureTokenError       ClaimError
+        │   ├── MalformedTokenError  TokenTooLargeError  AlgorithmError     TokenTypeError  IdTokenError
+        │   ├── OpaqueTokenError     InactiveTokenError  UnknownKeyError    SignatureError  IssuerError
+        │   └── AudienceError        ExpiredTokenError   ImmatureTokenError ClaimError
         ├── ForbiddenError               403, the token is valid but does not allow this
         │   ├── InsufficientScopeError
         │   ├── OrganizationRequiredError   OrganizationMismatchError
@@ -25,13 +16,14 @@
         │   └── ActorRequiredError     ActorNotAllowedError      ClaimsNotAllowedError
         └── ProviderUnavailableError     503, the token can't be verified now
 
-The client sees `code`, `reason` and `message`. They may name settings of the API, and never contain
-anything from the request. `str(error)` is for the log: it adds the claim, the expected value and the
-value found, quoted and cut. No error ever holds a token, a key or a secret.
+The client sees `code`, `reason` and `message`, which may name settings of the API and never contain anything from the
+request. `str(error)` is for the log: it adds the claim, the expected value and the value found, quoted and cut.
 """
 
 from collections.abc import Collection
 from typing import ClassVar, Final, Literal, TypeAlias
+
+from fastapi_logto.redaction import quote
 
 __all__ = [
     "ActorNotAllowedError",
@@ -47,11 +39,7 @@ __all__ = [
     "ClientNotAllowedError",
     "ErrorCode",
     "ExpiredTokenError",
-    "FetchError",
     "ForbiddenError",
-    "GrantError",
-    "GrantRefusedError",
-    "GrantUnavailableError",
     "IdTokenError",
     "ImmatureTokenError",
     "InactiveTokenError",
@@ -64,7 +52,6 @@ __all__ = [
     "OpaqueTokenError",
     "OrganizationMismatchError",
     "OrganizationRequiredError",
-    "OriginError",
     "ProviderUnavailableError",
     "Reason",
     "RefusalError",
@@ -74,15 +61,9 @@ __all__ = [
     "TokenTypeError",
     "UnknownKeyError",
     "UserRequiredError",
-    "quote",
 ]
 
-ErrorCode: TypeAlias = Literal[
-    "auth.authorization_header_missing",
-    "auth.authorization_token_invalid_format",
-    "auth.authorization_token_type_not_supported",
-    "invalid_token",
-    "insufficient_scope",
+_Same: TypeAlias = Literal[
     "organization_required",
     "organization_mismatch",
     "user_required",
@@ -92,6 +73,15 @@ ErrorCode: TypeAlias = Literal[
     "actor_not_allowed",
     "claims_not_allowed",
     "provider_unavailable",
+]
+
+ErrorCode: TypeAlias = Literal[
+    "auth.authorization_header_missing",
+    "auth.authorization_token_invalid_format",
+    "auth.authorization_token_type_not_supported",
+    "invalid_token",
+    "insufficient_scope",
+    _Same,
 ]
 """The stable `code` of an error response. The first three are the codes of Logto's own guides."""
 
@@ -114,32 +104,9 @@ Reason: TypeAlias = Literal[
     "not_yet_valid",
     "claims",
     "scope",
-    "organization_required",
-    "organization_mismatch",
-    "user_required",
-    "machine_required",
-    "client_not_allowed",
-    "actor_required",
-    "actor_not_allowed",
-    "claims_not_allowed",
-    "provider_unavailable",
+    _Same,
 ]
 """A stable reason, more specific than the code. The table of error responses in the documentation explains each."""
-
-_QUOTED_LENGTH: Final = 80
-
-
-def quote(value: object) -> str:
-    """Quote a value from outside for a log: ASCII, on one line, cut at 80 characters.
-
-    Args:
-        value: Any value. Its `repr` is used; non-ASCII and control characters are escaped.
-
-    Returns:
-        The quoted text.
-    """
-    text = ascii(value)
-    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "..."
 
 
 class LogtoError(Exception):
@@ -148,76 +115,6 @@ class LogtoError(Exception):
 
 class SettingsError(LogtoError, ValueError):
     """A setting is missing or invalid. The message names the variable, the value found and a valid example."""
-
-
-class FetchError(LogtoError):
-    """A document of the provider could not be fetched.
-
-    Attributes:
-        status: The HTTP status, if it was not 200; `None` if there was no response.
-        retry_after_seconds: The provider's `Retry-After`; `None` without one.
-        is_about_request: The endpoint responded, and only the body of this response is unusable. Users choose some of
-            what is in a body, so that it says nothing about the next request.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        retry_after_seconds: int | None = None,
-        is_about_request: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status: int | None = status
-        self.retry_after_seconds: int | None = retry_after_seconds
-        self.is_about_request: bool = is_about_request
-
-
-class GrantError(LogtoError):
-    """A token for the API's own requests, or a user's profile, could not be obtained. See `fastapi_logto.client`."""
-
-
-class GrantRefusedError(GrantError):
-    """The provider refuses the request, e.g. because of wrong credentials, an unknown resource or a missing membership.
-
-    Attributes:
-        status: The HTTP status.
-        error: The OAuth error, such as `invalid_client` or `invalid_target` (RFC 6749 section 5.2).
-        description: The provider's own description, cut.
-    """
-
-    def __init__(self, message: str, *, status: int, error: str, description: str) -> None:
-        super().__init__(message)
-        self.status: int = status
-        self.error: str = error
-        self.description: str = description
-
-
-class GrantUnavailableError(GrantError):
-    """The provider is unreachable, fails or received too many requests.
-
-    Attributes:
-        retry_after_seconds: Whole seconds to wait before a retry.
-    """
-
-    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
-        super().__init__(message)
-        self.retry_after_seconds: int = retry_after_seconds
-
-
-class OriginError(GrantError, ValueError):
-    """A request would send a machine's token to another origin than that of its API. Nothing was sent.
-
-    Attributes:
-        expected: The origin of the API.
-        found: The origin of the request, quoted and cut.
-    """
-
-    def __init__(self, message: str, *, expected: str, found: str) -> None:
-        super().__init__(message)
-        self.expected: str = expected
-        self.found: str = found
 
 
 class RefusalError(LogtoError):
@@ -254,98 +151,91 @@ class RefusalError(LogtoError):
 
     def __str__(self) -> str:
         """Return the line for the log: code, reason, claim, expected, found."""
-        parts: list[str] = [self.reason]
-        if self.claim is not None:
-            parts.append(f"claim {self.claim}")
-        if self.expected is not None:
-            parts.append(f"expected {self.expected}")
-        if self.found is not None:
-            parts.append(f"found {self.found}")
-        return f"{self.code}: " + ", ".join(parts)
+        details = {"claim": self.claim, "expected": self.expected, "found": self.found}
+        told = [f"{name} {value}" for name, value in details.items() if value is not None]
+        return f"{self.code}: {', '.join([self.reason, *told])}"
 
 
 class AuthorizationHeaderError(RefusalError):
     """The `Authorization` header has no bearer token."""
 
-    status: ClassVar[int] = 401
+    status = 401
 
 
 class AuthorizationMissingError(AuthorizationHeaderError):
     """The `Authorization` header is missing or empty."""
 
-    code: ClassVar[ErrorCode] = "auth.authorization_header_missing"
-    reason: ClassVar[Reason] = "header_missing"
-    default_message: ClassVar[str] = "Send the access token in the header: Authorization: Bearer <access token>"
+    code = "auth.authorization_header_missing"
+    reason = "header_missing"
+    default_message = "Send the access token in the header: Authorization: Bearer <access token>"
 
 
 class AuthorizationFormatError(AuthorizationHeaderError):
     """The header does not have exactly two parts, is repeated, or its token is no token68 (RFC 9110 section 11.2)."""
 
-    code: ClassVar[ErrorCode] = "auth.authorization_token_invalid_format"
-    reason: ClassVar[Reason] = "header_format"
-    default_message: ClassVar[str] = "Send one header with exactly two parts: Authorization: Bearer <access token>"
+    code = "auth.authorization_token_invalid_format"
+    reason = "header_format"
+    default_message = "Send one header with exactly two parts: Authorization: Bearer <access token>"
 
 
 class AuthorizationTypeError(AuthorizationHeaderError):
     """The header names a scheme other than Bearer."""
 
-    code: ClassVar[ErrorCode] = "auth.authorization_token_type_not_supported"
-    reason: ClassVar[Reason] = "header_type"
-    default_message: ClassVar[str] = "Only the Bearer scheme is supported: Authorization: Bearer <access token>"
+    code = "auth.authorization_token_type_not_supported"
+    reason = "header_type"
+    default_message = "Only the Bearer scheme is supported: Authorization: Bearer <access token>"
 
 
 class InvalidTokenError(RefusalError):
     """The token is invalid for this API (RFC 6750 section 3.1)."""
 
-    code: ClassVar[ErrorCode] = "invalid_token"
-    status: ClassVar[int] = 401
+    code = "invalid_token"
+    status = 401
 
 
 class MalformedTokenError(InvalidTokenError):
     """The token is not a strict compact JWS (RFC 7515 section 7.1) with JSON objects as header and payload."""
 
-    reason: ClassVar[Reason] = "malformed"
-    default_message: ClassVar[str] = "The token is malformed. Send the token exactly as Logto issued it."
+    reason = "malformed"
+    default_message = "The token is malformed. Send the token exactly as Logto issued it."
 
 
 class TokenTooLargeError(InvalidTokenError):
     """The token is longer than `max_token_bytes`."""
 
-    reason: ClassVar[Reason] = "too_large"
-    default_message: ClassVar[str] = "The token is larger than this API accepts; reduce its custom claims"
+    reason = "too_large"
+    default_message = "The token is larger than this API accepts; reduce its custom claims"
 
 
 class AlgorithmError(InvalidTokenError):
     """The algorithm in the token header is not allowed, or is not the algorithm of the key that the header names."""
 
-    reason: ClassVar[Reason] = "algorithm"
-    default_message: ClassVar[str] = "The token is signed with an algorithm that this API does not accept"
+    reason = "algorithm"
+    default_message = "The token is signed with an algorithm that this API does not accept"
 
 
 class TokenTypeError(InvalidTokenError):
     """The `typ` of the token header is not that of an access token (RFC 9068 section 2.1)."""
 
-    reason: ClassVar[Reason] = "type"
-    default_message: ClassVar[str] = "The token is not an access token; the typ of its header must be at+jwt"
+    reason = "type"
+    default_message = "The token is not an access token; the typ of its header must be at+jwt"
 
 
 class IdTokenError(InvalidTokenError):
     """The token looks like an ID token. ID tokens tell a client who signed in; APIs do not accept them."""
 
-    reason: ClassVar[Reason] = "id_token"
-    default_message: ClassVar[str] = "This looks like an ID token; send the access token instead"
+    reason = "id_token"
+    default_message = "This looks like an ID token; send the access token instead"
 
 
-_OPAQUE: Final = (
-    "This is an opaque token, which Logto issues if the client requests no resource; request the token with {}"
-)
+_OPAQUE: Final = "This is an opaque token, which Logto issues without a resource; request the token with {}"
 
 
 class OpaqueTokenError(InvalidTokenError):
     """The token is opaque. Logto issues opaque tokens if the client requests no resource."""
 
-    reason: ClassVar[Reason] = "opaque_token"
-    default_message: ClassVar[str] = _OPAQUE.format("the resource indicator of this API")
+    reason = "opaque_token"
+    default_message = _OPAQUE.format("the resource indicator of this API")
 
     def __init__(self, *, resources: Collection[str] = ()) -> None:
         super().__init__(_OPAQUE.format(f"resource={' or '.join(sorted(resources))}") if resources else None)
@@ -354,59 +244,57 @@ class OpaqueTokenError(InvalidTokenError):
 class InactiveTokenError(InvalidTokenError):
     """The provider reports that an opaque token is not an active access token (RFC 7662 section 2.2)."""
 
-    reason: ClassVar[Reason] = "inactive"
-    default_message: ClassVar[str] = "The token is not active; sign in again"
+    reason = "inactive"
+    default_message = "The token is not active; sign in again"
 
 
 class UnknownKeyError(InvalidTokenError):
     """No key in the provider's key set matches the token header."""
 
-    reason: ClassVar[Reason] = "unknown_key"
-    default_message: ClassVar[str] = (
-        "The token is signed with a key that the issuer does not publish; get a new token from the issuer of this API"
-    )
+    reason = "unknown_key"
+    default_message = "The token is signed with a key that the issuer does not publish; get a new token from its issuer"
 
 
 class SignatureError(InvalidTokenError):
     """The signature does not match the token."""
 
-    reason: ClassVar[Reason] = "signature"
-    default_message: ClassVar[str] = "Invalid token signature. Send the token exactly as Logto issued it."
+    reason = "signature"
+    default_message = "Invalid token signature. Send the token exactly as Logto issued it."
 
 
 class IssuerError(InvalidTokenError):
     """The issuer of the token is not accepted."""
 
-    reason: ClassVar[Reason] = "issuer"
-    default_message: ClassVar[str] = "This API does not accept the issuer of the token"
+    reason = "issuer"
+    default_message = "This API does not accept the issuer of the token"
 
 
 class AudienceError(InvalidTokenError):
     """The token was issued for another API."""
 
-    reason: ClassVar[Reason] = "audience"
-    default_message: ClassVar[str] = "The token was issued for another API"
+    reason = "audience"
+    default_message = "The token was issued for another API"
 
 
 class ExpiredTokenError(InvalidTokenError):
     """The token has expired (`exp`)."""
 
-    reason: ClassVar[Reason] = "expired"
-    default_message: ClassVar[str] = "The token has expired; refresh it or sign in again"
+    reason = "expired"
+    default_message = "The token has expired; refresh it or sign in again"
 
 
 class ImmatureTokenError(InvalidTokenError):
     """The `nbf` or `iat` of the token is in the future."""
 
-    reason: ClassVar[Reason] = "not_yet_valid"
-    default_message: ClassVar[str] = "The token is not valid yet; check the clocks of the issuer and of this API"
+    reason = "not_yet_valid"
+    default_message = "The token is not valid yet; check the clocks of the issuer and of this API"
 
 
 class ClaimError(InvalidTokenError):
     """A claim is missing or malformed."""
 
-    reason: ClassVar[Reason] = "claims"
-    default_message: ClassVar[str] = "A claim of the token is missing or malformed"
+    reason = "claims"
+    default_message = "A claim of the token is missing or malformed"
 
 
 class ForbiddenError(RefusalError):
@@ -416,7 +304,7 @@ class ForbiddenError(RefusalError):
         scopes: All scopes that the route requires, if scopes are missing.
     """
 
-    status: ClassVar[int] = 403
+    status = 403
     scopes: tuple[str, ...] = ()
 
 
@@ -424,13 +312,12 @@ class InsufficientScopeError(ForbiddenError):
     """The token lacks scopes.
 
     Attributes:
-        scopes: All scopes that the route requires.
         missing: The scopes that the token lacks; all of them if any one would be enough.
     """
 
-    code: ClassVar[ErrorCode] = "insufficient_scope"
-    reason: ClassVar[Reason] = "scope"
-    default_message: ClassVar[str] = "The token lacks a scope"
+    code = "insufficient_scope"
+    reason = "scope"
+    default_message = "The token lacks a scope"
 
     def __init__(
         self, message: str, *, scopes: Collection[str], missing: Collection[str], found: str | None = None
@@ -443,69 +330,57 @@ class InsufficientScopeError(ForbiddenError):
 class OrganizationRequiredError(ForbiddenError):
     """The token is not for an organization, or the request does not name one."""
 
-    code: ClassVar[ErrorCode] = "organization_required"
-    reason: ClassVar[Reason] = "organization_required"
-    default_message: ClassVar[str] = "The token is not for an organization; request one with organization_id"
+    code = reason = "organization_required"
+    default_message = "The token is not for an organization; request one with organization_id"
 
 
 class OrganizationMismatchError(ForbiddenError):
     """The token is for another organization than the request names, whether that one exists or not."""
 
-    code: ClassVar[ErrorCode] = "organization_mismatch"
-    reason: ClassVar[Reason] = "organization_mismatch"
-    default_message: ClassVar[str] = (
-        "The token is for another organization than the request names; request a token for that organization"
-    )
+    code = reason = "organization_mismatch"
+    default_message = "The token is for another organization than the request names; request a token for that one"
 
 
 class UserRequiredError(ForbiddenError):
     """The caller is a machine, but only users are allowed."""
 
-    code: ClassVar[ErrorCode] = "user_required"
-    reason: ClassVar[Reason] = "user_required"
-    default_message: ClassVar[str] = "Only users may call this; send the access token of a user who signed in"
+    code = reason = "user_required"
+    default_message = "Only users may call this; send the access token of a user who signed in"
 
 
 class MachineRequiredError(ForbiddenError):
     """The caller is a user, but only machines are allowed."""
 
-    code: ClassVar[ErrorCode] = "machine_required"
-    reason: ClassVar[Reason] = "machine_required"
-    default_message: ClassVar[str] = (
-        "Only machines may call this; send an access token of a machine-to-machine application"
-    )
+    code = reason = "machine_required"
+    default_message = "Only machines may call this; send an access token of a machine-to-machine application"
 
 
 class ClientNotAllowedError(ForbiddenError):
     """The token was issued to an application that is not allowed here."""
 
-    code: ClassVar[ErrorCode] = "client_not_allowed"
-    reason: ClassVar[Reason] = "client_not_allowed"
-    default_message: ClassVar[str] = "The application to which the token was issued may not call this"
+    code = reason = "client_not_allowed"
+    default_message = "The application to which the token was issued may not call this"
 
 
 class ActorRequiredError(ForbiddenError):
     """The token has no actor, or one that is not allowed."""
 
-    code: ClassVar[ErrorCode] = "actor_required"
-    reason: ClassVar[Reason] = "actor_required"
-    default_message: ClassVar[str] = "Only an allowed actor, acting on behalf of a user, may call this"
+    code = reason = "actor_required"
+    default_message = "Only an allowed actor, acting on behalf of a user, may call this"
 
 
 class ActorNotAllowedError(ForbiddenError):
     """The token has an actor, but only the subject itself is allowed."""
 
-    code: ClassVar[ErrorCode] = "actor_not_allowed"
-    reason: ClassVar[Reason] = "actor_not_allowed"
-    default_message: ClassVar[str] = "Nobody may call this on behalf of a user; sign in as that user"
+    code = reason = "actor_not_allowed"
+    default_message = "Nobody may call this on behalf of a user; sign in as that user"
 
 
 class ClaimsNotAllowedError(ForbiddenError):
     """The claims of the token do not meet a condition of the route."""
 
-    code: ClassVar[ErrorCode] = "claims_not_allowed"
-    reason: ClassVar[Reason] = "claims_not_allowed"
-    default_message: ClassVar[str] = "The claims of the token do not allow this"
+    code = reason = "claims_not_allowed"
+    default_message = "The claims of the token do not allow this"
 
 
 class ProviderUnavailableError(RefusalError):
@@ -515,12 +390,9 @@ class ProviderUnavailableError(RefusalError):
         retry_after_seconds: Whole seconds to wait before a retry.
     """
 
-    code: ClassVar[ErrorCode] = "provider_unavailable"
-    reason: ClassVar[Reason] = "provider_unavailable"
-    status: ClassVar[int] = 503
-    default_message: ClassVar[str] = (
-        "The identity provider is unavailable, so the token can't be verified now; try again later"
-    )
+    code = reason = "provider_unavailable"
+    status = 503
+    default_message = "The identity provider is unavailable, so the token can't be verified now; try again later"
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1, found: str | None = None) -> None:
         super().__init__(message, found=found)

@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from fastapi.requests import HTTPConnection
 
-from fastapi_logto.errors import OrganizationMismatchError, OrganizationRequiredError, SettingsError, quote
+from fastapi_logto.errors import OrganizationMismatchError, OrganizationRequiredError, SettingsError
+from fastapi_logto.redaction import quote
 
 __all__ = ["OrganizationSource", "describe_absence", "find_organization"]
 

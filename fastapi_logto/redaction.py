@@ -1,12 +1,13 @@
-"""Keeps secrets out of messages about a provider's response."""
+"""Texts from outside in messages: quoted and cut, and without secrets."""
 
 from base64 import b64encode
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import quote_plus, unquote_plus
 
-__all__ = ["build_basic_secrets", "mask"]
+__all__ = ["build_basic_secrets", "mask", "quote"]
 
+_QUOTED_LENGTH: Final = 80
 _MASKED: Final = "***"
 # Shorter pieces of a random secret occur in any text by chance, and are useless to an attacker.
 _PIECE_LENGTH: Final = 8
@@ -15,12 +16,18 @@ _CHECKED_LENGTH: Final = 512
 _MOST_ENCODINGS: Final = 3
 
 
+def quote(value: object) -> str:
+    """Return the `repr` of a value from outside, for a log: ASCII, on one line, cut at 80 characters."""
+    text = ascii(value)
+    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "..."
+
+
 def mask(text: str, *, secrets: Collection[str]) -> str:
     """Return a text of the provider, or `***` if it contains a secret that was sent, or eight characters of one.
 
     A piece is found in any case, percent-encoded or form-encoded up to three times, and with other characters between
     its letters and digits. The whole text is replaced, because the rest of it may contain another piece. Only the
-    beginning of the text is checked, more than `errors.quote` shows.
+    beginning of the text is checked, more than `quote` shows.
     """
     forms = [text[:_CHECKED_LENGTH]]
     for _ in range(_MOST_ENCODINGS):

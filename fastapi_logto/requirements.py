@@ -3,7 +3,8 @@
 A closure would be a new object each time, so `app.dependency_overrides` could never refer to it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from inspect import Parameter, Signature, iscoroutinefunction
 from typing import Any, Generic, NoReturn, final
 
@@ -117,6 +118,7 @@ class Requirement(Generic[ClaimsT]):
             )
         if description is not None and claims is None:
             raise ValueError("expected claims=, the function that description= describes, found none; pass both")
+        self._checks = tuple(self._build_checks())
         self._hash = hash((id(scheme), self._state))
 
     @override
@@ -148,7 +150,8 @@ class Requirement(Generic[ClaimsT]):
         try:
             if self.organization is not None:
                 self._check_organization(claims, self.organization, conn=conn, found=organization_id)
-            self._check(claims)
+            for check in self._checks:
+                check(claims)
         except RefusalError as error:
             raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self.scheme)) from error
         finally:
@@ -167,21 +170,22 @@ class Requirement(Generic[ClaimsT]):
         elif organization.kind != "token":
             check_organization(claims, find_organization(organization, conn))
 
-    def _check(self, claims: ClaimsT) -> None:
+    def _build_checks(self) -> Iterator[Callable[[ClaimsT], None]]:
+        """Yield the checks of all conditions but the organization, in the order in which the first failure is told."""
         if self.scopes:
-            check_scopes(claims, self.scopes)
+            yield partial(check_scopes, required=self.scopes)
         if self.any_scope:
-            check_any_scope(claims, self.any_scope)
+            yield partial(check_any_scope, accepted=self.any_scope)
         if self.caller is not None:
-            check_caller(claims, self.caller)
+            yield partial(check_caller, caller=self.caller)
         if self.clients:
-            check_client(claims, self.clients)
+            yield partial(check_client, clients=self.clients)
         if self.actor is False:
-            check_no_actor(claims)
+            yield check_no_actor
         elif self.actor is not None:
-            check_actor(claims, () if self.actor is True else self.actor)
+            yield partial(check_actor, actors=() if self.actor is True else self.actor)
         if self.claims is not None:
-            check_predicate(claims, self.claims, what=self.description)
+            yield partial(check_predicate, predicate=self.claims, what=self.description)
 
     @property
     def __signature__(self) -> Signature:
@@ -210,12 +214,10 @@ class Requirement(Generic[ClaimsT]):
 
     @override
     def __repr__(self) -> str:
-        asked = {
-            name: value for name, value in vars(self).items() if value and name not in {"scheme", "_state", "_hash"}
-        }
+        given = {name: value for name, value in vars(self).items() if value and name != "scheme" and name[0] != "_"}
         if self.actor is False:
-            asked["actor"] = False
-        return f"Requirement({', '.join(f'{name}={value!r}' for name, value in asked.items())})"
+            given["actor"] = False
+        return f"Requirement({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
 
 def _read(found: object) -> str | None:

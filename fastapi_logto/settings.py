@@ -21,7 +21,8 @@ from pydantic import (
 from typing_extensions import Unpack
 
 from fastapi_logto.environment import CREDENTIALS, PREFIX, BrokenList, Variables, parse_list, read_variables
-from fastapi_logto.errors import SettingsError, quote
+from fastapi_logto.errors import SettingsError
+from fastapi_logto.redaction import quote
 from fastapi_logto.urls import check_url, is_fetchable, normalise_endpoint
 
 __all__ = [

@@ -13,7 +13,7 @@ from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Section
 from fastapi_logto.cli.times import describe_time
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import quote
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 from fastapi_logto.verification.claims import ORGANIZATION_AUDIENCE, ORGANIZATIONS_AUDIENCE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi_logto.cli.directory_file import read_directory
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.errors import quote
+from fastapi_logto.redaction import quote
 from fastapi_logto.testing import Directory, LocalIssuer
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE, ORGANIZATIONS
 

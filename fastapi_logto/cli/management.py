@@ -8,9 +8,10 @@ from urllib.parse import urlencode
 from fastapi_logto.cli.machines import Credentials, get_token
 from fastapi_logto.cli.requests import send
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.errors import GrantError, quote
+from fastapi_logto.client.errors import GrantError
 from fastapi_logto.provider.failures import ExchangeError
 from fastapi_logto.provider.transport import RawResponse, Request, Transport
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_value
 

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from fastapi_logto.cli.machines import Credentials, get_token
 from fastapi_logto.cli.requests import build_form, parse_location, send
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.errors import GrantError, GrantUnavailableError, quote
+from fastapi_logto.client.errors import GrantError, GrantUnavailableError
 from fastapi_logto.loopback import is_loopback
 from fastapi_logto.provider.failures import ExchangeError
 from fastapi_logto.provider.transport import RawResponse, Transport
-from fastapi_logto.redaction import mask
+from fastapi_logto.redaction import mask, quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 

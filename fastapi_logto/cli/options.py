@@ -8,7 +8,7 @@ import typer
 
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.environment import is_file_or_pipe
-from fastapi_logto.errors import quote
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import read_known_variables
 
 __all__ = ["ClientId", "EnvFile", "Json", "ManagementResource", "Only", "Target", "Without", "check_docs_url"]

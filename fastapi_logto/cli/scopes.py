@@ -7,7 +7,7 @@ from typing import Final
 from fastapi_logto.cli.management import ManagementApi
 from fastapi_logto.cli.results import CommandError, ExitCode
 from fastapi_logto.description.routes import RouteInfo, iter_routes
-from fastapi_logto.errors import quote
+from fastapi_logto.redaction import quote
 from fastapi_logto.schemes import find_resources, find_state
 from fastapi_logto.settings import LogtoSettings
 

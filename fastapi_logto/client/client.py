@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
+from fastapi_logto.client.errors import GrantRefusedError
 from fastapi_logto.client.exchanges import EXCHANGE_GRANT, Exchanges, SubjectTokenType
 from fastapi_logto.client.grants import CACHE_BYTES, Grants, IssuedToken, KeptToken, build_form, build_key, is_token
 from fastapi_logto.client.machine_auth import MachineAuth
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import GrantRefusedError, SettingsError
+from fastapi_logto.errors import SettingsError
 from fastapi_logto.provider.discovery import build_metadata_source
 from fastapi_logto.provider.endpoints import Client, Endpoints, Form, is_encodable
 from fastapi_logto.provider.transport import Transport

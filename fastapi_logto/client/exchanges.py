@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
+from fastapi_logto.client.errors import GrantRefusedError
 from fastapi_logto.client.grants import (
     CACHE_BYTES,
     Grants,
@@ -17,7 +18,6 @@ from fastapi_logto.client.grants import (
     is_token,
 )
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import GrantRefusedError
 from fastapi_logto.provider.endpoints import Form
 from fastapi_logto.provider.lanes import KNOWN_SECONDS
 from fastapi_logto.single_flight import Flights

@@ -9,11 +9,12 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
-from fastapi_logto.errors import FetchError, GrantRefusedError, GrantUnavailableError, quote
+from fastapi_logto.client.errors import GrantRefusedError, GrantUnavailableError
 from fastapi_logto.provider.endpoints import Client, Endpoints, Form, build_form_request, is_encodable
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.lanes import Lane
 from fastapi_logto.provider.transport import Request, Response
-from fastapi_logto.redaction import mask
+from fastapi_logto.redaction import mask, quote
 from fastapi_logto.strict_json import JsonObject, JsonValue
 from fastapi_logto.verification.cache import build_digest
 

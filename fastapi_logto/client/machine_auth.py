@@ -6,9 +6,11 @@ from typing import Final, Protocol
 import httpx
 from typing_extensions import override
 
+from fastapi_logto.client.errors import OriginError
 from fastapi_logto.client.grants import IssuedToken
-from fastapi_logto.errors import OriginError, SettingsError, quote
+from fastapi_logto.errors import SettingsError
 from fastapi_logto.loopback import is_loopback
+from fastapi_logto.redaction import quote
 
 __all__ = ["GetToken", "MachineAuth"]
 

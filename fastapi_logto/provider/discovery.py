@@ -6,8 +6,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import FetchError, quote
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject
 

@@ -11,9 +11,9 @@ from urllib.parse import quote_plus, urlencode
 from authlib.oauth2.auth import ClientAuth
 from pydantic import SecretStr
 
-from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.backoff import LONGEST_WAIT_SECONDS
 from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.transport import Request, Response, Transport
 from fastapi_logto.redaction import build_basic_secrets
 from fastapi_logto.single_flight import Flights

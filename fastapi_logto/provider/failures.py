@@ -7,10 +7,34 @@ from typing import Literal, TypeAlias
 
 from fastapi_logto.errors import LogtoError
 
-__all__ = ["ExchangeError", "FailedLayer", "explain_failure"]
+__all__ = ["ExchangeError", "FailedLayer", "FetchError", "explain_failure"]
 
 FailedLayer: TypeAlias = Literal["dns", "tls", "connection", "http"]
 """The layer at which a request failed; `http` means that the server responded."""
+
+
+class FetchError(LogtoError):
+    """A document of the provider could not be fetched.
+
+    Attributes:
+        status: The HTTP status, if it was not 200; `None` if there was no response.
+        retry_after_seconds: The provider's `Retry-After`; `None` without one.
+        is_about_request: The endpoint responded, and only the body of this response is unusable. Users choose some of
+            what is in a body, so that it says nothing about the next request.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_seconds: int | None = None,
+        is_about_request: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status: int | None = status
+        self.retry_after_seconds: int | None = retry_after_seconds
+        self.is_about_request: bool = is_about_request
 
 
 class ExchangeError(LogtoError):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from fastapi_logto.errors import FetchError
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, check_strict
 
 if TYPE_CHECKING:

@@ -10,13 +10,15 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import AlgorithmError, FetchError, ProviderUnavailableError, UnknownKeyError, quote
+from fastapi_logto.errors import AlgorithmError, ProviderUnavailableError, UnknownKeyError
 from fastapi_logto.provider.backoff import Backoff
 from fastapi_logto.provider.discovery import MetadataSource
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.health import ProviderHealth
 from fastapi_logto.provider.key_set import KeySet, PublicKey, parse_key_set
 from fastapi_logto.provider.loop_runs import LoopRun
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import parse_object_of_entries

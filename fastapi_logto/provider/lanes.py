@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
-from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.backoff import Backoff
+from fastapi_logto.provider.failures import FetchError
 
 __all__ = ["KNOWN_SECONDS", "Lane", "LaneClosedError"]
 

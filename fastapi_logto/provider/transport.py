@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
-from fastapi_logto.errors import FetchError, quote
-from fastapi_logto.provider.failures import ExchangeError, FailedLayer, explain_failure
+from fastapi_logto.provider.failures import ExchangeError, FailedLayer, FetchError, explain_failure
+from fastapi_logto.redaction import quote
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, estimate_weight, parse_object
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from fastapi_logto.errors import (
     OrganizationMismatchError,
     OrganizationRequiredError,
     UserRequiredError,
-    quote,
 )
+from fastapi_logto.redaction import quote
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = [

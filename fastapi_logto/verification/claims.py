@@ -23,11 +23,8 @@ from pydantic import (
 )
 from typing_extensions import TypeVar, override
 
-from fastapi_logto.errors import (
-    ClaimError,
-    MalformedTokenError,
-    quote,
-)
+from fastapi_logto.errors import ClaimError, MalformedTokenError
+from fastapi_logto.redaction import quote
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 
 __all__ = [

@@ -8,11 +8,12 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from fastapi_logto.errors import AudienceError, FetchError, InactiveTokenError, ProviderUnavailableError, quote
+from fastapi_logto.errors import AudienceError, InactiveTokenError, ProviderUnavailableError
 from fastapi_logto.provider.endpoints import Client, Endpoints, Form, build_form_request
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.lanes import KNOWN_SECONDS, Lane, LaneClosedError
 from fastapi_logto.provider.transport import Response
-from fastapi_logto.redaction import mask
+from fastapi_logto.redaction import mask, quote
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.verification.cache import TokenCache

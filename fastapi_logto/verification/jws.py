@@ -21,8 +21,8 @@ from fastapi_logto.errors import (
     RefusalError,
     TokenTooLargeError,
     TokenTypeError,
-    quote,
 )
+from fastapi_logto.redaction import quote
 from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 
 __all__ = [

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fastapi_logto.errors import IssuerError, SettingsError, quote
+from fastapi_logto.errors import IssuerError, SettingsError
 from fastapi_logto.provider.key_source import KeySource
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.checks import check_claims
 from fastapi_logto.verification.claims import TokenClaims

@@ -7,9 +7,10 @@ from typing import Final, Generic, NamedTuple
 from pydantic import SecretStr
 
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError, quote
+from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError
 from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.key_source import CoolingDownError, KeySource
+from fastapi_logto.redaction import quote
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.verification.bearer import USUAL_START, parse_authorization
 from fastapi_logto.verification.cache import (

@@ -7,8 +7,7 @@ from urllib.parse import quote, quote_plus
 
 from fastapi import FastAPI
 
-from fastapi_logto.client import IssuedToken, LogtoClient
-from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
+from fastapi_logto.client import GrantRefusedError, GrantUnavailableError, IssuedToken, LogtoClient
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import ManualClock
 from tests.attack.asgi import Reply, send

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from fastapi_logto.client import IssuedToken
-from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
+from fastapi_logto.client import GrantRefusedError, GrantUnavailableError, IssuedToken
 from tests.attack.provider import Document
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, each
 

@@ -5,11 +5,10 @@ import asyncio
 import pytest
 
 from fastapi_logto import LogtoAuth, LogtoSettings
-from fastapi_logto.client import LogtoClient
+from fastapi_logto.client import GrantRefusedError, LogtoClient
 from fastapi_logto.errors import (
     AudienceError,
     ExpiredTokenError,
-    GrantRefusedError,
     IdTokenError,
     InactiveTokenError,
     InvalidTokenError,

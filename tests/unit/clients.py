@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from fastapi_logto.client import LogtoClient
-from fastapi_logto.errors import GrantError
+from fastapi_logto.client import GrantError, LogtoClient
 from fastapi_logto.testing import LocalIssuer, ManualClock
 from tests.unit.apps import API
 

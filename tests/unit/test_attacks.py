@@ -190,7 +190,7 @@ async def test_the_opaque_token_s_refusal_says_which_resource_to_ask_for() -> No
 
     assert isinstance(result, RefusalError)
     assert result.message == (
-        "This is an opaque token, which Logto issues if the client requests no resource; "
+        "This is an opaque token, which Logto issues without a resource; "
         "request the token with resource=https://api.example.test"
     )
 

@@ -15,8 +15,7 @@ import httpx
 import pytest
 
 from fastapi_logto import SettingsError
-from fastapi_logto.client import IssuedToken, LogtoClient
-from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
+from fastapi_logto.client import GrantRefusedError, GrantUnavailableError, IssuedToken, LogtoClient
 from fastapi_logto.testing import Clock
 from tests.unit.apps import API
 from tests.unit.clients import SECRET, Bench

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 import pytest
 
-from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.testing import ManualClock
 from tests.captured import DISCOVERY, DISCOVERY_PATH, NOW
 from tests.unit.fakes import ENDPOINT, ISSUER, FakeProvider

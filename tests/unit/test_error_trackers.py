@@ -11,8 +11,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.responses import Response
 
 from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims
-from fastapi_logto.client import LogtoClient
-from fastapi_logto.errors import GrantRefusedError
+from fastapi_logto.client import GrantRefusedError, LogtoClient
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, bearer
 from fastapi_logto.verification.bearer import parse_authorization

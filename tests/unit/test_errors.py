@@ -12,7 +12,6 @@ from fastapi_logto.errors import (
     AuthorizationHeaderError,
     ClaimError,
     ErrorCode,
-    FetchError,
     ForbiddenError,
     InsufficientScopeError,
     InvalidTokenError,
@@ -22,8 +21,9 @@ from fastapi_logto.errors import (
     RefusalError,
     SettingsError,
     SignatureError,
-    quote,
 )
+from fastapi_logto.provider.failures import FetchError
+from fastapi_logto.redaction import quote
 
 # name: parent, code, reason, status
 TREE: Final = {
@@ -71,14 +71,7 @@ TREE: Final = {
     "ProviderUnavailableError": (RefusalError, "provider_unavailable", "provider_unavailable", 503),
 }
 ABSTRACT: Final = {"LogtoError", "RefusalError", "AuthorizationHeaderError", "InvalidTokenError", "ForbiddenError"}
-ON_THEIR_OWN: Final = {
-    "SettingsError",
-    "FetchError",
-    "GrantError",
-    "GrantRefusedError",
-    "GrantUnavailableError",
-    "OriginError",
-}
+ON_THEIR_OWN: Final = {"SettingsError"}
 REFUSALS: Final = [error for name in TREE if issubclass(error := getattr(errors, name), RefusalError)]
 
 

@@ -11,8 +11,7 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
-from fastapi_logto.client import IssuedToken, SubjectTokenType
-from fastapi_logto.errors import GrantRefusedError, GrantUnavailableError
+from fastapi_logto.client import GrantRefusedError, GrantUnavailableError, IssuedToken, SubjectTokenType
 from tests.unit.apps import API
 from tests.unit.clients import Bench
 from tests.unit.fakes import wait_until

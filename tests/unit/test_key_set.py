@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from joserfc.jwk import ECKey, OKPKey
 
-from fastapi_logto.errors import FetchError
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.key_set import KeySet, PublicKey, parse_key_set
 from fastapi_logto.strict_json import JsonObject, JsonValue
 from fastapi_logto.testing import LocalIssuer

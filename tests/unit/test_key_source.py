@@ -497,7 +497,7 @@ async def test_an_unknown_kid_is_401_and_named_in_the_log_alone(bench: Bench) ->
     assert error.expected == "a key of the issuer's key set"
     assert error.found == r"'un\r\nknown" + "x" * 68 + "... ES384"
     assert error.message == (
-        "The token is signed with a key that the issuer does not publish; get a new token from the issuer of this API"
+        "The token is signed with a key that the issuer does not publish; get a new token from its issuer"
     )
 
 

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from fastapi_logto.errors import FetchError
 from fastapi_logto.provider.backoff import Backoff
+from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.lanes import Lane, LaneClosedError
 from fastapi_logto.testing import ManualClock
 from tests.captured import NOW

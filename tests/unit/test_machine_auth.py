@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from fastapi_logto import SettingsError
-from fastapi_logto.errors import GrantError, OriginError
+from fastapi_logto.client import GrantError, OriginError
 from tests.captured import Answer, CapturedServer, serve_captured
 from tests.unit.apps import API
 from tests.unit.clients import Bench

@@ -8,8 +8,7 @@ import pytest
 from fastapi_logto.cli.doctor.dns import find_proxy
 from fastapi_logto.cli.requests import send
 from fastapi_logto.client import LogtoClient
-from fastapi_logto.errors import FetchError
-from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.failures import ExchangeError, FetchError
 from fastapi_logto.provider.transport import Request, Transport
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import JWKS, JWKS_PATH, CapturedServer, serve_captured

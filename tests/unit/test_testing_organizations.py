@@ -9,8 +9,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth
-from fastapi_logto.client import LogtoClient
-from fastapi_logto.errors import GrantRefusedError
+from fastapi_logto.client import GrantRefusedError, LogtoClient
 from fastapi_logto.testing import Directory, LocalIssuer, Organization, User, bearer
 from fastapi_logto.testing.issuer.lookup import list_held
 from tests.unit.apps import API, sign_in

@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fastapi_logto.errors import FetchError
-from fastapi_logto.provider.failures import ExchangeError
+from fastapi_logto.provider.failures import ExchangeError, FetchError
 from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Request, Transport
 from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault, serve_captured
 

@@ -256,8 +256,7 @@ REFUSED = (
         error=OpaqueTokenError,
         reason="opaque_token",
         message=(
-            "This is an opaque token, which Logto issues if the client requests no resource; "
-            f"request the token with resource={API}"
+            f"This is an opaque token, which Logto issues without a resource; request the token with resource={API}"
         ),
     ),
     Refused(

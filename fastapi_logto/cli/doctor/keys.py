@@ -1,9 +1,9 @@
 """Check the key set: which keys can verify tokens, and why the others can't."""
 
 from fastapi_logto.cli.results import Check
-from fastapi_logto.errors import quote
 from fastapi_logto.provider.aws_lc import load_aws_lc
 from fastapi_logto.provider.key_set import PublicKey, UnusableKeyError, parse_key
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonValue
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from fastapi_logto.cli.results import Check
-from fastapi_logto.errors import quote
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings, build_variable_name, read_known_variables
 
 __all__ = ["FoundSetting", "check_audience", "check_source", "list_settings"]

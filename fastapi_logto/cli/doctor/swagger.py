@@ -6,9 +6,9 @@ from urllib.parse import urlencode, urlsplit
 
 from fastapi_logto.cli.requests import build_form, parse_location, send
 from fastapi_logto.cli.results import Check, Section
-from fastapi_logto.errors import quote
 from fastapi_logto.provider.failures import ExchangeError
 from fastapi_logto.provider.transport import Request, Transport
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 
 __all__ = ["check_swagger"]

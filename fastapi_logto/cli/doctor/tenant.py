@@ -15,10 +15,9 @@ from fastapi_logto.cli.doctor.keys import check_keys
 from fastapi_logto.cli.requests import send
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_span
-from fastapi_logto.errors import FetchError
 from fastapi_logto.loopback import is_loopback
 from fastapi_logto.provider.discovery import build_discovery_url, check_issuer, parse_metadata
-from fastapi_logto.provider.failures import ExchangeError, FailedLayer
+from fastapi_logto.provider.failures import ExchangeError, FailedLayer, FetchError
 from fastapi_logto.provider.key_set import MAX_KEYS
 from fastapi_logto.provider.transport import RawResponse, Request, Transport
 from fastapi_logto.settings import LogtoSettings

@@ -18,11 +18,11 @@ from fastapi_logto.errors import (
     OpaqueTokenError,
     RefusalError,
     TokenTypeError,
-    quote,
 )
 from fastapi_logto.provider.discovery import build_metadata_source
 from fastapi_logto.provider.key_source import KeySource, build_key_source
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.bearer import parse_authorization
 from fastapi_logto.verification.checks import check_claims, check_scopes
