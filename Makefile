@@ -1,7 +1,7 @@
 # The commands of a contributor. You need Python 3.11 or later and make.
 
 PYTHON ?= python3
-PYTHONS ?= 3.12 3.13
+NEWEST ?= 3.13
 export PORT ?= 8000
 export ISSUER_PORT ?= 3001
 
@@ -13,12 +13,14 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
+# As many workers as there are cores.
+PARALLEL := -n auto
 PROVIDER := tests/integration/oidc_provider
 DOCS_ASSETS := tests/integration/docs_assets
 JOSE := tests/attack/jose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test attack screenshots lint types docs recordings package lowest pythons bench all clean
+.PHONY: help demo test attack screenshots lint types docs recordings package lowest newest bench all clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -27,10 +29,15 @@ demo: $(VENV)/demo.stamp  ## run the example against a local issuer
 	@exec $(BIN)/python -m example_app.demo
 
 test: $(VENV)/integration.stamp provider docs-assets jose  ## run all tests and list the skipped ones
+ifneq ($(ARGS),)
+	$(BIN)/python -m pytest $(ARGS)
+else
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) --dist loadfile tests/integration
 	$(BIN)/coverage combine --quiet
-	$(if $(ARGS),@echo "make test: coverage is checked only without ARGS",$(BIN)/coverage report)
+	$(BIN)/coverage report
+endif
 
 attack: $(VENV)/integration.stamp $(JOSE)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
 	@$(BIN)/python -m tests.attack
@@ -61,19 +68,16 @@ package: $(VENV)/lint.stamp  ## build the wheel, test it in an empty environment
 	cd build && wheel/bin/python -P ../tests/wheel.py
 	cd build && PATH="$$PWD/wheel/bin:$$PATH" ../$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto
 
-lowest: $(VENV)/test.stamp  ## run the unit tests with the oldest supported dependencies
-	$(BIN)/uv venv --quiet --clear .venv-lowest
+lowest: $(VENV)/test.stamp  ## run the unit tests with the oldest supported dependencies, on Python 3.12
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.12 .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
 		--editable ".[testing,cli]" --group lowest
-	.venv-lowest/bin/python -m pytest -q tests/unit
+	.venv-lowest/bin/python -m pytest -q $(PARALLEL) tests/unit
 
-pythons: $(VENV)/test.stamp  ## run the unit tests with the newer supported Pythons
-	set -e; for version in $(PYTHONS); do \
-		export UV_PROJECT_ENVIRONMENT=.venv-$$version; \
-		$(BIN)/uv venv --quiet --clear --no-python-downloads --python $$version $$UV_PROJECT_ENVIRONMENT; \
-		$(SYNC) --group test --python $$version; \
-		$$UV_PROJECT_ENVIRONMENT/bin/python -m pytest -q tests/unit; \
-	done
+newest: $(VENV)/test.stamp  ## run the unit tests on the newest supported Python
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python $(NEWEST) .venv-newest
+	UV_PROJECT_ENVIRONMENT=.venv-newest $(SYNC) --group test --python $(NEWEST)
+	.venv-newest/bin/python -m pytest -q $(PARALLEL) tests/unit
 
 bench: .venv-bench/stamp  ## measure the performance claims of the documentation and the peers; ARGS selects scenarios
 	@command -v wrk >/dev/null || { echo "bench: expected wrk, which makes the load, found none; apt-get install wrk"; exit 1; }
@@ -84,7 +88,7 @@ bench: .venv-bench/stamp  ## measure the performance claims of the documentation
 	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/peers.txt --editable ".[testing,aws-lc]"
 	@touch $@
 
-all: lint types test lowest pythons docs package
+all: lint types test lowest newest docs package
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -58,7 +58,15 @@ def test_workers_of_gunicorn_with_preload_verify_new_tokens(environment: Mapping
     (tmp_path / "application.py").write_text(APPLICATION)
     tokens: list[str] = json.loads(environment["TOKENS"])[20:]
     port = find_free_port()
-    arguments = ("--preload", "--workers", "2", "--worker-class", "uvicorn_worker.UvicornWorker")
+    arguments = (
+        "--preload",
+        "--workers",
+        "2",
+        "--worker-class",
+        "uvicorn_worker.UvicornWorker",
+        "--graceful-timeout",
+        "1",
+    )
     with run_module(
         "gunicorn", *arguments, "--bind", f"127.0.0.1:{port}", "application:app", environment=environment, cwd=tmp_path
     ) as process:
