@@ -2,7 +2,7 @@
 
     LogtoError
     ├── SettingsError                    a setting is missing or invalid; raised at startup
-    ├── FetchError                       a document could not be fetched; internal to keys
+    ├── FetchError                       a response of the provider is unusable; internal
     ├── GrantError                       a token for the API's own requests could not be obtained
     │   ├── GrantRefusedError            the provider refuses to issue it
     │   ├── GrantUnavailableError        the provider is unreachable, fails or rate limits
@@ -27,7 +27,7 @@
 
 The client sees `code`, `reason` and `message`. They may name settings of the API, and never contain
 anything from the request. `str(error)` is for the log: it adds the claim, the expected value and the
-value found, quoted and cut. No error ever holds a token, a key or a secret.
+value found, quoted and cut. No error contains a token, a key or a secret.
 """
 
 from collections.abc import Collection
@@ -93,7 +93,7 @@ ErrorCode: TypeAlias = Literal[
     "claims_not_allowed",
     "provider_unavailable",
 ]
-"""The stable `code` of an error response. The first three are the codes of Logto's own guides."""
+"""The stable `code` of an error response. The first three are used in Logto's own guides."""
 
 Reason: TypeAlias = Literal[
     "header_missing",
@@ -151,13 +151,13 @@ class SettingsError(LogtoError, ValueError):
 
 
 class FetchError(LogtoError):
-    """A document of the provider could not be fetched.
+    """A response of the provider is missing or unusable. Internal: callers get another error.
 
     Attributes:
         status: The HTTP status, if it was not 200; `None` if there was no response.
         retry_after_seconds: The provider's `Retry-After`; `None` without one.
-        is_about_request: The endpoint responded, and only the body of this response is unusable. Users choose some of
-            what is in a body, so that it says nothing about the next request.
+        is_about_request: The endpoint responded, but the body is unusable. Users influence the body, so the failure may
+            concern only this request.
     """
 
     def __init__(
@@ -449,7 +449,7 @@ class OrganizationRequiredError(ForbiddenError):
 
 
 class OrganizationMismatchError(ForbiddenError):
-    """The token is for another organization than the request names, whether that one exists or not."""
+    """The token is for a different organization than the request names. That organization need not exist."""
 
     code: ClassVar[ErrorCode] = "organization_mismatch"
     reason: ClassVar[Reason] = "organization_mismatch"
@@ -509,7 +509,7 @@ class ClaimsNotAllowedError(ForbiddenError):
 
 
 class ProviderUnavailableError(RefusalError):
-    """No keys are cached and they can't be fetched now, or too many verifications are waiting.
+    """The token can't be verified now, e.g. because the provider is unreachable or too many tokens are waiting.
 
     Attributes:
         retry_after_seconds: Whole seconds to wait before a retry.

@@ -37,10 +37,10 @@ __all__ = ["Requirement"]
 
 @final
 class Requirement(Generic[ClaimsT]):
-    """A dependency that checks the claims, for `Depends`. Every condition given must hold; the others aren't checked.
+    """A dependency that checks the claims, for `Depends`. All given conditions must hold.
 
-    It depends on its scheme, so an override of the scheme affects it. It checks its conditions itself, so such an
-    override does not disable them.
+    It depends on its scheme, so an override of the scheme replaces the claims. The requirement still checks its
+    conditions.
 
     Attributes:
         scheme: The security scheme that returns the claims.
@@ -49,8 +49,8 @@ class Requirement(Generic[ClaimsT]):
         organization: Where the request names the organization that the token must be for.
         caller: The required kind of caller: a user or a machine.
         clients: Client ids of the applications that may call.
-        actor: `True` requires an actor, `False` rejects one and `None` accepts both; or the subjects of the allowed
-            actors, one of which is then required.
+        actor: `True` requires an actor, `False` rejects one, a tuple of subjects requires one of these actors; `None`
+            checks nothing.
         claims: A function that returns `True` if the claims are accepted.
         description: What that function requires, in words.
     """

@@ -129,7 +129,7 @@ class LogtoSettings(BaseModel):
     """The settings of one Logto tenant and of the API that it protects.
 
     Pass every field as an argument, or read all of them from environment variables (`LOGTO_<FIELD>`) with
-    `from_environment`. The two never mix: a variable that is meant for one tenant must not widen what another accepts.
+    `from_environment`. The two are never mixed: a variable for one tenant must not affect the settings of another.
 
     Raises:
         SettingsError: A field is missing, invalid or unknown. One error lists all of them.
@@ -319,7 +319,7 @@ class LogtoSettings(BaseModel):
             The settings.
 
         Raises:
-            SettingsError: A variable is missing or invalid. The message says if the file was not read, and why.
+            SettingsError: A variable is missing or invalid. The message says whether the file was ignored, and why.
         """
         variables = read_known_variables(env_file=env_file)
         if variables.values:

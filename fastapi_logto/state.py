@@ -1,4 +1,4 @@
-"""What the schemes of one `LogtoAuth` share: its settings and the verifier of tokens, built at the first use."""
+"""The state that the schemes of one `LogtoAuth` share: the settings and the token verifier, built at the first use."""
 
 import asyncio
 import ssl
