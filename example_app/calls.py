@@ -70,7 +70,7 @@ def build_router(settings: ExampleSettings) -> APIRouter:
 
     @router.get("/profile")
     async def read_profile(claims: Annotated[TokenClaims, Depends(opaque.require_scopes("openid"))]) -> str:
-        """Return the caller's user ID. An opaque token is accepted too: the tenant introspects it."""
+        """Return the caller's user id. An opaque token is accepted too: the tenant introspects it."""
         return claims.user_id
 
     return router

@@ -105,7 +105,7 @@ async def change_user(patch: UserPatch, claims: CanWrite) -> UserInfo:
 
 @router.get("/greeting", tags=["public"])
 async def greet(claims: Annotated[TokenClaims | None, Depends(auth.optional)]) -> Greeting:
-    """Greet anyone, by user ID if the token is valid."""
+    """Greet anyone, by user id if the token is valid."""
     return Greeting(message="Hello, stranger" if claims is None else f"Hello, {claims.user_id}")
 
 
@@ -204,7 +204,7 @@ async def list_invoices(claims: Annotated[TokenClaims, Depends(billing.require_u
 
 @router.websocket("/echo")
 async def echo(websocket: WebSocket, claims: CanRead) -> None:
-    """Echo each text with the sender's user ID until the token expires. Requires `read:user`."""
+    """Echo each text with the sender's user id until the token expires. Requires `read:user`."""
     await websocket.accept()
     async with auth.closing_at_expiry(websocket, claims):
         async for text in websocket.iter_text():

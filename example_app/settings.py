@@ -16,7 +16,7 @@ class ExampleSettings:
 
     Attributes:
         cors_origins: Origins whose pages may call the API, from `EXAMPLE_CORS_ORIGINS`, separated by commas.
-        machine_id: Client ID of a machine-to-machine application, from `EXAMPLE_MACHINE_ID`; empty for none.
+        machine_id: Client id of a machine-to-machine application, from `EXAMPLE_MACHINE_ID`; empty for none.
         machine_secret: Its secret, from `EXAMPLE_MACHINE_SECRET`.
         opaque_clients: Applications whose opaque tokens are accepted, from `EXAMPLE_OPAQUE_CLIENTS`, separated by
             commas.

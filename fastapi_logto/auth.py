@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LogtoAuth", "auth", "require_scopes"]
 
+NOT_GIVEN: Final[Any] = object()
+"""The default of an argument for which `None` is an error: it must not select the environment instead."""
+
 _CALL_IT: Final = (
     "expected a requirement, found a function that creates one; call it, as in "
     'Depends(auth.require_scopes("read:user"))'
@@ -44,32 +47,32 @@ class LogtoAuth(TokenScheme[ClaimsT]):
     """Protects routes with access tokens of one or several Logto tenants.
 
     `Depends(auth)` returns the claims of any valid token. `Depends(auth.require_scopes("read:user"))` also requires
-    scopes, and the other `require…` methods require more. FastAPI's own `Security(auth, scopes=[...])` is enforced as
-    well, but an override of `auth` in `app.dependency_overrides` disables it; `fastapi_logto.testing.override` does
+    scopes. The other `require…` methods add other conditions. FastAPI's own `Security(auth, scopes=[...])` is enforced
+    as well, but an override of `auth` in `app.dependency_overrides` disables it; `fastapi_logto.testing.override` does
     not.
 
-    Constructing one does no I/O and needs no running loop. Without settings or arguments, the environment is read at
-    the first use, so importing an application never fails because of missing settings.
+    The constructor does no I/O and needs no running event loop. Without settings or arguments, the environment is read
+    at the first use, so an import of the application never fails because of missing settings.
 
     Args:
         endpoint: URL of the tenant. A trailing slash or `/oidc` is ignored.
         audience: Resource indicators of the API in Logto; one or more. They must match exactly: an extra slash
             makes it a different resource.
-        settings: The settings, instead of arguments. Pass one for each tenant if the API has users of several:
-            a token is verified only by the tenant whose issuer it names.
+        settings: The settings, instead of arguments; a list for several tenants. A token is verified with the settings
+            of the tenant whose issuer it names.
         claims_model: A subclass of `TokenClaims` with the tenant's custom claims.
         scheme_name: The name in OpenAPI. It must be unique within an application.
         introspection: Accept opaque tokens too, with `fastapi_logto.introspection.Introspection`. By default
             they are rejected.
-        clock: The clocks; for tests.
-        http_transport: Sends the requests for keys instead of the network; for tests.
-        ssl_context: For a private certificate authority.
+        clock: Wall time and monotonic time; for tests.
+        http_transport: The httpx transport for requests to Logto; for tests.
+        ssl_context: The TLS context, e.g. for a private certificate authority.
         issuers: Additional issuers to accept, such as a custom domain of the same tenant, including `/oidc`.
         fetch_endpoint: Base URL for fetching, if it differs from `endpoint`, e.g. inside a container network.
         allow_http: Allow plain http for hosts other than loopback: to fetch keys, and in `public_url`.
         allowed_jwks_origins: Additional origins that may host the key set, besides the origin of the discovery
             document.
-        algorithms: Accepted signature algorithms. The token header never decides this.
+        algorithms: Accepted signature algorithms. A token header can't add to them.
         token_types: Accepted values of the `typ` header. Older versions of Logto also need `JWT` or `absent`.
         required_claims: Extra required claims; `iss`, `aud`, `sub` and `exp` are always required.
         leeway_seconds: Allowed clock difference in seconds, 0 to 60.
@@ -98,8 +101,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
     def __init__(
         self,
         *,
-        endpoint: str | None = None,
-        audience: str | Collection[str] | None = None,
+        endpoint: str = NOT_GIVEN,
+        audience: str | Collection[str] = NOT_GIVEN,
         settings: LogtoSettings | Sequence[LogtoSettings] | None = None,
         claims_model: type[ClaimsT] | None = None,
         scheme_name: str = "Logto",
@@ -111,7 +114,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
     ) -> None:
         given = {"endpoint": endpoint, "audience": audience, **options}
         state = AuthState(
-            collect_tenants(settings, {name: value for name, value in given.items() if value is not None}),
+            collect_tenants(settings, {name: value for name, value in given.items() if value is not NOT_GIVEN}),
             claims_model=check_claims_model(claims_model),
             clock=clock or Clock(),
             http_transport=http_transport,
@@ -166,7 +169,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
     def require_organization(
         self, *scopes: str, organization: OrganizationSource | None = None
     ) -> Requirement[ClaimsT]:
-        """Return a dependency that requires a token for the organization that the request names, with scopes in it.
+        """Return a dependency that requires a token for the organization that the request names.
 
         Organization tokens and organization-level API tokens are accepted. Without scopes, every member is accepted,
         also members without a role.
@@ -224,10 +227,10 @@ class LogtoAuth(TokenScheme[ClaimsT]):
             organization: Where the request names the organization that the token must be for.
             caller: `"user"` or `"machine"`.
             clients: Client ids of the applications that may call, which must match exactly; an id may be a URL.
-            actor: `True` requires an actor who acts on behalf of the subject, `False` rejects one; or the subjects of
-                the allowed actors. Only the outermost actor counts (RFC 8693 section 4.1).
+            actor: `True` requires an actor who acts on behalf of the subject, `False` rejects one, and a list of
+                subjects requires one of these actors. Only the outermost actor counts (RFC 8693 section 4.1).
             claims: A function that takes the claims and returns exactly `True` to accept them. If it raises an error,
-                e.g. because a claim is missing, the token is rejected.
+                e.g. because a claim is missing, the request is rejected.
             description: What that function requires, in words that callers may read; by default the first line of its
                 docstring.
 
@@ -237,7 +240,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         Raises:
             ValueError: No condition is given, or an invalid one, such as an empty list or a coroutine function.
             TypeError: `organization` is not an `OrganizationSource`.
-            SettingsError: There are several tenants, and `organization` does not say whose organizations are meant.
+            SettingsError: There are several tenants, and `organization` has no `issuer`.
         """
         return Requirement(
             self if organization is None else self._in_organization,
@@ -276,7 +279,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
         Raises:
             SettingsError: No audience is given; one is empty or the audience of organization tokens; with several
-                tenants, none lists any of them; or another scheme has the same name.
+                tenants, no tenant's settings list one of them; or another scheme has the same name.
         """
         checked = check_audiences(audiences)
         given = self._state.given
@@ -300,7 +303,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
     @property
     def settings(self) -> LogtoSettings:
-        """The settings of the first tenant. They are read from the environment if that has not happened yet.
+        """The settings of the first tenant, read from the environment if necessary.
 
         Raises:
             SettingsError: A setting in the environment is missing or invalid.
@@ -322,7 +325,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
     ) -> None:
         """Set up an application: startup checks, early fetching of keys, sign-in on the docs page, metadata.
 
-        Routes are protected without it. Routes that are added later, before the first request, are included.
+        Routes are protected without it. It also covers routes that are added later, before the first request.
 
         Args:
             app: The application.
@@ -359,4 +362,4 @@ auth: Final = LogtoAuth()
 """The default scheme. It is configured by `LOGTO_…` variables or a `.env` file, which are read at its first use."""
 
 require_scopes: Final = auth.require_scopes
-"""`auth.require_scopes` of the default scheme."""
+"""The method `require_scopes` of the default scheme."""

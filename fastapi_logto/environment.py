@@ -27,7 +27,7 @@ CREDENTIALS: Final = (
 
 
 class BrokenList(str):
-    """A variable that starts like a JSON list but is not valid JSON, so it can't be meant as a single entry."""
+    """A list without entries, or one that starts like a JSON list but is not valid JSON."""
 
     __slots__ = ()
 
@@ -83,12 +83,13 @@ def is_file_or_pipe(path: str | Path) -> bool:
 
 
 def parse_list(text: str) -> object:
-    """Return the entries of a variable, separated by commas or written as a JSON list; a `BrokenList` for invalid JSON.
+    """Return the entries of a variable, separated by commas or written as a JSON list; a `BrokenList` if it is neither.
 
     The entries of a JSON list are not checked.
     """
     if not text.startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
+        # Only `[]` is an empty list: a template with empty variables must not switch a check off.
+        return [part.strip() for part in text.split(",") if part.strip()] or BrokenList(text)
     try:
         document = parse_object(f'{{"list": {text}}}'.encode())
     except StrictJsonError:

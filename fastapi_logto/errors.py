@@ -83,7 +83,7 @@ ErrorCode: TypeAlias = Literal[
     "insufficient_scope",
     _Same,
 ]
-"""The stable `code` of an error response. The first three are the codes of Logto's own guides."""
+"""The stable `code` of an error response. The first three are used in Logto's own guides."""
 
 Reason: TypeAlias = Literal[
     "header_missing",
@@ -335,7 +335,7 @@ class OrganizationRequiredError(ForbiddenError):
 
 
 class OrganizationMismatchError(ForbiddenError):
-    """The token is for another organization than the request names, whether that one exists or not."""
+    """The token is for a different organization than the request names. That organization need not exist."""
 
     code = reason = "organization_mismatch"
     default_message = "The token is for another organization than the request names; request a token for that one"
@@ -384,7 +384,7 @@ class ClaimsNotAllowedError(ForbiddenError):
 
 
 class ProviderUnavailableError(RefusalError):
-    """No keys are cached and they can't be fetched now, or too many verifications are waiting.
+    """The token can't be verified now, e.g. because the provider is unreachable or too many tokens are waiting.
 
     Attributes:
         retry_after_seconds: Whole seconds to wait before a retry.

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocketState
 
 from fastapi_logto.verification.claims import TokenClaims
 
-__all__ = ["CLOSE_TIMEOUT_SECONDS", "check_claims", "check_stream", "close_after", "pass_on"]
+__all__ = ["CLOSE_TIMEOUT_SECONDS", "check_is_claims", "check_stream", "close_after", "pass_on"]
 
 ChunkT = TypeVar("ChunkT")
 
@@ -69,7 +69,7 @@ def check_stream(chunks: object) -> None:
         raise TypeError(msg)
 
 
-def check_claims(claims: object) -> None:
+def check_is_claims(claims: object) -> None:
     """Raise `TypeError` unless these are claims, which have a time of expiry."""
     if not isinstance(claims, TokenClaims):
         msg = (

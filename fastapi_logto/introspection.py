@@ -14,7 +14,7 @@ _MAX_CACHE_SECONDS: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Introspection:
-    """Accept opaque tokens, for `LogtoAuth(introspection=...)`.
+    """The options for opaque tokens, for `LogtoAuth(introspection=...)`.
 
     Logto issues an opaque token if the client requests no resource. Logto's introspection response has no audience, so
     it can't prove that the token is meant for this API. Therefore you must list the applications whose tokens are
@@ -22,7 +22,8 @@ class Introspection:
     required.
 
     Attributes:
-        client_id: Client id of a machine-to-machine or traditional web application, which sends the requests.
+        client_id: Client id of the machine-to-machine or traditional web application that sends the introspection
+            requests.
         client_secret: Its secret.
         allowed_clients: Client ids of the applications whose tokens are accepted.
         cache_seconds: How long a response is cached, 0 to 300 seconds; never past the token's `exp`. A revoked token is

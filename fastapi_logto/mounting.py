@@ -36,17 +36,17 @@ _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, requires: Callable[..., Any]) -> None:
     """Mount an ASGI application that requires a valid token, such as an MCP server, static files or another API.
 
-    `app.mount` forwards requests without running any dependency of the application. This function runs one, like a
-    route does: error responses, `dependency_overrides`, the startup check and the metadata are the same. The mounted
-    application gets the same scope as below `app.mount`, and reads the claims with `claims_of`. As with `app.mount`,
-    its lifespan is not run.
+    `app.mount` forwards requests without running any dependency of the application. This function runs one, so error
+    responses, `dependency_overrides`, the startup checks and the metadata work as for a route. The mounted application
+    gets the same ASGI scope as with `app.mount`, and reads the claims with `claims_of`. As with `app.mount`, its
+    lifespan is not run.
 
     Args:
         app: The application, or one of its routers.
         path: Where to mount, such as `/mcp`. Parameters are allowed, such as `{organization_id}`.
         mounted: The ASGI application.
-        requires: `auth`, a requirement, or your own dependency that depends on one of them, so that every caller needs
-            a token. The return value of your own dependency is ignored.
+        requires: `auth`, a requirement, or your own dependency that depends on one of them. The return value of your
+            own dependency is ignored.
 
     Raises:
         ValueError: The path does not start with a slash, is only `/`, or has a `:path` parameter; or `requires` would

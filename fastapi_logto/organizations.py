@@ -17,12 +17,12 @@ class OrganizationSource:
     """Where a request names its organization. Create it with one of the class methods.
 
     An organization id is unique within its tenant only. If the API accepts several tenants, `issuer` selects the tenant
-    of the organizations; a requirement without it raises an error when it is created.
+    of the organizations; without it, creating a requirement raises an error.
 
     Attributes:
-        kind: The place: path, header, a dependency of the application, or only the token.
+        kind: The place: the path, a header, a dependency of the application, or only the token.
         name: The name of the path parameter or header; empty for other places.
-        dependency: The function of the application, for that place.
+        dependency: The dependency that returns the organization id; `None` for other places.
         issuer: An issuer of the tenant whose organizations are meant. `"any"`: the organization belongs to the tenant
             that issued the token, and the handler must look up data by `claims.iss` **and** the organization id.
     """

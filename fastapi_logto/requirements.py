@@ -38,10 +38,10 @@ __all__ = ["Requirement"]
 
 @final
 class Requirement(Generic[ClaimsT]):
-    """A dependency that checks the claims, for `Depends`. Every condition given must hold; the others aren't checked.
+    """A dependency that checks the claims, for `Depends`. All given conditions must hold.
 
-    It depends on its scheme, so an override of the scheme affects it. It checks its conditions itself, so such an
-    override does not disable them.
+    It depends on its scheme, so an override of the scheme replaces the claims. The requirement still checks its
+    conditions.
 
     Attributes:
         scheme: The security scheme that returns the claims.
@@ -50,8 +50,8 @@ class Requirement(Generic[ClaimsT]):
         organization: Where the request names the organization that the token must be for.
         caller: The required kind of caller: a user or a machine.
         clients: Client ids of the applications that may call.
-        actor: `True` requires an actor, `False` rejects one and `None` accepts both; or the subjects of the allowed
-            actors, one of which is then required.
+        actor: `True` requires an actor, `False` rejects one, a tuple of subjects requires one of these actors; `None`
+            checks nothing.
         claims: A function that returns `True` if the claims are accepted.
         description: What that function requires, in words.
     """
@@ -101,7 +101,7 @@ class Requirement(Generic[ClaimsT]):
         self.claims: Callable[[ClaimsT], bool] | None = _check_predicate(claims)
         self.description: str = description or _describe_function(claims)
         # Requirements with the same conditions, in any order, are equal. FastAPI hashes them several times per request.
-        self._state: tuple[object, ...] = (
+        self._conditions: tuple[object, ...] = (
             frozenset(self.scopes),
             frozenset(self.any_scope),
             organization,
@@ -111,7 +111,7 @@ class Requirement(Generic[ClaimsT]):
             claims,
             self.description,
         )
-        if self._state[:-1] == _NOTHING:
+        if self._conditions[:-1] == _NOTHING:
             raise ValueError(
                 "expected at least one condition, such as a scope, found none; to accept any valid token, use "
                 "Depends(auth)"
@@ -119,7 +119,7 @@ class Requirement(Generic[ClaimsT]):
         if description is not None and claims is None:
             raise ValueError("expected claims=, the function that description= describes, found none; pass both")
         self._checks = tuple(self._build_checks())
-        self._hash = hash((id(scheme), self._state))
+        self._hash = hash((id(scheme), self._conditions))
 
     @override
     def __setattr__(self, name: str, value: object) -> None:
@@ -206,7 +206,7 @@ class Requirement(Generic[ClaimsT]):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.scheme is other.scheme and self._state == other._state
+        return self.scheme is other.scheme and self._conditions == other._conditions
 
     @override
     def __hash__(self) -> int:

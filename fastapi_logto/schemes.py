@@ -7,7 +7,7 @@ object it finds no module in which to resolve string annotations.
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 from urllib.parse import urlencode
 
 from fastapi import WebSocket
@@ -19,8 +19,8 @@ from fastapi.security.base import SecurityBase
 from pydantic import SecretStr
 from typing_extensions import override
 
-from fastapi_logto.errors import RefusalError, SettingsError
-from fastapi_logto.expiry import CLOSE_TIMEOUT_SECONDS, check_claims, check_stream, close_after, pass_on
+from fastapi_logto.errors import MalformedTokenError, RefusalError, SettingsError
+from fastapi_logto.expiry import CLOSE_TIMEOUT_SECONDS, check_is_claims, check_stream, close_after, pass_on
 from fastapi_logto.misuse import must_be_called
 from fastapi_logto.protected_resource import find_resource
 from fastapi_logto.responses import build_http_error
@@ -121,6 +121,8 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             ProviderUnavailableError: The keys are unavailable now.
             SettingsError: A setting in the environment is missing.
         """
+        if not isinstance(cast("object", token), str):
+            raise MalformedTokenError(expected="a string", found=type(token).__name__)
         secret = SecretStr(token)
         del token
         verifier = await self._state.load_in_thread()
@@ -150,7 +152,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         Raises:
             TypeError: `claims` has another type, e.g. is the `None` of `auth.optional`.
         """
-        check_claims(claims)
+        check_is_claims(claims)
         return close_after(websocket, seconds=self._seconds_left(claims), timeout_seconds=close_timeout_seconds)
 
     def until_expiry(self, chunks: AsyncIterable[ChunkT], claims: TokenClaims) -> AsyncGenerator[ChunkT]:
@@ -175,7 +177,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             TypeError: `chunks` is not an async iterator, or `claims` has another type.
         """
         check_stream(chunks)
-        check_claims(claims)
+        check_is_claims(claims)
         return pass_on(chunks, find_seconds=partial(self._seconds_left, claims))
 
     def _seconds_left(self, claims: TokenClaims) -> float:

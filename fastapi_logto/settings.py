@@ -53,7 +53,9 @@ def _trim(url: str) -> str:
 
 def _one_or_several(value: object) -> object:
     if isinstance(value, BrokenList):
-        raise ValueError('expected a JSON list such as ["a", "b"]')  # noqa: TRY004 - pydantic collects these
+        is_json = value.startswith("[")
+        expected = 'a JSON list such as ["a", "b"]' if is_json else "at least one entry, none of them empty"
+        raise ValueError(f"expected {expected}")  # noqa: TRY004 - pydantic collects these
     return (value,) if isinstance(value, str) else value
 
 
@@ -130,7 +132,7 @@ class LogtoSettings(BaseModel):
     """The settings of one Logto tenant and of the API that it protects.
 
     Pass every field as an argument, or read all of them from environment variables (`LOGTO_<FIELD>`) with
-    `from_environment`. The two never mix: a variable that is meant for one tenant must not widen what another accepts.
+    `from_environment`. The two are never mixed: a variable for one tenant must not affect the settings of another.
 
     Raises:
         SettingsError: A field is missing, invalid or unknown. One error lists all of them.
@@ -175,7 +177,7 @@ class LogtoSettings(BaseModel):
     algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)] = (
         Field(
             default=("ES384", "RS256"),
-            description="Accepted signature algorithms. The token header never decides this.",
+            description="Accepted signature algorithms. A token header can't add to them.",
             examples=["ES384,RS256"],
         )
     )
@@ -320,7 +322,7 @@ class LogtoSettings(BaseModel):
             The settings.
 
         Raises:
-            SettingsError: A variable is missing or invalid. The message says if the file was not read, and why.
+            SettingsError: A variable is missing or invalid. The message says whether the file was ignored, and why.
         """
         variables = read_known_variables(env_file=env_file)
         if variables.values:

@@ -1,4 +1,4 @@
-"""What `auth.install(app)` sets up: the lifespan with the startup checks, and the OpenAPI document."""
+"""The parts of `auth.install(app)`: the lifespan with the startup checks, and the OpenAPI document."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""What the schemes of one `LogtoAuth` share: its settings and the verifier of tokens, built at the first use."""
+"""The state that the schemes of one `LogtoAuth` share: the settings and the token verifier, built at the first use."""
 
 import asyncio
 import ssl
@@ -243,7 +243,7 @@ class AuthState(Generic[ClaimsT]):
             )
             metadata = build_metadata_source(settings, transport=transport, clock=clock)
             keys = build_key_source(settings, metadata=metadata, transport=transport, clock=clock)
-            built.append(Tenant(settings, keys=keys, is_one_of_several=len(tenants) > 1))
+            built.append(Tenant(settings, key_source=keys, is_one_of_several=len(tenants) > 1))
             if self._introspection is not None:
                 endpoints = Endpoints(metadata=metadata, transport=transport)
                 introspector = _build_introspector(self._introspection, endpoints=endpoints, clock=clock)

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from itertools import accumulate
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 __all__ = [
     "JsonObject",
@@ -119,20 +119,17 @@ def estimate_weight(data: bytes) -> int:
 def _decode(data: bytes, decoder: json.JSONDecoder) -> JsonValue:
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
         _check_depth(data)
-    value: JsonValue
     try:
-        text = data.decode("utf-8")
-        if text.startswith("{"):
-            # As `decode` does, without its search for white space around the value.
-            value, end = decoder.raw_decode(text)
-            if end == len(text):
-                return value
-        value = decoder.decode(text)
+        # `decode` searches for white space with regular expressions.
+        text = data.decode("utf-8").strip(" \t\n\r")
+        value, end = decoder.raw_decode(text)
     except StrictJsonError:
         raise
     except ValueError as error:
         raise StrictJsonError(f"not strict JSON: {type(error).__name__}") from None
-    return value
+    if end != len(text):
+        raise StrictJsonError("not strict JSON: more text after the value")
+    return cast("JsonValue", value)
 
 
 def _expect_object(value: JsonValue) -> JsonObject:

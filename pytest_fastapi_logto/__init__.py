@@ -1,7 +1,6 @@
 """pytest fixtures for applications protected by `fastapi_logto`. pytest finds them if the package is installed.
 
-They are in a separate package, so that pytest does not import FastAPI on every start. Tests that use none of these
-fixtures have no cost.
+They are in a separate package, so that pytest does not import FastAPI on every start.
 
 ```python
 # conftest.py

@@ -147,7 +147,7 @@ def _list_admission(kind: TokenKind, claims: JsonObject, settings: LogtoSettings
     if kind == "opaque token":
         return [
             "No API by default: Logto issues opaque tokens if the client requests no resource.",
-            "APIs that accept opaque tokens by introspection: LogtoAuth(opaque=Introspection(...)).",
+            "APIs that accept opaque tokens by introspection: LogtoAuth(introspection=Introspection(...)).",
         ]
     if kind in {"ID token", "logout token"}:
         return [

@@ -33,7 +33,7 @@ _CACHE_SIZE: Final = 10_000
 class LogtoClient:
     """Gets tokens as a machine-to-machine application of a tenant, and caches them until shortly before they expire.
 
-    Constructing one does no I/O and needs no running loop. The whole application can share it.
+    The constructor does no I/O and needs no running event loop. Create one client for the whole application.
 
     The machine's own tokens, exchanges and userinfo are requested independently: if the provider rejects or delays one
     kind of request, the others continue. While the provider fails, each kind is retried after 1, 2, 4 … 30 s, and other
@@ -47,9 +47,9 @@ class LogtoClient:
         allow_http: Allow plain http to hosts other than loopback. The secret is sent over it.
         timeout_seconds: Timeout for one whole response.
         max_waiting: Maximum number of exchanges of one kind of subject token, or of userinfo requests, in flight.
-        clock: The clocks; for tests.
-        http_transport: Sends the requests instead of the network; for tests.
-        ssl_context: For a private certificate authority.
+        clock: Wall time and monotonic time; for tests.
+        http_transport: The httpx transport; for tests.
+        ssl_context: The TLS context, e.g. for a private certificate authority.
 
     Raises:
         SettingsError: The endpoint is invalid, the id or secret is empty, or another value is out of range.
@@ -119,7 +119,7 @@ class LogtoClient:
             resource: The exact resource indicator; `https://tenant-id.logto.app/api` with the scope `all` for the
                 tenant's Management API.
             scopes: Scopes to request. Those that the machine's roles do not have are absent from the token.
-            organization_id: For permissions of the resource inside an organization of which the machine is a member.
+            organization_id: Request the machine's permissions in this organization, of which it must be a member.
 
         Returns:
             The token; from the cache if it is valid for at least another minute.
@@ -136,7 +136,7 @@ class LogtoClient:
         return await self._get(form)
 
     async def get_organization_token(self, organization_id: str, *, scopes: Collection[str] = ()) -> IssuedToken:
-        """Return an organization token of this machine, for no API; its scopes are permissions within the organization.
+        """Return an organization token of this machine. It names no API; its scopes are organization permissions.
 
         Args:
             organization_id: An organization of which the machine is a member.
@@ -177,12 +177,13 @@ class LogtoClient:
           request.
 
         Args:
-            subject_token: The caller's access token, after it was verified; a subject token that was created for
-                impersonation; or a personal access token.
+            subject_token: The caller's verified access token, a subject token for impersonation, or a personal access
+                token.
             resource: The resource indicator of the other API.
             scopes: Scopes to request. Those that the user does not have are absent from the token.
-            organization_id: For permissions inside an organization of which the user is a member.
-            actor_token: An access token of the party that acts for the user; it results in the claim `act`.
+            organization_id: Request the user's permissions in this organization, of which the user must be a member.
+            actor_token: An access token of the party that acts for the user. The exchanged token names it in the claim
+                `act`.
             subject_token_type: The kind of `subject_token`.
 
         Returns:

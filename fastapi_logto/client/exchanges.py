@@ -27,7 +27,7 @@ from fastapi_logto.verification.cache import TokenCache
 __all__ = ["EXCHANGE_GRANT", "Exchanges", "SubjectTokenType"]
 
 SubjectTokenType: TypeAlias = Literal["access_token", "personal_access_token"]
-"""The kind of subject token: an access or subject token, or a user's personal access token."""
+"""The kind of subject token. `access_token` includes subject tokens for impersonation."""
 
 EXCHANGE_GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 

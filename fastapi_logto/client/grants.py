@@ -58,8 +58,8 @@ class IssuedToken:
 
     Attributes:
         token: The access token; omitted from the `repr`.
-        scopes: The granted scopes. **A scope that was requested but not granted is absent, without an error**: Logto
-            issues the token nevertheless.
+        scopes: The granted scopes. **A requested scope that is not granted is absent, without an error**: Logto issues
+            the token without it.
     """
 
     token: str = field(repr=False)

@@ -27,7 +27,7 @@ class GetToken(Protocol):
 
 
 class MachineAuth(httpx.Auth):
-    """Adds a machine's token to requests to one origin; gets a new token, once, if the API responds with 401.
+    """Adds a machine's token to requests to one origin, and retries once with a new token after a 401.
 
     A request to another scheme, host or port raises `OriginError` before anything is sent. httpx itself removes the
     token when it follows a redirect to another origin.

@@ -59,7 +59,7 @@ class TestOverride:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemeCall:
-    """One place among the dependencies of a route where a scheme is called.
+    """A scheme among the dependencies of a route, and the scopes required there.
 
     Attributes:
         scheme: The dependency that FastAPI calls, as in `auth.schemes`.
@@ -77,7 +77,7 @@ class SchemeCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteInfo:
-    """One place where a request may end, whether it is FastAPI's or not, and what it requires of the caller.
+    """A route or a mounted application, of FastAPI or Starlette, and what it requires of the caller.
 
     Attributes:
         path: Its full path, including the prefixes of mounts and routers: `/v1/users/{user_id}`.
@@ -86,8 +86,8 @@ class RouteInfo:
             can't be inspected.
         endpoint: The function or application that is called.
         owner: The application or router to which the route belongs; `None` if there is none.
-        requirements: The requirements among its dependencies, those of its parents, and their sub-dependencies.
-        calls: The places where these, or the route itself, call a scheme.
+        requirements: The requirements among its dependencies, including those of its routers and sub-dependencies.
+        calls: The schemes among these dependencies, with the scopes required at each place.
         is_overridden: Whether `app.dependency_overrides` replaces one of its checks, even with another scheme or
             requirement, which would accept other tokens. The route is then not protected. `override` of
             `fastapi_logto.testing` does not count.
@@ -136,7 +136,7 @@ class RouteInfo:
 
     @property
     def names(self) -> frozenset[str]:
-        """Its names in a list of public routes: its path, and each of its methods followed by the path."""
+        """The names that a list of public routes can use for it: its path, or a method and the path."""
         kinds = {"WEBSOCKET"} if self.kind == "websocket" else self.methods
         return frozenset({self.path, *(f"{kind} {self.path}" for kind in kinds)})
 

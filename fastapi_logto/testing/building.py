@@ -41,11 +41,11 @@ def claims(
 
     Args:
         claims_model: The class of the claims: the one passed to the application's `LogtoAuth`.
-        subject: The user ID.
+        subject: The user id.
         scopes: The scopes, e.g. `["read:user"]`.
         organization_id: The organization of an organization-level API token.
         client_id: The application or machine that the token is issued to.
-        machine: Whether the caller is a machine. Its client ID is then the subject.
+        machine: Whether the caller is a machine. Its client id is then the subject.
         actor: The subject of the actor who acts on the user's behalf.
         audience: The API that the token is for; `urn:logto:organization:<id>` for an organization token.
         issuer: The issuer.

@@ -63,7 +63,7 @@ class User:
     """A user who can sign in without a password.
 
     Attributes:
-        id: The user ID, which becomes the `sub` of the user's tokens.
+        id: The user id, which becomes the `sub` of the user's tokens.
         username: The name for `login_hint` and the sign-in page.
         name: The display name.
         scopes: The user's scopes: resource indicator to scope names.
@@ -82,10 +82,10 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A machine-to-machine application; its client ID is the `sub` of its tokens.
+    """A machine-to-machine application; its client id is the `sub` of its tokens.
 
     Attributes:
-        client_id: The client ID.
+        client_id: The client id.
         client_secret: The client secret; omitted from the `repr`.
         scopes: The machine's scopes: resource indicator to scope names.
     """
@@ -105,7 +105,7 @@ class Application:
     """A public single-page application: authorization code with PKCE, no secret.
 
     Attributes:
-        client_id: The client ID.
+        client_id: The client id.
         redirect_uris: The allowed redirect URIs, compared exactly. **If empty, any `http` URI on
             `localhost`, `127.0.0.1` or `[::1]` is allowed**, with any port and path. This is
             convenient for development; Logto itself does not do it.
@@ -126,10 +126,10 @@ class Organization:
     """An organization of the local issuer, and the scopes of its members by their organization roles.
 
     Attributes:
-        id: The organization ID.
-        members: The ID of a user, or the client ID of a machine, to its scopes in the organization: resource
-            indicator to scope names, and under `urn:logto:resource:organizations` the permissions of the
-            organization. A member without a role has no scopes.
+        id: The organization id.
+        members: The members: user id, or client id of a machine, to scopes in the organization. The scopes map a
+            resource indicator to scope names, and `urn:logto:resource:organizations` to organization permissions. A
+            member without a role has no scopes.
     """
 
     id: str
@@ -168,7 +168,7 @@ class Directory:
         """Reject contradictory entries.
 
         Raises:
-            ValueError: An ID is not unique, a scope belongs to no resource, or a member is unknown.
+            ValueError: An id is not unique, a scope belongs to no resource, or a member is unknown.
         """
         for name in ("resources", "users", "machines", "applications", "organizations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -196,7 +196,7 @@ class Directory:
         It has one resource with `read:user` and `write:user`; the users alice (both scopes), bob
         (`read:user`) and carol (none); the application `local-spa`; and the machines
         `local-machine` (both scopes) and `local-machine-without-roles` (none). A machine's secret
-        is its client ID followed by `-secret`. In the organization `acme`, alice has `read:user`,
+        is its client id followed by `-secret`. In the organization `acme`, alice has `read:user`,
         `write:user` and the organization permission `read:member`, and `local-machine` has
         `read:user` and `read:member`. bob is a member of `acme` and `globex` without a role.
 

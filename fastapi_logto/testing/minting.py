@@ -117,7 +117,7 @@ class TokenMint:
         """Return a user's access token for an API resource.
 
         Args:
-            subject: The user ID; by default the first user's.
+            subject: The user id; by default the first user's.
             client_id: The application; by default the first one.
             scopes: The scopes; by default those of the first user for this issuer's `audience`.
                 `None` omits the claim.
@@ -154,7 +154,7 @@ class TokenMint:
         lifetime_seconds: int = LIFETIME_SECONDS,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Return a machine's access token, whose `sub` is its client ID.
+        """Return a machine's access token, whose `sub` is its client id.
 
         Args:
             client_id: The machine; by default the first one.
@@ -190,16 +190,16 @@ class TokenMint:
         lifetime_seconds: int = LIFETIME_SECONDS,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Return an organization token: it is for no API and has permissions inside the organization.
+        """Return an organization token. It names no API; its scopes are organization permissions.
 
         Args:
             organization_id: The organization, which becomes the audience.
-            subject: The user ID; by default the first user's.
+            subject: The user id; by default the first user's.
             client_id: The application; by default the first one.
             scopes: The permissions inside the organization; by default none, as for a member without a role.
                 `None` omits the claim, as Logto does for a machine without permissions.
-            by_resource: Whether to use the form for a request with `urn:logto:resource:organizations`: this is
-                then the audience, and the organization is a claim.
+            by_resource: Whether the client requested `urn:logto:resource:organizations`. This is then the audience, and
+                the organization is a claim.
             lifetime_seconds: Seconds from now to `exp`; may be zero or negative.
             claims: Claims to add or override; a claim set to `None` is omitted.
         """
@@ -224,7 +224,7 @@ class TokenMint:
         """Return an ID token, which is for the application and never for an API.
 
         Args:
-            subject: The user ID; by default the first user's.
+            subject: The user id; by default the first user's.
             client_id: The application, which becomes the `aud`; by default the first one.
             lifetime_seconds: Seconds from now to `exp`; may be zero or negative.
             claims: Claims to add or override; a claim set to `None` is omitted.
@@ -247,10 +247,10 @@ class TokenMint:
         scopes: Collection[str] = ("openid",),
         lifetime_seconds: int = LIFETIME_SECONDS,
     ) -> str:
-        """Return an opaque access token, as Logto issues if no resource is requested.
+        """Return an opaque access token, such as Logto issues if no resource is requested.
 
         Args:
-            subject: The user ID; by default the first user's.
+            subject: The user id; by default the first user's.
             client_id: The application; by default the first one.
             scopes: The scopes; `openid` allows access to the userinfo endpoint.
             lifetime_seconds: Seconds from now until it expires.

@@ -63,10 +63,10 @@ def override(
     For routes that use `auth.for_audience(...)`, pass that object.
 
     Requests of other threads and tasks that started outside the block are verified as usual, so tests can run
-    concurrently. The same applies to requests over a socket to a server in another thread, and to requests of a
-    thread that is started inside the block without its context: `asyncio.to_thread` passes the context on,
-    `threading.Thread` does not. Blocks can be nested, in which case the innermost applies, and can end in any order.
-    At the end, `app.dependency_overrides` is restored.
+    concurrently. The same applies to requests over a socket to a server in another thread, and to requests of a thread
+    that is started inside the block without its context: `asyncio.to_thread` passes the context on, `threading.Thread`
+    does not. Blocks can be nested, and end in any order; the innermost applies. At the end, `app.dependency_overrides`
+    is restored.
 
     Args:
         app: The application.

@@ -13,7 +13,7 @@ def routes(app: ASGIApp) -> tuple[RouteInfo, ...]:
     """Return the routes of an application and its mounted apps, also below middleware, with their requirements.
 
     Checks inside a dependency, e.g. with `await auth.verify(token)`, can't be inspected. Neither can a middleware
-    that responds by itself.
+    or a `route_class` that responds by itself.
 
     Args:
         app: The application.
@@ -30,8 +30,8 @@ def assert_protected(app: ASGIApp, *, except_: Collection[str] = ()) -> None:
     ```
 
     WebSocket routes, routes of mounted apps, plain Starlette routes, and mounted apps that can't be inspected, such as
-    `StaticFiles`, are all checked. `auth.optional` does not protect a route. Routes that document the API need not be
-    listed: FastAPI's own `/docs`, `/redoc`, `/openapi.json` and `/docs/oauth2-redirect`, and the metadata that
+    `StaticFiles`, are all checked. `auth.optional` does not protect a route. Routes that document the API are exempt:
+    FastAPI's own `/docs`, `/redoc`, `/openapi.json` and `/docs/oauth2-redirect`, and the metadata that
     `auth.install(app)` serves.
 
     Args:

@@ -14,7 +14,6 @@ __all__ = [
     "TokenCache",
     "build_digest",
     "estimate_packed_weight",
-    "find_issuer",
     "find_key",
     "is_shared",
     "pack_claims",
@@ -118,12 +117,6 @@ def find_key(packed: PackedClaims) -> str:
     """Return the identity of the key that signed packed claims."""
     key: str = packed[_KEY]
     return key
-
-
-def find_issuer(packed: PackedClaims) -> str:
-    """Return the issuer of packed claims."""
-    issuer: str = packed[_WHOLE].iss if _WHOLE in packed else packed["iss"]
-    return issuer
 
 
 def is_shared(packed: PackedClaims) -> bool:

@@ -163,7 +163,7 @@ class TokenClaims(_VerifiedModel):
         scope: Scopes, separated by spaces; empty or absent if there are none; see `scopes`.
         organization_id: The Logto organization that the token is for, from the claim of this name or from the audience
             of an organization token.
-        act: The party that acts on behalf of the subject; see `actor`.
+        act: The party that acts on behalf of the subject; see `Actor`.
 
     References:
         RFC 9068 section 2.2; RFC 7519 section 4.1.
@@ -199,7 +199,7 @@ class TokenClaims(_VerifiedModel):
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the token expires, in UTC; `None` past the year 9999."""
+        """When the token expires, in UTC; `None` after the year 9999."""
         return _as_datetime(self.exp)
 
     @property
@@ -216,7 +216,7 @@ class TokenClaims(_VerifiedModel):
 
     @property
     def is_machine(self) -> bool:
-        """Whether the client acts for itself, without a user, as in Logto's machine-to-machine tokens."""
+        """Whether the caller is a machine: the subject is the client itself."""
         return self.sub == self.client_id
 
     @override

@@ -1,4 +1,4 @@
-"""Introspect opaque tokens: ask the tenant what each of them is (RFC 7662), and cache the responses briefly."""
+"""Introspect opaque tokens at the tenant (RFC 7662), and cache the responses briefly."""
 
 import logging
 from collections.abc import Callable, Collection

@@ -28,7 +28,7 @@ from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 __all__ = [
     "UnverifiedIssuer",
     "UnverifiedJws",
-    "check_header",
+    "check_again",
     "check_size",
     "find_unverified_issue_time",
     "is_opaque",
@@ -89,6 +89,10 @@ def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_typ
         RFC 9068 section 4.
     """
     segments = _split(token)
+    if len(segments.header) > _MAX_HEADER_LENGTH:
+        raise MalformedTokenError(
+            expected=f"a header of at most {_MAX_HEADER_LENGTH} characters", found=f"{len(segments.header)} characters"
+        )
     accepted = tuple(algorithms), tuple(token_types)
     # Tokens of one key have the same header. If it is invalid, it is read again, for the error.
     header = _read_valid_header(segments.header, *accepted) or _read_header(segments, *accepted)
@@ -104,8 +108,14 @@ def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_typ
     )
 
 
-def check_header(unverified: UnverifiedJws, *, algorithms: Collection[str], token_types: Collection[str]) -> None:
-    """Check algorithm and type of a parsed token once more, by the settings of the tenant that it names."""
+def check_again(
+    unverified: UnverifiedJws, *, max_bytes: int, algorithms: Collection[str], token_types: Collection[str]
+) -> None:
+    """Check size, algorithm and type of a parsed token once more, by the settings of the tenant that it names."""
+    # Without padding, base64 has four characters for three bytes, rounded up.
+    size = len(unverified.signing_input) + 1 + (4 * len(unverified.signature) + 2) // 3
+    if size > max_bytes:
+        raise TokenTooLargeError(expected=f"at most {max_bytes} bytes", found=f"{size} bytes")
     _check_algorithm({"alg": unverified.alg}, algorithms)
     _check_type({} if unverified.typ is None else {"typ": unverified.typ}, token_types)
 
@@ -209,10 +219,6 @@ def _read_valid_header(text: str, algorithms: tuple[str, ...], token_types: tupl
 
 
 def _read_header(segments: _Segments, algorithms: tuple[str, ...], token_types: tuple[str, ...]) -> _Header:
-    if len(segments.header) > _MAX_HEADER_LENGTH:
-        raise MalformedTokenError(
-            expected=f"a header of at most {_MAX_HEADER_LENGTH} characters", found=f"{len(segments.header)} characters"
-        )
     try:
         header = parse_object(_decode(segments, "header"))
     except StrictJsonError as error:

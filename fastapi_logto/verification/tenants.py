@@ -8,6 +8,7 @@ from fastapi_logto.errors import IssuerError, SettingsError
 from fastapi_logto.provider.key_source import KeySource
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.verification.cache import PackedClaims, TokenCache
 from fastapi_logto.verification.checks import check_claims
 from fastapi_logto.verification.claims import TokenClaims
 from fastapi_logto.verification.jws import UnverifiedIssuer
@@ -37,16 +38,20 @@ AS_SET: Final = AudiencePolicy()
 class Tenant:
     """One tenant: its keys, and what its settings require of a token."""
 
-    def __init__(self, settings: LogtoSettings, *, keys: KeySource, is_one_of_several: bool = False) -> None:
+    def __init__(self, settings: LogtoSettings, *, key_source: KeySource, is_one_of_several: bool = False) -> None:
         """Look the settings up once, not for each token.
 
         `is_one_of_several` accepts only audiences of these settings, whatever a policy allows: the API has other
         tenants, whose audiences are not this tenant's.
         """
         self.settings: LogtoSettings = settings
-        self.keys: KeySource = keys
+        self.key_source: KeySource = key_source
         self.audiences: frozenset[str] = frozenset(settings.audience)
         self.token_types: tuple[str, ...] = tuple(kind.lower() for kind in settings.token_types)
+        # Of its own, so that one tenant's tokens do not push out those of another.
+        self.cache: TokenCache[PackedClaims] = TokenCache(
+            size=settings.token_cache_size, max_bytes=settings.token_cache_bytes
+        )
         self._is_one_of_several = is_one_of_several
         self._issuers = settings.accepted_issuers
         self._leeway_seconds = settings.leeway_seconds
@@ -54,10 +59,10 @@ class Tenant:
 
     def check(self, claims: TokenClaims, policy: AudiencePolicy, *, now: float) -> None:
         """Check issuer, audience and times of verified claims; see `check_claims`."""
-        audiences = policy.audiences or self.audiences
-        if self._is_one_of_several and policy.audiences is not None:
+        audiences = self.audiences if policy.audiences is None else policy.audiences
+        if self._is_one_of_several:
             # Empty for a tenant that has no part in this place of the API: none of its tokens is accepted there.
-            audiences = policy.audiences & self.audiences
+            audiences &= self.audiences
         check_claims(
             claims,
             issuers=self._issuers,
@@ -97,15 +102,15 @@ class Tenants:
         self.algorithms: tuple[str, ...] = tuple(dict.fromkeys(algorithms))
         self.token_types: tuple[str, ...] = tuple(dict.fromkeys(name for one in self.all for name in one.token_types))
 
-    def find(self, issuer: UnverifiedIssuer | str) -> Tenant:
+    def find(self, issuer: UnverifiedIssuer) -> Tenant:
         """Return the tenant with an issuer, which must match exactly.
 
-        The issuer may be unverified: it only selects a tenant, whose keys verify the token, and is checked again.
+        It only selects the tenant, whose keys verify the token and whose settings then check the issuer again.
 
         References:
             RFC 8725 section 3.8.
         """
-        tenant = self.only or self._by_issuer.get(issuer)
+        tenant = self._by_issuer.get(issuer)
         if tenant is None:
             raise IssuerError(
                 "The token was not issued by a tenant of this API; request a token from one of its tenants",

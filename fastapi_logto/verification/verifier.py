@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final, Generic, NamedTuple
 
 from pydantic import SecretStr
+from typing_extensions import override
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError
@@ -15,10 +16,8 @@ from fastapi_logto.single_flight import Flights
 from fastapi_logto.verification.bearer import USUAL_START, parse_authorization
 from fastapi_logto.verification.cache import (
     PackedClaims,
-    TokenCache,
     build_digest,
     estimate_packed_weight,
-    find_issuer,
     find_key,
     is_shared,
     pack_claims,
@@ -28,7 +27,7 @@ from fastapi_logto.verification.claims import ClaimsT, build_claims, parse_claim
 from fastapi_logto.verification.introspector import Introspector
 from fastapi_logto.verification.jws import (
     UnverifiedJws,
-    check_header,
+    check_again,
     check_size,
     find_unverified_issue_time,
     is_opaque,
@@ -46,11 +45,17 @@ _LONG_PAYLOAD: Final = 512
 
 
 class _Verified(NamedTuple, Generic[ClaimsT]):
-    """The claims of a token with a valid signature, also in the form in which they are cached."""
+    """The claims of a token that a tenant's key signed, also in the form in which they are cached."""
 
     claims: ClaimsT
     packed: PackedClaims
     weight: int
+    tenant: Tenant
+
+    @override
+    def __repr__(self) -> str:
+        # Claims are personal data, and error trackers show local variables.
+        return f"_Verified({self.claims!r})"
 
 
 class TokenVerifier(Generic[ClaimsT]):
@@ -76,15 +81,16 @@ class TokenVerifier(Generic[ClaimsT]):
         self._introspector = introspector
         self._max_header_bytes = len(USUAL_START) + self._tenants.max_token_bytes
         self._flights: Flights[bytes, _Verified[ClaimsT]] = Flights()
-        self._cache: TokenCache[PackedClaims] = TokenCache(
-            size=sum(tenant.settings.token_cache_size for tenant in tenants),
-            max_bytes=sum(tenant.settings.token_cache_bytes for tenant in tenants),
-        )
+
+    @property
+    def tenants(self) -> tuple[Tenant, ...]:
+        """The tenants."""
+        return self._tenants.all
 
     @property
     def sources(self) -> tuple[KeySource, ...]:
         """The keys of each tenant."""
-        return tuple(tenant.keys for tenant in self._tenants.all)
+        return tuple(tenant.key_source for tenant in self._tenants.all)
 
     async def verify_header(self, values: list[bytes], policy: AudiencePolicy = AS_SET) -> ClaimsT:
         """Return the claims of the token in the `Authorization` headers of a request, of which there must be one.
@@ -121,52 +127,51 @@ class TokenVerifier(Generic[ClaimsT]):
 
         The result is a new instance. The token may have been verified for another policy.
         """
-        packed = self._cache.find(digest)
-        if packed is None:
-            return None
-        tenant = self._tenants.only or self._tenants.find(find_issuer(packed))
-        key_set = tenant.keys.peek()
-        if key_set is None:
-            return None
-        if not key_set.holds(find_key(packed)):
-            # The key was withdrawn, so its tokens are no longer valid.
-            self._cache.drop(digest)
-            return None
-        claims = unpack_claims(packed, model=self._claims_model)
-        try:
-            tenant.check(claims, policy, now=self._now())
-        except ExpiredTokenError:
-            self._cache.drop(digest)
-            raise
-        return claims
+        for tenant in self._tenants.all:
+            packed = tenant.cache.find(digest)
+            if packed is None:
+                continue
+            key_set = tenant.key_source.peek()
+            if key_set is None:
+                return None
+            if not key_set.holds(find_key(packed)):
+                # The key was withdrawn, so its tokens are no longer valid.
+                tenant.cache.drop(digest)
+                return None
+            claims = unpack_claims(packed, model=self._claims_model)
+            # Error trackers show what they find in a frame.
+            del packed
+            try:
+                tenant.check(claims, policy, now=self._now())
+            except ExpiredTokenError:
+                tenant.cache.drop(digest)
+                raise
+            return claims
+        return None
 
     async def _verify_new(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> ClaimsT:
-        check_size(token, max_bytes=self._tenants.max_token_bytes)
         if self._introspector is not None and policy.accepts_opaque and is_opaque(token):
             return await self._introspect(self._introspector, token, digest, policy)
-        unverified = None
+        unverified, tenant = None, None
         if self._flights.find(digest) is None:
             unverified = self._parse(token, policy)
             tenant = self._find_tenant_now(unverified)
-            keys = () if tenant is None else tenant.keys.find_held(kid=unverified.kid, alg=unverified.alg)
+            keys = () if tenant is None else tenant.key_source.find_held(kid=unverified.kid, alg=unverified.alg)
             if tenant is not None and keys:
                 work = partial(self._verify_signature, unverified, tenant, keys)
                 verified = self._turns.run_if_free(work)
                 if verified is None:
                     verified = await self._flights.share(digest, self._turns.enqueue(work))
-                return self._accept(verified, tenant, digest, policy, is_own=True)
+                return self._accept(verified, digest, policy, is_own=True)
         # Keys or a tenant must be awaited: once for all concurrent requests with the same token.
-        verified = await self._flights.join_or_lead(digest, partial(self._verify_later, token, policy, unverified))
-        return self._accept(verified, self._tenants.find(verified.claims.iss), digest, policy, is_own=False)
+        verify = partial(self._verify_later, token, policy, unverified, tenant)
+        verified = await self._flights.join_or_lead(digest, verify)
+        return self._accept(verified, digest, policy, is_own=False)
 
-    def _accept(
-        self, verified: _Verified[ClaimsT], tenant: Tenant, digest: bytes, policy: AudiencePolicy, *, is_own: bool
-    ) -> ClaimsT:
+    def _accept(self, verified: _Verified[ClaimsT], digest: bytes, policy: AudiencePolicy, *, is_own: bool) -> ClaimsT:
         """Check verified claims for this policy, cache them, and return an instance of this request's own."""
-        tenant.check(verified.claims, policy, now=self._now())
-        # Several tenants share one cache, which each may disable for its own tokens.
-        if tenant.settings.token_cache_size:
-            self._cache.keep(digest, verified.packed, weight=verified.weight)
+        verified.tenant.check(verified.claims, policy, now=self._now())
+        verified.tenant.cache.keep(digest, verified.packed, weight=verified.weight)
         is_unshared = is_own and not is_shared(verified.packed)
         return verified.claims if is_unshared else unpack_claims(verified.packed, model=self._claims_model)
 
@@ -186,10 +191,10 @@ class TokenVerifier(Generic[ClaimsT]):
             raise OpaqueTokenError(resources=resources) from None
 
     async def _verify_later(
-        self, token: SecretStr, policy: AudiencePolicy, unverified: UnverifiedJws | None
+        self, token: SecretStr, policy: AudiencePolicy, unverified: UnverifiedJws | None, tenant: Tenant | None
     ) -> _Verified[ClaimsT]:
         unverified = unverified or self._parse(token, policy)
-        tenant = self._find_tenant_now(unverified)
+        tenant = tenant or self._find_tenant_now(unverified)
         if tenant is None:
             tenant = await self._turns.run(partial(self._find_tenant, unverified))
         keys = await self._find_keys(unverified, tenant)
@@ -202,9 +207,14 @@ class TokenVerifier(Generic[ClaimsT]):
         return self._find_tenant(unverified) if len(unverified.payload) <= _LONG_PAYLOAD else None
 
     def _find_tenant(self, unverified: UnverifiedJws) -> Tenant:
-        """Return the tenant whose issuer a token names, after checking the header by the tenant's own settings."""
+        """Return the tenant whose issuer a token names, after checking it by the tenant's own settings."""
         tenant = self._tenants.find(parse_unverified_issuer(unverified))
-        check_header(unverified, algorithms=tenant.settings.algorithms, token_types=tenant.token_types)
+        check_again(
+            unverified,
+            max_bytes=tenant.settings.max_token_bytes,
+            algorithms=tenant.settings.algorithms,
+            token_types=tenant.token_types,
+        )
         return tenant
 
     def _verify_signature(
@@ -213,11 +223,11 @@ class TokenVerifier(Generic[ClaimsT]):
         payload, key = verify_with_any(unverified, keys)
         claims = parse_claims(payload, model=self._claims_model, required=tenant.settings.required_claims)
         packed = pack_claims(claims, key=key.identity)
-        return _Verified(claims, packed, estimate_packed_weight(packed, payload))
+        return _Verified(claims, packed, estimate_packed_weight(packed, payload), tenant)
 
     async def _find_keys(self, unverified: UnverifiedJws, tenant: Tenant) -> Sequence[PublicKey]:
         try:
-            return await tenant.keys.find(kid=unverified.kid, alg=unverified.alg)
+            return await tenant.key_source.find(kid=unverified.kid, alg=unverified.alg)
         except CoolingDownError as error:
             cooling_down = error
         # Its time of issue is unverified, and chooses between two refusals only: a key that signed before the last

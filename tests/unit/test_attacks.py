@@ -74,7 +74,7 @@ def build_verifier(
     metadata = build_metadata_source(policy, transport=transport, clock=clock)
     keys = build_key_source(policy, metadata=metadata, transport=transport, clock=clock)
     return TokenVerifier(
-        [Tenant(policy, keys=keys)], clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
+        [Tenant(policy, key_source=keys)], clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
     )
 
 

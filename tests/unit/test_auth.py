@@ -1,6 +1,7 @@
 """`LogtoAuth` in FastAPI applications: claims, refusals, overrides, WebSockets, loops."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from enum import Enum, StrEnum
@@ -20,6 +21,7 @@ from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, Settings
 from fastapi_logto.errors import (
     AuthorizationMissingError,
     ExpiredTokenError,
+    MalformedTokenError,
     ProviderUnavailableError,
 )
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
@@ -818,6 +820,21 @@ WRONG_TYPES: dict[str, tuple[Callable[[LogtoAuth], object], type[Exception], str
         TypeError,
         "found a call of the class itself; call one of them",
     ),
+    "an endpoint that is missing in the environment of the application": (
+        lambda _: LogtoAuth(endpoint=os.environ.get("NOBODY_SETS_IT"), audience=None),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        SettingsError,
+        "LOGTO_ENDPOINT (argument endpoint): ",
+    ),
+    "an option that is None": (
+        lambda _: LogtoAuth(endpoint="https://a.logto.app", audience="a", algorithms=None),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        SettingsError,
+        "LOGTO_ALGORITHMS (argument algorithms): ",
+    ),
+    "an unknown option": (
+        lambda _: LogtoAuth(endpoint="https://a.logto.app", audience="a", issuer=None),  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        SettingsError,
+        "unknown setting: issuer",
+    ),
     "introspection that is no Introspection": (
         lambda _: LogtoAuth(introspection=True),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         TypeError,
@@ -835,6 +852,12 @@ def test_a_wrong_type_is_an_error_at_the_call(logto: LogtoAuth, name: str) -> No
 
     assert type(caught.value) is kind
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [None, b"abc", 1])
+async def test_a_token_that_is_no_text_is_refused(logto: LogtoAuth, token: Any) -> None:
+    with pytest.raises(MalformedTokenError, match=f"expected a string, found {type(token).__name__}"):
+        await logto.verify(token)
 
 
 def test_two_schemes_of_one_application_show_under_their_own_names(issuer: LocalIssuer) -> None:

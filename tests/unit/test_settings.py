@@ -184,7 +184,6 @@ REFUSED = (
     Refused(field="audience", argument=[], text=None, expected=NO_ENTRY, found="[]"),
     Refused(field="audience", argument="", text=None, expected=NO_ENTRY, found="''"),
     Refused(field="audience", argument=["a", " "], text='["a", " "]', expected=NO_ENTRY, found="['a', ' ']"),
-    Refused(field="audience", argument=[], text=",", expected=NO_ENTRY, found="[]"),
     Refused(field="audience", argument=["a", 7], text='["a", 7]', expected="Input should be a valid string", found="7"),
     Refused(field="algorithms", argument="none", text="none", expected=ALGORITHMS, found="'none'"),
     Refused(field="algorithms", argument=["ES384", "HS256"], text="ES384,HS256", expected=ALGORITHMS, found="'HS256'"),
@@ -206,7 +205,7 @@ REFUSED = (
     Refused(
         field="token_types",
         argument=[],
-        text=",",
+        text="[]",
         expected="expected at least one entry, none of them empty",
         found="[]",
     ),
@@ -628,3 +627,16 @@ def test_the_example_of_a_field_is_itself_accepted(name: str, monkeypatch: pytes
     set_environment(monkeypatch, **{name: example_of(name)})
 
     assert LogtoSettings.from_environment().model_fields_set == {"endpoint", "audience", name}
+
+
+@pytest.mark.parametrize("field", ["audience", "algorithms", "token_types", "required_claims", "issuers"])
+@pytest.mark.parametrize("text", [",", " , ,"])
+def test_a_list_of_empty_entries_is_no_empty_list(field: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template such as `${A},${B}` with empty variables must not switch a check off."""
+    for name, value in {"endpoint": "https://a.logto.app", "audience": "a", field: text}.items():
+        monkeypatch.setenv(f"LOGTO_{name.upper()}", value)
+
+    with pytest.raises(
+        SettingsError, match=rf"argument {field}\): expected at least one entry, none of them empty; found"
+    ):
+        LogtoSettings.from_environment()

@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
+from pydantic import model_validator
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, Requirement, SettingsError
+from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, Requirement, SettingsError, TokenClaims
 from fastapi_logto.errors import AudienceError, IssuerError, ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.schemes import find_resources, find_state
@@ -390,3 +391,56 @@ def test_nobodys_organizations_are_meant_if_a_requirement_among_several_tenants_
     assert shared.find_organization_issuers("any") is None
     assert shared.find_organization_issuers(f"{B}/oidc") == frozenset({f"{B}/oidc"})
     assert find_state(LogtoAuth()).find_organization_issuers(f"{B}/oidc") is None
+
+
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+async def test_a_token_must_be_within_the_limit_of_its_own_tenant(*, is_warm: bool) -> None:
+    bench = Bench()
+    if is_warm:
+        await bench.auth.verify(bench.b.access_token(audience="https://of-b.example.com"))
+    of_a = bench.a.access_token(audience=API, claims={"note": "x" * 3200})
+    of_b = bench.b.access_token(audience="https://of-b.example.com", claims={"note": "x" * 3200})
+
+    assert len(of_b) > 4096
+    assert (await bench.auth.verify(of_a)).iss == f"{A}/oidc"
+    assert await bench.refused(of_b) == "too_large"
+
+
+class Misled(TokenClaims):
+    """A model of an application that takes the issuer from another claim."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_another_issuer(cls, data: Any) -> Any:
+        return {**data, "iss": data.get("tenant", data["iss"])} if isinstance(data, dict) else data
+
+
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+async def test_the_issuer_is_checked_against_the_tenant_whose_key_signed(*, is_warm: bool) -> None:
+    a, b = LocalIssuer(endpoint=A), LocalIssuer(endpoint=B)
+    settings = [LogtoSettings(endpoint=endpoint, audience=API) for endpoint in (A, B)]
+    auth = LogtoAuth(settings=settings, claims_model=Misled, http_transport=Network(a, b))
+    if is_warm:
+        await auth.verify(a.access_token(audience=API))
+        await auth.verify(b.access_token(audience=API))
+
+    for _ in range(2):
+        with pytest.raises(IssuerError):
+            await auth.verify(a.access_token(audience=API, claims={"tenant": f"{B}/oidc"}))
+
+
+async def test_the_tokens_of_one_tenant_push_out_none_of_another() -> None:
+    bench = Bench()
+    of_b = bench.b.access_token(audience="https://of-b.example.com")
+    settings = [
+        LogtoSettings(endpoint=A, audience=API, token_cache_size=2),
+        LogtoSettings(endpoint=B, audience="https://of-b.example.com", token_cache_size=1),
+    ]
+    auth = LogtoAuth(settings=settings, http_transport=bench.network)
+    await auth.verify(of_b)
+    for _ in range(5):
+        await auth.verify(bench.a.access_token(audience=API))
+
+    caches = [tenant.cache for tenant in find_state(auth).load().tenants]
+    assert list(map(len, caches)) == [2, 1]
+    assert (await auth.verify(of_b)).iss == f"{B}/oidc"

@@ -139,7 +139,7 @@ def build_verifier(
         deadline_seconds=15,
     )
     return keys, TokenVerifier(
-        [Tenant(settings, keys=keys)],
+        [Tenant(settings, key_source=keys)],
         clock=clock,
         claims_model=model,
         turns=turns or Turns(max_waiting=settings.max_waiting_verifications),
@@ -358,7 +358,7 @@ def build_real(settings: LogtoSettings) -> TokenVerifier[TokenClaims]:
     metadata = build_metadata_source(settings, transport=transport, clock=clock)
     keys = build_key_source(settings, metadata=metadata, transport=transport, clock=clock)
     return TokenVerifier(
-        [Tenant(settings, keys=keys)], clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
+        [Tenant(settings, key_source=keys)], clock=clock, claims_model=TokenClaims, turns=Turns(max_waiting=400)
     )
 
 

@@ -1,1 +1,1 @@
-"""What `doctor` checks: the settings, the tenant, the sign-in of Swagger UI, and a token."""
+"""The checks of `doctor`: the settings, the tenant, the sign-in of Swagger UI, and a token."""

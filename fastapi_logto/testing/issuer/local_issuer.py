@@ -24,9 +24,9 @@ __all__ = ["LocalIssuer"]
 class LocalIssuer(TokenMint):
     """An OpenID Connect issuer that behaves like Logto, for development, demos and tests.
 
-    Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as any user. The keys exist
-    as long as the object. Tokens are minted as requested, without checking any permission. Omitted arguments default
-    to the first entries of the directory, so a test can start from a valid token and change one thing.
+    Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as any user. Each object has
+    its own keys. Tokens are minted as requested, without checking any permission. Omitted arguments default to the
+    first entries of the directory, so a test can start from a valid token and change one thing.
 
     ```python
     issuer = LocalIssuer()
@@ -129,11 +129,11 @@ class LocalIssuer(TokenMint):
         and leaves none behind. If the settings come from the environment, as for `fastapi_logto.auth`, the environment
         is not read, because the test must not depend on it.
 
-        Unlike `override`, this affects the whole process: all threads and tasks.
+        Unlike `override`, this affects all threads and tasks of the process.
 
         Args:
-            target: The `LogtoAuth`, or an application to connect all schemes that its routes use. A scheme from
-                `for_audience()` also connects the `LogtoAuth` that it was made from.
+            target: The `LogtoAuth`, or an application to connect all schemes that its routes use. With a scheme from
+                `for_audience()`, the `LogtoAuth` that it was made from is connected too.
             **arguments: Fields of `LogtoSettings` to set inside the block, e.g. `leeway_seconds` or `audience`.
 
         Raises:
@@ -177,8 +177,8 @@ class LocalIssuer(TokenMint):
     def serve(self, *, host: str = "127.0.0.1", port: int = 0, allow_remote: bool = False) -> Generator[Self]:
         """Serve on a real socket inside a `with` block.
 
-        Inside the block, `endpoint` is the bound address. At the end it is reset, and the thread and
-        the socket are closed.
+        Inside the block, `endpoint` is the bound address. At the end, `endpoint` is reset, the thread ends, and the
+        socket is closed.
 
         Args:
             host: A loopback address.
