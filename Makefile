@@ -34,7 +34,7 @@ ifneq ($(ARGS),)
 else
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) --dist loadfile tests/integration
+	$(BIN)/coverage run -m pytest -q -n 3 --dist loadfile tests/integration
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 endif

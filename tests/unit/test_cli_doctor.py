@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -373,6 +373,13 @@ def test_signatures_are_said_to_be_checked_by_what_checks_them(backend: str) -> 
 def test_without_aws_lc_the_faster_way_is_named() -> None:
     with serve_captured() as server:
         assert "fastapi-logto[aws-lc]" in look(server)["Signatures"][1]
+
+
+def test_for_a_tenant_of_rsa_keys_nothing_else_is_to_be_installed() -> None:
+    issuer = LocalIssuer()
+    issuer.rotate(algorithm="RS256", keep_previous=False)
+    with serve_captured(jwks=cast("Any", issuer.jwks())) as server:
+        assert look(server)["Signatures"] == ("ok", "OpenSSL", "")
 
 
 SWAGGER = {"LOGTO_AUDIENCE": API, "LOGTO_SWAGGER_CLIENT_ID": "local-spa"}
