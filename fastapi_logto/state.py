@@ -91,11 +91,7 @@ class AuthState(Generic[ClaimsT]):
 
     @property
     def tenants(self) -> tuple[LogtoSettings, ...]:
-        """The settings of each tenant. They are read from the environment if that has not happened yet.
-
-        Raises:
-            SettingsError: A setting in the environment is missing or invalid.
-        """
+        """The settings of each tenant. They are read from the environment if that has not happened yet."""
         return self._load().tenants
 
     @property
@@ -134,11 +130,7 @@ class AuthState(Generic[ClaimsT]):
 
     @property
     def indicators(self) -> tuple[str, ...]:
-        """The resource indicators of the settings, followed by those of all schemes.
-
-        Raises:
-            SettingsError: A setting in the environment is missing or invalid.
-        """
+        """The resource indicators of the settings, followed by those of all schemes."""
         own = [audience for settings in self.tenants for audience in settings.audience]
         further = [audience for audiences in self.scheme_names.values() for audience in sorted(audiences or ())]
         return tuple(dict.fromkeys([*own, *further]))
@@ -160,14 +152,7 @@ class AuthState(Generic[ClaimsT]):
             raise SettingsError(f"organization: expected an issuer of the settings or 'any', found issuer={issuer!r}")
 
     def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
-        """Return the issuers of the tenant whose organizations a requirement means.
-
-        Args:
-            issuer: See `check_organization_issuer`.
-
-        Returns:
-            Every issuer that this tenant accepts; `None` if it does not matter.
-        """
+        """Return the issuers of the tenant whose organizations a requirement means."""
         # In a test, one connected issuer represents every tenant, and claims may come without any settings.
         if issuer == "any" or self._substitutes or not self.known_tenants:
             return None
@@ -180,11 +165,7 @@ class AuthState(Generic[ClaimsT]):
         return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), _NOBODY)
 
     def load(self) -> TokenVerifier[ClaimsT]:
-        """Return the verifier, and read the settings from the environment if that has not happened yet.
-
-        Raises:
-            SettingsError: A setting in the environment is missing or invalid.
-        """
+        """Return the verifier, and read the settings from the environment if that has not happened yet."""
         return self._load().verifier
 
     async def load_in_thread(self) -> TokenVerifier[ClaimsT]:

@@ -70,12 +70,6 @@ def parse_object_of_entries(data: bytes) -> JsonObject:
 
     The entries of its lists may be odd, its other members may not. An inner object with duplicate members becomes
     `None`, and an integer of thousands of digits an infinity; call `check_strict` on an entry before it is used.
-
-    Args:
-        data: The bytes; no BOM.
-
-    Raises:
-        StrictJsonError: It is not one JSON object, or too deep, or odd outside of its lists.
     """
     value = _expect_object(_decode(data, _BY_ENTRY))
     check_strict({name: None if isinstance(member, list) else member for name, member in value.items()})
@@ -105,9 +99,6 @@ def estimate_weight(data: bytes) -> int:
     """Return about how many bytes the values of a JSON text take in memory; rather too many than too few.
 
     The text alone says little: `[{},{},...]` takes some thirty times its length.
-
-    Args:
-        data: The text.
     """
     containers = data.count(b"{") + data.count(b"[")
     values = containers + data.count(b",") + data.count(b":")

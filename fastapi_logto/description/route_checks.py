@@ -53,11 +53,6 @@ def check_routes(app: FastAPI) -> None:
 
     Mounted applications are checked too, also below `mount_protected`. Not checked: what a handler reads from the
     request object itself, without a parameter, and the fields of a JSON body.
-
-    Raises:
-        SettingsError: A handler would read claims from the request body, or the organization from another place than
-            the one that is checked; a route requires an organization that a dependency above it rejects, or that its
-            path does not contain; two security schemes have the same name.
     """
     problems = list(_iter_problems(app))
     if problems:

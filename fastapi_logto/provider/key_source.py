@@ -84,18 +84,7 @@ class KeySource:
         max_stale_seconds: float,
         deadline_seconds: float,
     ) -> None:
-        """Set the policy. Nothing is fetched, and no running loop is needed.
-
-        Args:
-            metadata: The source of the key set's URL.
-            transport: The transport.
-            algorithms: Accepted algorithms.
-            clock: Monotonic time for ages, wall time to compare with a token's `iat`.
-            ttl_seconds: Age at which the key set expires. It is refreshed in the background at about 80 % of it.
-            cooldown_seconds: Minimum time between two fetches for unknown keys.
-            max_stale_seconds: How long an expired key set may still be used.
-            deadline_seconds: Timeout of a refresh.
-        """
+        """Set the policy. Nothing is fetched, and no running loop is needed."""
         self._metadata = metadata
         self._transport = transport
         self._algorithms = algorithms

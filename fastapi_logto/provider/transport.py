@@ -105,14 +105,7 @@ class Transport:
         http_transport: "httpx.AsyncBaseTransport | None" = None,
         ssl_context: "ssl.SSLContext | None" = None,
     ) -> None:
-        """Store the parameters. No connection is opened.
-
-        Args:
-            timeout_seconds: Timeout for a whole document, from connecting to the last byte.
-            max_bytes: Size limit of a document.
-            http_transport: Sends the requests instead of the network; for tests.
-            ssl_context: For a private certificate authority; by default the context of httpx.
-        """
+        """Store the parameters. No connection is opened."""
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._http_transport = http_transport

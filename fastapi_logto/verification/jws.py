@@ -138,12 +138,6 @@ def find_unverified_issue_time(unverified: UnverifiedJws) -> float | None:
 
     It may choose between two refusals, and never admits. The payload is searched and not parsed: anybody may send one,
     and parsing 16 KiB takes a millisecond. Nested members count too, so the time is rather too late than too early.
-
-    Args:
-        unverified: The token's parts.
-
-    Returns:
-        Seconds since the epoch; `None` if there is no such number.
     """
     times = _ISSUE_TIMES.findall(unverified.payload)
     return max(map(float, times), default=None)

@@ -72,18 +72,7 @@ class Turns:
         self._queues: dict[asyncio.AbstractEventLoop, _Queue] = {}
 
     async def run(self, work: Callable[[], ResultT]) -> ResultT:
-        """Run a piece of work that takes about a millisecond at most, and return its result.
-
-        Args:
-            work: Called in the caller's context; not at all if the caller is cancelled before its turn.
-
-        Returns:
-            Its result.
-
-        Raises:
-            ProviderUnavailableError: Too much work is waiting.
-            BaseException: Anything that the work raises.
-        """
+        """Run a piece of work that takes about a millisecond at most, and return its result."""
         queue = self._find_queue()
         if not queue.waiting and queue.spent_seconds < TURN_SECONDS:
             return self._run_now(queue, work)
