@@ -68,7 +68,7 @@ def test_the_table_has_every_captured_token() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.token)
-def test_a_captured_token_gets_its_answer(url: str, row: Row) -> None:
+def test_a_captured_token_gets_its_response(url: str, row: Row) -> None:
     token = captured.TOKENS[row.token]
 
     answer = httpx.get(f"{url}/user/info", headers={"Authorization": f"Bearer {token.token}"}, trust_env=False)

@@ -79,7 +79,7 @@ def test_routes_fails_where_a_route_is_not_protected() -> None:
     )
 
 
-def test_a_missing_setting_is_told_without_a_traceback(tmp_path: Path) -> None:
+def test_a_missing_setting_is_reported_without_a_traceback(tmp_path: Path) -> None:
     done = run_command("inspect", "--verify", stdin="x", cwd=tmp_path)
 
     assert done.returncode == 2

@@ -67,7 +67,7 @@ def test_the_demo_uses_a_tenant_that_the_environment_names() -> None:
     assert code == 0
 
 
-def test_a_port_in_use_is_told_and_not_in_a_traceback() -> None:
+def test_a_port_in_use_is_reported_and_not_in_a_traceback() -> None:
     with captured.serve_captured() as other:
         ports = {"PORT": str(other.port), "ISSUER_PORT": str(find_free_port())}
         with run_module("example_app.demo", environment=ports, cwd=ROOT) as demo:
@@ -76,7 +76,7 @@ def test_a_port_in_use_is_told_and_not_in_a_traceback() -> None:
             assert "Traceback" not in demo.output
 
 
-def test_a_mistake_is_told_in_one_line_and_not_in_a_traceback() -> None:
+def test_a_mistake_is_reported_in_one_line_and_not_in_a_traceback() -> None:
     with run_module("example_app.demo", environment={"LOGTO_ENDPOINT": "https://a.logto.app"}, cwd=ROOT) as demo:
         assert demo.wait() == 1
         assert demo.output.startswith("LOGTO_AUDIENCE (argument audience): audience is required; found nothing")

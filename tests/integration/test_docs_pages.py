@@ -189,7 +189,7 @@ def test_alice_signs_in_calls_the_api_and_signs_out(visitor: Visit, site: str, i
     assert (signed_out.status, signed_out.code) == (401, "auth.authorization_header_missing")
 
 
-def test_the_authorization_request_asks_for_the_api_with_pkce_and_not_for_openid(
+def test_the_authorization_request_names_the_api_with_pkce_and_not_openid(
     visitor: Visit, site: str, issuer: Issuer
 ) -> None:
     docs = visitor.open_docs(f"{site}/docs")
@@ -232,7 +232,7 @@ def test_a_sign_in_that_would_grant_nothing_is_denied_in_the_dialog(
     docs.expect_error("[access_denied]")
 
 
-def test_a_resource_that_the_issuer_does_not_know_is_told_in_the_dialog(visitor: Visit, issuer: Issuer) -> None:
+def test_a_resource_that_the_issuer_does_not_know_is_reported_in_the_dialog(visitor: Visit, issuer: Issuer) -> None:
     with serve(build_app(issuer.build_auth(audience=f"{API}/")), port=issuer.spare_port) as url:
         docs = visitor.open_docs(f"{url}/docs")
         docs.open_dialog()
@@ -242,7 +242,7 @@ def test_a_resource_that_the_issuer_does_not_know_is_told_in_the_dialog(visitor:
         docs.expect_error("[invalid_target]")
 
 
-def test_a_redirect_uri_that_is_not_registered_is_told_in_the_window(visitor: Visit, issuer: Issuer) -> None:
+def test_a_redirect_uri_that_is_not_registered_is_reported_in_the_window(visitor: Visit, issuer: Issuer) -> None:
     with serve(build_app(issuer.build_auth()), port=find_free_port()) as url:
         docs = visitor.open_docs(f"{url}/docs")
         docs.open_dialog()
@@ -251,7 +251,7 @@ def test_a_redirect_uri_that_is_not_registered_is_told_in_the_window(visitor: Vi
         expect(docs.press_authorize().locator("body")).to_contain_text("redirect_uri")
 
 
-def test_openid_is_not_offered_though_a_route_asks_for_it(visitor: Visit, issuer: Issuer) -> None:
+def test_openid_is_not_offered_though_a_route_requires_it(visitor: Visit, issuer: Issuer) -> None:
     auth = issuer.build_auth()
     app = build_app(auth)
     app.get("/mistake", dependencies=[Depends(auth.require_scopes("openid"))])(lambda: True)
@@ -368,7 +368,7 @@ def test_redoc_shows_the_scheme_with_its_scopes_and_those_that_an_operation_need
         expect(operation.get_by_role("listitem").filter(has_text=scope)).to_have_count(1)
 
 
-def test_the_pages_ask_for_nothing_outside_but_their_known_assets(visitor: Visit, site: str, issuer: Issuer) -> None:
+def test_the_pages_request_nothing_outside_but_their_known_assets(visitor: Visit, site: str, issuer: Issuer) -> None:
     docs = visitor.open_docs(f"{site}/docs")
     sign_in(docs, issuer, "alice", "read:user")
     docs.execute("GET", "/user/info")
@@ -387,7 +387,7 @@ def read_example(page: str, *, heading: str) -> str:
     return match[1]
 
 
-def test_without_a_cdn_alice_signs_in_and_nothing_outside_is_asked_for(visitor: Visit, issuer: Issuer) -> None:
+def test_without_a_cdn_alice_signs_in_and_nothing_outside_is_requested(visitor: Visit, issuer: Issuer) -> None:
     auth = issuer.build_auth()
     names: dict[str, Any] = {"auth": auth}
     exec(read_example("how-to/docs-page.md", heading="Without a CDN"), names)  # noqa: S102 - our own documentation

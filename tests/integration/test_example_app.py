@@ -55,7 +55,7 @@ def test_health_is_open_and_tells_the_state_of_the_keys(example: Example) -> Non
     assert body["keys"]["age_seconds"] >= 0
 
 
-def test_a_greeting_is_for_anybody_but_not_for_a_bad_token(example: Example) -> None:
+def test_a_greeting_is_for_anybody_but_not_for_an_invalid_token(example: Example) -> None:
     assert call(example, "/greeting").json() == {"message": "Hello, stranger"}
     assert call(example, "/greeting", example.issuer.access_token(subject="me")).json() == {"message": "Hello, me"}
     assert call(example, "/greeting", example.issuer.bad_token("forged")).status_code == 401
@@ -138,7 +138,7 @@ def test_the_api_calls_on_as_itself_and_on_behalf_of_its_caller(example: Example
     assert call(example, "/calls/on-behalf", example.issuer.machine_token()).status_code == 403
 
 
-def test_a_tenant_that_gives_out_no_token_is_told() -> None:
+def test_a_tenant_that_issues_no_token_is_reported() -> None:
     app = FastAPI()
     app.include_router(calls.build_router(ExampleSettings(machine_id="local-machine", machine_secret="wrong")))
 
@@ -157,7 +157,7 @@ def test_an_opaque_token_opens_the_profile_alone(example: Example) -> None:
     assert call(example, "/account/claims", opaque).json()["detail"]["reason"] == "opaque_token"
 
 
-def test_the_websocket_echoes_for_a_good_token_and_is_denied_with_the_body_of_a_refusal(example: Example) -> None:
+def test_the_websocket_echoes_for_a_valid_token_and_is_denied_with_the_body_of_a_refusal(example: Example) -> None:
     url = example.url.replace("http", "ws") + "/echo"
     headers = {"Authorization": f"Bearer {example.issuer.access_token(subject='me', scopes=['read:user'])}"}
 

@@ -87,7 +87,7 @@ async def test_a_client_that_knows_nothing_but_the_url_signs_in_and_calls(server
     assert "openid" not in scopes
 
 
-def test_a_request_without_a_good_token_reaches_no_tool_and_is_told_where_to_ask(server: Server) -> None:
+def test_a_request_without_a_valid_token_reaches_no_tool_and_the_response_says_where_to_get_one(server: Server) -> None:
     page = f"{server.base}/.well-known/oauth-protected-resource/mcp"
     poor = server.issuer.access_token(audience=server.url, scopes=["other"])
 
@@ -124,7 +124,7 @@ def test_the_metadata_names_the_url_the_issuer_and_the_scopes(server: Server) ->
 
 
 @pytest.mark.parametrize("server", ["official SDK"], indirect=True)
-async def test_each_caller_has_notes_of_their_own_and_a_tool_may_ask_for_more(server: Server) -> None:
+async def test_each_caller_has_notes_of_their_own_and_a_tool_may_require_more(server: Server) -> None:
     async with connect(server.url, sign_in=SignIn("alice")) as client:
         added = await client.call_tool("add_note", {"text": "milk"})
         mine = await client.call_tool("list_notes", {})

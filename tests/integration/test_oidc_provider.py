@@ -33,7 +33,7 @@ def build_auth(provider: Provider, *audience: str) -> LogtoAuth:
     return LogtoAuth(endpoint=provider.endpoint, audience=audience or (API,), leeway_seconds=0)
 
 
-async def test_a_machine_token_signed_with_es384_is_admitted(provider: Provider) -> None:
+async def test_a_machine_token_signed_with_es384_is_accepted(provider: Provider) -> None:
     token = await asyncio.to_thread(provider.machine_token, scope="read:user")
 
     claims = await build_auth(provider).verify(token)
@@ -44,7 +44,7 @@ async def test_a_machine_token_signed_with_es384_is_admitted(provider: Provider)
     assert claims.iss == provider.issuer
 
 
-async def test_a_machine_token_signed_with_rs256_is_admitted_though_its_key_names_no_algorithm(
+async def test_a_machine_token_signed_with_rs256_is_accepted_though_its_key_names_no_algorithm(
     provider: Provider,
 ) -> None:
     token = await asyncio.to_thread(provider.machine_token, resource=RSA_API, scope="write:user")
@@ -155,7 +155,7 @@ async def test_a_token_that_lives_a_second_is_refused_afterwards(provider: Provi
     assert type(error) is ExpiredTokenError
 
 
-def test_a_rotation_without_grace_is_followed_and_an_outage_is_told_apart_from_a_bad_token(
+def test_a_rotation_without_grace_is_followed_and_an_outage_differs_from_an_invalid_token(
     provider: Provider,
 ) -> None:
     port = find_free_port()

@@ -108,7 +108,7 @@ def find_untold(
 
 
 @pytest.mark.parametrize("name", CALLERS)
-def test_the_example_gives_no_answer_that_its_document_does_not_tell(
+def test_the_example_returns_no_response_that_its_document_does_not_tell(
     example: Example, name: str, tmp_path: Path
 ) -> None:
     # Random requests are sent once, by the caller who gets furthest with them.
@@ -117,7 +117,7 @@ def test_the_example_gives_no_answer_that_its_document_does_not_tell(
     assert find_untold(example.url, CALLERS[name](example), cwd=tmp_path, phases=phases) == ""
 
 
-def test_nor_does_it_while_the_issuer_is_away(example: Example, tmp_path: Path) -> None:
+def test_nor_does_it_while_the_issuer_is_unreachable(example: Example, tmp_path: Path) -> None:
     port, nobody = find_free_port(), find_free_port()
     environment = {
         "LOGTO_ENDPOINT": f"http://127.0.0.1:{nobody}",

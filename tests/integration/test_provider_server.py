@@ -183,7 +183,7 @@ def test_an_id_token_has_no_typ_and_the_client_as_audience(provider: Provider) -
 
 
 @pytest.mark.parametrize(("scope", "kind"), [("read:user", API), ("openid read:user", "opaque")])
-def test_a_token_request_without_a_resource_gives_a_jwt_unless_openid_is_asked_for(
+def test_a_token_request_without_a_resource_returns_a_jwt_unless_openid_is_requested(
     provider: Provider, scope: str, kind: str
 ) -> None:
     token = provider.user_answer(login="alice", scope=scope, resource=API, repeat_resource=False)["access_token"]
@@ -191,7 +191,7 @@ def test_a_token_request_without_a_resource_gives_a_jwt_unless_openid_is_asked_f
     assert (claims(token)["aud"] if "." in token else "opaque") == kind
 
 
-def test_a_refresh_token_comes_with_offline_access_and_gives_a_token_for_the_resource(provider: Provider) -> None:
+def test_a_refresh_token_comes_with_offline_access_and_returns_a_token_for_the_resource(provider: Provider) -> None:
     scope = "openid offline_access read:user"
     refresh_token = provider.user_answer(login="bob", scope=scope, resource=API)["refresh_token"]
 
@@ -265,7 +265,7 @@ def test_the_token_endpoint_answers_a_browser_on_loopback_and_no_other(provider:
     )
 
 
-def test_a_browser_without_a_login_hint_is_shown_a_form_whose_answer_signs_in(provider: Provider) -> None:
+def test_a_browser_without_a_login_hint_is_shown_a_form_whose_response_signs_in(provider: Provider) -> None:
     query = {
         "client_id": SPA_ID,
         "response_type": "code",

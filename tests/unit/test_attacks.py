@@ -133,7 +133,7 @@ async def test_each_row_ends_twice_in_its_outcome_and_echoes_nothing(
 
 
 @pytest.mark.parametrize("rows", [HEADER_ROWS, TOKEN_ROWS, PAYLOAD_ROWS], ids=["headers", "tokens", "payloads"])
-def test_each_table_begins_with_the_good_token_and_names_every_row_once(rows: Sequence[Row]) -> None:
+def test_each_table_begins_with_the_valid_token_and_names_every_row_once(rows: Sequence[Row]) -> None:
     assert (rows[0].id, rows[0].refused) == ("good", None)
     assert [name for name, count in Counter(row.id for row in rows).items() if count > 1] == []
     assert [row.id for row in rows if not row.reference] == []
@@ -154,7 +154,7 @@ async def test_a_token_refused_before_any_key_is_sought_causes_no_fetch() -> Non
     assert provider.asked == Counter()
 
 
-async def test_a_refused_token_leaves_nothing_behind_that_admits_the_next() -> None:
+async def test_a_refused_token_leaves_nothing_behind_that_accepts_the_next() -> None:
     provider = Provider(issuer=ISSUER_URL, jwks=FORGE.jwks())
     verifier = build_verifier(provider)
     good = FORGE.good()
@@ -171,7 +171,7 @@ async def test_a_refused_token_leaves_nothing_behind_that_admits_the_next() -> N
     assert (await verifier.verify(SecretStr(good))).sub == "iuvey8ee7hls"
 
 
-async def test_the_twin_of_a_signature_gives_the_same_claims_and_no_second_identity() -> None:
+async def test_the_twin_of_a_signature_returns_the_same_claims_and_no_second_identity() -> None:
     verifier = build_verifier(Provider(issuer=ISSUER_URL, jwks=FORGE.jwks()))
     twin = FORGE.with_changed_signature(lambda r, s: r.to_bytes(48, "big") + (P384_ORDER - s).to_bytes(48, "big"))
 

@@ -101,7 +101,7 @@ def client(logto: LogtoAuth) -> TestClient:
     return TestClient(build_app(logto))
 
 
-def test_a_good_token_gives_its_claims(client: TestClient, issuer: LocalIssuer) -> None:
+def test_a_valid_token_returns_its_claims(client: TestClient, issuer: LocalIssuer) -> None:
     token = issuer.access_token(subject="someone", scopes=["read:user"], claims={"tenant": "acme"})
 
     answer = client.get("/claims", headers=bearer(token))
@@ -129,7 +129,7 @@ def test_a_good_token_gives_its_claims(client: TestClient, issuer: LocalIssuer) 
         ("/optional-with-scope", ["read:user"], 403),
     ],
 )
-def test_each_way_to_ask_for_scopes_is_enforced(
+def test_each_way_to_require_scopes_is_enforced(
     client: TestClient, issuer: LocalIssuer, path: str, scopes: list[str], status: int
 ) -> None:
     answer = client.get(path, headers=bearer(issuer.access_token(scopes=scopes)))
@@ -189,7 +189,7 @@ def test_a_missing_scope_is_named_in_body_and_challenge(client: TestClient, issu
     assert answer.headers["WWW-Authenticate"].endswith('scope="read:user write:user"')
 
 
-def test_optional_gives_none_only_without_a_header(client: TestClient, issuer: LocalIssuer) -> None:
+def test_optional_returns_none_only_without_a_header(client: TestClient, issuer: LocalIssuer) -> None:
     assert client.get("/optional").json() is None
     assert client.get("/optional", headers=bearer(issuer.access_token(subject="me"))).json() == "me"
     assert detail(client, "/optional", {"Authorization": ""})[:2] == (401, "auth.authorization_header_missing")
@@ -197,7 +197,7 @@ def test_optional_gives_none_only_without_a_header(client: TestClient, issuer: L
     assert detail(client, "/optional", {"Authorization": "Basic YTpi"})[0] == 401
 
 
-def test_nobody_is_anonymous_where_optional_asks_for_scopes(client: TestClient) -> None:
+def test_nobody_is_anonymous_where_optional_requires_scopes(client: TestClient) -> None:
     assert detail(client, "/optional-with-scope") == (401, "auth.authorization_header_missing", "header_missing")
 
 
@@ -265,7 +265,7 @@ def test_a_request_made_of_a_copied_scope_is_checked_again(how: str) -> None:
     assert statuses == [200, 200, 401]
 
 
-def test_an_issuer_out_of_reach_is_503_with_retry_after() -> None:
+def test_an_unreachable_issuer_is_503_with_retry_after() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
@@ -425,7 +425,7 @@ def test_a_token_is_verified_once_however_many_dependencies_ask(issuer: LocalIss
 
 
 @pytest.mark.parametrize("start", ["Bearer ", "bearer ", "BEARER    ", "Bearer" + " " * 20_000])
-def test_a_header_in_an_unusual_form_is_remembered_with_the_usual_one(issuer: LocalIssuer, start: str) -> None:
+def test_a_header_in_an_unusual_form_is_cached_with_the_usual_one(issuer: LocalIssuer, start: str) -> None:
     model, verified = build_counting_model()
     app = build_app(issuer.auth(claims_model=model))
     token = issuer.access_token(scopes=["read:user"])
@@ -505,7 +505,7 @@ def test_everything_works_without_a_lifespan_and_on_a_loop_for_each_request(
     assert client.get("/read", headers=bearer(issuer.access_token())).status_code == 200
 
 
-async def test_verify_gives_claims_without_a_request(logto: LogtoAuth, issuer: LocalIssuer) -> None:
+async def test_verify_returns_claims_without_a_request(logto: LogtoAuth, issuer: LocalIssuer) -> None:
     claims = await logto.verify(issuer.access_token(subject="me", scopes=["read:user"]))
 
     assert (claims.user_id, claims.scopes) == ("me", frozenset({"read:user"}))
@@ -513,7 +513,7 @@ async def test_verify_gives_claims_without_a_request(logto: LogtoAuth, issuer: L
         await logto.verify(issuer.access_token(lifetime_seconds=-60))
 
 
-def test_the_cause_of_an_answer_is_the_refusal(logto: LogtoAuth) -> None:
+def test_the_cause_of_a_response_is_the_refusal(logto: LogtoAuth) -> None:
     app = build_app(logto)
     causes: list[BaseException | None] = []
 
@@ -571,7 +571,7 @@ def test_a_handler_that_forgets_depends_gets_no_claims_from_the_body() -> None:
 
 
 class TestInstall:
-    def test_bad_settings_end_the_start_with_one_error(self) -> None:
+    def test_invalid_settings_end_the_start_with_one_error(self) -> None:
         app = FastAPI()
         LogtoAuth().install(app)
 
@@ -601,7 +601,7 @@ class TestInstall:
             assert transport.counts == {"/oidc/.well-known/openid-configuration": 1, "/oidc/jwks": 1}
         assert order == ["start with 1 key", "end"]
 
-    def test_a_provider_that_is_away_does_not_keep_the_application_from_starting(self) -> None:
+    def test_a_provider_that_is_unreachable_does_not_keep_the_application_from_starting(self) -> None:
         def refuse(request: httpx.Request) -> httpx.Response:
             raise httpx.ConnectError("refused", request=request)
 

@@ -47,7 +47,7 @@ def outcomes(message: bytes, signature: bytes) -> tuple[bool, bool]:
     return found[0], found[1]
 
 
-def test_a_good_signature_holds_and_its_twin_too() -> None:
+def test_a_valid_signature_holds_and_its_twin_too() -> None:
     message = os.urandom(200)
     signature = sign(message)
     s = int.from_bytes(signature[48:])

@@ -31,7 +31,7 @@ def outcome(values: Sequence[str]) -> str | RefusalError:
 
 
 @pytest.mark.parametrize("row", AUTHORIZATION_ROWS, ids=lambda row: row.id)
-def test_each_row_gives_its_token_or_its_refusal(row: AuthorizationRow) -> None:
+def test_each_row_returns_its_token_or_its_refusal(row: AuthorizationRow) -> None:
     if row.refused is None:
         assert parse(row.values).get_secret_value() == row.token
         return
@@ -52,7 +52,7 @@ def test_a_refused_header_is_echoed_nowhere(row: AuthorizationRow) -> None:
         assert not [part for part in value.split(" ") if len(part) > 8 and part in said]
 
 
-def test_the_table_begins_with_the_good_header_and_names_every_row_once() -> None:
+def test_the_table_begins_with_the_valid_header_and_names_every_row_once() -> None:
     assert (AUTHORIZATION_ROWS[0].id, AUTHORIZATION_ROWS[0].refused) == ("good", None)
     assert len({row.id for row in AUTHORIZATION_ROWS}) == len(AUTHORIZATION_ROWS)
 

@@ -208,7 +208,7 @@ def test_the_server_starts_again_on_its_port() -> None:
         assert httpx.get(second.endpoint + JWKS_PATH, trust_env=False).json() == JWKS
 
 
-def test_a_replaced_answer_is_given_until_it_is_restored() -> None:
+def test_a_replaced_response_is_given_until_it_is_restored() -> None:
     answer = Answer(status=503, body=b"down", headers={"Retry-After": "7"})
     with serve_captured() as server, client() as http:
         server.replace(JWKS_PATH, answer)
@@ -229,7 +229,7 @@ def test_a_redirect_names_its_location() -> None:
     assert (response.status_code, response.headers["Location"]) == (307, "http://elsewhere.example.test/")
 
 
-def test_a_hanging_answer_never_comes_and_ends_with_the_server() -> None:
+def test_a_hanging_response_never_comes_and_ends_with_the_server() -> None:
     with serve_captured() as server, client() as http:
         server.replace(JWKS_PATH, Fault.HANG)
         with pytest.raises(httpx.ReadTimeout):

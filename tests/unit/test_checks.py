@@ -38,7 +38,7 @@ def check(claims: TokenClaims, *, now: float = NOW, leeway_seconds: float = 10) 
 
 
 @pytest.mark.parametrize("row", CHECKED_HERE, ids=lambda row: row.id)
-def test_each_row_of_good_shape_ends_in_its_outcome(row: PayloadRow) -> None:
+def test_each_row_of_valid_shape_ends_in_its_outcome(row: PayloadRow) -> None:
     claims = parse_claims(row.payload, model=TokenClaims, required=())
     leeway_seconds = row.settings.get("leeway_seconds", 10)
 
@@ -101,7 +101,7 @@ FIX = "request the token with resource=https://api.example.test"
         ("urn:logto:resource:organizations", f"This is an organization token, which this route does not accept; {FIX}"),
     ],
 )
-def test_a_wrong_audience_is_told_what_to_ask_for(aud: object, message: str) -> None:
+def test_a_wrong_audience_is_told_which_resource_to_request(aud: object, message: str) -> None:
     with pytest.raises(AudienceError) as caught:
         check(make(aud=aud))
 
@@ -109,7 +109,7 @@ def test_a_wrong_audience_is_told_what_to_ask_for(aud: object, message: str) -> 
     assert caught.value.expected == "'https://api.example.test'"
 
 
-def test_a_missing_slash_is_told_too() -> None:
+def test_a_missing_slash_is_reported_too() -> None:
     with pytest.raises(AudienceError) as caught:
         check_claims(make(), issuers={ISSUER_URL}, audiences={f"{API}/"}, now=NOW, leeway_seconds=0)
 
@@ -191,7 +191,7 @@ def test_times_that_came_are_quoted_and_cut() -> None:
     st.floats(0, 4e9),
     st.sampled_from([0, 0.5, 10, 60]),
 )
-def test_a_token_is_good_exactly_while_now_is_before_exp_and_leeway(
+def test_a_token_is_valid_exactly_while_now_is_before_exp_and_leeway(
     exp: float, now: float, leeway_seconds: float
 ) -> None:
     claims = make(exp=exp, iat=ABSENT)
@@ -227,7 +227,7 @@ def test_several_missing_scopes_are_all_named_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(("scope", "found"), [("", "''"), (ABSENT, "None"), ("  ", "'  '")])
-def test_a_token_without_any_scope_is_told_so(scope: object, found: str) -> None:
+def test_a_token_without_any_scope_is_reported_so(scope: object, found: str) -> None:
     with pytest.raises(InsufficientScopeError) as required:
         check_scopes(make(scope=scope), ["a"])
     with pytest.raises(InsufficientScopeError) as accepted:

@@ -47,7 +47,7 @@ def outcome(payload: bytes) -> TokenClaims | RefusalError:
 
 
 @pytest.mark.parametrize("row", PAYLOAD_ROWS, ids=lambda row: row.id)
-def test_each_row_of_bad_shape_is_refused_and_every_other_gives_claims(row: PayloadRow) -> None:
+def test_each_row_of_invalid_shape_is_refused_and_every_other_returns_claims(row: PayloadRow) -> None:
     asked_for = row.settings.get("required_claims", REQUIRED)
     required = (asked_for,) if isinstance(asked_for, str) else asked_for
 
@@ -62,7 +62,7 @@ def test_each_row_of_bad_shape_is_refused_and_every_other_gives_claims(row: Payl
 
 
 @pytest.mark.parametrize("name", sorted(name for name, token in TOKENS.items() if token.kind == "jwt"))
-def test_a_captured_payload_gives_its_claims_and_gives_them_back(name: str) -> None:
+def test_a_captured_payload_becomes_its_claims_and_is_dumped_as_it_came(name: str) -> None:
     given_claims = dict(TOKENS[name].claims)
 
     claims = parse_claims(json.dumps(given_claims).encode(), model=TokenClaims, required=())

@@ -169,7 +169,7 @@ def test_a_name_that_no_resolver_takes_is_a_fault_of_dns(capsys: pytest.CaptureF
     assert capsys.readouterr().err == ""
 
 
-def test_a_name_is_told_with_its_addresses() -> None:
+def test_a_name_is_reported_with_its_addresses() -> None:
     with serve_captured() as server:
         checks = look(server, fetch_endpoint=f"http://localhost:{server.port}")
 
@@ -206,7 +206,7 @@ def test_a_certificate_that_ends_soon_is_a_warning_and_an_unknown_one_a_fault(mo
     assert known["Key set"].status == "ok"
 
 
-def test_a_certificate_with_time_left_is_told_with_its_days(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_with_time_left_is_reported_with_its_days(monkeypatch: pytest.MonkeyPatch) -> None:
     issuer = LocalIssuer()
     with make_certificate() as (authority, certificate), serve(issuer, certificate=certificate, scheme="http"):
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
@@ -280,7 +280,7 @@ def test_a_discovery_document_that_can_not_be_had_is_a_fault(answer: Answer | Fa
     assert checks["Key set"] == ("skipped", "", "")
 
 
-def test_another_issuer_is_told_as_expected_and_found() -> None:
+def test_another_issuer_is_reported_as_expected_and_found() -> None:
     with serve_captured() as server:
         checks = look(server, endpoint="http://127.0.0.1:3002")
 
@@ -305,7 +305,7 @@ def test_a_key_set_that_can_not_be_had_is_a_fault(answer: Answer | Fault, found:
     assert "Signatures" not in checks
 
 
-def test_keys_are_told_with_their_strength_and_what_keeps_one_from_being_used() -> None:
+def test_keys_are_reported_with_their_strength_and_what_keeps_one_from_being_used() -> None:
     issuer = LocalIssuer()
     issuer.rotate(algorithm="RS256")
     rsa, ec = issuer.jwks()["keys"]
@@ -357,7 +357,7 @@ def test_the_clock_is_compared_with_the_tenants(ahead: int, status: str, found: 
     assert abs(ahead) < 100 or checks["Clock"].found == found
 
 
-def test_an_answer_without_a_date_says_nothing_of_the_clock() -> None:
+def test_a_response_without_a_date_says_nothing_of_the_clock() -> None:
     with serve_captured() as server:
         assert look(server)["Clock"][0] == "skipped"
 
@@ -406,7 +406,7 @@ def test_the_sign_in_of_swagger_is_tried(cli: RunCli) -> None:
     assert "the tenant has no API resource urn:other" in find(no_api[1], "Redirect URI")["found"]
 
 
-def test_a_sign_in_that_is_answered_by_another_error_is_told(cli: RunCli) -> None:
+def test_a_sign_in_that_is_answered_by_another_error_is_reported(cli: RunCli) -> None:
     with serve_captured() as server:
         server.replace("/oidc/auth", Answer.redirect("http://127.0.0.1:8000/docs/oauth2-redirect?error=invalid_scope"))
         server.replace("/oidc/token", Fault.RESET)
@@ -485,7 +485,7 @@ def test_a_token_is_refused_at_the_check_that_refuses_it(
     assert token not in json.dumps(diagnosis)
 
 
-def test_times_that_do_not_hold_are_told_in_words(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_times_that_do_not_hold_are_reported_in_words(cli: RunCli, issuer: LocalIssuer) -> None:
     _, diagnosis = run_walk(cli, issuer, issuer.access_token(lifetime_seconds=-120))
 
     assert find(diagnosis, "Expiry")["found"].startswith("exp is 20")
@@ -510,7 +510,7 @@ def test_a_token_without_an_issue_time_walks_where_it_may(cli: RunCli, issuer: L
     assert find(json.loads(ended.out), "Start")["found"] == ""
 
 
-def test_an_organization_token_is_a_warning_that_says_where_it_is_admitted(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_an_organization_token_is_a_warning_that_says_where_it_is_accepted(cli: RunCli, issuer: LocalIssuer) -> None:
     code, diagnosis = run_walk(cli, issuer, issuer.organization_token("acme"))
 
     assert code == 0
@@ -532,7 +532,7 @@ def test_the_token_is_sent_nowhere(cli: RunCli) -> None:
     assert server.counts.keys() == {DISCOVERY_PATH, JWKS_PATH}
 
 
-def test_a_real_token_of_logto_is_admitted(cli: RunCli) -> None:
+def test_a_real_token_of_logto_is_accepted(cli: RunCli) -> None:
     with serve_captured() as server:
         ended = cli(
             "doctor", "--token", stdin=f"  Bearer {captured.TOKENS['user_reader_api'].token}\n",

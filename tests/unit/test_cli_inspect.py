@@ -47,7 +47,7 @@ KINDS: dict[str, Callable[[LocalIssuer], str]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_kind_of_a_token_is_told(cli: RunCli, issuer: LocalIssuer, kind: str) -> None:
+def test_the_kind_of_a_token_is_reported(cli: RunCli, issuer: LocalIssuer, kind: str) -> None:
     assert look(cli, KINDS[kind](issuer))["kind"] == kind
 
 
@@ -65,7 +65,7 @@ def test_the_claims_of_real_tokens_are_shown_as_they_are(cli: RunCli, name: str)
     assert (found["kind"] == "ID token") == ("typ" not in token.header)
 
 
-def test_whom_a_token_speaks_for_is_told(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_whom_a_token_speaks_for_is_reported(cli: RunCli, issuer: LocalIssuer) -> None:
     assert look(cli, issuer.machine_token())["subject"] == (
         "the machine-to-machine application 'local-machine', for itself"
     )
@@ -76,7 +76,7 @@ def test_whom_a_token_speaks_for_is_told(cli: RunCli, issuer: LocalIssuer) -> No
     assert look(cli, issuer.sign({"aud": API}))["subject"] == ""
 
 
-def test_what_a_token_would_be_admitted_to_is_told(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_the_routes_that_would_accept_a_token_are_reported(cli: RunCli, issuer: LocalIssuer) -> None:
     def admission(token: str, **environment: str) -> str:
         return " ".join(look(cli, token, **environment)["admission"])
 
@@ -161,7 +161,7 @@ def test_a_token_can_not_write_over_what_is_said_of_it(cli: RunCli, issuer: Loca
     assert '{\\x07: [\\u2066, null, true, 1.5, ""]}' in ended.out
 
 
-def test_times_are_told_in_words() -> None:
+def test_times_are_reported_in_words() -> None:
     clock = ManualClock(now=1_000_000_000)
     issuer = LocalIssuer(clock=clock)
 

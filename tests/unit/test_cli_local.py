@@ -107,7 +107,7 @@ def test_a_file_says_who_holds_what(file: Path) -> None:
         ("http://localhost:5173/callback", "javascript:1", "redirect_uris: expected http(s) URIs"),
     ],
 )
-def test_a_mistake_in_a_file_is_told_with_its_place(file: Path, old: str, new: str, message: str) -> None:
+def test_a_mistake_in_a_file_is_reported_with_its_place(file: Path, old: str, new: str, message: str) -> None:
     assert old in FILE
     file.write_text(FILE.replace(old, new))
 
@@ -237,7 +237,7 @@ def test_dev_without_uvicorn_says_what_to_install(cli: RunCli, monkeypatch: pyte
     assert 'pip install "fastapi-logto[testing]"' in ended.err
 
 
-def test_what_to_put_into_a_file_of_variables_is_told(file: Path) -> None:
+def test_what_to_put_into_a_file_of_variables_is_reported(file: Path) -> None:
     issuer, sock = open_issuer(path=file, audience=None, host="127.0.0.1", port=0, allow_remote=False, allowed_hosts=())
     with sock:
         running = describe_issuer(issuer)
@@ -279,7 +279,7 @@ def test_a_token_of_a_user_comes_alone(mint: tuple[LocalIssuer, RunCli]) -> None
     assert (claims["sub"], claims["aud"], claims["scope"]) == ("alice0000001", API, "read:user")
 
 
-def test_a_scope_that_was_not_granted_is_told(mint: tuple[LocalIssuer, RunCli]) -> None:
+def test_a_scope_that_was_not_granted_is_reported(mint: tuple[LocalIssuer, RunCli]) -> None:
     ended = mint[1]("--user", "bob", "--scope", "read:user", "--scope", "write:user", "--json")
 
     document = json.loads(ended.out)
@@ -317,7 +317,7 @@ def test_a_token_of_a_machine_comes_by_its_secret(mint: tuple[LocalIssuer, RunCl
     assert "wrong-secret" not in wrong.err
 
 
-def test_an_issuer_that_is_away_is_told_to_a_machine(cli: RunCli) -> None:
+def test_an_issuer_that_is_unreachable_is_reported_to_a_machine(cli: RunCli) -> None:
     environment = {"LOGTO_ENDPOINT": "http://127.0.0.1:1", "LOGTO_AUDIENCE": API, "LOGTO_MACHINE_SECRET": "the-secret"}
 
     ended = cli("token", "--machine", "--client-id", "worker", **environment)
@@ -327,7 +327,7 @@ def test_an_issuer_that_is_away_is_told_to_a_machine(cli: RunCli) -> None:
     assert "the-secret" not in ended.err
 
 
-def test_a_user_or_an_application_that_is_not_known_is_told(mint: tuple[LocalIssuer, RunCli]) -> None:
+def test_a_user_or_an_application_that_is_not_known_is_reported(mint: tuple[LocalIssuer, RunCli]) -> None:
     nobody = mint[1]("--user", "nobody")
     stranger = mint[1]("--user", "alice", "--client-id", "nobody")
     resource = mint[1]("--user", "alice", "--resource", "urn:unknown")
@@ -347,13 +347,13 @@ def test_users_are_of_a_local_issuer_alone(cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "found"), [((), "neither"), (("--user", "x", "--machine"), "both")])
-def test_a_user_or_a_machine_is_asked_for(cli: RunCli, arguments: tuple[str, ...], found: str) -> None:
+def test_a_user_or_a_machine_is_required(cli: RunCli, arguments: tuple[str, ...], found: str) -> None:
     ended = cli("token", *arguments)
 
     assert (ended.code, ended.err) == (2, f"fastapi-logto: expected either --user or --machine, found {found}\n")
 
 
-def test_an_issuer_that_does_not_run_or_answers_oddly_is_told(cli: RunCli) -> None:
+def test_an_issuer_that_does_not_run_or_answers_oddly_is_reported(cli: RunCli) -> None:
     with serve_captured() as server:
         environment = {"LOGTO_ENDPOINT": server.endpoint, "LOGTO_AUDIENCE": API}
         server.replace("/oidc/auth", Fault.RESET)

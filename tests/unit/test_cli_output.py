@@ -98,7 +98,7 @@ def test_an_unknown_option_is_a_wrong_usage(cli: RunCli) -> None:
     assert "--token" in ended.err
 
 
-def test_a_token_is_asked_for_without_showing_it_and_progress_is_not_printed_into_the_output(tmp_path: Path) -> None:
+def test_a_token_is_read_without_showing_it_and_progress_is_not_printed_into_the_output(tmp_path: Path) -> None:
     issuer = LocalIssuer()
     with serve(issuer):
         token = issuer.access_token()
@@ -134,7 +134,7 @@ def run_with_output(target: str, tmp_path: Path, *more: str) -> subprocess.Compl
         )  # fmt: skip
 
 
-def test_an_output_that_can_not_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_output_that_can_not_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run_with_output("/dev/full", tmp_path)
 
     assert done.returncode == 2

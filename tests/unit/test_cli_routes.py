@@ -97,7 +97,7 @@ def project(cli: RunCli, tmp_path: Path) -> Iterator[RunCli]:
             del sys.modules[name]
 
 
-def test_every_route_is_listed_with_what_it_asks_for(project: RunCli) -> None:
+def test_every_route_is_listed_with_what_it_requires(project: RunCli) -> None:
     ended = project("routes", "web:app", "--json")
 
     table = json.loads(ended.out)
@@ -185,7 +185,7 @@ def test_what_can_not_be_meant_is_a_problem_that_fails(project: RunCli, tmp_path
         ("quits:app", {"quits.py": "import sys\nsys.exit('no settings')\n"}, "SystemExit: no settings (%s/quits.py:2)"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     project: RunCli, tmp_path: Path, target: str, files: dict[str, str], message: str
 ) -> None:
     for name, text in files.items():

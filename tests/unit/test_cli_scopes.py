@@ -198,7 +198,7 @@ def test_push_asks_first_and_changes_nothing_where_nobody_can_be_asked(
 
 
 @pytest.mark.parametrize(("answer", "code", "count"), [("y\n", 0, 3), ("n\n", 1, 0)])
-def test_push_takes_the_answer(
+def test_push_follows_the_answer_to_its_question(
     deploy: RunCli,
     tenant: tuple[LocalIssuer, FakeManagement],
     answer: str,
@@ -262,7 +262,7 @@ def test_no_secret_no_token_and_no_claims_are_shown(deploy: RunCli) -> None:
     assert "secret" not in repr(Credentials(client_id="x", client_secret="secret"))
 
 
-def test_a_machine_without_the_role_is_told_which_one(deploy: RunCli) -> None:
+def test_the_role_that_a_machine_lacks_is_named(deploy: RunCli) -> None:
     ended = deploy(
         "diff", LOGTO_MANAGEMENT_CLIENT_ID="stranger", LOGTO_MANAGEMENT_CLIENT_SECRET="stranger-secret"
     )  # fmt: skip
@@ -271,7 +271,7 @@ def test_a_machine_without_the_role_is_told_which_one(deploy: RunCli) -> None:
     assert "give it a machine role with the permission all of the Logto Management API" in ended.err
 
 
-def test_credentials_come_from_a_file_too_and_their_absence_is_told(deploy: RunCli, tmp_path: Path) -> None:
+def test_credentials_come_from_a_file_too_and_their_absence_is_reported(deploy: RunCli, tmp_path: Path) -> None:
     nobody = {"LOGTO_MANAGEMENT_CLIENT_ID": "", "LOGTO_MANAGEMENT_CLIENT_SECRET": ""}
     without_id = deploy("diff", **nobody)
     without_secret = deploy("diff", "--client-id", "deployer", **nobody)
@@ -295,7 +295,7 @@ def test_credentials_come_from_a_file_too_and_their_absence_is_told(deploy: RunC
         ("page_size 100", ""),
     ],
 )
-def test_an_error_is_told_by_its_code_alone(exchange: str, message: str) -> None:
+def test_an_error_is_reported_by_its_code_alone(exchange: str, message: str) -> None:
     captured = EXCHANGES[exchange]
     answer = Answer.json(captured.answer, status=captured.status)
     with serve_captured() as server:
@@ -329,7 +329,7 @@ def test_an_error_is_told_by_its_code_alone(exchange: str, message: str) -> None
     ],
     ids=["reset", "redirect", "html", "object", "numbers", "500", "endless"],
 )
-def test_an_answer_that_nobody_expects_is_told(answer: Answer | Fault, message: str) -> None:
+def test_a_response_that_nobody_expects_is_reported(answer: Answer | Fault, message: str) -> None:
     with serve_captured() as server:
         server.replace("/api/resources", answer)
         api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="x")
@@ -345,7 +345,7 @@ def test_an_answer_that_nobody_expects_is_told(answer: Answer | Fault, message: 
         ({"code": "<script>"}, 400, "status 400; look up"),
     ],
 )
-def test_a_resource_that_can_not_be_created_is_told(document: object, status: int, message: str) -> None:
+def test_a_resource_that_can_not_be_created_is_reported(document: object, status: int, message: str) -> None:
     async def answer(request: Request) -> Response:
         return JSONResponse([]) if request.method == "GET" else JSONResponse(document, status_code=status)
 
@@ -432,7 +432,7 @@ def test_a_long_list_of_routes_is_cut_in_a_description() -> None:
     assert description.endswith("…")
 
 
-def test_a_permission_that_can_not_be_created_is_told() -> None:
+def test_a_permission_that_can_not_be_created_is_reported() -> None:
     with open_api() as (api, management):
         resource = management.add_resource(API, "Mine")
 

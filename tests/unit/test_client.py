@@ -29,7 +29,7 @@ def bench() -> Bench:
     return Bench()
 
 
-async def test_a_machine_token_is_asked_for_and_kept_until_shortly_before_it_expires(bench: Bench) -> None:
+async def test_a_machine_token_is_requested_and_cached_until_shortly_before_it_expires(bench: Bench) -> None:
     issued = await bench.client.get_token(API, scopes=["read:user"])
 
     assert issued.scopes == {"read:user"}
@@ -42,7 +42,7 @@ async def test_a_machine_token_is_asked_for_and_kept_until_shortly_before_it_exp
     assert bench.provider.discoveries == 1
 
 
-async def test_what_is_asked_for_otherwise_is_another_token(bench: Bench) -> None:
+async def test_what_is_required_otherwise_is_another_token(bench: Bench) -> None:
     bench.say_token()
     one = await bench.client.get_token(API, scopes=["a", "b"])
 
@@ -158,7 +158,7 @@ EXCHANGES: Final = {
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
-async def test_what_a_running_server_answered_is_told_clearly(bench: Bench, name: str) -> None:
+async def test_what_a_running_server_answered_is_named(bench: Bench, name: str) -> None:
     answer = EXCHANGES[name]
     body = {key: "t" if key == "access_token" else value for key, value in answer["body"].items()}
     bench.provider.say(body, status=answer["status"])
@@ -536,7 +536,7 @@ async def test_the_profile_of_a_user(bench: Bench) -> None:
     ],
     ids=repr,
 )
-def test_bad_settings_are_refused(arguments: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(arguments: dict[str, Any]) -> None:
     good: dict[str, Any] = {"endpoint": "https://a.logto.app", "client_id": "c", "client_secret": "s"}
 
     with pytest.raises(SettingsError, match="expected"):

@@ -209,7 +209,7 @@ async def test_a_document_is_kept_for_a_day(provider: FakeProvider, clock: Manua
     assert provider.fetches == (2, 0)
 
 
-async def test_a_forgotten_document_is_fetched_anew(provider: FakeProvider, clock: ManualClock) -> None:
+async def test_a_forgotten_document_is_fetched_again(provider: FakeProvider, clock: ManualClock) -> None:
     source = build_source(provider, clock)
     await source.find()
 

@@ -132,7 +132,7 @@ def test_the_log_line_has_claim_expected_and_found_and_the_message_has_none_of_t
     assert repr(error) == "ClaimError('Ask for it')"
 
 
-def test_a_missing_scope_is_told_with_all_that_were_asked_for() -> None:
+def test_a_missing_scope_is_reported_with_all_that_were_required() -> None:
     error = InsufficientScopeError("No", scopes=["read", "write"], missing=["write"], found="'read'")
 
     assert (error.scopes, error.missing, error.claim) == (("read", "write"), ("write",), "scope")

@@ -94,7 +94,7 @@ def bench() -> Bench:
     return Bench()
 
 
-async def test_an_opaque_token_gives_the_claims_that_the_provider_says(bench: Bench) -> None:
+async def test_an_opaque_token_returns_the_claims_that_the_provider_says(bench: Bench) -> None:
     token = bench.issuer.opaque_token(subject="alice", scopes=["openid", "profile"])
 
     claims = await bench.auth.verify(token)
@@ -107,7 +107,7 @@ async def test_an_opaque_token_gives_the_claims_that_the_provider_says(bench: Be
     assert request.content == f"token={token}&token_type_hint=access_token".encode()
 
 
-async def test_an_answer_is_remembered_for_its_time_and_never_past_exp(bench: Bench) -> None:
+async def test_a_response_is_cached_for_its_time_and_never_past_exp(bench: Bench) -> None:
     token = bench.issuer.opaque_token(lifetime_seconds=40)
 
     for _ in range(3):
@@ -134,7 +134,7 @@ async def test_without_a_memory_each_request_asks() -> None:
     assert len(bench.provider.asked) == 2
 
 
-async def test_a_revoked_token_is_refused_when_the_answer_is_too_old(bench: Bench) -> None:
+async def test_a_revoked_token_is_refused_when_the_response_is_too_old(bench: Bench) -> None:
     token = bench.issuer.opaque_token()
     await bench.auth.verify(token)
     bench.provider.say({"active": False})
@@ -144,7 +144,7 @@ async def test_a_revoked_token_is_refused_when_the_answer_is_too_old(bench: Benc
     assert await bench.refused(token) == (401, "inactive")
 
 
-async def test_a_refusal_is_remembered_as_an_acceptance_is(bench: Bench) -> None:
+async def test_a_refusal_is_cached_as_an_acceptance_is(bench: Bench) -> None:
     token = bench.issuer.opaque_token()
     await bench.auth.verify(token)
     bench.clock.advance(30)
@@ -164,7 +164,7 @@ async def test_a_refusal_is_remembered_as_an_acceptance_is(bench: Bench) -> None
     assert len(bench.provider.asked) == 4
 
 
-async def test_a_provider_that_asks_for_patience_gets_it(bench: Bench) -> None:
+async def test_the_retry_after_of_a_provider_is_followed(bench: Bench) -> None:
     bench.provider.answer = lambda: httpx.Response(429, headers={"Retry-After": "20"})
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     bench.provider.answer = None
@@ -269,7 +269,7 @@ async def test_more_questions_than_there_is_room_for_are_503() -> None:
     ],
     ids=repr,
 )
-async def test_an_answer_is_believed_only_when_all_of_it_fits(
+async def test_a_response_is_believed_only_when_all_of_it_fits(
     bench: Bench, changes: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
     bench.provider.say(bench.claims())
@@ -280,7 +280,7 @@ async def test_an_answer_is_believed_only_when_all_of_it_fits(
 
 
 @pytest.mark.parametrize("changes", [{"token_type": "bearer"}, {"aud": API}, {"aud": [API]}, {"scope": None}], ids=repr)
-async def test_an_answer_that_differs_where_it_may_is_believed(bench: Bench, changes: dict[str, Any]) -> None:
+async def test_a_response_that_differs_where_it_may_is_believed(bench: Bench, changes: dict[str, Any]) -> None:
     bench.provider.say(bench.claims(**changes))
 
     assert (await bench.auth.verify(OPAQUE)).sub == "alice"
@@ -492,7 +492,7 @@ class TestStrangers:
         assert await flood == (401, "inactive")
 
 
-async def test_a_provider_out_of_reach_is_503(bench: Bench) -> None:
+async def test_an_unreachable_provider_is_503(bench: Bench) -> None:
     def refuse() -> httpx.Response:
         raise httpx.ConnectError("refused")
 

@@ -66,7 +66,7 @@ def verify(token: str) -> bytes:
     return verify_signature(unverified, keys[0].jose)
 
 
-def test_a_good_token_gives_its_parts() -> None:
+def test_a_valid_token_returns_its_parts() -> None:
     unverified = parse(GOOD)
 
     head, _, signature = GOOD.rpartition(".")
@@ -96,7 +96,7 @@ def test_a_kid_is_given_as_it_is_or_as_none() -> None:
     [row for row in (*HEADER_ROWS, *TOKEN_ROWS) if row.refused is None or row.refused.reason in SHAPE_REASONS],
     ids=lambda row: row.id,
 )
-def test_each_row_of_bad_shape_is_refused_before_any_key_is_sought(row: TokenRow) -> None:
+def test_each_row_of_invalid_shape_is_refused_before_any_key_is_sought(row: TokenRow) -> None:
     token = row.change(FORGE)
     types = tuple(str(token_type).lower() for token_type in row.settings.get("token_types", ("at+jwt",)))
     algorithms = tuple(str(alg) for alg in row.settings.get("algorithms", ALGORITHMS))
@@ -119,7 +119,7 @@ def test_each_row_of_bad_shape_is_refused_before_any_key_is_sought(row: TokenRow
     [row for row in (*HEADER_ROWS, *TOKEN_ROWS) if row.refused is not None and row.refused.reason == "signature"],
     ids=lambda row: row.id,
 )
-def test_each_row_of_a_bad_signature_parses_and_is_refused_by_the_key_it_names(row: TokenRow) -> None:
+def test_each_row_of_an_invalid_signature_parses_and_is_refused_by_the_key_it_names(row: TokenRow) -> None:
     algorithms = tuple(str(alg) for alg in row.settings.get("algorithms", ALGORITHMS))
     unverified = parse_unverified(SecretStr(row.change(FORGE)), algorithms=algorithms, token_types=("at+jwt",))
     keys = parse_key_set(FORGE.jwks(), algorithms=algorithms).find(kid=unverified.kid, alg=unverified.alg)
@@ -251,7 +251,7 @@ def test_an_extension_is_refused_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("kid", each(["", "k" * 257, 7, ["a"]]))
-def test_a_bad_kid_is_quoted_and_cut(kid: object) -> None:
+def test_an_invalid_kid_is_quoted_and_cut(kid: object) -> None:
     with pytest.raises(MalformedTokenError) as caught:
         parse(FORGE.with_header(kid=kid))
 
@@ -276,7 +276,7 @@ def test_no_algorithm_is_accepted_from_an_empty_list_or_as_part_of_another() -> 
         parse_unverified(SecretStr(FORGE.with_header(alg="ES")), algorithms=("ES384",), token_types=("at+jwt",))
 
 
-def test_an_id_token_is_told_what_it_is() -> None:
+def test_an_id_token_is_named_as_such() -> None:
     with pytest.raises(IdTokenError) as caught:
         parse(TOKENS["user_id_token"].token)
 
@@ -317,7 +317,7 @@ def test_the_parts_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize("token", [GOOD, GOOD_RSA], ids=["ES384", "RS256"])
-def test_a_good_signature_gives_the_payload_exactly_as_signed(token: str) -> None:
+def test_a_valid_signature_returns_the_payload_exactly_as_signed(token: str) -> None:
     assert verify(token) == dump(build_claims_set())
 
 
@@ -341,7 +341,7 @@ def test_a_token_of_a_real_logto_verifies() -> None:
     ],
     ids=["another P-384 key", "P-256", "RSA", "secret", "Ed25519"],
 )
-def test_any_other_key_ends_in_a_bad_signature_and_never_in_its_own_error(key: JoseKey, found: str | None) -> None:
+def test_any_other_key_ends_in_an_invalid_signature_and_never_in_its_own_error(key: JoseKey, found: str | None) -> None:
     with pytest.raises(SignatureError) as caught:
         verify_signature(parse(GOOD), key)
 
@@ -354,7 +354,7 @@ def test_any_other_key_ends_in_a_bad_signature_and_never_in_its_own_error(key: J
 
 
 @pytest.mark.parametrize("size", [1024, 2047, 4096])
-def test_an_rsa_signature_of_another_size_is_only_a_bad_signature(size: int) -> None:
+def test_an_rsa_signature_of_another_size_is_only_an_invalid_signature(size: int) -> None:
     head, _, _ = GOOD_RSA.rpartition(".")
 
     with pytest.raises(SignatureError):
@@ -390,7 +390,7 @@ def test_the_rsa_signature_has_texts_that_decode_alike() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_changing_any_one_character_of_a_good_token_is_refused(data: st.DataObject) -> None:
+def test_changing_any_one_character_of_a_valid_token_is_refused(data: st.DataObject) -> None:
     token = data.draw(st.sampled_from([GOOD, GOOD_RSA]))
     position = data.draw(st.integers(0, len(token) - 1))
     character = data.draw(st.sampled_from(BASE64URL + ".=+/ \n\x00") | st.characters())
@@ -406,14 +406,14 @@ def test_changing_any_one_character_of_a_good_token_is_refused(data: st.DataObje
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([GOOD, GOOD_RSA]), st.integers(0, 600), st.text(min_size=1, max_size=3))
-def test_putting_anything_into_a_good_token_is_refused(token: str, position: int, text: str) -> None:
+def test_putting_anything_into_a_valid_token_is_refused(token: str, position: int, text: str) -> None:
     with pytest.raises(RefusalError):
         verify(token[:position] + text + token[position:])
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([GOOD, GOOD_RSA]), st.integers(0, 600), st.integers(1, 600))
-def test_leaving_anything_out_of_a_good_token_is_refused(token: str, start: int, length: int) -> None:
+def test_leaving_anything_out_of_a_valid_token_is_refused(token: str, start: int, length: int) -> None:
     start %= len(token)
 
     with pytest.raises(RefusalError):

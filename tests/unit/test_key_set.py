@@ -92,7 +92,7 @@ USABLE = (
 
 
 @pytest.mark.parametrize("row", USABLE, ids=lambda row: row.id)
-def test_a_good_key_may_be_used_with_the_algorithms_of_its_type(row: Usable) -> None:
+def test_a_valid_key_may_be_used_with_the_algorithms_of_its_type(row: Usable) -> None:
     (key,) = parse(row.entry, algorithms=EVERY).keys
 
     assert key.algorithms == row.algorithms
@@ -196,7 +196,7 @@ UNUSABLE = (
 # The JOSE engine takes short RSA keys with a warning. As an error it would do our check's work here.
 @pytest.mark.filterwarnings("ignore:Key size should be:joserfc.errors.SecurityWarning")
 @pytest.mark.parametrize("row", UNUSABLE, ids=lambda row: row.id)
-def test_an_unusable_entry_between_good_ones_is_skipped(row: Unusable, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unusable_entry_between_valid_ones_is_skipped(row: Unusable, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "fastapi_logto")
 
     key_set = parse(EC, row.entry, OTHER_EC)
@@ -210,7 +210,7 @@ def test_an_unusable_entry_between_good_ones_is_skipped(row: Unusable, caplog: p
 
 
 @pytest.mark.filterwarnings("ignore:Key size should be:joserfc.errors.SecurityWarning")
-def test_all_unusable_entries_together_leave_the_good_ones() -> None:
+def test_all_unusable_entries_together_leave_the_valid_ones() -> None:
     key_set = parse(EC, *(row.entry for row in UNUSABLE), OTHER_EC)
 
     assert kids(key_set.keys) == ["ec", "other"]
@@ -253,7 +253,7 @@ def test_only_the_first_hundred_entries_are_looked_at(caplog: pytest.LogCaptureF
     assert caplog.messages == [f"key set: skipped key {position}: not an object" for position in range(99)]
 
 
-def test_ten_thousand_entries_before_the_only_good_one_are_not_waded_through() -> None:
+def test_ten_thousand_entries_before_the_only_valid_one_are_not_waded_through() -> None:
     assert parse(*[None] * 10_000, EC).keys == ()
 
 
@@ -297,7 +297,7 @@ def test_a_key_is_found_by_kid_and_algorithm_together() -> None:
 
 
 @pytest.mark.parametrize("kid", ["EC", "ec ", "e", "", "unknown", "ec\0", "../ec"])
-def test_a_kid_is_compared_to_the_letter(kid: str) -> None:
+def test_a_kid_is_compared_exactly(kid: str) -> None:
     assert parse(EC, OTHER_EC).find(kid=kid, alg="ES384") == ()
 
 

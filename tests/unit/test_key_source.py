@@ -43,7 +43,7 @@ async def test_two_hundred_callers_of_a_cold_source_cause_one_fetch(bench: Bench
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_a_first_caller_that_goes_away_does_not_spoil_the_others_answer(bench: Bench) -> None:
+async def test_a_first_caller_that_goes_away_does_not_spoil_the_others_response(bench: Bench) -> None:
     gate = bench.block()
     first, *others = [asyncio.create_task(bench.find()) for _ in range(20)]
     await until_asked(bench, 1, 0)
@@ -84,7 +84,7 @@ async def test_a_kid_that_the_first_fetch_does_not_have_is_refused_without_a_sec
 # Age
 
 
-async def test_a_young_key_set_is_not_fetched_anew(bench: Bench) -> None:
+async def test_a_young_key_set_is_not_fetched_again(bench: Bench) -> None:
     await bench.find()
     bench.clock.advance(TTL * 0.8 * 0.95 - 0.5)
 
@@ -93,7 +93,7 @@ async def test_a_young_key_set_is_not_fetched_anew(bench: Bench) -> None:
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_a_key_set_is_fetched_anew_before_it_is_old(bench: Bench) -> None:
+async def test_a_key_set_is_fetched_again_before_it_is_old(bench: Bench) -> None:
     await bench.find()
     old, new = bench.kid, bench.rotate()
     bench.clock.advance(TTL * 0.8 * 1.05)
@@ -169,7 +169,7 @@ async def test_the_key_set_that_was_fetched_beside_serves_from_then_on(bench: Be
     assert bench.provider.fetches == (1, 2)
 
 
-async def test_a_withdrawn_key_is_gone_once_the_key_set_was_fetched_anew(bench: Bench) -> None:
+async def test_a_withdrawn_key_is_gone_once_the_key_set_was_fetched_again(bench: Bench) -> None:
     await bench.find()
     withdrawn = bench.kid
     bench.rotate(keep_previous=False)
@@ -402,7 +402,7 @@ async def test_an_outage_of_half_a_day_is_still_503_and_is_still_asked_every_30_
     assert bench.provider.fetches == (1101, 0)
 
 
-async def test_a_provider_of_another_issuer_is_an_outage_and_its_keys_are_never_asked_for(bench: Bench) -> None:
+async def test_a_provider_of_another_issuer_is_an_outage_and_its_keys_are_never_fetched(bench: Bench) -> None:
     bench.provider.discovery["issuer"] = "https://stranger.example/oidc"
 
     error = await bench.unavailable()
@@ -425,7 +425,7 @@ async def test_what_the_provider_says_can_not_write_lines_of_its_own_into_the_lo
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_a_key_set_that_is_gone_has_discovery_fetched_anew_by_the_next_try(status: int, bench: Bench) -> None:
+async def test_a_key_set_that_is_gone_has_discovery_fetched_again_by_the_next_try(status: int, bench: Bench) -> None:
     await bench.find()
     bench.provider.faults[JWKS_PATH] = status
     bench.provider.discovery["jwks_uri"] = f"{ENDPOINT}/moved/jwks"
@@ -726,7 +726,7 @@ async def test_a_fetch_that_hangs_on_one_event_loop_does_not_hold_up_another_at_
     assert await waiting == [bench.kid]
 
 
-def test_keys_fetched_on_one_event_loop_serve_on_the_next_and_are_fetched_anew_there(bench: Bench) -> None:
+def test_keys_fetched_on_one_event_loop_serve_on_the_next_and_are_fetched_again_there(bench: Bench) -> None:
     async def find_and_finish() -> list[str | None]:
         found = await bench.find()
         await finish_fetches()
@@ -799,7 +799,7 @@ async def test_warming_fetches_the_keys_once(bench: Bench) -> None:
     assert at_once(bench.find()) == [bench.kid]
 
 
-async def test_warming_with_a_provider_that_is_away_is_logged_and_not_raised(
+async def test_warming_with_a_provider_that_is_unreachable_is_logged_and_not_raised(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.provider.go_away()

@@ -60,7 +60,7 @@ class TestBackoff:
         clock.advance(wait + 1)
         assert (backoff.is_failing, backoff.wait_seconds) == (True, 0.0)
 
-    def test_a_success_begins_anew(self, clock: ManualClock) -> None:
+    def test_a_success_begins_again(self, clock: ManualClock) -> None:
         backoff = Backoff(monotonic=clock.monotonic)
         for _ in range(5):
             backoff.fail()

@@ -70,7 +70,7 @@ IN_URLS = (
 
 @pytest.mark.parametrize("field", ["endpoint", "fetch_endpoint", "allowed_jwks_origins", "public_url"])
 @pytest.mark.parametrize("host", IN_URLS)
-def test_plain_http_to_a_name_that_dns_may_answer_is_refused(host: str, field: str) -> None:
+def test_plain_http_to_a_name_that_dns_may_resolve_is_refused(host: str, field: str) -> None:
     arguments = {"endpoint": "https://tenant.logto.app", "audience": API, field: f"http://{host}:3001"}
 
     with pytest.raises(SettingsError, match=rf"\ALOGTO_{field.upper()} .*: expected https, or http on a loopback"):

@@ -89,7 +89,7 @@ async def test_a_body_that_is_used_up_is_not_sent_again(bench: Bench) -> None:
     assert api.seen == [first]
 
 
-def test_a_synchronous_client_is_told_that_it_cannot(bench: Bench) -> None:
+def test_a_synchronous_client_gets_a_clear_error(bench: Bench) -> None:
     with (
         httpx.Client(
             transport=httpx.MockTransport(lambda _: httpx.Response(200)),

@@ -165,7 +165,7 @@ REQUIRING = [build_check_of_auth, build_check_of_a_requirement, build_check_of_a
 class TestRefusals:
     @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp/user", "/mcp/deep/er/", "/mcp//user", "/mcp/%2e%2e/user"])
     @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-    def test_nothing_below_is_reached_without_a_good_token(self, logto: LogtoAuth, method: str, path: str) -> None:
+    def test_nothing_below_is_reached_without_a_valid_token(self, logto: LogtoAuth, method: str, path: str) -> None:
         client = TestClient(build_app(logto))
 
         anonymous = client.request(method, path)
@@ -349,7 +349,7 @@ class TestMounted:
             websocket.send_text("hello")
             assert websocket.receive_text() == "me: hello"
 
-    def test_its_answer_passes_as_it_is(self, logto: LogtoAuth) -> None:
+    def test_its_response_passes_as_it_is(self, logto: LogtoAuth) -> None:
         answer = TestClient(build_app(logto)).get("/mcp/stream", headers=GOOD)
 
         assert (answer.status_code, answer.text, answer.headers["X-Mine"]) == (202, "ab", "1")

@@ -123,7 +123,7 @@ class TestScheme:
         # Opaque tokens have no audience: they are for the API of the settings alone.
         assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"b"}
 
-    def test_where_no_scope_is_asked_for_there_is_something_to_sign_in_with(self, logto: LogtoAuth) -> None:
+    def test_where_no_scope_is_required_there_is_something_to_sign_in_with(self, logto: LogtoAuth) -> None:
         schema = document(
             ("/a", logto), ("/b", logto.require_user()), ("/c", logto.require_any_scope("c", "d")), auth=logto
         )
@@ -134,7 +134,7 @@ class TestScheme:
             "profile": "No permission of this API, for GET /a, GET /b",
         }
 
-    def test_a_scope_that_is_asked_for_keeps_its_meaning(self, logto: LogtoAuth) -> None:
+    def test_a_scope_that_is_required_keeps_its_meaning(self, logto: LogtoAuth) -> None:
         schema = document(("/a", logto), ("/b", logto.require_scopes("profile")), auth=logto)
 
         assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
@@ -232,7 +232,7 @@ SECURITY: dict[str, tuple[Callable[[LogtoAuth], Any], list[dict[str, list[str]]]
 
 
 @pytest.mark.parametrize("name", SECURITY)
-def test_an_operation_says_which_schemes_and_scopes_it_asks_for(logto: LogtoAuth, name: str) -> None:
+def test_an_operation_says_which_schemes_and_scopes_it_requires(logto: LogtoAuth, name: str) -> None:
     build, security = SECURITY[name]
 
     schema = document(("/a", build(logto)), auth=logto)
@@ -274,7 +274,7 @@ REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_the_example_of_a_403_is_the_answer_that_comes(logto: LogtoAuth, name: str) -> None:
+def test_the_example_of_a_403_is_the_response_that_comes(logto: LogtoAuth, name: str) -> None:
     build, token = REFUSALS[name]
     app = FastAPI()
     logto.install(app)
@@ -327,7 +327,7 @@ class TestAnswers:
             "code"
         ] == ("provider_unavailable")
 
-    def test_a_route_that_asks_for_no_more_than_a_token_has_no_example_of_a_403(self, logto: LogtoAuth) -> None:
+    def test_a_route_that_requires_no_more_than_a_token_has_no_example_of_a_403(self, logto: LogtoAuth) -> None:
         response = operation(document(("/a", logto), auth=logto), "/a")["responses"]["403"]
 
         assert "examples" not in response["content"]["application/json"]

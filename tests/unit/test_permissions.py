@@ -194,7 +194,7 @@ def test_each_kind_of_token_at_each_kind_of_requirement(
     assert ask(client, column, TOKENS[token](issuer)) == (None if cell == "ok" else ANSWERS[cell])
 
 
-def test_the_table_has_every_token_every_requirement_and_every_answer() -> None:
+def test_the_table_has_every_token_every_requirement_and_every_response() -> None:
     cells = read_matrix()
 
     assert {token for token, _, _ in cells} == TOKENS.keys()

@@ -78,7 +78,7 @@ HIDDEN: list[Hide] = [hide_route, hide_router, hide_included_router, hide_mounte
 
 
 class TestDocument:
-    def test_it_says_where_to_ask_for_what(self) -> None:
+    def test_it_says_where_to_request_which_token(self) -> None:
         auth = LogtoAuth(
             endpoint="https://tenant.logto.app",
             issuers=["https://auth.example.com/oidc"],
@@ -102,7 +102,7 @@ class TestDocument:
             "resource_documentation": "https://docs.example.com",
         }
 
-    def test_it_lists_the_scopes_that_a_handler_asks_for_itself(self) -> None:
+    def test_it_lists_the_scopes_that_a_handler_requires_itself(self) -> None:
         app = build_app(issuer.auth(), scopes={"write": "Change what is yours"})
 
         assert ask(app)["scopes_supported"] == ["of", "read", "write"]
@@ -206,7 +206,7 @@ class TestDocument:
         assert found["resource_documentation"] == "https://docs.example.com/"
         assert ask(app) == found
 
-    def test_where_no_scope_is_asked_for_there_is_something_to_sign_in_with(self) -> None:
+    def test_where_no_scope_is_required_there_is_something_to_sign_in_with(self) -> None:
         auth = issuer.auth()
         app = FastAPI()
         auth.install(app)
@@ -388,7 +388,7 @@ class TestChallenge:
         with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"):
             TestClient(app).get(WELL_KNOWN)
 
-    def test_the_first_caller_without_a_token_is_told_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_first_caller_without_a_token_is_reported_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         app = build_app(LogtoAuth(), lifespan=False)
         for name, value in {"ENDPOINT": issuer.endpoint, "AUDIENCE": API, "PUBLIC_URL": "https://a.example"}.items():
             monkeypatch.setenv(f"LOGTO_{name}", value)

@@ -87,13 +87,13 @@ DIFFERENT: list[Requirement] = [
 ]
 
 
-def test_requirements_that_ask_for_something_else_are_not_equal() -> None:
+def test_requirements_that_require_something_else_are_not_equal() -> None:
     # FastAPI calls one of two equal dependencies: a stricter one must never equal a laxer one.
     assert len(set(DIFFERENT)) == len(DIFFERENT)
     assert all(a != b for a in DIFFERENT for b in DIFFERENT if a is not b)
 
 
-def test_requirements_that_ask_for_the_same_are_equal_however_they_are_written() -> None:
+def test_requirements_that_require_the_same_are_equal_however_they_are_written() -> None:
     pairs: list[tuple[Requirement, Requirement]] = [
         (logto.require_scopes("a", "b"), logto.require(scopes=["b", "a", "a"])),
         (logto.require_any_scope("a", "b"), logto.require(any_scope={"a", "b"})),
@@ -158,7 +158,7 @@ def test_nobody_derives_a_requirement_that_would_equal_a_laxer_one() -> None:
         type("Stricter", (Requirement,), {})
 
 
-def test_a_requirement_says_what_it_asks_for() -> None:
+def test_a_requirement_says_what_it_requires() -> None:
     said = {repr(requirement): describe_conditions(requirement) for requirement in DIFFERENT[2:19]}
 
     assert said["Requirement(any_scope=('a',))"] == ["one of the scopes `a`"]
@@ -248,18 +248,18 @@ def test_one_header_names_one_organization(headers: list[tuple[str, str]], code:
 @pytest.mark.parametrize(
     ("path", "is_admitted"), [("/of/A", True), ("/of/a", False), ("/of/A%20", False), ("/of/%41", True)]
 )
-def test_the_path_names_the_organization_to_the_letter(path: str, *, is_admitted: bool) -> None:
+def test_the_path_names_the_organization_exactly(path: str, *, is_admitted: bool) -> None:
     found = codes(logto.require_organization(), issuer.organization_token("A"), path=path)
 
     assert found == (None if is_admitted else (403, "organization_mismatch"))
 
 
-def test_a_path_without_the_organization_admits_nobody() -> None:
+def test_a_path_without_the_organization_accepts_nobody() -> None:
     with pytest.raises(SettingsError, match=r"\{organization_id\}"):
         refuse(logto.require_organization(), issuer.organization_token("A"))
 
 
-def test_a_dependency_that_finds_no_organization_refuses_and_is_not_asked_for_a_bad_token() -> None:
+def test_a_dependency_that_finds_no_organization_refuses_and_is_not_called_for_an_invalid_token() -> None:
     asked: list[str] = []
 
     def find(number: int) -> str | None:
@@ -319,7 +319,7 @@ def test_a_text_of_the_applications_own_class_is_the_text_that_it_holds() -> Non
     assert codes(requirement, issuer.organization_token("A")) is None
 
 
-def test_what_a_predicate_gives_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_predicate_returns_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     def read_email(claims: Any) -> Any:
         return claims.email
 
@@ -390,7 +390,7 @@ def test_an_override_of_every_scheme_leaves_the_checks_of_requirements_on() -> N
     assert detail(client, "/machine") == (403, "machine_required", "machine_required")
 
 
-def test_requirements_declare_no_parameters_that_would_answer_422_before_401() -> None:
+def test_requirements_declare_no_parameters_that_would_cause_422_before_401() -> None:
     for path in ("/all", "/any"):
         operation = app.openapi()["paths"][path]["get"]
         assert "parameters" not in operation

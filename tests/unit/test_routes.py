@@ -45,7 +45,7 @@ def test_the_routes_are_read_with_what_they_are_mounted_under(logto: LogtoAuth) 
     assert members.requirements == (logto.require_organization("read:user"),)
 
 
-def test_openapi_says_what_is_asked_for_beyond_scopes(logto: LogtoAuth) -> None:
+def test_openapi_says_what_is_required_beyond_scopes(logto: LogtoAuth) -> None:
     app = FastAPI()
     app.include_router(
         build_organization_router(logto, logto.require(organization=OrganizationSource.from_path(), caller="user"))

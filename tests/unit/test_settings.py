@@ -289,7 +289,7 @@ def test_a_field_takes_its_variable(row: Accepted, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: f"{row.field}-{row.found}")
-def test_a_field_refuses_a_bad_argument_and_says_how_to_mend_it(row: Refused) -> None:
+def test_a_field_refuses_an_invalid_argument_and_says_how_to_mend_it(row: Refused) -> None:
     with pytest.raises(SettingsError) as caught:
         build(**{row.field: row.argument})
 
@@ -299,7 +299,9 @@ def test_a_field_refuses_a_bad_argument_and_says_how_to_mend_it(row: Refused) ->
 @pytest.mark.parametrize(
     "row", [row for row in REFUSED if row.text is not None], ids=lambda row: f"{row.field}={row.text}"
 )
-def test_a_field_refuses_a_bad_variable_and_says_how_to_mend_it(row: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_refuses_an_invalid_variable_and_says_how_to_mend_it(
+    row: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert row.text is not None
     set_environment(monkeypatch, **{row.field: row.text})
     is_number_or_one_text = isinstance(row.argument, int | float) and not isinstance(row.argument, bool)
@@ -365,7 +367,7 @@ def test_spellings_of_one_endpoint_mean_the_same(spelling: str, endpoint: str, m
         assert settings.fetch_base == endpoint
 
 
-def test_further_issuers_are_accepted_besides_the_tenants_own_to_the_letter() -> None:
+def test_further_issuers_are_accepted_besides_the_tenants_own_exactly() -> None:
     settings = build(issuers=["https://auth.example.com/oidc", "https://other.example.com/oidc/"])
 
     assert settings.issuer == f"{ENDPOINT}/oidc"
@@ -481,7 +483,7 @@ def test_an_issuer_over_plain_http_is_a_name_and_may_be_fetched_from_elsewhere()
     assert settings.issuer == "http://logto.internal/oidc"
 
 
-def test_one_error_names_every_bad_field() -> None:
+def test_one_error_names_every_invalid_field() -> None:
     arguments = {
         "endpoint": "tenant",
         "algorithms": ["none", "RS256", "HS256"],

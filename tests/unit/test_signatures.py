@@ -51,7 +51,7 @@ def signer(request: pytest.FixtureRequest) -> Signer:
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_the_right_key_among_several_vouches_for_the_payload(position: int, signer: Signer) -> None:
+def test_the_right_key_among_several_verifies_the_payload(position: int, signer: Signer) -> None:
     keys = [*signer.strangers]
     keys.insert(position, signer.key)
 

@@ -153,7 +153,7 @@ def test_every_strict_object_is_parsed_as_json_does(*, value: dict[str, JsonValu
         st.text(alphabet='{}[]":,0123456789eE.-+\\u d8tfn', max_size=60).map(str.encode),
     )
 )
-def test_any_bytes_end_in_what_json_gives_or_in_a_refusal(data: bytes) -> None:
+def test_any_bytes_end_in_what_json_returns_or_in_a_refusal(data: bytes) -> None:
     try:
         value = parse_object(data)
     except StrictJsonError:

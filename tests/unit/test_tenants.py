@@ -122,12 +122,12 @@ async def test_more_long_tokens_than_there_is_room_for_are_503(bench: Bench) -> 
     assert (await auth.verify(bench.a.access_token(subject="long", claims={"x": "x" * 3000}))).sub == "long"
 
 
-async def test_a_bad_header_is_refused_before_the_payload_is_read(bench: Bench) -> None:
+async def test_an_invalid_header_is_refused_before_the_payload_is_read(bench: Bench) -> None:
     assert await bench.refused(bench.a.sign(b"no json", header={"alg": "HS256"})) == "algorithm"
     assert await bench.refused(bench.a.id_token()) == "id_token"
 
 
-async def test_a_tenant_that_is_away_takes_no_other_one_along(bench: Bench) -> None:
+async def test_a_tenant_that_is_unreachable_takes_no_other_one_along(bench: Bench) -> None:
     bench.network.down = {"b.example.com"}
 
     assert (await bench.auth.verify(bench.a.access_token())).iss == f"{A}/oidc"

@@ -73,7 +73,7 @@ def read(client: TestClient, token: str, path: str = "/read") -> int:
 
 @pytest.mark.parametrize("algorithm", ["ES384", "ES256", "RS256"])
 @pytest.mark.parametrize("kind", BAD_TOKENS)
-def test_a_bad_token_is_refused_for_the_reason_that_is_named(kind: BadToken, algorithm: Algorithm) -> None:
+def test_an_invalid_token_is_refused_for_the_reason_that_is_named(kind: BadToken, algorithm: Algorithm) -> None:
     issuer = LocalIssuer()
     issuer.rotate(algorithm=algorithm, keep_previous=False)
     auth = issuer.auth(algorithms=["ES384", "ES256", "RS256"], leeway_seconds=60)
@@ -84,7 +84,7 @@ def test_a_bad_token_is_refused_for_the_reason_that_is_named(kind: BadToken, alg
     assert detail(client, "/read", bearer(token)) == (401, "invalid_token", BAD_TOKENS[kind])
 
 
-def test_a_bad_token_has_but_one_fault(issuer: LocalIssuer) -> None:
+def test_an_invalid_token_has_but_one_fault(issuer: LocalIssuer) -> None:
     client = TestClient(build_app(issuer.auth(token_types=["at+jwt", "absent"])))
 
     assert read(client, issuer.bad_token("without_type", scopes=["read:user"])) == 200
@@ -93,7 +93,7 @@ def test_a_bad_token_has_but_one_fault(issuer: LocalIssuer) -> None:
     assert read(client, issuer.bad_token("organization", scopes=None), "/of/org") == 200
 
 
-def test_there_is_no_other_kind_of_bad_token(issuer: LocalIssuer) -> None:
+def test_there_is_no_other_kind_of_invalid_token(issuer: LocalIssuer) -> None:
     with pytest.raises(ValueError, match=r"^expected one of expired, .* found 'stale'"):
         issuer.bad_token("stale")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - the mistake
 
@@ -176,7 +176,7 @@ async def test_the_environment_is_read_again_afterwards(issuer: LocalIssuer, mon
     assert auth.settings is settings
 
 
-async def test_nothing_is_remembered_across_the_ends_of_a_block(issuer: LocalIssuer) -> None:
+async def test_nothing_is_cached_across_the_ends_of_a_block(issuer: LocalIssuer) -> None:
     own = LocalIssuer(clock=issuer.clock)
     auth = own.auth()
     token, other = own.access_token(), issuer.access_token()

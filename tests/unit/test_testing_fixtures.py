@@ -83,7 +83,7 @@ def test_the_issuer_is_behind_the_application(logto_client: TestClient, logto_is
 
 
 @pytest.mark.parametrize("kind", BAD_TOKENS)
-def test_bad_tokens_are_a_table(logto_client: TestClient, logto_issuer: LocalIssuer, kind: BadToken) -> None:
+def test_invalid_tokens_are_a_table(logto_client: TestClient, logto_issuer: LocalIssuer, kind: BadToken) -> None:
     answer = logto_client.get("/read", headers=bearer(logto_issuer.bad_token(kind, scopes=["read:user"])))
     assert answer.json()["detail"]["reason"] == BAD_TOKENS[kind]
 
@@ -141,7 +141,7 @@ async def test_mocks_of_httpx_work_beside_the_issuer(
     assert len(httpx_mock.get_requests()) == 1
 
 
-def test_an_application_that_is_not_named_is_asked_for(pytester: pytest.Pytester) -> None:
+def test_an_application_that_is_not_named_is_an_error(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(logto_client): ...")
 
     result = pytester.runpytest_subprocess("-p", "no:randomly")

@@ -191,7 +191,7 @@ def test_an_id_token_has_no_type_and_is_for_its_client(issuer: LocalIssuer) -> N
     }
 
 
-def test_an_opaque_token_is_remembered_until_it_expires() -> None:
+def test_an_opaque_token_is_cached_until_it_expires() -> None:
     times = [NOW]
     tokens = OpaqueTokens(lambda: times[-1])
     issued = OpaqueToken(subject="u", client_id="c", scope="openid email", issued_at=NOW, expires_at=NOW + 10)

@@ -192,7 +192,7 @@ async def test_what_is_no_users_token_is_not_exchanged(issuer: LocalIssuer, clie
     assert (await refused(client.exchange_token(good, API, organization_id="globex")))[1] == "access_denied"
 
 
-def test_an_exchange_without_a_resource_gives_an_opaque_token(issuer: LocalIssuer) -> None:
+def test_an_exchange_without_a_resource_returns_an_opaque_token(issuer: LocalIssuer) -> None:
     form = {
         "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
         "subject_token": issuer.access_token(),

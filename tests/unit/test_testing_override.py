@@ -136,7 +136,7 @@ PATHS: Final = ["/plain", "/threaded", "/security", "/optional", "/optional-with
         "outage",
     ],
 )
-def test_all_that_routes_ask_for_is_checked_without_a_token(
+def test_all_that_routes_require_is_checked_without_a_token(
     app: FastAPI, logto: LogtoAuth, client: TestClient, caller: Any, statuses: list[int]
 ) -> None:
     with override(app, logto, caller):
@@ -554,7 +554,7 @@ def test_applications_that_share_an_auth_are_overridden_each_by_itself(app: Fast
             assert (client.get("/plain").json(), second.get("/plain").json()) == ("one", "other")
 
 
-def test_claims_have_good_defaults() -> None:
+def test_claims_have_valid_defaults() -> None:
     made = claims()
 
     assert type(made) is TokenClaims

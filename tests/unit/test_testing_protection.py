@@ -331,7 +331,7 @@ def test_fastapis_own_pages_need_not_be_listed() -> None:
     }
 
 
-def test_the_routes_are_told_with_what_they_ask_for(auth: LogtoAuth) -> None:
+def test_the_routes_are_reported_with_what_they_require(auth: LogtoAuth) -> None:
     app = build_app(auth)
     add_optional(app, auth)
     add_websocket(app, auth)

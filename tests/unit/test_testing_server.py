@@ -338,7 +338,7 @@ def test_the_endpoint_is_put_back_when_the_block_fails() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.test", ""])  # noqa: S104 - what is refused
-def test_a_host_that_others_reach_must_be_asked_for(host: str) -> None:
+def test_a_host_that_others_reach_must_be_allowed(host: str) -> None:
     issuer = LocalIssuer()
     with pytest.raises(ValueError, match=r"allow_remote \(--allow-remote\)"), issuer.serve(host=host):
         pytest.fail("served")
@@ -350,7 +350,7 @@ def test_a_wildcard_host_is_named_by_its_loopback_address() -> None:
         assert issuer.endpoint.startswith("http://127.0.0.1:")
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with LocalIssuer().serve() as first:
         port = int(first.endpoint.rpartition(":")[2])
         with pytest.raises(OSError, match="in use"), LocalIssuer().serve(port=port):

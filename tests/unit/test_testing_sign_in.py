@@ -116,7 +116,7 @@ def browser() -> Browser:
     return Browser(LocalIssuer())
 
 
-def test_a_sign_in_gives_a_token_for_the_user_and_the_scopes_asked_for(browser: Browser) -> None:
+def test_a_sign_in_returns_a_token_for_the_user_and_the_requested_scopes(browser: Browser) -> None:
     redirect = browser.sign_in(user="alice")
     assert list(redirect) == ["code", "state", "iss"]
     assert (redirect["state"], redirect["iss"]) == ("the state", "http://127.0.0.1:3001/oidc")
@@ -184,7 +184,7 @@ def test_asking_for_no_scope_at_all_is_denied_to_everybody(browser: Browser, sco
     assert browser.sign_in(user="alice", scope=scope)["error"] == "access_denied"
 
 
-def test_scopes_count_for_the_resources_asked_for_only() -> None:
+def test_scopes_count_for_the_requested_resources_only() -> None:
     other = "https://other.example.test"
     issuer = LocalIssuer(
         directory=Directory(
@@ -205,7 +205,7 @@ def test_scopes_count_for_the_resources_asked_for_only() -> None:
     assert browser.redeem(code, resource=other).json()["scope"] == "read"
 
 
-def test_cancel_is_told_to_the_application(browser: Browser) -> None:
+def test_cancel_is_reported_to_the_application(browser: Browser) -> None:
     assert browser.sign_in(action="cancel") == {
         "error": "access_denied",
         "error_description": "End-User aborted interaction",
@@ -234,7 +234,7 @@ def test_cancel_is_told_to_the_application(browser: Browser) -> None:
         ({"prompt": "none"}, "login_required", "End-User authentication is required"),
     ],
 )
-def test_a_bad_request_is_told_to_the_application(
+def test_an_invalid_request_is_reported_to_the_application(
     browser: Browser, changes: dict[str, str | Sequence[str] | None], error: str, description: str
 ) -> None:
     assert read_redirect(browser.open(**changes)) == {
@@ -307,7 +307,7 @@ def test_the_page_shows_users_scopes_and_what_it_is(browser: Browser) -> None:
     assert "<small>no requested resource has this scope</small>" in page.text
 
 
-def test_the_page_has_no_checkboxes_when_no_api_scope_is_asked_for(browser: Browser) -> None:
+def test_the_page_has_no_checkboxes_when_no_api_scope_is_requested(browser: Browser) -> None:
     page = browser.open(scope="openid", resource=None)
     assert 'type="checkbox"' not in page.text
     assert "What may the application do?" not in page.text
@@ -357,6 +357,6 @@ def test_pages_may_not_be_framed_stored_or_scripted(browser: Browser, changes: d
     assert headers["cache-control"] == "no-store"
 
 
-def test_the_answer_to_the_form_may_not_be_stored(browser: Browser) -> None:
+def test_the_response_to_the_form_may_not_be_stored(browser: Browser) -> None:
     answer = browser.submit(browser.open())
     assert (answer.headers["cache-control"], answer.headers["referrer-policy"]) == ("no-store", "same-origin")

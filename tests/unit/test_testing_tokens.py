@@ -88,13 +88,13 @@ def test_codes_that_expired_are_forgotten(browser: Browser, clock: ManualClock) 
         {"redirect_uri": "http://localhost:8000/docs/oauth2-redirect/"},
     ],
 )
-def test_a_code_is_good_only_with_what_it_was_issued_for(browser: Browser, changes: dict[str, str]) -> None:
+def test_a_code_is_valid_only_with_what_it_was_issued_for(browser: Browser, changes: dict[str, str]) -> None:
     code = browser.sign_in()["code"]
     expect_invalid_grant(browser.redeem(**{"code": code, **changes}))
     assert browser.redeem(code).status_code == 200
 
 
-def test_a_code_and_a_refresh_token_are_good_for_their_own_client_only() -> None:
+def test_a_code_and_a_refresh_token_are_valid_for_their_own_client_only() -> None:
     example = Directory.example()
     spa, *_ = example.applications
     twin = type(spa)(client_id="twin")
@@ -112,7 +112,7 @@ def test_a_token_request_without_its_parameters_is_refused(browser: Browser, nam
     expect_refusal(answer, 400, "invalid_request", f"missing required parameter '{name}'")
 
 
-def test_a_resource_in_the_token_request_gives_a_jwt_for_it(browser: Browser) -> None:
+def test_a_resource_in_the_token_request_returns_a_jwt_for_it(browser: Browser) -> None:
     answer = browser.get_tokens(scope="openid read:user", token_resource=API)
     assert answer["scope"] == "read:user"
     assert decode(browser.issuer, answer["access_token"]).claims["aud"] == API
@@ -124,27 +124,27 @@ def test_a_resource_that_was_not_granted_is_refused(browser: Browser) -> None:
     expect_refusal(answer, 400, "invalid_target", "resource indicator is missing, or unknown")
 
 
-def test_openid_without_a_resource_in_the_token_request_gives_an_opaque_token(browser: Browser) -> None:
+def test_openid_without_a_resource_in_the_token_request_returns_an_opaque_token(browser: Browser) -> None:
     answer = browser.get_tokens(scope="openid read:user")
     assert len(answer["access_token"]) == 43
     assert "." not in answer["access_token"]
     assert answer["scope"] == "openid"
 
 
-def test_no_openid_and_one_resource_gives_a_jwt_for_it(browser: Browser) -> None:
+def test_no_openid_and_one_resource_returns_a_jwt_for_it(browser: Browser) -> None:
     answer = browser.get_tokens(scope="read:user profile")
     assert answer["scope"] == "read:user"
     assert decode(browser.issuer, answer["access_token"]).claims["aud"] == API
     assert sorted(answer) == ["access_token", "expires_in", "scope", "token_type"]
 
 
-def test_no_resource_at_all_gives_an_opaque_token(browser: Browser) -> None:
+def test_no_resource_at_all_returns_an_opaque_token(browser: Browser) -> None:
     answer = browser.get_tokens(scope="read:user profile", resource=None)
     assert answer["scope"] == "profile"
     assert len(answer["access_token"]) == 43
 
 
-def test_two_granted_resources_ask_for_a_choice() -> None:
+def test_two_granted_resources_require_a_choice() -> None:
     other = "https://other.example.test"
     example = Directory.example()
     directory = Directory(
@@ -158,7 +158,7 @@ def test_two_granted_resources_ask_for_a_choice() -> None:
     expect_refusal(answer, 400, "invalid_target", "only a single resource indicator value must be requested")
 
 
-def test_openid_gives_an_id_token_with_nonce_and_profile(browser: Browser) -> None:
+def test_openid_returns_an_id_token_with_nonce_and_profile(browser: Browser) -> None:
     answer = browser.get_tokens(user="bob", scope="openid profile", nonce="the nonce")
     token = decode(browser.issuer, answer["id_token"])
     assert "typ" not in token.header
@@ -186,7 +186,7 @@ def test_offline_access_needs_the_consent_prompt(browser: Browser, prompt: str |
     assert answer["scope"] == "openid"
 
 
-def test_a_refresh_token_gives_new_tokens_and_a_new_refresh_token(browser: Browser) -> None:
+def test_a_refresh_token_returns_new_tokens_and_a_new_refresh_token(browser: Browser) -> None:
     first = browser.get_tokens(scope="openid offline_access read:user", prompt="login consent")
     answer = browser.refresh(first["refresh_token"], resource=API)
     assert answer.status_code == 200
@@ -196,7 +196,7 @@ def test_a_refresh_token_gives_new_tokens_and_a_new_refresh_token(browser: Brows
     assert decode(browser.issuer, body["access_token"]).claims["scope"] == "read:user"
 
 
-def test_a_used_refresh_token_is_good_for_three_seconds_more(browser: Browser, clock: ManualClock) -> None:
+def test_a_used_refresh_token_is_valid_for_three_seconds_more(browser: Browser, clock: ManualClock) -> None:
     refresh_token = browser.get_tokens(scope="offline_access", prompt="consent")["refresh_token"]
     assert browser.refresh(refresh_token).status_code == 200
     clock.advance(2.9)
@@ -220,7 +220,7 @@ def test_a_refresh_token_lives_for_two_weeks(browser: Browser, clock: ManualCloc
     assert browser.refresh(second).status_code == 200
 
 
-def test_a_refresh_can_ask_for_less_and_not_for_more(browser: Browser) -> None:
+def test_a_refresh_can_request_less_and_not_more(browser: Browser) -> None:
     first = browser.get_tokens(user="bob", scope="read:user write:user offline_access", prompt="consent")
     less = browser.refresh(first["refresh_token"], scope="offline_access")
     assert less.json()["scope"] == ""

@@ -63,7 +63,7 @@ async def test_a_document_of_the_provider_is_given_as_a_json_object(
     assert server.counts == {DISCOVERY_PATH: 1, JWKS_PATH: 1}
 
 
-async def test_a_request_names_this_package_and_asks_for_a_plain_json_body(
+async def test_a_request_names_this_package_and_accepts_a_plain_json_body(
     server: CapturedServer, transport: Transport
 ) -> None:
     await transport.fetch_json(server.endpoint + JWKS_PATH)
@@ -282,7 +282,7 @@ async def test_a_url_of_strange_characters_is_shown_quoted(url: str, shown: str,
     assert str(await refusal(transport, url)).startswith(f"{shown}: ")
 
 
-async def test_an_answer_in_memory_is_read_as_one_from_a_socket() -> None:
+async def test_a_response_in_memory_is_read_as_one_from_a_socket() -> None:
     transport = Transport(
         timeout_seconds=5, http_transport=httpx.MockTransport(lambda _: httpx.Response(200, json={"keys": []}))
     )
@@ -290,7 +290,7 @@ async def test_an_answer_in_memory_is_read_as_one_from_a_socket() -> None:
     assert await transport.fetch_json("https://tenant.logto.app/oidc/jwks") == {"keys": []}
 
 
-async def test_an_answer_in_memory_is_bounded_too() -> None:
+async def test_a_response_in_memory_is_bounded_too() -> None:
     transport = Transport(
         timeout_seconds=5,
         max_bytes=64,
@@ -414,7 +414,7 @@ def tls_server(tmp_path: Path) -> Generator[TlsServer]:
     running.server_close()
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: TlsServer, transport: Transport) -> None:
+async def test_a_certificate_that_nobody_verifies_is_refused(tls_server: TlsServer, transport: Transport) -> None:
     assert (
         str(await refusal(transport, tls_server.url))
         == f"{tls_server.url}: invalid certificate: self-signed certificate"

@@ -134,7 +134,7 @@ async def test_the_payload_is_searched_and_not_parsed(payload: bytes, status: in
     assert (await bench.refused(bench.stranger.sign(payload))).status == status
 
 
-async def test_an_unverified_time_of_issue_admits_nobody(bench: Bench) -> None:
+async def test_an_unverified_time_of_issue_accepts_nobody(bench: Bench) -> None:
     await bench.start_cooldown()
     tokens = [bench.stranger.access_token(claims={"iat": iat}) for iat in (0, NOW, NOW + 10**6, 10**400)]
 

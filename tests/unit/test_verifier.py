@@ -301,7 +301,7 @@ async def test_a_captured_token_that_is_not_for_this_api_is_refused(row: Refused
 
 
 @pytest.mark.parametrize("stage", ROTATION, ids=lambda stage: stage.name)
-async def test_the_token_of_each_stage_of_a_captured_rotation_is_admitted(stage: RotationStage) -> None:
+async def test_the_token_of_each_stage_of_a_captured_rotation_is_accepted(stage: RotationStage) -> None:
     claims = await captured_bench(stage.jwks).verifier.verify(SecretStr(stage.token.token))
 
     assert as_json(claims) == stage.token.claims
@@ -326,7 +326,7 @@ async def test_a_captured_token_of_another_tenants_key_is_refused() -> None:
     assert (type(error), error.claim) == (UnknownKeyError, "kid")
 
 
-async def test_a_key_of_the_tokens_kid_that_is_not_the_tokens_key_vouches_for_nothing() -> None:
+async def test_a_key_of_the_tokens_kid_that_is_not_the_tokens_key_verifies_nothing() -> None:
     kid = JWKS["keys"][0]["kid"]
     bench = captured_bench({"keys": [{**ADMIN_TENANT_JWKS["keys"][0], "kid": kid}]})
 
@@ -336,7 +336,7 @@ async def test_a_key_of_the_tokens_kid_that_is_not_the_tokens_key_vouches_for_no
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_of_two_keys_with_one_kid_the_right_one_vouches() -> None:
+async def test_of_two_keys_with_one_kid_the_right_one_verifies() -> None:
     kid = JWKS["keys"][0]["kid"]
     bench = captured_bench({"keys": [{**ADMIN_TENANT_JWKS["keys"][0], "kid": kid}, *JWKS["keys"]]})
 
@@ -490,13 +490,13 @@ CHANGED = (
 )
 
 
-async def test_the_good_token_of_the_table_is_admitted(bench: Bench[TokenClaims]) -> None:
+async def test_the_valid_token_of_the_table_is_accepted(bench: Bench[TokenClaims]) -> None:
     assert as_json(await bench.verifier.verify(SecretStr(bench.issuer.sign(GOOD_CLAIMS)))) == GOOD_CLAIMS
     assert (await bench.verifier.verify(SecretStr(bench.issuer.access_token()))).aud == AUDIENCE
 
 
 @pytest.mark.parametrize("row", CHANGED, ids=lambda row: row.id)
-async def test_a_good_token_with_one_change_is_refused_each_time(row: Changed, bench: Bench[TokenClaims]) -> None:
+async def test_a_valid_token_with_one_change_is_refused_each_time(row: Changed, bench: Bench[TokenClaims]) -> None:
     token = row.build(bench.issuer)
 
     for _ in range(2):
@@ -519,7 +519,7 @@ async def test_without_keys_a_well_formed_token_is_503_and_a_malformed_one_still
     assert (await bench.refused(bench.issuer.opaque_token())).reason == "opaque_token"
 
 
-async def test_a_token_under_rs256_is_admitted(bench: Bench[TokenClaims]) -> None:
+async def test_a_token_under_rs256_is_accepted(bench: Bench[TokenClaims]) -> None:
     bench.issuer.rotate(algorithm="RS256")
     bench.publish()
 
@@ -566,7 +566,7 @@ SETTINGS = (
 
 
 @pytest.mark.parametrize("row", SETTINGS, ids=lambda row: next(iter(row.changes)))
-async def test_a_setting_admits_what_is_refused_without_it(row: Setting) -> None:
+async def test_a_setting_accepts_what_is_refused_without_it(row: Setting) -> None:
     strict, lenient = local_bench(TokenClaims), local_bench(TokenClaims, **row.changes)
 
     assert type(await strict.refused(row.build(strict.issuer))) is row.error
@@ -682,7 +682,7 @@ async def test_several_requests_with_one_new_token_at_the_same_time_verify_it_on
     assert bench.verifications == 1
 
 
-async def test_several_requests_with_one_bad_token_at_the_same_time_all_get_its_error(
+async def test_several_requests_with_one_invalid_token_at_the_same_time_all_get_its_error(
     bench: Bench[TokenClaims],
 ) -> None:
     token = bench.issuer.bad_token("forged")
@@ -702,7 +702,7 @@ async def test_different_new_tokens_at_the_same_time_are_verified_each(bench: Be
     assert bench.verifications == 10
 
 
-async def test_a_first_request_that_goes_away_does_not_spoil_the_others_answer(bench: Bench[TokenClaims]) -> None:
+async def test_a_first_request_that_goes_away_does_not_spoil_the_others_response(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     gate = bench.provider.gate = asyncio.Event()
     first, *others = [asyncio.create_task(bench.verifier.verify(SecretStr(token))) for _ in range(10)]
@@ -717,7 +717,7 @@ async def test_a_first_request_that_goes_away_does_not_spoil_the_others_answer(b
     assert bench.verifications == 1
 
 
-async def test_a_bad_token_whose_requests_all_went_away_makes_no_noise(
+async def test_an_invalid_token_whose_requests_all_went_away_makes_no_noise(
     bench: Bench[TokenClaims], caplog: pytest.LogCaptureFixture
 ) -> None:
     token = bench.issuer.bad_token("forged")
@@ -757,7 +757,7 @@ def test_a_verification_left_hanging_by_one_event_loop_does_not_trouble_the_next
     assert [loop() for loop in loops] == [None]
 
 
-async def test_a_remembered_token_asks_the_provider_nothing(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_asks_the_provider_nothing(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     claims = await bench.verifier.verify(SecretStr(token))
     bench.provider.go_away()
@@ -767,7 +767,7 @@ async def test_a_remembered_token_asks_the_provider_nothing(bench: Bench[TokenCl
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_a_remembered_token_is_refused_on_the_very_call_after_its_expiry(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_is_refused_on_the_very_call_after_its_expiry(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(lifetime_seconds=60)
     await bench.verifier.verify(SecretStr(token))
     bench.clock.advance(69.9)
@@ -811,7 +811,7 @@ async def test_a_withdrawn_key_takes_its_tokens_along_and_leaves_the_others(benc
     assert bench.verifications == 2
 
 
-async def test_a_key_that_came_back_has_its_tokens_verified_anew(bench: Bench[TokenClaims]) -> None:
+async def test_a_key_that_came_back_has_its_tokens_verified_again(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     await bench.verifier.verify(SecretStr(token))
     published = bench.provider.jwks
@@ -836,7 +836,7 @@ async def test_a_token_of_a_key_that_was_replaced_under_its_kid_is_refused(bench
     assert type(await bench.refused(token)) is SignatureError
 
 
-async def test_a_remembered_token_is_503_once_no_key_may_serve(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_is_503_once_no_key_may_serve(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(lifetime_seconds=10_000)
     await bench.verifier.verify(SecretStr(token))
     bench.provider.go_away()
@@ -856,7 +856,7 @@ async def test_a_token_that_differs_in_one_character_is_another_token(part: int,
     assert (await bench.verifier.verify(SecretStr(token))).iss == f"{ENDPOINT}/oidc"
 
 
-async def test_a_text_that_decodes_to_a_remembered_token_is_refused(bench: Bench[TokenClaims]) -> None:
+async def test_a_text_that_decodes_to_a_cached_token_is_refused(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     await bench.verifier.verify(SecretStr(token))
 
@@ -865,7 +865,7 @@ async def test_a_text_that_decodes_to_a_remembered_token_is_refused(bench: Bench
             assert type(await bench.refused(text)) is MalformedTokenError
 
 
-async def test_a_refused_token_is_not_remembered(bench: Bench[TokenClaims]) -> None:
+async def test_a_refused_token_is_not_cached(bench: Bench[TokenClaims]) -> None:
     early = bench.issuer.access_token(claims={"nbf": NOW + 60})
     await bench.refused(early)
     bench.clock.advance(50)
@@ -874,7 +874,7 @@ async def test_a_refused_token_is_not_remembered(bench: Bench[TokenClaims]) -> N
     assert bench.verifications == 2
 
 
-async def test_refused_tokens_push_no_good_one_out() -> None:
+async def test_refused_tokens_push_no_valid_one_out() -> None:
     bench = local_bench(TokenClaims, token_cache_size=1)
     token = bench.issuer.access_token()
     await bench.verifier.verify(SecretStr(token))
@@ -900,7 +900,7 @@ async def test_the_least_recently_used_token_goes_first() -> None:
     assert bench.verifications == 4
 
 
-async def test_a_flood_of_good_tokens_is_held_within_the_bound() -> None:
+async def test_a_flood_of_valid_tokens_is_held_within_the_bound() -> None:
     bench = local_bench(TokenClaims, token_cache_size=10)
     tokens = [bench.issuer.access_token() for _ in range(50)]
 
@@ -915,7 +915,7 @@ async def test_a_flood_of_good_tokens_is_held_within_the_bound() -> None:
     assert bench.verifications == 51
 
 
-async def test_a_token_that_one_policy_admits_another_refuses_each_time(bench: Bench[TokenClaims]) -> None:
+async def test_a_token_that_one_policy_accepts_another_refuses_each_time(bench: Bench[TokenClaims]) -> None:
     settings = LogtoSettings(endpoint=bench.issuer.endpoint, audience="https://billing.example.com")
     _, other = build_verifier(TokenClaims, provider=bench.provider, clock=bench.clock, settings=settings)
     token = bench.issuer.access_token()
@@ -936,7 +936,7 @@ async def test_with_a_store_of_size_0_each_token_is_verified_each_time() -> None
     assert bench.verifications == 3
 
 
-def test_a_remembered_token_serves_on_the_next_event_loop(bench: Bench[TokenClaims]) -> None:
+def test_a_cached_token_serves_on_the_next_event_loop(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
 
     first = asyncio.run(bench.verifier.verify(SecretStr(token)))

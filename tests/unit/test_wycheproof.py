@@ -118,7 +118,7 @@ VALID_BUT_REFUSED: Final = {
 }
 
 
-def test_every_compact_jws_of_an_asymmetric_key_is_admitted_or_refused_as_its_vector_says() -> None:
+def test_every_compact_jws_of_an_asymmetric_key_is_accepted_or_refused_as_its_vector_says() -> None:
     ran: Counter[tuple[str, bool]] = Counter()
     wrong: dict[int, str] = {}
     for group in read_groups("json_web_signature_test.json"):
@@ -136,7 +136,7 @@ def test_every_compact_jws_of_an_asymmetric_key_is_admitted_or_refused_as_its_ve
     assert ran == Counter({("valid", True): 26, ("valid", False): len(VALID_BUT_REFUSED), ("invalid", False): 325})
 
 
-def test_no_jws_of_a_secret_key_is_admitted_not_even_a_valid_one() -> None:
+def test_no_jws_of_a_secret_key_is_accepted_not_even_a_valid_one() -> None:
     ran: Counter[str] = Counter()
     for group in read_groups("json_web_signature_test.json"):
         if not is_symmetric(group):
@@ -205,7 +205,7 @@ def test_every_key_is_taken_or_skipped_as_its_vector_says() -> None:
         (24, False),
     ],
 )
-def test_a_bad_key_never_gets_into_the_key_set(*, tc_id: int, is_usable: bool) -> None:
+def test_an_invalid_key_never_gets_into_the_key_set(*, tc_id: int, is_usable: bool) -> None:
     (group,) = (
         group
         for group in read_groups("json_web_key_test.json")
