@@ -171,7 +171,7 @@ class Requirement(Generic[ClaimsT]):
             check_organization(claims, find_organization(organization, conn))
 
     def _build_checks(self) -> Iterator[Callable[[ClaimsT], None]]:
-        """Yield the checks of all conditions but the organization, in the order in which the first failure is told."""
+        """Yield the checks of all conditions but the organization, in the order in which they are made."""
         if self.scopes:
             yield partial(check_scopes, required=self.scopes)
         if self.any_scope:

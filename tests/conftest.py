@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 from typing_extensions import override
 
 from fastapi_logto.cli import main
 from fastapi_logto.provider.aws_lc import load_aws_lc
+
+# How fast inputs are generated says nothing about the package, and machines are shared.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 NO_SKIPS = os.environ.get("FASTAPI_LOGTO_NO_SKIPS") == "1"
 

@@ -214,7 +214,7 @@ class Transport:
 
     async def _read_body(self, response: "httpx.Response") -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
-            # We asked for none, and one small chunk can decode to hundreds of megabytes.
+            # We requested none, and one small chunk can decode to hundreds of megabytes.
             raise ExchangeError("expected an unencoded body, found an encoded one", layer="http", is_about_request=True)
         body = bytearray()
         # The transport of a test returns a response that is in memory already, without a stream.
