@@ -31,7 +31,6 @@ __all__ = [
     "NO_EXTRA",
     "Actor",
     "ClaimsT",
-    "FrozenDict",
     "TokenClaims",
     "build_claims",
     "check_claims_model",
@@ -67,7 +66,7 @@ NumericDate: TypeAlias = StrictInt | StrictFloat
 """Seconds since the epoch; never a boolean or a string (RFC 7519 section 2)."""
 
 
-class FrozenDict(dict[str, Any]):
+class _FrozenDict(dict[str, Any]):
     """An immutable JSON object, so that one request can't change what the next one sees."""
 
     def __new__(cls, members: Mapping[str, Any] | None = None) -> Self:
@@ -100,7 +99,7 @@ class FrozenDict(dict[str, Any]):
 
 def _freeze(value: JsonValue) -> Any:  # noqa: ANN401 - a tree of any JSON
     if isinstance(value, dict):
-        return FrozenDict({name: _freeze(member) for name, member in value.items()})
+        return _FrozenDict({name: _freeze(member) for name, member in value.items()})
     if isinstance(value, list):
         return tuple(_freeze(member) for member in value)
     return value
@@ -123,7 +122,7 @@ class _VerifiedModel(BaseModel):
                 "Depends(require_scopes(...)), or build it in a test with fastapi_logto.testing"
             )
         made = handler(data)
-        _set(made, "__pydantic_extra__", FrozenDict(made.__pydantic_extra__ or {}))
+        _set(made, "__pydantic_extra__", _FrozenDict(made.__pydantic_extra__ or {}))
         return made
 
     @property
@@ -307,7 +306,7 @@ _TIME_CLAIMS: Final = frozenset({"exp", "iat", "nbf"})
 _PLAIN_EXTRA: Final = frozenset({str, int, float, bool, type(None)})
 _REQUIRED: Final = frozenset({"iss", "sub", "aud", "exp"})
 _NO_VALUES: Final[Mapping[str, None]] = dict.fromkeys(TokenClaims.model_fields)
-NO_EXTRA: Final = FrozenDict()
+NO_EXTRA: Final[Mapping[str, Any]] = _FrozenDict()
 
 
 def _build_plain(members: JsonObject) -> TokenClaims | None:
@@ -328,11 +327,11 @@ def _build_plain(members: JsonObject) -> TokenClaims | None:
     if not values["sub"].isascii() or not values["sub"].strip():
         return None
     return make_claims(
-        TokenClaims, values, names=members.keys() - extra.keys(), extra=FrozenDict(extra) if extra else NO_EXTRA
+        TokenClaims, values, names=members.keys() - extra.keys(), extra=_FrozenDict(extra) if extra else NO_EXTRA
     )
 
 
-def make_claims(model: type[ClaimsT], values: dict[str, Any], *, names: set[str], extra: FrozenDict) -> ClaimsT:
+def make_claims(model: type[ClaimsT], values: dict[str, Any], *, names: set[str], extra: Mapping[str, Any]) -> ClaimsT:
     """Return an instance of verified values without validation; `names` are the fields that the token has."""
     claims = object.__new__(model)
     _set(claims, "__dict__", values)
