@@ -312,7 +312,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
     def health(self) -> ProviderHealth:
         """Return the state of the cached keys; with several tenants, the worst one. Nothing is fetched."""
-        return combine_health([keys.health() for keys in self._state.load().sources])
+        return combine_health([tenant.key_source.health() for tenant in self._state.load().tenants])
 
     def install(
         self,

@@ -18,7 +18,7 @@ __all__ = ["install_lifespan", "install_openapi", "keep_keys"]
 @asynccontextmanager
 async def keep_keys(state: AuthState[Any]) -> AsyncGenerator[None]:
     """Check the settings and fetch the keys at the start of a block, and end fetches in progress at its end."""
-    sources = (await state.load_in_thread()).sources
+    sources = [tenant.key_source for tenant in (await state.load_in_thread()).tenants]
     await asyncio.gather(*(keys.warm() for keys in sources))
     try:
         yield

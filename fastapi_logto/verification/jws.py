@@ -70,8 +70,12 @@ class UnverifiedJws:
 
 def check_size(token: SecretStr, *, max_bytes: int) -> None:
     """Raise `TokenTooLargeError` if a token is too long, before anything else reads it."""
-    if len(token) > max_bytes:
-        raise TokenTooLargeError(expected=f"at most {max_bytes} bytes", found=f"{len(token)} bytes")
+    _check_size(len(token), max_bytes=max_bytes)
+
+
+def _check_size(size: int, *, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise TokenTooLargeError(expected=f"at most {max_bytes} bytes", found=f"{size} bytes")
 
 
 def is_opaque(token: SecretStr) -> bool:
@@ -114,8 +118,7 @@ def check_again(
     """Check size, algorithm and type of a parsed token once more, by the settings of the tenant that it names."""
     # Without padding, base64 has four characters for three bytes, rounded up.
     size = len(unverified.signing_input) + 1 + (4 * len(unverified.signature) + 2) // 3
-    if size > max_bytes:
-        raise TokenTooLargeError(expected=f"at most {max_bytes} bytes", found=f"{size} bytes")
+    _check_size(size, max_bytes=max_bytes)
     _check_algorithm({"alg": unverified.alg}, algorithms)
     _check_type({} if unverified.typ is None else {"typ": unverified.typ}, token_types)
 

@@ -58,6 +58,10 @@ class _Queue:
     waiting: deque[_Waiting[Any]] = field(default_factory=deque[_Waiting[Any]])
     spent_seconds: float = 0.0
 
+    @property
+    def is_free(self) -> bool:
+        return not self.waiting and self.spent_seconds < TURN_SECONDS
+
 
 class Turns:
     """Runs work on the running event loop: immediately while the turn has time left, otherwise in a later turn.
@@ -74,7 +78,7 @@ class Turns:
     async def run(self, work: Callable[[], ResultT]) -> ResultT:
         """Run a piece of work that takes about a millisecond at most, and return its result."""
         queue = self._find_queue()
-        if not queue.waiting and queue.spent_seconds < TURN_SECONDS:
+        if queue.is_free:
             return self._run_now(queue, work)
         outcome = self.enqueue(work)
         try:
@@ -100,7 +104,7 @@ class Turns:
     def run_if_free(self, work: Callable[[], ResultT]) -> ResultT | None:
         """Run a piece of work if the current turn has time left, and return its result; otherwise return `None`."""
         queue = self._find_queue()
-        return None if queue.waiting or queue.spent_seconds >= TURN_SECONDS else self._run_now(queue, work)
+        return self._run_now(queue, work) if queue.is_free else None
 
     def _run_now(self, queue: _Queue, work: Callable[[], ResultT]) -> ResultT:
         started = self._timer()

@@ -10,7 +10,7 @@ from typing_extensions import override
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError
 from fastapi_logto.provider.key_set import PublicKey
-from fastapi_logto.provider.key_source import CoolingDownError, KeySource
+from fastapi_logto.provider.key_source import CoolingDownError
 from fastapi_logto.redaction import quote
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.verification.bearer import USUAL_START, parse_authorization
@@ -86,11 +86,6 @@ class TokenVerifier(Generic[ClaimsT]):
     def tenants(self) -> tuple[Tenant, ...]:
         """The tenants."""
         return self._tenants.all
-
-    @property
-    def sources(self) -> tuple[KeySource, ...]:
-        """The keys of each tenant."""
-        return tuple(tenant.key_source for tenant in self._tenants.all)
 
     async def verify_header(self, values: list[bytes], policy: AudiencePolicy = AS_SET) -> ClaimsT:
         """Return the claims of the token in the `Authorization` headers of a request, of which there must be one.
