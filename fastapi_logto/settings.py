@@ -176,9 +176,9 @@ class LogtoSettings(BaseModel):
     )
     algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)] = (
         Field(
-            default=("ES384", "RS256"),
+            default=("ES256", "ES384", "ES512", "RS256"),
             description="Accepted signature algorithms. A token header can't add to them.",
-            examples=["ES384,RS256"],
+            examples=["ES256,ES384,RS256"],
         )
     )
     token_types: Annotated[tuple[TokenType, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)] = (

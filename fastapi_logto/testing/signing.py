@@ -11,10 +11,10 @@ from joserfc.jws import JWSRegistry
 
 __all__ = ["Algorithm", "JsonValue", "KeyRing", "SigningKey", "encode_segment"]
 
-Algorithm: TypeAlias = Literal["ES384", "ES256", "RS256"]
+Algorithm: TypeAlias = Literal["ES384", "ES256", "ES512", "RS256"]
 JsonValue: TypeAlias = "Mapping[str, JsonValue] | Sequence[JsonValue] | str | int | float | bool | None"
 
-_CURVES: Final[Mapping[str, str]] = {"ES384": "P-384", "ES256": "P-256"}
+_CURVES: Final[Mapping[str, str]] = {"ES384": "P-384", "ES256": "P-256", "ES512": "P-521"}
 _RSA_BITS: Final = 2048
 
 
@@ -33,7 +33,7 @@ class SigningKey:
 
     @classmethod
     def generate(cls, algorithm: Algorithm) -> Self:
-        """Generate a key: P-384, P-256, or RSA with 2048 bits."""
+        """Generate a key: on the curve of the algorithm, or RSA with 2048 bits."""
         curve = _CURVES.get(algorithm)
         key = RSAKey.generate_key(_RSA_BITS) if curve is None else ECKey.generate_key(curve)
         return cls(algorithm=algorithm, kid=key.thumbprint(), _key=key)

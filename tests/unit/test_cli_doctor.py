@@ -310,7 +310,7 @@ def test_keys_are_reported_with_their_strength_and_what_keeps_one_from_being_use
     issuer.rotate(algorithm="RS256")
     rsa, ec = issuer.jwks()["keys"]
     weak = {**rsa, "n": rsa["n"][:171], "kid": "weak"}
-    other = {**ec, "alg": "ES512", "kid": "other"}
+    other = {**ec, "alg": "EdDSA", "kid": "other"}
     keys: list[Any] = [ec, rsa, weak, other, "text", {"kty": 1}]
     with serve_captured() as server:
         server.publish({"keys": keys})
@@ -319,13 +319,13 @@ def test_keys_are_reported_with_their_strength_and_what_keeps_one_from_being_use
 
     rows = [(check.status, check.found, check.advice) for check in checks if check.name == "Key"]
     (summary,) = (check for check in checks if check.name == "Key set")
-    assert (summary.status, summary.found) == ("ok", "2 of 6 keys usable with ES384, RS256")
+    assert (summary.status, summary.found) == ("ok", "2 of 6 keys usable with ES256, ES384, ES512, RS256")
     assert rows[0][:2] == ("ok", f"EC P-384, kid {ec['kid'][:12]}, for ES384")
     assert rows[1][:2] == ("ok", f"RSA, about 2048 bits, kid {rsa['kid'][:12]}, for RS256")
     assert rows[2][:2] == ("warning", "RSA, about 1024 bits, kid weak: its modulus is not one of 2048 to 8192 bits")
     assert "Rotate the key" in rows[2][2]
     assert rows[3][0] == "warning"
-    assert rows[3][2] == "If the tenant signs with it, add ES512 to LOGTO_ALGORITHMS."
+    assert rows[3][2] == "If the tenant signs with it, add EdDSA to LOGTO_ALGORITHMS."
     assert rows[4][1] == "unknown key: not an object"
     assert rows[5][1] == "? ?, kid absent: its kty is not EC, RSA or OKP"
 

@@ -33,7 +33,7 @@ from tests.vectors.rows import TokenRow
 from tests.vectors.tokens import TOKEN_ROWS
 
 FORGE: Final = Forge.create()
-ALGORITHMS: Final = ("ES384", "RS256")
+ALGORITHMS: Final = ("ES256", "ES384", "ES512", "RS256")
 KEY_SET: Final = parse_key_set(FORGE.jwks(), algorithms=ALGORITHMS)
 GOOD: Final = FORGE.good()
 GOOD_RSA: Final = FORGE.good_rsa()
@@ -264,9 +264,9 @@ def test_an_algorithm_is_refused_with_those_that_are_accepted() -> None:
         parse(FORGE.with_header(alg="HS256"))
 
     assert caught.value.message == (
-        "The token is signed with an algorithm that this API does not accept; it accepts ES384, RS256"
+        "The token is signed with an algorithm that this API does not accept; it accepts ES256, ES384, ES512, RS256"
     )
-    assert str(caught.value) == "invalid_token: algorithm, claim alg, expected ES384 or RS256, found 'HS256'"
+    assert str(caught.value) == "invalid_token: algorithm, claim alg, expected ES256 or ES384 or ES512 or RS256, found 'HS256'"
 
 
 def test_no_algorithm_is_accepted_from_an_empty_list_or_as_part_of_another() -> None:

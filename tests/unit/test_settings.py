@@ -321,7 +321,7 @@ def test_what_is_left_out_has_the_documented_default() -> None:
         "fetch_endpoint": None,
         "allow_http": False,
         "allowed_jwks_origins": (),
-        "algorithms": ("ES384", "RS256"),
+        "algorithms": ("ES256", "ES384", "ES512", "RS256"),
         "token_types": ("at+jwt",),
         "required_claims": ("client_id", "iat", "jti"),
         "leeway_seconds": 10,
@@ -583,7 +583,7 @@ def test_arguments_never_read_the_environment(monkeypatch: pytest.MonkeyPatch, t
 
     assert settings.model_fields_set == {"endpoint", "audience"}
     assert settings.accepted_issuers == {"https://other.logto.app/oidc"}
-    assert (settings.leeway_seconds, settings.allow_http, settings.algorithms) == (10, False, ("ES384", "RS256"))
+    assert (settings.leeway_seconds, settings.allow_http, settings.algorithms) == (10, False, ("ES256", "ES384", "ES512", "RS256"))
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def test_the_first_key_is_published_as_logto_publishes_it(issuer: LocalIssuer) -
     [
         ("ES384", ["kty", "use", "kid", "alg", "crv", "x", "y"]),
         ("ES256", ["kty", "use", "kid", "alg", "crv", "x", "y"]),
+        ("ES512", ["kty", "use", "kid", "alg", "crv", "x", "y"]),
         ("RS256", ["kty", "use", "kid", "n", "e"]),
     ],
 )

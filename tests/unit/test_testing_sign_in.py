@@ -38,7 +38,7 @@ GOOD_REQUEST: Final[Mapping[str, str | Sequence[str] | None]] = {
 
 
 def decode(issuer: LocalIssuer, token: str) -> jwt.Token:
-    return jwt.decode(token, import_keys(issuer), algorithms=["ES384", "ES256", "RS256"])
+    return jwt.decode(token, import_keys(issuer), algorithms=["ES384", "ES256", "ES512", "RS256"])
 
 
 def import_keys(issuer: LocalIssuer) -> KeySet:

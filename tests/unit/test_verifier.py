@@ -460,7 +460,7 @@ CHANGED = (
         fetches=False,
     ),
     Changed(
-        id="algorithm not listed", build=with_header(alg="ES256"), error=AlgorithmError, claim="alg", fetches=False
+        id="algorithm not listed", build=with_header(alg="PS256"), error=AlgorithmError, claim="alg", fetches=False
     ),
     Changed(
         id="a type of another kind",
