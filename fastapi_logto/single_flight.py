@@ -5,10 +5,21 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Flights"]
+__all__ = ["Flights", "running_loop"]
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ResultT = TypeVar("ResultT")
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop of asyncio; `RuntimeError` on Trio, the other loop that FastAPI runs on."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "expected an event loop of asyncio, found none, so the application runs on Trio or another library; run "
+            "the server, or the tests with anyio, on asyncio"
+        ) from None
 
 
 class Flights(Generic[KeyT, ResultT]):
@@ -24,7 +35,7 @@ class Flights(Generic[KeyT, ResultT]):
 
     def find(self, key: KeyT) -> "asyncio.Future[ResultT] | None":
         """Return the flight in progress on the running loop, or `None`. Wait for it with `asyncio.wait`."""
-        flights = self._by_loop.get(asyncio.get_running_loop())
+        flights = self._by_loop.get(running_loop())
         return None if flights is None else flights.get(key)
 
     def start(self, key: KeyT, call: Coroutine[Any, Any, ResultT], *, name: str) -> "asyncio.Future[ResultT]":
@@ -32,7 +43,7 @@ class Flights(Generic[KeyT, ResultT]):
 
         No flight for this key may be in progress on this loop.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         flight = loop.create_task(call, name=name)
         self._add(loop, key, flight)
         flight.add_done_callback(partial(self._land, loop, key))
@@ -40,7 +51,7 @@ class Flights(Generic[KeyT, ResultT]):
 
     def abandon(self, key: KeyT, flight: "asyncio.Future[ResultT]") -> None:
         """Cancel a flight of the running loop, and forget it at once."""
-        self._remove(asyncio.get_running_loop(), key, flight)
+        self._remove(running_loop(), key, flight)
         flight.cancel()
 
     async def join_or_lead(self, key: KeyT, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
@@ -57,7 +68,7 @@ class Flights(Generic[KeyT, ResultT]):
                     return flight.result()
                 finally:
                     del flight
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         flight = loop.create_future()
         self._add(loop, key, flight)
         try:
@@ -81,7 +92,7 @@ class Flights(Generic[KeyT, ResultT]):
         No flight for this key may be in progress. If this caller is cancelled, so is the future, and the next caller
         makes its own call.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         self._add(loop, key, flight)
         try:
             return await flight

@@ -19,6 +19,7 @@ from fastapi_logto.provider.endpoints import Client, Endpoints
 from fastapi_logto.provider.key_source import build_key_source
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.single_flight import running_loop
 from fastapi_logto.verification.claims import ClaimsT
 from fastapi_logto.verification.introspector import Introspector
 from fastapi_logto.verification.tenants import Tenant
@@ -169,7 +170,11 @@ class AuthState(Generic[ClaimsT]):
         return self._load().verifier
 
     async def load_in_thread(self) -> TokenVerifier[ClaimsT]:
-        """Return the verifier without blocking the loop: reading the environment may read a `.env` file."""
+        """Return the verifier without blocking the loop: reading the environment may read a `.env` file.
+
+        `RuntimeError` if the loop is not one of asyncio.
+        """
+        running_loop()
         verifier = self.verifier
         return await asyncio.to_thread(self.load) if verifier is None else verifier
 

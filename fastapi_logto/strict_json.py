@@ -36,6 +36,7 @@ _ENTRY_BYTES: Final = 1000
 _CONTAINER_BYTES: Final = 150
 _VALUE_BYTES: Final = 60
 # The steps as signed bytes: +1 for an opening bracket, -1 for a closing one.
+_BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS: Final = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
@@ -117,7 +118,8 @@ def _decode(data: bytes, decoder: json.JSONDecoder) -> JsonValue:
     except StrictJsonError:
         raise
     except ValueError as error:
-        raise StrictJsonError(f"not strict JSON: {type(error).__name__}") from None
+        found = "a byte order mark before it" if data.startswith(_BYTE_ORDER_MARKS) else type(error).__name__
+        raise StrictJsonError(f"not strict JSON: {found}") from None
     if end != len(text):
         raise StrictJsonError("not strict JSON: more text after the value")
     return cast("JsonValue", value)

@@ -25,6 +25,7 @@ __all__ = ["RawResponse", "Request", "Response", "TlsSession", "Transport"]
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
 _LONGEST_NAME: Final = 200
+_ENCODINGS: Final = ("gzip", "br", "zstd", "deflate", "x-gzip", "compress")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -81,12 +82,14 @@ class Response:
         document: The JSON object in the body, which may contain tokens. Empty if the status is not 200 and the body is
             not a JSON object.
         retry_after: The `Retry-After` header, unchanged; `None` without one.
+        location: The `Location` header, unchanged; `None` without one.
         weight: The approximate memory of the document, in bytes.
     """
 
     status: int
     document: JsonObject = field(repr=False)
     retry_after: str | None = None
+    location: str | None = None
     weight: int = 0
 
 
@@ -120,7 +123,8 @@ class Transport:
         """
         response = await self._send(url, Request(), reads_errors=False, parse=parse)
         if response.status != 200:
-            raise FetchError(f"{_name(url)}: status {response.status} instead of 200", status=response.status)
+            where = f", a redirect to {_name(response.location)}" if response.location is not None else ""
+            raise FetchError(f"{_name(url)}: status {response.status} instead of 200{where}", status=response.status)
         return response.document
 
     async def send(self, url: str, request: Request) -> Response:
@@ -146,6 +150,7 @@ class Transport:
             status=raw.status,
             document=document,
             retry_after=raw.headers.get("retry-after"),
+            location=raw.headers.get("location"),
             weight=estimate_weight(raw.body),
         )
 
@@ -213,9 +218,12 @@ class Transport:
         )
 
     async def _read_body(self, response: "httpx.Response") -> bytes:
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
             # We requested none, and one small chunk can decode to hundreds of megabytes.
-            raise ExchangeError("expected an unencoded body, found an encoded one", layer="http", is_about_request=True)
+            raise ExchangeError(
+                f"expected an unencoded body, found {_name_encoding(encoding)}", layer="http", is_about_request=True
+            )
         body = bytearray()
         # The transport of a test returns a response that is in memory already, without a stream.
         chunks = _as_stream(response.content) if response.is_stream_consumed else response.aiter_raw()
@@ -247,6 +255,12 @@ def _explain(error: Exception, *, layer: FailedLayer) -> ExchangeError:
 def _name(url: str) -> str:
     """Return a URL for messages: a URL from a document must not add lines to a log."""
     return url if url.isascii() and url.isprintable() and len(url) <= _LONGEST_NAME else quote(url)
+
+
+def _name_encoding(encoding: str) -> str:
+    # A response to a request with a secret could repeat it in any header.
+    known = [name for name in _ENCODINGS if name in encoding.lower().replace(",", " ").split()]
+    return f"Content-Encoding {known[0]}" if known else "an encoded one"
 
 
 def _parse(body: bytes, *, parse: Callable[[bytes], JsonObject], is_required: bool) -> JsonObject:

@@ -266,7 +266,10 @@ def test_an_algorithm_is_refused_with_those_that_are_accepted() -> None:
     assert caught.value.message == (
         "The token is signed with an algorithm that this API does not accept; it accepts ES256, ES384, ES512, RS256"
     )
-    assert str(caught.value) == "invalid_token: algorithm, claim alg, expected ES256 or ES384 or ES512 or RS256, found 'HS256'"
+    assert (
+        str(caught.value)
+        == "invalid_token: algorithm, claim alg, expected ES256 or ES384 or ES512 or RS256, found 'HS256'"
+    )
 
 
 def test_no_algorithm_is_accepted_from_an_empty_list_or_as_part_of_another() -> None:

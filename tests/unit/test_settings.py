@@ -583,7 +583,11 @@ def test_arguments_never_read_the_environment(monkeypatch: pytest.MonkeyPatch, t
 
     assert settings.model_fields_set == {"endpoint", "audience"}
     assert settings.accepted_issuers == {"https://other.logto.app/oidc"}
-    assert (settings.leeway_seconds, settings.allow_http, settings.algorithms) == (10, False, ("ES256", "ES384", "ES512", "RS256"))
+    assert (settings.leeway_seconds, settings.allow_http, settings.algorithms) == (
+        10,
+        False,
+        ("ES256", "ES384", "ES512", "RS256"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -111,22 +111,38 @@ MISBEHAVIOURS = (
     Misbehaviour(
         id="duplicate member", answer=Answer(body=b'{"keys": [], "keys": ["hunter2"]}'), says="duplicate member"
     ),
-    Misbehaviour(id="UTF-16", answer=Answer(body='{"keys": []}'.encode("utf-16")), says="not strict JSON: "),
+    Misbehaviour(
+        id="UTF-16",
+        answer=Answer(body='{"keys": []}'.encode("utf-16")),
+        says="not strict JSON: a byte order mark before it",
+    ),
+    Misbehaviour(
+        id="UTF-8 with a byte order mark",
+        answer=Answer(body=b'\xef\xbb\xbf{"keys": []}'),
+        says="not strict JSON: a byte order mark before it",
+    ),
     Misbehaviour(id="bomb of brackets", answer=Answer(body=b"[" * 100_000), says="nested too deeply"),
     Misbehaviour(
         id="truncated",
         answer=Answer(body=b'{"keys": ["hunter2"]}', content_length=257),
         says="RemoteProtocolError",
     ),
-    Misbehaviour(id="gzip bomb", answer=Answer.gzip_bomb(4), says="expected an unencoded body, found an encoded one"),
+    Misbehaviour(
+        id="gzip bomb", answer=Answer.gzip_bomb(4), says="expected an unencoded body, found Content-Encoding gzip"
+    ),
     Misbehaviour(
         id="gzip",
         answer=Answer(body=gzip.compress(b'{"keys": []}'), headers={"Content-Encoding": "GZIP"}),
-        says="expected an unencoded body, found an encoded one",
+        says="expected an unencoded body, found Content-Encoding gzip",
     ),
     Misbehaviour(
         id="identity and gzip",
         answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": "identity, gzip"}),
+        says="expected an unencoded body, found Content-Encoding gzip",
+    ),
+    Misbehaviour(
+        id="an encoding that could be a secret",
+        answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": SECRET}),
         says="expected an unencoded body, found an encoded one",
     ),
     Misbehaviour(
@@ -177,7 +193,9 @@ async def test_a_redirect_is_not_followed(status: int, server: CapturedServer, t
 
     error = await refusal(transport, server.endpoint + JWKS_PATH)
 
-    assert str(error) == f"{server.endpoint}{JWKS_PATH}: status {status} instead of 200"
+    assert str(error) == (
+        f"{server.endpoint}{JWKS_PATH}: status {status} instead of 200, a redirect to {server.endpoint}/elsewhere"
+    )
     assert server.counts == {JWKS_PATH: 1}
 
 
@@ -464,7 +482,7 @@ async def failure(transport: Transport, url: str) -> ExchangeError:
         (Answer(body=b"{", content_length=10), "http", "RemoteProtocolError"),
         (Answer(body=b"{}" * 50, seconds_per_byte=0.05), "http", "no complete response within 0.5 s"),
         (Answer(status=500, body=b" " * 300_000), "http", "expected at most 262144 bytes, found more"),
-        (Answer.gzip_bomb(1), "http", "expected an unencoded body, found an encoded one"),
+        (Answer.gzip_bomb(1), "http", "expected an unencoded body, found Content-Encoding gzip"),
     ],
     ids=["reset", "hang", "cut", "slow", "large", "encoded"],
 )

@@ -1,0 +1,29 @@
+"""Tests of applications that move the time with freezegun, which replaces the functions of `time`."""
+
+from datetime import UTC, datetime, timedelta
+
+from fastapi import Depends, FastAPI
+from fastapi.testclient import TestClient
+from freezegun import freeze_time
+
+from fastapi_logto import LogtoAuth
+from fastapi_logto.testing import LocalIssuer, bearer
+
+
+def test_a_token_expires_when_freezegun_moves_the_time() -> None:
+    auth = LogtoAuth(endpoint="https://tenant.example", audience="https://api.example.com")
+    app = FastAPI()
+    app.add_api_route("/", lambda: 1, dependencies=[Depends(auth)])
+    client = TestClient(app)
+    later = datetime.now(UTC) + timedelta(hours=2)
+
+    with LocalIssuer().connect(auth) as issuer:
+        headers = bearer(issuer.access_token())
+        assert client.get("/", headers=headers).status_code == 200
+        with freeze_time(later):
+            expired = client.get("/", headers=headers)
+            fresh = client.get("/", headers=bearer(issuer.access_token()))
+        again = client.get("/", headers=headers)
+
+    assert (expired.status_code, expired.json()["detail"]["reason"]) == (401, "expired")
+    assert (fresh.status_code, again.status_code) == (200, 200)
