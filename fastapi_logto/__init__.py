@@ -4,8 +4,9 @@ from fastapi_logto import LogtoAuth, TokenClaims
 """
 
 from fastapi_logto.auth import LogtoAuth, auth, require_scopes
+from fastapi_logto.caller import claims_of, token_of
 from fastapi_logto.errors import LogtoError, RefusalError, SettingsError
-from fastapi_logto.mounting import claims_of, mount_protected
+from fastapi_logto.mounting import mount_protected
 from fastapi_logto.organizations import OrganizationSource
 from fastapi_logto.provider.health import ProviderHealth
 from fastapi_logto.requirements import Requirement
@@ -27,4 +28,5 @@ __all__ = [
     "claims_of",
     "mount_protected",
     "require_scopes",
+    "token_of",
 ]

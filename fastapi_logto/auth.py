@@ -86,6 +86,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         max_waiting_verifications: Maximum number of new tokens that wait to be verified; further ones get 503.
         accept_organization_tokens: Accept organization tokens on routes that require an organization. Such a
             token names no API, so it is valid for every API of the tenant.
+        accept_subprotocol_tokens: Accept the token of a WebSocket also as a subprotocol after `bearer`: browsers can't
+            set headers. The handler must accept the subprotocol `bearer`.
         swagger_client_id: Client id of the single-page application that Swagger UI signs in with.
         public_url: Public URL of this API. Error responses then link to its metadata (RFC 9728).
         documentation_url: URL of the documentation for client developers, published in the metadata.
@@ -256,9 +258,9 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
     @property
     def optional(self) -> OptionalScheme[ClaimsT]:
-        """The dependency that returns `None` if a request has no `Authorization` header.
+        """The dependency that returns `None` if a request has no bearer token: no header, or one of another scheme.
 
-        If there is a header, it is checked in full: an invalid token is always rejected, never treated as anonymous.
+        If there is a bearer token, it is checked: an invalid one is always rejected, never treated as anonymous.
         """
         return self._optional
 
@@ -325,7 +327,9 @@ class LogtoAuth(TokenScheme[ClaimsT]):
     ) -> None:
         """Set up an application: startup checks, early fetching of keys, sign-in on the docs page, metadata.
 
-        Routes are protected without it. It also covers routes that are added later, before the first request.
+        Routes are protected without it. It also covers routes that are added later, before the first request. A
+        `RefusalError` of `auth.verify` or `requirement.check` in your own code becomes an error response, unless the
+        application has its own handler for it.
 
         Args:
             app: The application.
@@ -339,6 +343,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
             scopes: Descriptions of scopes by name, for the docs page. The metadata lists these scopes too, even if no
                 route requires them, because a handler may check a scope itself.
         """
+        startup.install_handler(app, self._state)
         self._state.scope_descriptions.update({str.__str__(name): text for name, text in (scopes or {}).items()})
         if lifespan:
             startup.install_lifespan(app, self._state)

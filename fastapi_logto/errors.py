@@ -185,16 +185,23 @@ class IdTokenError(InvalidTokenError):
 
 
 _OPAQUE: Final = "This is an opaque token, which Logto issues without a resource; request the token with {}"
+_PERSONAL: Final = "This is a personal access token; exchange it for an access token (RFC 8693) with {}"
+_ANY_RESOURCE: Final = "the resource indicator of this API"
 
 
 class OpaqueTokenError(InvalidTokenError):
-    """The token is opaque. Logto issues opaque tokens if the client requests no resource."""
+    """The token is opaque: the client requested no resource, or it is a personal access token, to be exchanged."""
 
     reason: ClassVar[Reason] = "opaque_token"
-    default_message: ClassVar[str] = _OPAQUE.format("the resource indicator of this API")
+    default_message: ClassVar[str] = _OPAQUE.format(_ANY_RESOURCE)
 
-    def __init__(self, *, resources: Collection[str] = ()) -> None:
-        super().__init__(_OPAQUE.format(f"resource={' or '.join(sorted(resources))}") if resources else None)
+    def __init__(
+        self, *, resources: Collection[str] = (), is_personal: bool = False, needs_organization: bool = False
+    ) -> None:
+        wanted = f"resource={' or '.join(sorted(resources))}" if resources else _ANY_RESOURCE
+        if needs_organization:
+            wanted = f"organization_id; for permissions of the API, also with {wanted}"
+        super().__init__((_PERSONAL if is_personal else _OPAQUE).format(wanted))
 
 
 class InactiveTokenError(InvalidTokenError):

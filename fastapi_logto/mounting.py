@@ -18,18 +18,17 @@ from fastapi import (
     params,
     status,
 )
-from fastapi.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
+from fastapi_logto.caller import remember_caller
 from fastapi_logto.description.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import OptionalScheme, TokenScheme
 from fastapi_logto.verification.claims import TokenClaims
 
-__all__ = ["claims_of", "mount_protected"]
+__all__ = ["mount_protected"]
 
-_CLAIMS_KEY: Final = "fastapi_logto.claims"
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -104,26 +103,6 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
 async def _do_nothing() -> None: ...
 
 
-def claims_of(conn: HTTPConnection | None) -> TokenClaims:
-    """Return the claims of a request to an application that is mounted with `mount_protected`.
-
-    Args:
-        conn: The request or WebSocket of the mounted application; `None` if there is none.
-
-    Returns:
-        The claims, as an instance of the scheme's claims model.
-
-    Raises:
-        LookupError: There is no request, or it did not come through `mount_protected`.
-    """
-    claims: TokenClaims | None = None if conn is None else conn.scope.get(_CLAIMS_KEY)
-    if claims is None:
-        raise LookupError(
-            "expected a request that came through mount_protected, found no claims; mount the application with it"
-        )
-    return claims
-
-
 class _Mounted(Response):
     """A response that runs the mounted application, with the connection of the server."""
 
@@ -155,12 +134,13 @@ class _Mounted(Response):
         return replay
 
 
-def _build_scope(conn: HTTPConnection, claims: TokenClaims) -> Scope:
+def _build_scope(conn: Request | WebSocket, claims: TokenClaims) -> Scope:
     """Return the scope that `starlette.routing.Mount` would build; `root_path` ends at the mounted application.
 
     A path that ends with a line break is rejected with 404, because the pattern of the route ignores the line break.
     A WebSocket is closed with 1008.
     """
+    remember_caller(conn, claims)
     scope = conn.scope
     root_path: str = scope.get("root_path", "")
     path: str = scope["path"]
@@ -181,5 +161,4 @@ def _build_scope(conn: HTTPConnection, claims: TokenClaims) -> Scope:
         "app_root_path": scope.get("app_root_path", root_path),
         "root_path": path[: len(path) - len(below)].removesuffix("/"),
         "path_params": {name: value for name, value in scope["path_params"].items() if name != MOUNTED_PATH},
-        _CLAIMS_KEY: claims,
     }

@@ -12,12 +12,12 @@ from fastapi import Depends, Security
 from fastapi.requests import HTTPConnection
 from typing_extensions import override
 
-from fastapi_logto.errors import (
-    RefusalError,
-)
+from fastapi_logto.caller import remember_caller
+from fastapi_logto.errors import AudienceError, RefusalError
+from fastapi_logto.expiry import check_is_claims
 from fastapi_logto.organizations import OrganizationSource, find_organization
 from fastapi_logto.responses import build_http_error
-from fastapi_logto.schemes import TokenScheme, find_metadata_url, find_state
+from fastapi_logto.schemes import ScopeOfRequirement, TokenScheme, find_metadata_url, find_state
 from fastapi_logto.verification.checks import (
     Caller,
     check_actor,
@@ -147,28 +147,83 @@ class Requirement(Generic[ClaimsT]):
             HTTPException: A condition does not hold. For a WebSocket whose server does not support denial responses, a
                 `WebSocketException`.
         """
+        # Again, because an override of the scheme may have returned other claims.
+        remember_caller(conn, claims)
         try:
             if self.organization is not None:
-                self._check_organization(claims, self.organization, conn=conn, found=organization_id)
+                self._check_is_member(claims, self.organization)
+                if self.organization.kind == "dependency":
+                    check_organization(claims, _read(organization_id))
+                elif self.organization.kind != "token":
+                    check_organization(claims, find_organization(self.organization, conn))
             for check in self._checks:
                 check(claims)
         except RefusalError as error:
-            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self.scheme)) from error
+            raise build_http_error(
+                error, conn=conn, scopes=self.scopes, resource_metadata=find_metadata_url(self.scheme)
+            ) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
             del conn
         return claims
 
-    def _check_organization(
-        self, claims: ClaimsT, organization: OrganizationSource, *, conn: HTTPConnection, found: str | None
-    ) -> None:
+    def check(self, claims: ClaimsT, *, organization_id: str | None = None) -> ClaimsT:
+        """Check claims in hand, e.g. those that `auth.verify` returned.
+
+        The token is **not** verified again: not its signature, its audience, or its expiry.
+
+        Args:
+            claims: The claims of a token that was verified for this API.
+            organization_id: The organization whose data is requested, if this requirement is for the organization that
+                a request names.
+
+        Returns:
+            The claims.
+
+        Raises:
+            ForbiddenError: A condition does not hold; the subclass and `reason` say which.
+            AudienceError: It is an organization token, and this requirement is not for an organization.
+            TypeError: `claims` are no claims.
+            ValueError: An organization is given to a requirement that does not compare it.
+        """
+        check_is_claims(claims)
+        compares = self.organization is not None and self.organization.kind != "token"
+        if organization_id is not None and not compares:
+            raise ValueError("organization_id: expected a requirement that compares it, found one that does not")
+        if self.organization is not None:
+            self._check_is_member(claims, self.organization)
+            if compares:
+                check_organization(claims, _read(organization_id))
+        elif claims.is_organization_token:
+            raise AudienceError(claim="aud", expected="an API", found="an organization")
+        for check in self._checks:
+            check(claims)
+        return claims
+
+    async def verify(self, token: str, *, organization_id: str | None = None) -> ClaimsT:
+        """Verify an access token that did not come in a request header, and check its claims.
+
+        Args:
+            token: The token, without `Bearer`.
+            organization_id: As for `check`.
+
+        Returns:
+            The claims.
+
+        Raises:
+            InvalidTokenError: The token is invalid; the subclass and `reason` say why.
+            ForbiddenError: A condition does not hold.
+            ProviderUnavailableError: The keys are unavailable now.
+            ValueError: As for `check`.
+        """
+        verified = self.scheme.verify(token)
+        del token
+        return self.check(await verified, organization_id=organization_id)
+
+    def _check_is_member(self, claims: ClaimsT, organization: OrganizationSource) -> None:
         # The token comes first: the error for a token without an organization does not depend on the request.
         check_has_organization(claims)
         check_organization_issuer(claims, find_state(self.scheme).find_organization_issuers(organization.issuer))
-        if organization.kind == "dependency":
-            check_organization(claims, _read(found))
-        elif organization.kind != "token":
-            check_organization(claims, find_organization(organization, conn))
 
     def _build_checks(self) -> Iterator[Callable[[ClaimsT], None]]:
         """Yield the checks of all conditions but the organization, in the order in which they are made."""
@@ -190,8 +245,8 @@ class Requirement(Generic[ClaimsT]):
     @property
     def __signature__(self) -> Signature:
         """The parameters that FastAPI reads, instead of those of `__call__`."""
-        # The scheme receives the scopes that are all required: it enforces them too, and OpenAPI lists them.
-        claims: Any = Security(self.scheme, scopes=self.scopes)
+        # The scheme receives the scopes that are all required: OpenAPI and the challenge of a 401 list them.
+        claims: Any = Security(self.scheme, scopes=[ScopeOfRequirement(scope) for scope in self.scopes])
         parameters = [
             Parameter("conn", Parameter.KEYWORD_ONLY, annotation=HTTPConnection),
             # Before the organization: a caller without a valid token learns nothing about it.

@@ -1,7 +1,8 @@
 """Turn refusals into HTTP error responses. No other module does."""
 
 import logging
-from typing import Annotated
+from collections.abc import Collection
+from typing import Annotated, Final
 
 from fastapi import HTTPException, WebSocketException, status
 from fastapi.requests import HTTPConnection
@@ -10,7 +11,6 @@ from typing_extensions import TypedDict
 
 from fastapi_logto.errors import (
     AuthorizationHeaderError,
-    AuthorizationMissingError,
     ErrorCode,
     ForbiddenError,
     ProviderUnavailableError,
@@ -22,6 +22,9 @@ from fastapi_logto.verification.bearer import build_challenge
 __all__ = ["LogtoRefusal", "LogtoRefusalDetail", "build_body", "build_headers", "build_http_error"]
 
 _logger = logging.getLogger("fastapi_logto")
+
+REALM: Final = "Logto"
+"""The realm of a challenge without an error: a challenge must have a parameter (RFC 6750 section 3)."""
 
 
 class LogtoRefusalDetail(TypedDict):
@@ -39,11 +42,12 @@ class LogtoRefusal(TypedDict):
 
 
 def build_http_error(
-    error: RefusalError, *, conn: HTTPConnection, resource_metadata: str | None = None
+    error: RefusalError, *, conn: HTTPConnection, scopes: Collection[str] = (), resource_metadata: str | None = None
 ) -> HTTPException | WebSocketException:
     """Log a refusal, and return the exception that FastAPI turns into the error response.
 
-    A WebSocket that was not accepted yet gets a denial response if the server supports it, otherwise a close with 1008.
+    `scopes` are those that the route requires: clients choose by the challenge what to request. A WebSocket that was
+    not accepted yet gets a denial response if the server supports it, otherwise a close with 1008.
 
     References:
         RFC 6750 section 3; RFC 9110 section 10.2.3; RFC 9728 section 5.1; the ASGI extension
@@ -55,7 +59,7 @@ def build_http_error(
     return HTTPException(
         status_code=error.status,
         detail=build_body(error)["detail"],
-        headers=build_headers(error, resource_metadata=resource_metadata),
+        headers=build_headers(error, scopes=scopes, resource_metadata=resource_metadata),
     )
 
 
@@ -64,23 +68,20 @@ def build_body(error: RefusalError) -> LogtoRefusal:
     return {"detail": {"code": error.code, "reason": error.reason, "message": error.message}}
 
 
-def build_headers(error: RefusalError, *, resource_metadata: str | None = None) -> dict[str, str]:
+def build_headers(
+    error: RefusalError, *, scopes: Collection[str] = (), resource_metadata: str | None = None
+) -> dict[str, str]:
     """Return the headers of an error response: `Retry-After` for 503, otherwise `WWW-Authenticate`."""
     if isinstance(error, ProviderUnavailableError):
         return {"Retry-After": str(error.retry_after_seconds)}
-    return {"WWW-Authenticate": _build_challenge_for(error, resource_metadata=resource_metadata)}
-
-
-def _build_challenge_for(error: RefusalError, *, resource_metadata: str | None) -> str:
-    if isinstance(error, AuthorizationMissingError):
-        return build_challenge(resource_metadata=resource_metadata)
-    if isinstance(error, AuthorizationHeaderError):
-        code = "invalid_request"
-    else:
-        code = "insufficient_scope" if isinstance(error, ForbiddenError) else "invalid_token"
-    return build_challenge(
-        error=code,
-        description=error.message,
-        scopes=error.scopes if isinstance(error, ForbiddenError) else (),
+    # No error without a bearer token, and `invalid_request` would be for status 400 (RFC 6750 section 3.1).
+    has_token = not isinstance(error, AuthorizationHeaderError)
+    code = "insufficient_scope" if isinstance(error, ForbiddenError) else "invalid_token"
+    challenge = build_challenge(
+        realm=None if has_token else REALM,
+        error=code if has_token else None,
+        description=error.message if has_token else None,
+        scopes=(error.scopes if isinstance(error, ForbiddenError) else ()) or dict.fromkeys(scopes),
         resource_metadata=resource_metadata,
     )
+    return {"WWW-Authenticate": challenge}

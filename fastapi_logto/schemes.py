@@ -4,7 +4,7 @@ No `from __future__ import annotations` here: FastAPI reads the annotations of `
 object it finds no module in which to resolve string annotations.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
@@ -19,14 +19,15 @@ from fastapi.security.base import SecurityBase
 from pydantic import SecretStr
 from typing_extensions import override
 
-from fastapi_logto.errors import MalformedTokenError, RefusalError, SettingsError
+from fastapi_logto.caller import forget_caller, remember_caller
+from fastapi_logto.errors import ForbiddenError, MalformedTokenError, RefusalError, SettingsError
 from fastapi_logto.expiry import CLOSE_TIMEOUT_SECONDS, check_is_claims, check_stream, close_after, pass_on
 from fastapi_logto.misuse import must_be_called
 from fastapi_logto.protected_resource import find_resource
 from fastapi_logto.responses import build_http_error
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.state import AuthState
-from fastapi_logto.verification.bearer import parse_authorization
+from fastapi_logto.verification.bearer import USUAL_START, has_credentials, parse_authorization
 from fastapi_logto.verification.checks import check_has_organization, check_scopes
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 from fastapi_logto.verification.tenants import AudiencePolicy
@@ -37,14 +38,20 @@ __all__ = [
     "AnyScheme",
     "OptionalScheme",
     "OrganizationScheme",
+    "ScopeOfRequirement",
     "TokenScheme",
+    "check_route",
     "find_metadata_url",
     "find_policy",
     "find_resources",
+    "find_scheme",
     "find_state",
 ]
 
 ChunkT = TypeVar("ChunkT")
+
+SUBPROTOCOL: Final = "bearer"
+"""The subprotocol after which a browser offers the token of a WebSocket."""
 
 _LONGEST_CONNECTION_SECONDS: Final = 10 * 366 * 24 * 3600
 
@@ -78,30 +85,34 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             HTTPException: 401, 403 or 503; see the table of error responses in the documentation. For a WebSocket whose
                 server does not support denial responses, a `WebSocketException`.
         """
+        headers: list[bytes] = []
         try:
-            verifier = self._state.verifier or await self._load(conn)
-            claims = await verifier.verify_header(_read_header(conn), self._policy)
-            if self._policy.accepts_organizations:
-                check_has_organization(claims)
-            if security_scopes.scopes:
-                check_scopes(claims, security_scopes.scopes)
+            headers = await _read_headers(conn, self._state)
+            verifier = self._state.verifier or await self._load(headers)
+            claims = await verifier.verify_header(headers, self._policy)
+            remember_caller(conn, claims, headers)
+            check_route(self, claims, security_scopes.scopes)
         except RefusalError as error:
-            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self)) from error
+            if not isinstance(error, ForbiddenError):
+                forget_caller(conn)
+            raise build_http_error(
+                error, conn=conn, scopes=security_scopes.scopes, resource_metadata=find_metadata_url(self)
+            ) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
-            del conn
+            del conn, headers
         return claims
 
-    async def _load(self, conn: HTTPConnection) -> TokenVerifier[ClaimsT]:
+    async def _load(self, headers: list[bytes]) -> TokenVerifier[ClaimsT]:
         try:
             if self._state.publishers:
                 # A client that discovers the tenant from the response sends its first request without a token.
                 with suppress(SettingsError):
                     await self._state.load_in_thread()
             # A request without a token gets its error even if settings are missing.
-            parse_authorization(_read_header(conn))
+            parse_authorization(headers)
         finally:
-            del conn
+            del headers
         return await self._state.load_in_thread()
 
     @must_be_called(
@@ -208,8 +219,14 @@ class OrganizationScheme(TokenScheme[ClaimsT]):
         super().__init__(state, policy, scheme_name=scheme_name)
 
 
+class ScopeOfRequirement(str):
+    """A scope that a requirement passes to its scheme for the OpenAPI document and the challenge."""
+
+    __slots__ = ()
+
+
 class OptionalScheme(SecurityBase, Generic[ClaimsT]):
-    """Returns the claims, or `None` if a request has no `Authorization` header.
+    """Returns the claims, or `None` if a request has no bearer token: no header, an empty one, or another scheme.
 
     If scopes are required, with `Security(auth.optional, scopes=[...])`, a token is always required.
     """
@@ -223,13 +240,16 @@ class OptionalScheme(SecurityBase, Generic[ClaimsT]):
         """Return the claims of the request's bearer token, or `None`. FastAPI calls this.
 
         Raises:
-            HTTPException: As in `TokenScheme.__call__`, if there is a header.
+            HTTPException: As in `TokenScheme.__call__`, if there is a bearer token.
         """
-        if "authorization" not in conn.headers and not security_scopes.scopes:
-            return None
-        checked = self._scheme(conn, security_scopes)
-        # Error trackers show a request's headers, where they find one in a frame.
-        del conn
+        try:
+            if not security_scopes.scopes and not has_credentials(await _read_headers(conn, find_state(self))):
+                forget_caller(conn)
+                return None
+            checked = self._scheme(conn, security_scopes)
+        finally:
+            # Error trackers show a request's headers, where they find one in a frame.
+            del conn
         return await checked
 
     @property
@@ -245,12 +265,12 @@ AnyScheme: TypeAlias = TokenScheme[ClaimsT] | OptionalScheme[ClaimsT]
 
 def find_state(scheme: AnyScheme[ClaimsT]) -> AuthState[ClaimsT]:
     """Return the state that a scheme shares with others. For this package: users have no need of it."""
-    return _find_scheme(scheme)._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+    return find_scheme(scheme)._state  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
 
 
 def find_policy(scheme: AnyScheme[Any]) -> AudiencePolicy:
     """Return the audience policy of a scheme."""
-    return _find_scheme(scheme)._policy  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+    return find_scheme(scheme)._policy  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
 
 
 def find_resources(scheme: AnyScheme[Any]) -> frozenset[str]:
@@ -263,15 +283,42 @@ def find_metadata_url(scheme: AnyScheme[Any]) -> str | None:
     return find_state(scheme).find_metadata_url(find_policy(scheme).audiences)
 
 
-def _find_scheme(scheme: AnyScheme[ClaimsT]) -> TokenScheme[ClaimsT]:
+def find_scheme(scheme: AnyScheme[ClaimsT]) -> TokenScheme[ClaimsT]:
+    """Return the scheme that checks the tokens."""
     if isinstance(scheme, OptionalScheme):
         return scheme._scheme  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
     return scheme
 
 
-def _read_header(conn: HTTPConnection) -> list[bytes]:
-    # Never stored in a local variable of a frame that may be part of a traceback.
-    return [value for name, value in conn.scope["headers"] if name == b"authorization"]
+def check_route(scheme: TokenScheme[Any], claims: TokenClaims, scopes: Sequence[str]) -> None:
+    """Check what FastAPI says that a route requires of the claims that a scheme returns."""
+    if isinstance(scheme, OrganizationScheme):
+        check_has_organization(claims)
+        # The requirement checks its own scopes after the organization that the request names.
+        scopes = [scope for scope in scopes if not isinstance(scope, ScopeOfRequirement)]
+    if scopes:
+        check_scopes(claims, scopes)
+
+
+async def _read_headers(conn: HTTPConnection, state: AuthState[Any]) -> list[bytes]:
+    """Return the values of the `Authorization` headers.
+
+    If the settings allow it, the token among the subprotocols of a WebSocket counts as one of them.
+    """
+    offered: list[str] = []
+    try:
+        if conn.scope["type"] == "websocket" and SUBPROTOCOL in conn.scope.get("subprotocols", ()):
+            await state.load_in_thread()
+            if any(settings.accept_subprotocol_tokens for settings in state.known_tenants):
+                offered = conn.scope["subprotocols"]
+        headers = [value for name, value in conn.scope["headers"] if name == b"authorization"]
+        if offered:
+            token = "".join(offered[offered.index(SUBPROTOCOL) + 1 :][:1])
+            headers.append(USUAL_START + token.encode("utf-8", "surrogatepass"))
+        return headers
+    finally:
+        # Error trackers show what they find in a frame.
+        del conn, offered
 
 
 def _build_model(settings: LogtoSettings, *, resource: str) -> OAuth2:

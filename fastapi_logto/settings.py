@@ -96,6 +96,9 @@ def check_audiences(audiences: Collection[object]) -> tuple[str, ...]:
         raise SettingsError(f"audience: {error}; found {quote(values)}") from None
 
 
+_SWITCHES: Final = frozenset({"allow_http", "accept_organization_tokens", "accept_subprotocol_tokens"})
+
+
 class SettingsOptions(TypedDict, total=False):
     """The optional keyword arguments that `LogtoSettings` and `LogtoAuth` share. `LogtoSettings` describes each."""
 
@@ -116,6 +119,7 @@ class SettingsOptions(TypedDict, total=False):
     token_cache_bytes: int
     max_waiting_verifications: int
     accept_organization_tokens: bool
+    accept_subprotocol_tokens: bool
     swagger_client_id: str | None
     public_url: str | None
     documentation_url: str | None
@@ -256,6 +260,11 @@ class LogtoSettings(BaseModel):
         ),
         examples=["false"],
     )
+    accept_subprotocol_tokens: bool = Field(
+        default=False,
+        description="Accept the token of a WebSocket also as a subprotocol after `bearer`: browsers can't set headers.",
+        examples=["true"],
+    )
     swagger_client_id: str | None = Field(
         default=None,
         min_length=1,
@@ -287,7 +296,7 @@ class LogtoSettings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_stray_booleans(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and info.field_name not in {"allow_http", "accept_organization_tokens"}:
+        if isinstance(value, bool) and info.field_name not in _SWITCHES:
             raise ValueError("expected another value than a boolean")
         return value
 

@@ -1,18 +1,22 @@
-"""The parts of `auth.install(app)`: the lifespan with the startup checks, and the OpenAPI document."""
+"""The parts of `auth.install(app)`: the startup checks, the OpenAPI document, and the handler of refusals."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from inspect import iscoroutinefunction
+from typing import Any, cast
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response, WebSocket, WebSocketException, status
+from fastapi.concurrency import run_in_threadpool
+from fastapi.websockets import WebSocketState
 
 from fastapi_logto.description.openapi import SwaggerOptions, describe
 from fastapi_logto.description.route_checks import check_routes, check_scheme_names
-from fastapi_logto.errors import SettingsError
+from fastapi_logto.errors import RefusalError, SettingsError
+from fastapi_logto.responses import build_http_error
 from fastapi_logto.state import AuthState
 
-__all__ = ["install_lifespan", "install_openapi", "keep_keys"]
+__all__ = ["install_handler", "install_lifespan", "install_openapi", "keep_keys"]
 
 
 @asynccontextmanager
@@ -40,6 +44,36 @@ def install_lifespan(app: FastAPI, state: AuthState[Any]) -> None:
             yield entered
 
     app.router.lifespan_context = lifespan
+
+
+def install_handler(app: FastAPI, state: AuthState[Any]) -> None:
+    """Turn errors of `auth.verify` and `requirement.check` in the application's own code into error responses.
+
+    A handler that the application registered is kept.
+    """
+
+    async def respond(conn: Request | WebSocket, refusal: RefusalError) -> Response | None:
+        # The error does not say for which of several resources the token was.
+        is_clear = len(set(state.scheme_names.values())) == 1
+        metadata = state.find_metadata_url(None) if is_clear else None
+        error = build_http_error(refusal, conn=conn, resource_metadata=metadata)
+        if isinstance(conn, WebSocket) and (
+            isinstance(error, WebSocketException) or conn.application_state is WebSocketState.CONNECTED
+        ):
+            await conn.close(status.WS_1008_POLICY_VIOLATION, refusal.code)
+            return None
+        return await _handle(app, conn, error)
+
+    app.exception_handlers.setdefault(RefusalError, respond)
+
+
+async def _handle(app: FastAPI, conn: Request | WebSocket, error: Exception) -> Response | None:
+    """Pass an `HTTPException` to the handler that the application has for it, as Starlette does."""
+    classes = [getattr(error, "status_code", None), *type(error).__mro__]
+    handler: Any = next(app.exception_handlers[key] for key in classes if key in app.exception_handlers)
+    if iscoroutinefunction(handler):
+        return cast("Response | None", await handler(conn, error))
+    return cast("Response | None", await run_in_threadpool(handler, conn, error))
 
 
 def install_openapi(app: FastAPI, state: AuthState[Any]) -> None:

@@ -22,11 +22,19 @@ from fastapi.security import SecurityScopes
 from starlette.types import ASGIApp
 
 from fastapi_logto.auth import LogtoAuth
+from fastapi_logto.caller import remember_caller
 from fastapi_logto.description.routes import TestOverride, iter_routes
 from fastapi_logto.errors import AudienceError, AuthorizationMissingError, RefusalError
 from fastapi_logto.responses import build_http_error
-from fastapi_logto.schemes import AnyScheme, OptionalScheme, OrganizationScheme, find_metadata_url, find_state
-from fastapi_logto.verification.checks import check_has_organization, check_scopes
+from fastapi_logto.schemes import (
+    AnyScheme,
+    OptionalScheme,
+    OrganizationScheme,
+    check_route,
+    find_metadata_url,
+    find_scheme,
+    find_state,
+)
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["Entry", "Node", "Override", "find_schemes", "override", "override_schemes"]
@@ -176,9 +184,14 @@ class Entry(TestOverride):
             # `found` is missing if the block ended after FastAPI read the signature.
             return found["found"] if found else await self._node(conn, security_scopes)
         try:
-            return self._admit(block.given, security_scopes.scopes)
+            claims = self._admit(block.given, security_scopes.scopes)
         except RefusalError as error:
-            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self._node)) from error
+            raise build_http_error(
+                error, conn=conn, scopes=security_scopes.scopes, resource_metadata=find_metadata_url(self._node)
+            ) from error
+        if claims is not None:
+            remember_caller(conn, claims)
+        return claims
 
     def release(self) -> None:
         """Restore the previous entry, unless a block still uses this one or it was replaced."""
@@ -207,12 +220,10 @@ class Entry(TestOverride):
             if isinstance(self._node, OptionalScheme) and not scopes:
                 return None
             raise AuthorizationMissingError
-        if isinstance(self._node, OrganizationScheme):
-            check_has_organization(given)
-        elif given.is_organization_token:
+        scheme = find_scheme(self._node)
+        if given.is_organization_token and not isinstance(scheme, OrganizationScheme):
             raise AudienceError(claim="aud", expected="an API", found="an organization")
-        if scopes:
-            check_scopes(given, scopes)
+        check_route(scheme, given, scopes)
         # Each request gets a copy, as from a token: a model may contain lists that a handler changes.
         return given.model_copy(deep=True)
 

@@ -14,7 +14,7 @@ from fastapi_logto.errors import (
     RefusalError,
 )
 
-__all__ = ["USUAL_START", "build_challenge", "parse_authorization"]
+__all__ = ["USUAL_START", "build_challenge", "has_credentials", "parse_authorization"]
 
 USUAL_START: Final = b"Bearer "
 """The start of nearly every header: the usual spelling of the scheme, and one space."""
@@ -23,6 +23,8 @@ _TOKEN68_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 # RFC 9110 section 11.2. `\Z`, because `$` would also match before a line feed at the end.
 # Possessive quantifiers, because backtracking would retry a non-matching text from each of its characters.
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]++=*+\Z", re.ASCII)
+# The names of all registered schemes match. No token of Logto does: a JWT has dots, and an opaque token is longer.
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,31}\Z", re.ASCII)
 _LONGEST_READ: Final = 128 * 1024
 # RFC 6750 section 3: the characters of a quoted value: ASCII without quotes and backslashes.
 _QUOTABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
@@ -45,6 +47,15 @@ def parse_authorization(values: Sequence[bytes]) -> SecretStr:
     return outcome
 
 
+def has_credentials(values: Sequence[bytes]) -> bool:
+    """Return whether there is a bearer token, valid or not: not if no header has a value, or one of another scheme."""
+    if len(values) == 1 and values[0].startswith(USUAL_START):
+        return True
+    outcome = _read_token([value.decode("latin-1") for value in values])
+    del values
+    return not isinstance(outcome, AuthorizationMissingError | AuthorizationTypeError)
+
+
 def _read_usual(values: Sequence[bytes]) -> SecretStr | None:
     """Return what `_read_token` returns for the usual form of the header, in a third of the time."""
     if len(values) != 1 or len(values[0]) > _LONGEST_READ or not values[0].startswith(USUAL_START):
@@ -64,10 +75,11 @@ def _read_token(values: Sequence[str]) -> SecretStr | AuthorizationHeaderError:
         return AuthorizationMissingError()
     scheme, _, rest = value.partition(" ")
     token = rest.lstrip(" ")
-    if not token or " " in token:
-        return AuthorizationFormatError(expected="two parts")
-    if scheme.lower() != "bearer":
+    # A token without a scheme is no other scheme: `auth.optional` must not treat its caller as anonymous.
+    if scheme.lower() != "bearer" and (token or _SCHEME.match(scheme)):
         return AuthorizationTypeError()
+    if not token or " " in token:
+        return AuthorizationFormatError(expected="Bearer and a token")
     # A longer token is rejected for its length by the verifier: reading it here would be wasted work.
     if len(token) <= _LONGEST_READ and not _TOKEN68.match(token):
         return AuthorizationFormatError(expected="characters of a token68")
@@ -76,6 +88,7 @@ def _read_token(values: Sequence[str]) -> SecretStr | AuthorizationHeaderError:
 
 def build_challenge(
     *,
+    realm: str | None = None,
     error: str | None = None,
     description: str | None = None,
     scopes: Collection[str] = (),
@@ -83,14 +96,16 @@ def build_challenge(
 ) -> str:
     """Return the value of `WWW-Authenticate` for an error response.
 
-    `error` is `None` if the request has no credentials: then the challenge must not contain an error. A parameter with
-    characters that RFC 6750 does not allow is omitted: the body contains it, and a header that can't be encoded would
-    turn the response into a 500.
+    `error` is `None` if the request has no bearer token: then the challenge must not contain an error, and `realm` is
+    the one parameter that it always has. A parameter with characters that RFC 6750 does not allow is omitted: the body
+    contains it, and a header that can't be encoded would turn the response into a 500.
 
     References:
         RFC 6750 section 3; RFC 9110 section 11.6.1; RFC 9728 section 5.1.
     """
     parameters: list[str] = []
+    if realm is not None:
+        parameters.append(f'realm="{realm}"')
     if error is not None:
         parameters.append(f'error="{error}"')
     if description is not None and _QUOTABLE.match(description):

@@ -32,10 +32,12 @@ __all__ = [
     "check_size",
     "find_unverified_issue_time",
     "is_opaque",
+    "is_personal",
     "parse_unverified",
     "parse_unverified_issuer",
 ]
 
+_PERSONAL_PREFIX: Final = "pat_"
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9_-]{20,128}\Z", re.ASCII)
 _MAX_KID_LENGTH: Final = 256
 _ISSUE_TIMES: Final = re.compile(rb'"iat"[ \t\r\n]*:[ \t\r\n]*([0-9]{1,15})')
@@ -81,6 +83,11 @@ def _check_size(size: int, *, max_bytes: int) -> None:
 def is_opaque(token: SecretStr) -> bool:
     """Return whether a token has the format of Logto's opaque tokens, which excludes a JWS."""
     return _OPAQUE.match(token.get_secret_value()) is not None
+
+
+def is_personal(token: SecretStr) -> bool:
+    """Return whether a token looks like a personal access token of Logto, which is exchanged and never introspected."""
+    return token.get_secret_value().startswith(_PERSONAL_PREFIX)
 
 
 def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_types: Collection[str]) -> UnverifiedJws:

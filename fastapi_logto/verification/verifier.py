@@ -31,6 +31,7 @@ from fastapi_logto.verification.jws import (
     check_size,
     find_unverified_issue_time,
     is_opaque,
+    is_personal,
     parse_unverified,
     parse_unverified_issuer,
 )
@@ -145,7 +146,7 @@ class TokenVerifier(Generic[ClaimsT]):
         return None
 
     async def _verify_new(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> ClaimsT:
-        if self._introspector is not None and policy.accepts_opaque and is_opaque(token):
+        if self._introspector is not None and policy.accepts_opaque and is_opaque(token) and not is_personal(token):
             return await self._introspect(self._introspector, token, digest, policy)
         unverified, tenant = None, None
         if self._flights.find(digest) is None:
@@ -183,7 +184,9 @@ class TokenVerifier(Generic[ClaimsT]):
             return parse_unverified(token, algorithms=tenants.algorithms, token_types=tenants.token_types)
         except OpaqueTokenError:
             resources = policy.audiences or {audience for tenant in tenants.all for audience in tenant.audiences}
-            raise OpaqueTokenError(resources=resources) from None
+            raise OpaqueTokenError(
+                resources=resources, is_personal=is_personal(token), needs_organization=policy.accepts_organizations
+            ) from None
 
     async def _verify_later(
         self, token: SecretStr, policy: AudiencePolicy, unverified: UnverifiedJws | None, tenant: Tenant | None

@@ -102,7 +102,10 @@ def test_a_request_without_a_valid_token_reaches_no_tool_and_the_response_says_w
             )
         )
         assert [one.status_code for one in (anonymous, forged, foreign, powerless)] == [401, 401, 401, 403]
-        assert anonymous.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{page}"'
+        assert (
+            anonymous.headers["WWW-Authenticate"]
+            == f'Bearer realm="Logto", scope="read:user", resource_metadata="{page}"'
+        )
         assert 'scope="read:user"' in powerless.headers["WWW-Authenticate"]
         assert foreign.json()["detail"]["reason"] == "audience"
 

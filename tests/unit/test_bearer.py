@@ -67,7 +67,7 @@ def test_the_refusals_say_what_was_expected() -> None:
 
     code = "auth.authorization_token_invalid_format"
     assert str(several.value) == f"{code}: header_format, found 3 Authorization headers"
-    assert str(parts.value) == f"{code}: header_format, expected two parts"
+    assert str(parts.value) == f"{code}: header_format, expected Bearer and a token"
     assert str(alphabet.value) == f"{code}: header_format, expected characters of a token68"
 
 
@@ -107,6 +107,8 @@ def test_any_headers_end_in_a_token68_or_a_refusal(values: list[str]) -> None:
     ("challenge", "value"),
     [
         (build_challenge(), "Bearer"),
+        (build_challenge(realm="Logto"), 'Bearer realm="Logto"'),
+        (build_challenge(realm="Logto", scopes=["a"]), 'Bearer realm="Logto", scope="a"'),
         (build_challenge(error="invalid_token"), 'Bearer error="invalid_token"'),
         (
             build_challenge(error="invalid_token", description="The token has expired"),

@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims
-from fastapi_logto.errors import ProviderUnavailableError, RefusalError
+from fastapi_logto.errors import OpaqueTokenError, ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from tests.captured import INTROSPECTION
@@ -215,6 +215,15 @@ async def test_a_made_up_token_is_asked_about_once(bench: Bench) -> None:
         assert await bench.refused(OPAQUE) == (401, "inactive")
 
     assert len(bench.provider.asked) == 1
+
+
+async def test_a_personal_access_token_is_refused_without_a_request(bench: Bench) -> None:
+    # Logto calls it inactive, which would say nothing about what to do with it.
+    with pytest.raises(OpaqueTokenError, match="opaque_token") as caught:
+        await bench.auth.verify("pat_" + "a" * 32)
+
+    assert caught.value.message.startswith("This is a personal access token; exchange it")
+    assert bench.provider.asked == []
 
 
 async def test_many_requests_with_one_new_token_ask_once(bench: Bench) -> None:

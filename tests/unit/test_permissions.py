@@ -8,7 +8,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, TokenClaims
+from fastapi_logto import LogtoAuth, OrganizationSource, RefusalError, Requirement, TokenClaims
 from fastapi_logto.testing import Clock, LocalIssuer, bearer
 from tests.captured import DISCOVERY, JWKS, JWKS_PATH, NOW
 from tests.captured import TOKENS as CAPTURED_TOKENS
@@ -48,6 +48,8 @@ b            aud   aud   aud aud   mis      mis    mis mis    mis   ok    aud  a
 a_claimed    aud   aud   aud aud   ok       ok     ok  ok     ok    ok    aud  aud     aud    aud   aud     aud    aud
 b_claimed    aud   aud   aud aud   mis      mis    mis mis    mis   ok    aud  aud     aud    aud   aud     aud    aud
 a_member     aud   aud   aud aud   ok       ok     scp scp    scp   scp   aud  aud     aud    aud   aud     aud    aud
+b_member     aud   aud   aud aud   mis      mis    mis mis    mis   scp   aud  aud     aud    aud   aud     aud    aud
+api_b_idle   ok    scp   scp aud   aud      mis    mis mis    mis   scp   ok   mac     ok     act   act     ok     clm
 a_machine    aud   aud   aud aud   ok       ok     ok  ok     ok    ok    aud  aud     aud    aud   aud     aud    aud
 a_idle       aud   aud   aud aud   ok       ok     scp scp    scp   scp   aud  aud     aud    aud   aud     aud    aud
 nameless     aud   aud   aud aud   aud      aud    aud aud    aud   aud   aud  aud     aud    aud   aud     aud    aud
@@ -80,6 +82,8 @@ TOKENS: Final[Mapping[str, Callable[[LocalIssuer], str]]] = {
     "a_claimed": lambda issuer: issuer.organization_token("A", scopes=["read:user"], by_resource=True),
     "b_claimed": lambda issuer: issuer.organization_token("B", scopes=["read:user"], by_resource=True),
     "a_member": lambda issuer: issuer.organization_token("A"),
+    "b_member": lambda issuer: issuer.organization_token("B"),
+    "api_b_idle": lambda issuer: issuer.access_token(scopes=[], organization_id="B"),
     "a_machine": lambda issuer: issuer.organization_token("A", subject="m", client_id="m", scopes=["read:user"]),
     "a_idle": lambda issuer: issuer.organization_token("A", subject="m", client_id="m", scopes=None),
     "nameless": lambda issuer: issuer.access_token(scopes=["read:user"], audience="urn:logto:resource:organizations"),
@@ -192,6 +196,24 @@ def test_each_kind_of_token_at_each_kind_of_requirement(
     client: TestClient, issuer: LocalIssuer, token: str, column: str, cell: str
 ) -> None:
     assert ask(client, column, TOKENS[token](issuer)) == (None if cell == "ok" else ANSWERS[cell])
+
+
+async def test_a_requirement_decides_the_same_about_a_token_without_a_request(issuer: LocalIssuer) -> None:
+    requirements = build_requirements(issuer.auth())
+    cells = [(token, column, cell) for token, column, cell in read_matrix() if column in requirements]
+
+    for token, column, cell in cells:
+        requirement = requirements[column]
+        compares = column in {"other-in", "member", "org", "header", "found"}
+        try:
+            await requirement.verify(TOKENS[token](issuer), organization_id="A" if compares else None)
+        except RefusalError as error:
+            found = (error.status, error.code, error.reason)
+        else:
+            found = None
+        assert found == (None if cell == "ok" else ANSWERS[cell]), (token, column)
+
+    assert len(cells) == len(TOKENS) * len(requirements)
 
 
 def test_the_table_has_every_token_every_requirement_and_every_response() -> None:

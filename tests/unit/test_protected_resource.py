@@ -40,6 +40,9 @@ def ask(app: FastAPI, path: str = "", **headers: str) -> dict[str, Any]:
     return found
 
 
+READ = 'Bearer realm="Logto", scope="read"'
+
+
 def challenge(app: FastAPI, path: str = "/read", token: str | None = None, **headers: str) -> str:
     answer = TestClient(app).get(path, headers={**({} if token is None else bearer(token)), **headers})
     return answer.headers["WWW-Authenticate"]
@@ -253,7 +256,8 @@ class TestPath:
         found = ask(app, "/billing")
         assert (found["resource"], found["scopes_supported"]) == ("https://api.example.test/billing", ["bill"])
         assert challenge(app, "/invoices") == (
-            'Bearer resource_metadata="https://api.example.test/.well-known/oauth-protected-resource/billing"'
+            'Bearer realm="Logto", scope="bill", '
+            'resource_metadata="https://api.example.test/.well-known/oauth-protected-resource/billing"'
         )
 
     def test_where_two_resources_have_one_path_the_first_stands_there_and_the_other_is_not_named(self) -> None:
@@ -263,7 +267,7 @@ class TestPath:
         app.get("/invoices", dependencies=[Depends(billing)])(read)
 
         assert ask(app)["resource"] == API
-        assert challenge(app, "/invoices") == "Bearer"
+        assert challenge(app, "/invoices") == 'Bearer realm="Logto"'
 
     @pytest.mark.parametrize(
         ("audience", "path"),
@@ -309,7 +313,7 @@ class TestPath:
         second.install(app)
         app.get("/b", dependencies=[Depends(second)])(read)
 
-        assert challenge(app, "/b") == "Bearer"
+        assert challenge(app, "/b") == 'Bearer realm="Logto"'
 
     def test_tenants_of_one_resource_are_each_an_authorization_server(self) -> None:
         app = FastAPI()
@@ -333,7 +337,7 @@ class TestPath:
         app = build_app(issuer.auth(audience=audience, public_url="https://api.example.com/v1"))
 
         assert ask(app)["resource"] == audience
-        assert challenge(app) == f'Bearer resource_metadata="https://api.example.com{WELL_KNOWN}"'
+        assert challenge(app) == f'{READ}, resource_metadata="https://api.example.com{WELL_KNOWN}"'
 
 
 class TestChallenge:
@@ -345,7 +349,7 @@ class TestChallenge:
 
     def test_every_challenge_names_it(self, app: FastAPI) -> None:
         other = {"x-organization": "B"}
-        assert challenge(app) == f'Bearer resource_metadata="{self.URL}"'
+        assert challenge(app) == f'{READ}, resource_metadata="{self.URL}"'
         found = [
             challenge(app, token="x"),
             challenge(app, Authorization="Basic abc"),
@@ -356,7 +360,7 @@ class TestChallenge:
         ]
         assert [one.partition('", ')[0] for one in found] == [
             'Bearer error="invalid_token',
-            'Bearer error="invalid_request',
+            'Bearer realm="Logto',
             'Bearer error="invalid_token',
             'Bearer error="insufficient_scope',
             'Bearer error="insufficient_scope',
@@ -379,12 +383,12 @@ class TestChallenge:
     def test_a_page_that_is_not_there_or_nobody_knows_where_is_not_named(
         self, arguments: dict[str, Any], install: dict[str, Any]
     ) -> None:
-        assert challenge(build_app(issuer.auth(**arguments), **install)) == "Bearer"
+        assert challenge(build_app(issuer.auth(**arguments), **install)) == READ
 
     def test_before_the_settings_are_known_it_is_left_out(self) -> None:
         app = build_app(LogtoAuth(), lifespan=False)
 
-        assert challenge(app) == "Bearer"
+        assert challenge(app) == READ
         with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"):
             TestClient(app).get(WELL_KNOWN)
 
@@ -393,7 +397,7 @@ class TestChallenge:
         for name, value in {"ENDPOINT": issuer.endpoint, "AUDIENCE": API, "PUBLIC_URL": "https://a.example"}.items():
             monkeypatch.setenv(f"LOGTO_{name}", value)
 
-        assert challenge(app) == f'Bearer resource_metadata="https://a.example{WELL_KNOWN}"'
+        assert challenge(app) == f'{READ}, resource_metadata="https://a.example{WELL_KNOWN}"'
 
     def test_a_websocket_gets_the_same_challenge(self, app: FastAPI) -> None:
         auth = issuer.auth(public_url="https://api.example.com")
@@ -406,4 +410,4 @@ class TestChallenge:
 
         with pytest.raises(WebSocketDenialResponse) as denied, TestClient(app).websocket_connect("/watch"):
             pass
-        assert denied.value.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{self.URL}"'
+        assert denied.value.headers["WWW-Authenticate"] == (f'Bearer realm="Logto", resource_metadata="{self.URL}"')

@@ -12,8 +12,9 @@ import pytest
 from fastapi import Depends, FastAPI, Security
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, SettingsError, TokenClaims
+from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, Requirement, SettingsError, TokenClaims
 from fastapi_logto.description.conditions import describe_conditions
+from fastapi_logto.errors import AudienceError, InsufficientScopeError, OrganizationMismatchError
 from fastapi_logto.testing import LocalIssuer, bearer
 from tests.unit.apps import detail
 
@@ -395,3 +396,56 @@ def test_requirements_declare_no_parameters_that_would_cause_422_before_401() ->
         operation = app.openapi()["paths"][path]["get"]
         assert "parameters" not in operation
         assert "requestBody" not in operation
+
+
+async def test_claims_in_hand_are_checked_without_the_token() -> None:
+    claims = await logto.verify(issuer.access_token(organization_id="A", scopes=["a"]))
+    member = logto.require_organization("a")
+
+    assert member.check(claims, organization_id="A") is claims
+    assert logto.require_scopes("a").check(claims) is claims
+    with pytest.raises(OrganizationMismatchError):
+        member.check(claims, organization_id="B")
+    with pytest.raises(OrganizationMismatchError):
+        member.check(claims)
+    with pytest.raises(InsufficientScopeError) as refused:
+        logto.require_scopes("a", "b").check(claims)
+    assert (refused.value.missing, refused.value.scopes) == (("b",), ("a", "b"))
+
+
+async def test_the_claims_of_an_organization_token_pass_no_requirement_without_an_organization() -> None:
+    claims = await logto.require_organization().verify(
+        issuer.organization_token("A", scopes=["a"]), organization_id="A"
+    )
+
+    with pytest.raises(AudienceError):
+        logto.require_scopes("a").check(claims)
+
+
+async def test_an_organization_that_would_not_be_compared_is_an_error() -> None:
+    claims = await logto.verify(issuer.access_token(organization_id="A", scopes=["a"]))
+
+    for requirement in (
+        logto.require_scopes("a"),
+        logto.require_organization(organization=OrganizationSource.from_token()),
+    ):
+        with pytest.raises(ValueError, match="expected a requirement that compares it"):
+            requirement.check(claims, organization_id="A")
+
+
+def test_what_is_no_claims_is_an_error_of_the_caller() -> None:
+    nobody: Any = None
+    with pytest.raises(TypeError, match="expected the claims of the token, found NoneType"):
+        logto.require_scopes("a").check(nobody)
+
+
+async def test_an_organization_of_another_tenant_is_refused_without_a_request_too() -> None:
+    other = LocalIssuer(endpoint="https://other.example")
+    auth = LogtoAuth(settings=[LogtoSettings(endpoint=one.endpoint, audience=one.audience) for one in (issuer, other)])
+    source = OrganizationSource.from_path(issuer=f"{other.endpoint}/oidc")
+    claims = await logto.verify(issuer.access_token(organization_id="A"))
+    assert auth.settings.issuer == claims.iss
+
+    member = auth.require_organization(organization=source)
+    with pytest.raises(OrganizationMismatchError, match="claim iss"):
+        member.check(claims, organization_id="A")

@@ -117,6 +117,7 @@ ACCEPTED = (
     Accepted(field="token_cache_bytes", argument=2**40, text="1099511627776", value=2**40),
     Accepted(field="accept_organization_tokens", argument=False, text="false", value=False),
     Accepted(field="accept_organization_tokens", argument=True, text="true", value=True),
+    Accepted(field="accept_subprotocol_tokens", argument=True, text="true", value=True),
     Accepted(field="max_waiting_verifications", argument=1, text="1", value=1),
     Accepted(field="max_waiting_verifications", argument=100_000, text="100000", value=100_000),
     Accepted(field="swagger_client_id", argument="spa,1", text="spa,1", value="spa,1"),
@@ -333,6 +334,7 @@ def test_what_is_left_out_has_the_documented_default() -> None:
         "token_cache_size": 10_000,
         "token_cache_bytes": 64 * 1024 * 1024,
         "accept_organization_tokens": True,
+        "accept_subprotocol_tokens": False,
         "max_waiting_verifications": 400,
         "swagger_client_id": None,
         "public_url": None,
@@ -591,7 +593,8 @@ def test_arguments_never_read_the_environment(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize(
-    "field", sorted(set(LogtoSettings.model_fields) - {"allow_http", "accept_organization_tokens"})
+    "field",
+    sorted(set(LogtoSettings.model_fields) - {"allow_http", "accept_organization_tokens", "accept_subprotocol_tokens"}),
 )
 def test_a_boolean_is_no_number_and_no_text(field: str) -> None:
     with pytest.raises(SettingsError, match="found True"):

@@ -39,7 +39,7 @@ from fastapi_logto.testing import LocalIssuer, ManualClock
 from fastapi_logto.testing.signing import JsonValue
 from fastapi_logto.verification.cache import find_key, pack_claims, unpack_claims
 from fastapi_logto.verification.claims import Actor, TokenClaims, build_claims
-from fastapi_logto.verification.tenants import Tenant
+from fastapi_logto.verification.tenants import AudiencePolicy, Tenant
 from fastapi_logto.verification.turns import Turns
 from fastapi_logto.verification.verifier import TokenVerifier
 from tests.captured import (
@@ -269,6 +269,45 @@ REFUSED = (
         found="1795450043",
     ),
 )
+
+
+PERSONAL = "pat_" + "a" * 32
+
+
+@pytest.mark.parametrize(
+    ("token", "policy", "message"),
+    [
+        (
+            "o" * 43,
+            AudiencePolicy(accepts_organizations=True),
+            (
+                "This is an opaque token, which Logto issues without a resource; request the token with "
+                f"organization_id; for permissions of the API, also with resource={API}"
+            ),
+        ),
+        (
+            PERSONAL,
+            AudiencePolicy(),
+            f"This is a personal access token; exchange it for an access token (RFC 8693) with resource={API}",
+        ),
+        (
+            PERSONAL,
+            AudiencePolicy(frozenset({"urn:b"}), accepts_organizations=True),
+            (
+                "This is a personal access token; exchange it for an access token (RFC 8693) with organization_id; for "
+                "permissions of the API, also with resource=urn:b"
+            ),
+        ),
+    ],
+    ids=["opaque, in an organization", "personal", "personal, in an organization"],
+)
+async def test_an_opaque_token_is_refused_with_what_to_do_instead(
+    token: str, policy: AudiencePolicy, message: str, bench: Bench[TokenClaims]
+) -> None:
+    with pytest.raises(OpaqueTokenError) as caught:
+        await bench.verifier.verify(SecretStr(token), policy)
+
+    assert (caught.value.message, caught.value.reason) == (message, "opaque_token")
 
 
 def test_every_captured_token_has_its_row() -> None:
