@@ -64,7 +64,8 @@ def install_handler(app: FastAPI, state: AuthState[Any]) -> None:
             return None
         return await _handle(app, conn, error)
 
-    app.exception_handlers.setdefault(RefusalError, respond)
+    # Starlette's types know no handler for a WebSocket.
+    app.exception_handlers.setdefault(RefusalError, cast("Any", respond))
 
 
 async def _handle(app: FastAPI, conn: Request | WebSocket, error: Exception) -> Response | None:

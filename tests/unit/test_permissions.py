@@ -205,12 +205,11 @@ async def test_a_requirement_decides_the_same_about_a_token_without_a_request(is
     for token, column, cell in cells:
         requirement = requirements[column]
         compares = column in {"other-in", "member", "org", "header", "found"}
+        found: tuple[int, str, str] | None = None
         try:
             await requirement.verify(TOKENS[token](issuer), organization_id="A" if compares else None)
         except RefusalError as error:
             found = (error.status, error.code, error.reason)
-        else:
-            found = None
         assert found == (None if cell == "ok" else ANSWERS[cell]), (token, column)
 
     assert len(cells) == len(TOKENS) * len(requirements)

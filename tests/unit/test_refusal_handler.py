@@ -116,7 +116,8 @@ def test_a_handler_of_the_application_is_kept(auth: LogtoAuth) -> None:
 def test_the_applications_own_form_of_http_errors_is_used(auth: LogtoAuth, key: Any, kind: str) -> None:
     def build(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return JSONResponse({"problem": error.detail["reason"]}, status_code=error.status_code, headers=error.headers)  # type: ignore[index]
+        detail: Any = error.detail
+        return JSONResponse({"problem": detail["reason"]}, status_code=error.status_code, headers=error.headers)
 
     async def build_async(request: Request, error: Exception) -> Response:
         return build(request, error)

@@ -77,7 +77,7 @@ def test_a_token_as_subprotocol_is_refused_like_one_in_a_header(app: FastAPI) ->
 @pytest.mark.parametrize("text", ["\ud800", "\u00e9", "a\r\nX: y"])
 async def test_whatever_a_server_passes_on_as_subprotocol_ends_in_a_401(app: FastAPI, text: str) -> None:
     sent: list[Any] = []
-    scope = {
+    scope: dict[str, Any] = {
         "type": "websocket",
         "path": "/scope",
         "raw_path": b"/scope",
