@@ -42,7 +42,7 @@ class LogtoClient:
     Args:
         endpoint: URL of the tenant.
         client_id: The client id of the machine-to-machine application.
-        client_secret: Its secret. It never appears in a `repr`, error or log.
+        client_secret: Its secret, as a `str` or a `SecretStr`. It never appears in a `repr`, error or log.
         fetch_endpoint: Base URL for requests, if it differs from `endpoint`.
         allow_http: Allow plain http to hosts other than loopback. The secret is sent over it.
         timeout_seconds: Timeout for one whole response.
@@ -63,7 +63,7 @@ class LogtoClient:
         *,
         endpoint: str,
         client_id: str,
-        client_secret: str,
+        client_secret: str | SecretStr,
         fetch_endpoint: str | None = None,
         allow_http: bool = False,
         timeout_seconds: float = 5,
@@ -73,7 +73,8 @@ class LogtoClient:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.client_id: str = client_id
-        client = Client(client_id, SecretStr(client_secret))
+        secret = client_secret if isinstance(client_secret, SecretStr) else SecretStr(client_secret)
+        client = Client(client_id, secret)
         # What records local variables must not find it here.
         del client_secret
         if not client_id or not client.client_secret:

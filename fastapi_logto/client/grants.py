@@ -41,6 +41,7 @@ _MARGIN_SECONDS: Final = 60.0
 # An API that refuses every token must not cost a request for a new one each time.
 _REPLACE_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 24 * 3600.0
+_DIGITS: Final = re.compile(r"[0-9]{1,12}\Z", re.ASCII)
 _ERROR: Final = re.compile(r"[a-z_]{1,80}\Z", re.ASCII)
 _SECRET_FIELDS: Final = frozenset({"subject_token", "actor_token"})
 _ADVICE: Final = {
@@ -198,7 +199,12 @@ def is_token(text: str) -> bool:
 
 
 def _find_use_seconds(lifetime: object) -> float:
-    """Return how long a token is used: its lifetime minus a minute or a tenth; 0 if the lifetime is unknown."""
+    """Return how long a token is used: its lifetime minus a minute or a tenth; 0 if the lifetime is unknown.
+
+    Some proxies turn the number into a string of digits.
+    """
+    if isinstance(lifetime, str) and _DIGITS.match(lifetime):
+        lifetime = int(lifetime)
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:
         return 0.0
     seconds = float(min(lifetime, _LONGEST_SECONDS))
