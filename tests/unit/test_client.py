@@ -129,6 +129,7 @@ async def test_what_is_sent_for_each_kind_of_token(bench: Bench) -> None:
         "subject", API, scopes=["a"], organization_id="A", actor_token="actor", subject_token_type="access_token"
     )
     await bench.client.exchange_token("pat_1", API, subject_token_type="personal_access_token")
+    await bench.client.exchange_token("subject", organization_id="A", scopes=["read:member"])
 
     access_token = "urn:ietf:params:oauth:token-type:access_token"
     exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -150,6 +151,13 @@ async def test_what_is_sent_for_each_kind_of_token(bench: Bench) -> None:
             "resource": API,
             "subject_token": "pat_1",
             "subject_token_type": "urn:logto:token-type:personal_access_token",
+        },
+        {
+            "grant_type": exchange,
+            "organization_id": "A",
+            "scope": "read:member",
+            "subject_token": "subject",
+            "subject_token_type": access_token,
         },
     ]
     assert {request.headers["authorization"] for request in bench.provider.asked} == {
