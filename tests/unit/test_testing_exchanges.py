@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl
 import pytest
 from starlette.testclient import TestClient
 
+from fastapi_logto.cli.directory_file import read_directory
+from fastapi_logto.cli.results import CommandError
 from fastapi_logto.testing import Application, Directory, LocalIssuer, ManualClock, User, bearer
 from fastapi_logto.testing.issuer.exchanges import ExchangeParties
 from fastapi_logto.testing.issuer.forms import Parameters
@@ -557,3 +559,61 @@ def test_a_personal_access_token_belongs_to_one_user() -> None:
 def test_only_a_machine_may_have_the_permission_of_the_management_api() -> None:
     with pytest.raises(ValueError, match="expected a resource of this directory, found 'https://default"):
         Directory(users=[User(id="u", username="u", name="U", scopes={MANAGEMENT: ["all"]})])
+
+
+PEOPLE: Final = """
+[[resources]]
+indicator = "https://api.example.test"
+[roles.support]
+"https://default.logto.app/api" = ["all"]
+[[users]]
+username = "dora"
+personal_access_tokens = ["pat_dora"]
+[[users]]
+username = "eve"
+suspended = true
+personal_access_tokens = ["pat_eve"]
+[[machines]]
+client_id = "local-machine"
+client_secret = "local-machine-secret"
+roles = ["support"]
+[[applications]]
+client_id = "my-spa"
+[[applications]]
+client_id = "partner"
+third_party = true
+"""
+
+
+def test_a_file_of_users_has_all_that_an_exchange_needs(tmp_path: Path) -> None:
+    (tmp_path / "people.toml").write_text(PEOPLE)
+    issuer = LocalIssuer(directory=read_directory(tmp_path / "people.toml"))
+    scopes = issuer.directory.machines[0].scopes[MANAGEMENT]
+    created = create(issuer, {"userId": "dora"}, f"Bearer {issuer.machine_token(audience=MANAGEMENT, scopes=scopes)}")
+
+    assert exchange(issuer, created.json()["subjectToken"], resource=API).status_code == 200
+    assert exchange(issuer, "pat_dora", PERSONAL, resource=API).status_code == 200
+    assert exchange(issuer, "pat_eve", PERSONAL, resource=API).json() == REFUSED
+    assert exchange(issuer, issuer.access_token(client_id="my-spa"), resource=API).status_code == 200
+    assert exchange(issuer, issuer.access_token(client_id="partner"), resource=API).json() == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            '["all"]',
+            '["some"]',
+            "roles.support: expected scopes of 'https://default.logto.app/api': all, found ['some']",
+        ),
+        ("suspended = true", "roles = ['support']", "expected a resource of this directory, found 'https://default."),
+        ("suspended = true", "suspended = 1", "users.1.suspended: Input should be a valid boolean"),
+        ('"pat_eve"', '"pat_dora"', "personal_access_tokens: expected unique tokens, found one twice"),
+    ],
+)
+def test_a_mistake_in_what_an_exchange_needs_is_reported(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "people.toml").write_text(PEOPLE.replace(old, new))
+
+    with pytest.raises(CommandError) as caught:
+        read_directory(tmp_path / "people.toml")
+    assert message in str(caught.value)
