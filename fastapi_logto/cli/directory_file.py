@@ -111,17 +111,21 @@ def _check_depth(text: str) -> None:
             raise ValueError(f"expected arrays and tables of at most {_MAX_DEPTH} levels, found more (at line {line})")
 
 
-def _build(file: _File) -> Directory:
-    ids = {user.username: user.id or user.username for user in file.users}
+def _check_roles(file: _File) -> None:
+    """Reject a role with a scope that no resource has, also if nobody has the role."""
     known = {MANAGEMENT_API.indicator: set(MANAGEMENT_API.scopes)}
     known |= {one.indicator: set(one.scopes) for one in file.resources}
     indicators = ", ".join(one.indicator for one in file.resources)
     for role, held in file.roles.items():
-        # Roles that nobody has are checked too.
         for indicator, scopes in held.items():
             if indicator != _ORGANIZATION and not set(scopes) <= known.get(indicator, set()):
                 expected = ", ".join(sorted(known.get(indicator, ()))) or f"one of the resources {indicators}"
                 raise ValueError(f"roles.{role}: expected scopes of {indicator!r}: {expected}, found {scopes}")
+
+
+def _build(file: _File) -> Directory:
+    ids = {user.username: user.id or user.username for user in file.users}
+    _check_roles(file)
 
     def merge(roles: Iterable[str]) -> Mapping[str, list[str]]:
         merged: dict[str, list[str]] = {}
