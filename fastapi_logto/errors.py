@@ -20,7 +20,7 @@ The client sees `code`, `reason` and `message`, which may name settings of the A
 request. `str(error)` is for the log: it adds the claim, the expected value and the value found, quoted and cut.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import ClassVar, Final
 
 from fastapi_logto.reasons import ErrorCode, Reason
@@ -66,7 +66,15 @@ __all__ = [
 
 
 class LogtoError(Exception):
-    """Base class of the errors of this package."""
+    """Base class of the errors of this package. They can be copied and pickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
+        """Restore the attributes without calling the constructor, whose arguments differ from `args`."""
+        return _restore, (type(self), self.args), self.__dict__
+
+
+def _restore(error: type[LogtoError], args: tuple[object, ...]) -> LogtoError:
+    return error.__new__(error, *args)
 
 
 class SettingsError(LogtoError, ValueError):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.testing import Application, Directory, Machine, Organization, Resource, User
-from fastapi_logto.testing.directory import ORGANIZATIONS
+from fastapi_logto.testing.directory import MANAGEMENT_API, ORGANIZATIONS
 
 __all__ = ["read_directory"]
 
@@ -40,6 +40,8 @@ class _User(_Table):
     id: str = ""
     name: str = ""
     roles: list[str] = Field(default_factory=list[str])
+    suspended: bool = False
+    personal_access_tokens: list[str] = Field(default_factory=list[str])
 
 
 class _Machine(_Table):
@@ -51,6 +53,7 @@ class _Machine(_Table):
 class _Application(_Table):
     client_id: _Name
     redirect_uris: list[str] = Field(default_factory=list[str])
+    third_party: bool = False
 
 
 class _Organization(_Table):
@@ -108,15 +111,21 @@ def _check_depth(text: str) -> None:
             raise ValueError(f"expected arrays and tables of at most {_MAX_DEPTH} levels, found more (at line {line})")
 
 
-def _build(file: _File) -> Directory:
-    ids = {user.username: user.id or user.username for user in file.users}
-    known = {one.indicator: set(one.scopes) for one in file.resources}
+def _check_roles(file: _File) -> None:
+    """Reject a role with a scope that no resource has, also if nobody has the role."""
+    known = {MANAGEMENT_API.indicator: set(MANAGEMENT_API.scopes)}
+    known |= {one.indicator: set(one.scopes) for one in file.resources}
+    indicators = ", ".join(one.indicator for one in file.resources)
     for role, held in file.roles.items():
-        # Roles that nobody has are checked too.
         for indicator, scopes in held.items():
             if indicator != _ORGANIZATION and not set(scopes) <= known.get(indicator, set()):
-                expected = ", ".join(sorted(known.get(indicator, ()))) or f"one of the resources {', '.join(known)}"
+                expected = ", ".join(sorted(known.get(indicator, ()))) or f"one of the resources {indicators}"
                 raise ValueError(f"roles.{role}: expected scopes of {indicator!r}: {expected}, found {scopes}")
+
+
+def _build(file: _File) -> Directory:
+    ids = {user.username: user.id or user.username for user in file.users}
+    _check_roles(file)
 
     def merge(roles: Iterable[str]) -> Mapping[str, list[str]]:
         merged: dict[str, list[str]] = {}
@@ -136,7 +145,12 @@ def _build(file: _File) -> Directory:
         resources=[Resource(indicator=one.indicator, scopes=one.scopes) for one in file.resources],
         users=[
             User(
-                id=ids[one.username], username=one.username, name=one.name or one.username, scopes=merge_own(one.roles)
+                id=ids[one.username],
+                username=one.username,
+                name=one.name or one.username,
+                scopes=merge_own(one.roles),
+                is_suspended=one.suspended,
+                personal_access_tokens=one.personal_access_tokens,
             )
             for one in file.users
         ],
@@ -145,7 +159,8 @@ def _build(file: _File) -> Directory:
             for one in file.machines
         ],
         applications=[
-            Application(client_id=one.client_id, redirect_uris=one.redirect_uris) for one in file.applications
+            Application(client_id=one.client_id, redirect_uris=one.redirect_uris, is_third_party=one.third_party)
+            for one in file.applications
         ],
         organizations=[
             Organization(id=one.id, members={ids.get(who, who): merge(roles) for who, roles in one.members.items()})

@@ -3,13 +3,22 @@
 import ssl
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
 
 from pydantic import SecretStr
 
 from fastapi_logto.client.errors import GrantRefusedError
 from fastapi_logto.client.exchanges import EXCHANGE_GRANT, Exchanges, SubjectTokenType
-from fastapi_logto.client.grants import CACHE_BYTES, Grants, IssuedToken, KeptToken, build_form, build_key, is_token
+from fastapi_logto.client.grants import (
+    CACHE_BYTES,
+    Grants,
+    IssuedToken,
+    KeptToken,
+    build_form,
+    build_key,
+    check_text,
+    is_token,
+)
 from fastapi_logto.client.machine_auth import MachineAuth
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["IssuedToken", "LogtoClient", "MachineAuth", "SubjectTokenType"]
 
 _MACHINE_GRANT: Final = "client_credentials"
+_UNAUTHORIZED: Final = 401
 _CACHE_SIZE: Final = 10_000
 
 
@@ -35,18 +45,19 @@ class LogtoClient:
 
     The constructor does no I/O and needs no running event loop. Create one client for the whole application.
 
-    The machine's own tokens, exchanges and userinfo are requested independently: if the provider rejects or delays one
-    kind of request, the others continue. While the provider fails, each kind is retried after 1, 2, 4 … 30 s, and other
-    calls raise `GrantUnavailableError` immediately.
+    The machine's own tokens, exchanges, subject tokens and userinfo are requested independently: if the provider
+    rejects or delays one kind of request, the others continue. While the provider fails, each kind is retried after
+    1, 2, 4 … 30 s, and other calls raise `GrantUnavailableError` immediately.
 
     Args:
         endpoint: URL of the tenant.
         client_id: The client id of the machine-to-machine application.
-        client_secret: Its secret. It never appears in a `repr`, error or log.
+        client_secret: Its secret, as a `str` or a `SecretStr`. It never appears in a `repr`, error or log.
         fetch_endpoint: Base URL for requests, if it differs from `endpoint`.
         allow_http: Allow plain http to hosts other than loopback. The secret is sent over it.
         timeout_seconds: Timeout for one whole response.
-        max_waiting: Maximum number of exchanges of one kind of subject token, or of userinfo requests, in flight.
+        max_waiting: Maximum number of exchanges of one kind of subject token, of new subject tokens, or of userinfo
+            requests, in flight.
         clock: Wall time and monotonic time; for tests.
         http_transport: The httpx transport; for tests.
         ssl_context: The TLS context, e.g. for a private certificate authority.
@@ -63,7 +74,7 @@ class LogtoClient:
         *,
         endpoint: str,
         client_id: str,
-        client_secret: str,
+        client_secret: str | SecretStr,
         fetch_endpoint: str | None = None,
         allow_http: bool = False,
         timeout_seconds: float = 5,
@@ -73,7 +84,8 @@ class LogtoClient:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.client_id: str = client_id
-        client = Client(client_id, SecretStr(client_secret))
+        secret = client_secret if isinstance(client_secret, SecretStr) else SecretStr(client_secret)
+        client = Client(client_id, secret)
         # What records local variables must not find it here.
         del client_secret
         if not client_id or not client.client_secret:
@@ -93,6 +105,7 @@ class LogtoClient:
         clock = clock or Clock()
         transport = Transport(timeout_seconds=timeout_seconds, http_transport=http_transport, ssl_context=ssl_context)
         self._allow_http = allow_http
+        self._subject_tokens_url = f"{settings.fetch_base}/api/subject-tokens"
         self._monotonic = clock.monotonic
         self._grants = Grants(
             client=client,
@@ -154,6 +167,7 @@ class LogtoClient:
             build_form(_MACHINE_GRANT, resource=None, scopes=scopes, organization_id=organization_id)
         )
 
+    @overload
     async def exchange_token(
         self,
         subject_token: str,
@@ -163,10 +177,37 @@ class LogtoClient:
         organization_id: str | None = None,
         actor_token: str | None = None,
         subject_token_type: SubjectTokenType = "access_token",  # noqa: S107 - the name of a type
+    ) -> IssuedToken: ...
+
+    @overload
+    async def exchange_token(
+        self,
+        subject_token: str,
+        resource: None = None,
+        *,
+        scopes: Collection[str] = (),
+        organization_id: str,
+        actor_token: str | None = None,
+        subject_token_type: SubjectTokenType = "access_token",  # noqa: S107 - the name of a type
+    ) -> IssuedToken: ...
+
+    async def exchange_token(
+        self,
+        subject_token: str,
+        resource: str | None = None,
+        *,
+        scopes: Collection[str] = (),
+        organization_id: str | None = None,
+        actor_token: str | None = None,
+        subject_token_type: SubjectTokenType = "access_token",  # noqa: S107 - the name of a type
     ) -> IssuedToken:
         """Exchange a user's token for a token for another API, to call that API on behalf of the user.
 
-        The application must be allowed token exchange in Logto. A machine's token can't be exchanged.
+        Without `resource` but with `organization_id`, the result is an organization token of the user. It names no API;
+        its scopes are organization permissions.
+
+        The application must be allowed token exchange in Logto. Logto rejects ID tokens, machine tokens, and tokens of
+        suspended users and third-party applications.
 
         The result is cached for the same subject token. After a subject token is revoked, the cached result is still
         returned for at most:
@@ -177,24 +218,25 @@ class LogtoClient:
           request.
 
         Args:
-            subject_token: The caller's verified access token, a subject token for impersonation, or a personal access
-                token.
+            subject_token: The caller's verified access token, a subject token for impersonation, e.g. from
+                `create_subject_token`, or a personal access token.
             resource: The resource indicator of the other API.
             scopes: Scopes to request. Those that the user does not have are absent from the token.
             organization_id: Request the user's permissions in this organization, of which the user must be a member.
-            actor_token: An access token of the party that acts for the user. The exchanged token names it in the claim
-                `act`.
+            actor_token: An access token of the user who acts for the subject. It must be opaque and have the scope
+                `openid`, as Logto issues it if no resource is requested; Logto rejects a JWT. The exchanged token names
+                that user in the claim `act`.
             subject_token_type: The kind of `subject_token`.
 
         Returns:
             The token; from the cache as described above, if it is valid for at least another minute.
 
         Raises:
-            GrantRefusedError: A token is expired, used up, not a user's or contains invalid characters; or the resource
-                or organization is rejected.
+            GrantRefusedError: The subject token or the actor token is expired, used up, of the wrong kind, not a user's
+                or contains invalid characters (`invalid_grant`); or the resource or organization is rejected.
             GrantUnavailableError: As in `get_token`; or more than `max_waiting` exchanges are in flight. Exchanges that
                 succeeded within the last hour have a separate limit of the same size.
-            ValueError: As in `get_token`; or a token is empty.
+            ValueError: As in `get_token`; or a token is empty, or neither `resource` nor `organization_id` is passed.
 
         References:
             RFC 8693 section 2.
@@ -202,12 +244,48 @@ class LogtoClient:
         subject, actor = SecretStr(subject_token), None if actor_token is None else SecretStr(actor_token)
         # Error trackers record local variables: the plain tokens must not be among them.
         del subject_token, actor_token
+        if resource is None and organization_id is None:
+            raise ValueError("exchange_token: expected a resource, an organization_id or both, found neither")
         return await self._exchanges.exchange(
             build_form(EXCHANGE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id),
             subject_token=subject,
             subject_token_type=subject_token_type,
             actor_token=actor,
         )
+
+    async def create_subject_token(self, user_id: str, *, resource: str) -> str:
+        """Create a subject token for impersonation: `exchange_token` returns a token of that user for it, once.
+
+        **Whoever calls this can act as any user**: check the caller's permission first, and pass an `actor_token` to
+        `exchange_token`, so that the token says who acts. The machine needs a role with the permission `all` of the
+        Management API.
+
+        Args:
+            user_id: The user to impersonate.
+            resource: The resource indicator of the Management API: `https://tenant-id.logto.app/api`, or
+                `https://default.logto.app/api` for a self-hosted Logto.
+
+        Returns:
+            The subject token, `sub_…`. It expires after ten minutes.
+
+        Raises:
+            GrantRefusedError: The user does not exist, the machine has no access to the Management API, or as in
+                `get_token`.
+            GrantUnavailableError: As in `get_token`; or more than `max_waiting` such requests are in flight.
+            ValueError: As in `get_token`.
+        """
+        user_id = check_text("user_id", user_id)
+        form = build_form(_MACHINE_GRANT, resource=resource, scopes=["all"], organization_id=None)
+        create = partial(self._grants.create_subject_token, user_id, url=self._subject_tokens_url)
+        issued = await self._get(form)
+        try:
+            return await create(issued=issued)
+        except GrantRefusedError as error:
+            another = await self._get(form, instead_of=issued) if error.status == _UNAUTHORIZED else issued
+            if another is issued:
+                raise
+        # The first token was signed with a key that the tenant no longer has.
+        return await create(issued=another)
 
     async def get_userinfo(self, token: str) -> JsonObject:
         """Return the profile of a user.

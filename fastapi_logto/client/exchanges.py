@@ -73,7 +73,6 @@ class Exchanges:
         longest_seconds = self._find_rest(subject_token, _LONGEST_SECONDS[subject_token_type])
         if actor_token is not None:
             form += _build_token_fields("actor_token", actor_token, _TOKEN_TYPES["access_token"])
-            longest_seconds = self._find_rest(actor_token, longest_seconds)
         request = partial(self._grants.request_token, form, longest_seconds=longest_seconds)
         if subject_token.get_secret_value().startswith(_ONE_TIME):
             # Not cached: a second caller gets the provider's rejection, never the first caller's token.

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from pydantic import SecretStr
 
@@ -30,7 +30,9 @@ __all__ = [
     "is_token",
 ]
 
-Kind: TypeAlias = Literal["machine", "access_token", "personal_access_token", "known_exchange", "userinfo"]
+Kind: TypeAlias = Literal[
+    "machine", "access_token", "personal_access_token", "known_exchange", "userinfo", "management"
+]
 """The kinds of requests. Each has a separate lane."""
 
 CACHE_BYTES: Final = 32 * 1024 * 1024
@@ -41,15 +43,22 @@ _MARGIN_SECONDS: Final = 60.0
 # An API that refuses every token must not cost a request for a new one each time.
 _REPLACE_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 24 * 3600.0
-_ERROR: Final = re.compile(r"[a-z_]{1,80}\Z", re.ASCII)
+_DIGITS: Final = re.compile(r"[0-9]{1,12}\Z", re.ASCII)
+_ERROR: Final = re.compile(r"[a-z_.]{1,80}\Z", re.ASCII)
 _SECRET_FIELDS: Final = frozenset({"subject_token", "actor_token"})
 _ADVICE: Final = {
     "invalid_client": "check client_id and client_secret, and that they are of this tenant",
     "invalid_target": "check that the resource is exactly the API resource's indicator in Logto",
     "access_denied": "check that the application or the user is a member of the organization",
-    "invalid_grant": "the subject token is expired, used up, of another kind, or a machine's",
+    "invalid_grant": "the subject token is expired, used up, of another kind, a machine's, a suspended user's, or of a "
+    "third-party application",
     "invalid_request": "check that the application in Logto is a machine-to-machine one, or may exchange tokens",
+    "auth.unauthorized": "check that the resource is the indicator of this tenant's Management API",
+    "auth.forbidden": "give the machine-to-machine application a role with the permission all of the Management API",
+    "entity.relation_foreign_key_not_found": "check that the user exists in this tenant",
 }
+_ACTOR_ADVICE: Final = "; or the actor token is not an opaque access token of a user with the scope openid"
+_ResultT = TypeVar("_ResultT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +115,13 @@ class Grants:
             "personal_access_token": build("exchange of a personal access token"),
             "known_exchange": build("exchange of a token that was exchanged before"),
             "userinfo": build("userinfo"),
+            "management": build("Management API"),
         }
 
     async def request_token(self, form: Form, *, kind: Kind, longest_seconds: float = _LONGEST_SECONDS) -> KeptToken:
         """Request a token, which may be used for `longest_seconds` at most."""
-        url, response = await self._send(kind, partial(build_form_request, form=form, client=self._client))
+        build = partial(build_form_request, form=form, client=self._client)
+        url, response = await self._send(kind, partial(self._endpoints.send, "token_endpoint", build))
         document = self._read(response, url=url, form=form)
         token, token_type, scope = document.get("access_token"), document.get("token_type"), document.get("scope", "")
         if not isinstance(token, str) or not is_token(token) or not isinstance(scope, str):
@@ -124,28 +135,55 @@ class Grants:
     async def fetch_userinfo(self, token: SecretStr) -> JsonObject:
         """Fetch the claims of the user of an opaque token."""
         request = Request(headers={"Authorization": f"Bearer {token.get_secret_value()}"})
-        url, response = await self._send("userinfo", lambda _: request)
+        send = partial(self._endpoints.send, "userinfo_endpoint", lambda _: request)
+        url, response = await self._send("userinfo", send)
         return self._read(response, url=url, form=Form((("subject_token", token.get_secret_value()),)))
 
-    async def _send(self, kind: Kind, build: Callable[[str], Request]) -> tuple[str, Response]:
+    async def create_subject_token(self, user_id: str, *, url: str, issued: IssuedToken) -> str:
+        """Create a subject token for impersonation with a token for the Management API, at the URL for it."""
+        request = Request(
+            method="POST",
+            headers={"Authorization": f"Bearer {issued.token}", "Content-Type": "application/json"},
+            body=json.dumps({"userId": user_id}),
+        )
+        response = await self._send("management", partial(self._endpoints.send_to, url, request, expected=201))
+        form = Form((("subject_token", issued.token),))
+        # Only the code and the message are read: a 401 response repeats the claims of the token.
+        document = self._read(response, url=url, form=form, expected=201, names=("code", "message"))
+        created = document.get("subjectToken")
+        if not isinstance(created, str) or not is_token(created):
+            raise GrantUnavailableError(f"{url}: a response without a subject token")
+        return created
+
+    async def _send(self, kind: Kind, send: Callable[[], Awaitable[_ResultT]]) -> _ResultT:
         lane = self._lanes[kind]
         try:
             with lane.enter():
-                return await self._endpoints.send(
-                    "userinfo_endpoint" if kind == "userinfo" else "token_endpoint", build
-                )
+                return await send()
         except FetchError as error:
             raise GrantUnavailableError(str(error), retry_after_seconds=lane.retry_after_seconds) from None
 
-    def _read(self, response: Response, *, url: str, form: Form) -> JsonObject:
-        if response.status == 200:
+    def _read(
+        self,
+        response: Response,
+        *,
+        url: str,
+        form: Form,
+        expected: int = 200,
+        names: tuple[str, str] = ("error", "error_description"),
+    ) -> JsonObject:
+        """Return the document of a response; `names` are the members of an error and its description."""
+        if response.status == expected:
             return response.document
-        if not isinstance(response.document.get("error"), str):
-            raise GrantUnavailableError(f"{url}: status {response.status}, and no OAuth error")
+        if not isinstance(response.document.get(names[0]), str):
+            raise GrantUnavailableError(f"{url}: status {response.status}, and no {names[0]} in the response")
         # A provider may repeat what it was sent, but a secret must not get into the log.
-        shown, told = (self._mask(response.document.get(name), form) for name in ("error", "error_description"))
+        shown, told = (self._mask(response.document.get(name), form) for name in names)
+        advice = _ADVICE.get(shown, "see the error and its description")
+        if shown == "invalid_grant" and any(name == "actor_token" for name, _ in form.fields):
+            advice += _ACTOR_ADVICE
         raise GrantRefusedError(
-            f"{url}: {quote(shown)}, {quote(told)}; {_ADVICE.get(shown, 'see the error and its description')}",
+            f"{url}: {quote(shown)}, {quote(told)}; {advice}",
             status=response.status,
             error=shown if _ERROR.match(shown) else quote(shown),
             description=quote(told),
@@ -198,7 +236,12 @@ def is_token(text: str) -> bool:
 
 
 def _find_use_seconds(lifetime: object) -> float:
-    """Return how long a token is used: its lifetime minus a minute or a tenth; 0 if the lifetime is unknown."""
+    """Return how long a token is used: its lifetime minus a minute or a tenth; 0 if the lifetime is unknown.
+
+    Some proxies turn the number into a string of digits.
+    """
+    if isinstance(lifetime, str) and _DIGITS.match(lifetime):
+        lifetime = int(lifetime)
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:
         return 0.0
     seconds = float(min(lifetime, _LONGEST_SECONDS))

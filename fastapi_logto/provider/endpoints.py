@@ -83,16 +83,22 @@ class Endpoints:
         404 or 410, or another status, further requests are pointless for now.
         """
         url = await self._find_url(name)
-        response = await self._transport.send(url, build(url))
-        if response.status == _TOO_MANY:
-            seconds = _read_retry_after(response.retry_after)
-            raise FetchError(f"{url}: too many requests", status=_TOO_MANY, retry_after_seconds=seconds)
+        response = await self.send_to(url, build(url), expected=200)
         if response.status in _MOVED:
             # The next try looks up the new URL.
             self._metadata.forget()
-        if response.status in _MOVED or (response.status != 200 and not 400 <= response.status < 500):
-            raise FetchError(f"{url}: status {response.status} instead of 200", status=response.status)
+            raise _build_status_error(url, response, expected=200)
         return url, response
+
+    async def send_to(self, url: str, request: Request, *, expected: int) -> Response:
+        """Send a request to a fixed URL. `FetchError` unless its status is the expected one, or a 4xx but not 429."""
+        response = await self._transport.send(url, request)
+        if response.status == _TOO_MANY:
+            seconds = _read_retry_after(response.retry_after)
+            raise FetchError(f"{url}: too many requests", status=_TOO_MANY, retry_after_seconds=seconds)
+        if response.status != expected and not 400 <= response.status < 500:
+            raise _build_status_error(url, response, expected=expected)
+        return response
 
     async def _find_url(self, name: EndpointName) -> str:
         metadata = await self._discovery.join_or_lead(None, self._metadata.find)
@@ -101,6 +107,10 @@ class Endpoints:
             self._metadata.forget()
             raise FetchError(f"the discovery document names no {name} at its own origin")
         return url
+
+
+def _build_status_error(url: str, response: Response, *, expected: int) -> FetchError:
+    return FetchError(f"{url}: status {response.status} instead of {expected}", status=response.status)
 
 
 def _read_retry_after(value: str | None) -> int | None:

@@ -15,6 +15,7 @@ from fastapi_logto.testing.texts import as_text, as_texts
 
 __all__ = [
     "EXAMPLE_AUDIENCE",
+    "MANAGEMENT_API",
     "ORGANIZATIONS",
     "Application",
     "Directory",
@@ -58,6 +59,12 @@ class Resource:
         object.__setattr__(self, "scopes", MappingProxyType(scopes))
 
 
+MANAGEMENT_API: Final = Resource(
+    indicator="https://default.logto.app/api", scopes={"all": "Everything in the Management API"}
+)
+"""The resource that every self-hosted Logto has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """A user who can sign in without a password.
@@ -67,17 +74,27 @@ class User:
         username: The name for `login_hint` and the sign-in page.
         name: The display name.
         scopes: The user's scopes: resource indicator to scope names.
+        is_suspended: Whether the user is suspended. Logto then rejects sign-in, refresh tokens, token exchange and
+            userinfo. Issued JWTs stay valid.
+        personal_access_tokens: Personal access tokens of the user, each starting with `pat_`; omitted from the `repr`.
+            `LocalIssuer.personal_access_token()` creates others.
     """
 
     id: str
     username: str
     name: str
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
+    is_suspended: bool = False
+    personal_access_tokens: Collection[str] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        """Store plain texts, and a read-only copy of the scopes."""
+        """Store plain texts, and a read-only copy of the scopes; reject a personal access token without its prefix."""
         _freeze_texts(self, "id", "username", "name")
         object.__setattr__(self, "scopes", _freeze_scopes(self.scopes))
+        tokens = as_texts(self.personal_access_tokens, what="personal_access_tokens")
+        object.__setattr__(self, "personal_access_tokens", tokens)
+        if not all(token.startswith("pat_") for token in tokens):
+            raise ValueError("personal_access_tokens: expected texts that start with 'pat_', found another")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +104,8 @@ class Machine:
     Attributes:
         client_id: The client id.
         client_secret: The client secret; omitted from the `repr`.
-        scopes: The machine's scopes: resource indicator to scope names.
+        scopes: The machine's scopes: resource indicator to scope names. `{"https://default.logto.app/api": ["all"]}`
+            allows the Management API.
     """
 
     client_id: str
@@ -109,10 +127,12 @@ class Application:
         redirect_uris: The allowed redirect URIs, compared exactly. **If empty, any `http` URI on
             `localhost`, `127.0.0.1` or `[::1]` is allowed**, with any port and path. This is
             convenient for development; Logto itself does not do it.
+        is_third_party: Whether it is a third-party application. Logto does not exchange its tokens.
     """
 
     client_id: str
     redirect_uris: Collection[str] = ()
+    is_third_party: bool = False
 
     def __post_init__(self) -> None:
         """Store plain texts, and reject redirect URIs that are not plain `http(s)` URIs without a fragment."""
@@ -151,7 +171,7 @@ class Directory:
     The first user, application, machine and resource are the defaults for tokens that the issuer mints directly.
 
     Attributes:
-        resources: API resources.
+        resources: API resources. The Management API, `https://default.logto.app/api`, always exists.
         users: Users.
         machines: Machine-to-machine applications.
         applications: Single-page applications.
@@ -168,18 +188,23 @@ class Directory:
         """Reject contradictory entries.
 
         Raises:
-            ValueError: An id is not unique, a scope belongs to no resource, or a member is unknown.
+            ValueError: An id or token is not unique, a scope belongs to no resource, or a member is unknown.
         """
         for name in ("resources", "users", "machines", "applications", "organizations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_unique("resource indicator", (resource.indicator for resource in self.resources))
         _check_unique("user id", (user.id for user in self.users))
         _check_unique("username", (user.username for user in self.users))
+        tokens = [token for user in self.users for token in user.personal_access_tokens]
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("personal_access_tokens: expected unique tokens, found one twice")
         client_ids = [application.client_id for application in self.applications]
         client_ids.extend(machine.client_id for machine in self.machines)
         _check_unique("client id", client_ids)
-        for held in (*(user.scopes for user in self.users), *(machine.scopes for machine in self.machines)):
-            self._check_held(held)
+        for user in self.users:
+            self._check_held(user.scopes)
+        for machine in self.machines:
+            self._check_held(machine.scopes, MANAGEMENT_API)
         _check_unique("organization id", (organization.id for organization in self.organizations))
         known = {*(user.id for user in self.users), *(machine.client_id for machine in self.machines)}
         for organization in self.organizations:
@@ -195,10 +220,11 @@ class Directory:
 
         It has one resource with `read:user` and `write:user`; the users alice (both scopes), bob
         (`read:user`) and carol (none); the application `local-spa`; and the machines
-        `local-machine` (both scopes) and `local-machine-without-roles` (none). A machine's secret
-        is its client id followed by `-secret`. In the organization `acme`, alice has `read:user`,
-        `write:user` and the organization permission `read:member`, and `local-machine` has
-        `read:user` and `read:member`. bob is a member of `acme` and `globex` without a role.
+        `local-machine` (both scopes, and the Management API) and `local-machine-without-roles`
+        (none). A machine's secret is its client id followed by `-secret`. In the organization
+        `acme`, alice has `read:user`, `write:user` and the organization permission `read:member`,
+        and `local-machine` has `read:user` and `read:member`. bob is a member of `acme` and
+        `globex` without a role.
 
         Args:
             audience: The resource indicator.
@@ -216,7 +242,11 @@ class Directory:
                 User(id="carol0000001", username="carol", name="Carol Example"),
             ],
             machines=[
-                Machine(client_id=full, client_secret=f"{full}-secret", scopes={audience: [read, write]}),
+                Machine(
+                    client_id=full,
+                    client_secret=f"{full}-secret",
+                    scopes={MANAGEMENT_API.indicator: ["all"], audience: [read, write]},
+                ),
                 Machine(client_id=spare, client_secret=f"{spare}-secret"),
             ],
             applications=[Application(client_id="local-spa", redirect_uris=redirect_uris)],
@@ -233,8 +263,8 @@ class Directory:
             ],
         )
 
-    def _check_held(self, scopes: Mapping[str, Collection[str]]) -> None:
-        resources = {resource.indicator: resource for resource in self.resources}
+    def _check_held(self, scopes: Mapping[str, Collection[str]], *built_in: Resource) -> None:
+        resources = {resource.indicator: resource for resource in (*built_in, *self.resources)}
         for indicator, names in scopes.items():
             resource = resources.get(indicator)
             if resource is None:

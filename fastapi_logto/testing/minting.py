@@ -1,6 +1,7 @@
 """Mint and sign tokens of every kind that Logto issues."""
 
 import json
+import math
 import secrets
 from base64 import urlsafe_b64decode
 from collections.abc import Collection, Mapping, Sequence
@@ -9,13 +10,14 @@ from typing import Final, TypeVar, cast
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.testing.directory import ORGANIZATIONS, Directory
-from fastapi_logto.testing.opaque import RANDOM_BYTES, OpaqueToken, OpaqueTokens
+from fastapi_logto.testing.opaque import RANDOM_BYTES, IssuedTokens, OpaqueToken, UserToken
 from fastapi_logto.testing.signing import Algorithm, JsonValue, KeyRing
 from fastapi_logto.testing.texts import as_text, join_scopes
 
-__all__ = ["LIFETIME_SECONDS", "TokenMint"]
+__all__ = ["LIFETIME_SECONDS", "SUBJECT_TOKEN_SECONDS", "TokenMint"]
 
 LIFETIME_SECONDS: Final = 3600
+SUBJECT_TOKEN_SECONDS: Final = 600
 
 _Entry = TypeVar("_Entry")
 
@@ -45,7 +47,7 @@ class TokenMint:
         self.clock: Final[Clock] = Clock() if clock is None else clock
         self._audiences: list[str] = []
         self._keys = KeyRing()
-        self._opaque = OpaqueTokens(self.clock.now)
+        self._issued = IssuedTokens(self.clock.now)
 
     @property
     def issuer(self) -> str:
@@ -252,7 +254,7 @@ class TokenMint:
         Args:
             subject: The user id; by default the first user's.
             client_id: The application; by default the first one.
-            scopes: The scopes; `openid` allows access to the userinfo endpoint.
+            scopes: The scopes; `openid` allows access to the userinfo endpoint, and the use as an `actor_token`.
             lifetime_seconds: Seconds from now until it expires.
         """
         entry = OpaqueToken(
@@ -262,7 +264,27 @@ class TokenMint:
             issued_at=int(self.clock.now()),
             expires_at=int(self.clock.now()) + lifetime_seconds,
         )
-        return self._opaque.issue(entry)
+        return self._issued.opaque.issue(entry)
+
+    def personal_access_token(self, *, subject: str | None = None, lifetime_seconds: float = math.inf) -> str:
+        """Return a new personal access token of a user, `pat_…`. It must be exchanged, and can be used many times.
+
+        Args:
+            subject: The user id; by default the first user's.
+            lifetime_seconds: Seconds from now until it expires; by default it never does.
+        """
+        return self._issued.personal.issue(self._user_token(subject, lifetime_seconds))
+
+    def subject_token(self, *, subject: str | None = None, lifetime_seconds: float = SUBJECT_TOKEN_SECONDS) -> str:
+        """Return a subject token for impersonation, `sub_…`, as from `POST /api/subject-tokens`.
+
+        It can be exchanged once.
+
+        Args:
+            subject: The user id; by default the first user's.
+            lifetime_seconds: Seconds from now until it expires.
+        """
+        return self._issued.impersonation.issue(self._user_token(subject, lifetime_seconds))
 
     def read_access_token(self, token: str) -> dict[str, JsonValue] | None:
         """Return the claims of a valid access token of this issuer, with any audience; otherwise `None`."""
@@ -276,6 +298,9 @@ class TokenMint:
         ):
             return None
         return cast("dict[str, JsonValue]", claims)
+
+    def _user_token(self, subject: str | None, lifetime_seconds: float) -> UserToken:
+        return UserToken(subject=self._subject(subject), expires_at=self.clock.now() + lifetime_seconds)
 
     def _subject(self, subject: str | None) -> str:
         return _first(self.directory.users, "users").id if subject is None else subject

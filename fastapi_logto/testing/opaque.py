@@ -1,11 +1,11 @@
-"""Opaque access tokens and their contents."""
+"""Issued tokens that are not JWTs, and their contents."""
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
-__all__ = ["RANDOM_BYTES", "OpaqueToken", "OpaqueTokens"]
+__all__ = ["RANDOM_BYTES", "IssuedTokens", "OpaqueToken", "TokenStore", "UserToken"]
 
 # 32 bytes make the 43 characters of Logto's opaque tokens and token IDs.
 RANDOM_BYTES: Final = 32
@@ -22,25 +22,56 @@ class OpaqueToken:
     expires_at: int
 
 
-class OpaqueTokens:
-    """The issued opaque tokens. Thread-safe."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserToken:
+    """The contents of a token that can only be exchanged: the user, and the time from which it is invalid."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        """Start without tokens."""
+    subject: str
+    expires_at: float
+
+
+class _Expiring(Protocol):
+    @property
+    def expires_at(self) -> float: ...
+
+
+_EntryT = TypeVar("_EntryT", bound=_Expiring)
+
+
+class TokenStore(Generic[_EntryT]):
+    """The issued tokens of one kind. Thread-safe."""
+
+    def __init__(self, now: Callable[[], float], *, prefix: str = "") -> None:
+        """Start without tokens. Each token starts with `prefix`."""
         self._now = now
-        self._entries: dict[str, OpaqueToken] = {}
+        self._prefix = prefix
+        self._entries: dict[str, _EntryT] = {}
 
-    def issue(self, entry: OpaqueToken) -> str:
+    def issue(self, entry: _EntryT) -> str:
         """Return a new token, and drop expired ones."""
         now = self._now()
         for token, other in list(self._entries.items()):
             if now >= other.expires_at:
                 self._entries.pop(token, None)
-        token = secrets.token_urlsafe(RANDOM_BYTES)
+        token = self._prefix + secrets.token_urlsafe(RANDOM_BYTES)
         self._entries[token] = entry
         return token
 
-    def find(self, token: str) -> OpaqueToken | None:
+    def find(self, token: str) -> _EntryT | None:
         """Return the contents of a token; `None` if it is unknown or expired."""
         entry = self._entries.get(token)
         return entry if entry is not None and self._now() < entry.expires_at else None
+
+    def use_up(self, token: str) -> bool:
+        """Drop a token; return whether it existed. Only one of several concurrent calls returns true."""
+        return self._entries.pop(token, None) is not None
+
+
+class IssuedTokens:
+    """The issued opaque access tokens, personal access tokens and subject tokens for impersonation."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """Start without tokens."""
+        self.opaque: Final[TokenStore[OpaqueToken]] = TokenStore(now)
+        self.personal: Final[TokenStore[UserToken]] = TokenStore(now, prefix="pat_")
+        self.impersonation: Final[TokenStore[UserToken]] = TokenStore(now, prefix="sub_")

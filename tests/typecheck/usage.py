@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, assert_type
 
 from fastapi import Depends, FastAPI
+from pydantic import SecretStr
 
 from fastapi_logto import (
     LogtoAuth,
@@ -16,6 +17,7 @@ from fastapi_logto import (
     auth,
     require_scopes,
 )
+from fastapi_logto.client import IssuedToken, LogtoClient
 from fastapi_logto.errors import ProviderUnavailableError
 from fastapi_logto.schemes import OptionalScheme
 from fastapi_logto.testing import LocalIssuer, ManualClock, assert_protected, claims, override, routes
@@ -73,6 +75,16 @@ async def read_optional(claims: Annotated[TokenClaims | None, Depends(auth.optio
     return "nobody" if claims is None else claims.user_id
 
 
+async def call_another_api(client: LogtoClient) -> None:
+    """Exchange tokens."""
+    token = await client.create_subject_token("user-id", resource="https://tenant-id.logto.app/api")
+    assert_type(await client.exchange_token(token, "https://billing.example.com"), IssuedToken)
+    assert_type(await client.exchange_token(token, organization_id="acme"), IssuedToken)
+    assert_type(await client.exchange_token(token, "https://billing.example.com", organization_id="acme"), IssuedToken)
+    await client.exchange_token(token)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue] - no target
+
+
+LogtoClient(endpoint="https://tenant-id.logto.app", client_id="id", client_secret=SecretStr("secret"))
 issuer = LocalIssuer(clock=ManualClock())
 assert_type(claims(scopes=["a"]), TokenClaims)
 assert_type(claims(claims_model=MyClaims, extra={"roles": ["admin"]}), MyClaims)

@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from fastapi_logto import SettingsError
 from fastapi_logto.client import GrantRefusedError, GrantUnavailableError, IssuedToken, LogtoClient
@@ -82,11 +83,21 @@ async def test_many_callers_ask_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("lifetime", "seconds"),
-    [(3600, 3540), (300, 270), (10, 9), (10**12, 86_340), (10**400, 86_340), (1e300, 86_340)],
+    [
+        (3600, 3540),
+        (300, 270),
+        (10, 9),
+        (10**12, 86_340),
+        (10**400, 86_340),
+        (1e300, 86_340),
+        ("3600", 3540),
+        ("0300", 270),
+        ("999999999999", 86_340),
+    ],
     ids=lambda value: f"{value:.3g}" if isinstance(value, float) else str(value)[:8],
 )
 async def test_a_token_is_used_for_its_life_less_a_minute_or_a_tenth(
-    bench: Bench, lifetime: float, seconds: int
+    bench: Bench, lifetime: float | str, seconds: int
 ) -> None:
     bench.say_token(expires_in=lifetime)
     issued = await bench.client.get_token(API)
@@ -96,7 +107,14 @@ async def test_a_token_is_used_for_its_life_less_a_minute_or_a_tenth(
     assert await bench.client.get_token(API) is not issued
 
 
-@pytest.mark.parametrize("lifetime", [None, 0, -5, True, "3600"], ids=repr)
+@pytest.mark.parametrize(
+    "lifetime",
+    [
+        *(None, 0, -5, True, [3600], {"seconds": 3600}),
+        *("", "0", "-5", "+5", "3600.5", "1e3", " 3600", "3600\n", "3_600", "0x10", "true", "\u0663\u0666", "9" * 5000),
+    ],
+    ids=lambda value: ascii(value)[:12],
+)
 async def test_a_token_of_no_known_life_is_used_once(bench: Bench, lifetime: object) -> None:
     bench.say_token(expires_in=lifetime)
 
@@ -111,6 +129,7 @@ async def test_what_is_sent_for_each_kind_of_token(bench: Bench) -> None:
         "subject", API, scopes=["a"], organization_id="A", actor_token="actor", subject_token_type="access_token"
     )
     await bench.client.exchange_token("pat_1", API, subject_token_type="personal_access_token")
+    await bench.client.exchange_token("subject", organization_id="A", scopes=["read:member"])
 
     access_token = "urn:ietf:params:oauth:token-type:access_token"
     exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -132,6 +151,13 @@ async def test_what_is_sent_for_each_kind_of_token(bench: Bench) -> None:
             "resource": API,
             "subject_token": "pat_1",
             "subject_token_type": "urn:logto:token-type:personal_access_token",
+        },
+        {
+            "grant_type": exchange,
+            "organization_id": "A",
+            "scope": "read:member",
+            "subject_token": "subject",
+            "subject_token_type": access_token,
         },
     ]
     assert {request.headers["authorization"] for request in bench.provider.asked} == {
@@ -261,6 +287,21 @@ async def test_texts_that_show_themselves_as_others_are_told_apart(bench: Bench)
     assert await bench.client.exchange_token("alice", API) is first
     await bench.client.get_token(Resource.API, scopes=[Resource.API])
     assert bench.provider.forms[-1]["resource"] == bench.provider.forms[-1]["scope"] == "https://api.example.com"
+
+
+@pytest.mark.parametrize("secret", [SECRET, SecretStr(SECRET)], ids=["str", "SecretStr"])
+async def test_the_secret_may_be_a_secret_str(secret: str | SecretStr) -> None:
+    bench = Bench(client_secret=secret)
+
+    assert (await bench.client.get_token(API)).token
+    assert SECRET not in repr(vars(bench.client))
+
+
+@pytest.mark.parametrize("secret", ["", "\ud800"], ids=["empty", "surrogate"])
+def test_an_invalid_secret_str_is_refused_like_a_text(secret: str) -> None:
+    for one in (secret, SecretStr(secret)):
+        with pytest.raises(SettingsError, match="client: expected client_id and client_secret"):
+            Bench(client_secret=one)
 
 
 async def test_an_empty_token_is_not_exchanged(bench: Bench) -> None:

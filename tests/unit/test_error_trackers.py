@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.responses import Response
 
 from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims
-from fastapi_logto.client import GrantRefusedError, LogtoClient
+from fastapi_logto.client import GrantError, GrantRefusedError, LogtoClient
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, bearer
 from fastapi_logto.verification.bearer import parse_authorization
@@ -107,6 +107,7 @@ CALLS: Mapping[str, Callable[[Subject], Awaitable[object]]] = {
         PERSONAL, API, subject_token_type="personal_access_token", actor_token=ACTOR
     ),
     "an exchange of a JWT": lambda one: one.client.exchange_token(TOKEN, API),
+    "a subject token": lambda one: one.client.create_subject_token("alice", resource=API),
     "a profile": lambda one: one.client.get_userinfo(OPAQUE),
 }
 
@@ -184,6 +185,24 @@ async def test_no_frame_of_a_refused_argument_shows_the_token_or_the_secret() ->
         LogtoClient(endpoint="no URL", client_id="m", client_secret=SECRET)
 
     assert find_leaks(refused.value, OPAQUE) == find_leaks(unset.value, SECRET) == []
+
+
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
+async def test_no_frame_of_a_failed_request_to_the_management_api_shows_its_token(
+    provider: Callable[[httpx.Request], httpx.Response],
+) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/subject-tokens":
+            return provider(request)
+        issued = {"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600}
+        return httpx.Response(200, json=DISCOVERY if request.method == "GET" else issued)
+
+    transport = httpx.MockTransport(respond)
+    client = LogtoClient(endpoint=ENDPOINT, client_id="m", client_secret=SECRET, http_transport=transport)
+    with pytest.raises(GrantError) as caught:
+        await client.create_subject_token("alice", resource=API)
+
+    assert find_leaks(caught.value, TOKEN, SECRET) == []
 
 
 async def test_no_frame_of_a_refused_request_shows_the_token() -> None:

@@ -62,7 +62,6 @@ LIFETIMES: Final = (
     Lifetime(id="three parts, no base64", token="a.b.c", seconds=300),
     Lifetime(id="three parts, too long", token=build_jwt({"exp": NOW + 10, "x": "y" * 16_384}), seconds=300),
     Lifetime(id="two parts", token="a.b", seconds=300),
-    Lifetime(id="JWT as actor", token=OPAQUE, actor_token=build_jwt({"exp": NOW + 50}), seconds=50),
     Lifetime(id="opaque actor", token=OPAQUE, actor_token="a" * 43, seconds=300),
     Lifetime(id="short result", token=OPAQUE, seconds=90, expires_in=100),
     Lifetime(id="result of unknown life", token=OPAQUE, seconds=0, expires_in=None),
@@ -147,6 +146,53 @@ async def test_characters_that_no_token_has_are_refused_and_not_sent(bench: Benc
         assert "with only characters of a bearer token, found others" in str(caught.value)
         assert token not in str(caught.value)
     assert bench.provider.asked == []
+
+
+async def test_an_exchange_without_a_target_is_refused_and_not_sent(bench: Bench) -> None:
+    arguments: dict[str, Any] = {"subject_token": "sub_alice"}
+    with pytest.raises(ValueError, match="expected a resource, an organization_id or both, found neither"):
+        await bench.client.exchange_token(**arguments)
+    with pytest.raises(ValueError, match="expected a value for organization_id, found an empty string"):
+        await bench.client.exchange_token("sub_alice", organization_id="")
+    assert bench.provider.asked == []
+
+
+async def test_an_exchange_for_an_organization_returns_an_organization_token(bench: Bench) -> None:
+    token = bench.issuer.access_token(subject="alice0000001")
+
+    issued = await bench.client.exchange_token(token, organization_id="acme", scopes=["read:member", "invite:member"])
+
+    assert issued.scopes == {"read:member"}
+    claims = bench.issuer.read_access_token(issued.token)
+    assert claims is not None
+    assert (claims["sub"], claims["aud"]) == ("alice0000001", "urn:logto:organization:acme")
+    assert await bench.client.exchange_token(token, API, organization_id="acme") is not issued
+
+
+async def test_a_personal_access_token_is_exchanged(bench: Bench) -> None:
+    token = bench.issuer.personal_access_token(subject="bob000000001")
+
+    issued = await bench.client.exchange_token(token, API, scopes=["read:user"], subject_token_type=PAT)
+
+    claims = bench.issuer.read_access_token(issued.token)
+    assert claims is not None
+    assert (claims["sub"], claims["scope"]) == ("bob000000001", "read:user")
+
+
+async def test_a_rejected_grant_with_an_actor_may_be_about_either_token(bench: Bench) -> None:
+    subject, jwt = bench.issuer.access_token(), bench.issuer.access_token(subject="bob000000001")
+
+    with pytest.raises(GrantRefusedError, match="or the actor token is not an opaque access token of a user") as caught:
+        await bench.client.exchange_token(subject, API, actor_token=jwt)
+    assert (caught.value.status, caught.value.error) == (400, "invalid_grant")
+    assert "the subject token is expired" in str(caught.value)
+    with pytest.raises(GrantRefusedError) as caught:
+        await bench.client.exchange_token("garbage", API)
+    assert "actor" not in str(caught.value)
+    opaque = bench.issuer.opaque_token(subject="bob000000001")
+    claims = bench.issuer.read_access_token((await bench.client.exchange_token(subject, API, actor_token=opaque)).token)
+    assert claims is not None
+    assert claims["act"] == {"sub": "bob000000001"}
 
 
 class Strangers:

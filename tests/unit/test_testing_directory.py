@@ -21,7 +21,7 @@ def test_the_example_has_users_of_every_degree() -> None:
         ("carol", {}),
     ]
     assert [(machine.client_id, dict(machine.scopes)) for machine in directory.machines] == [
-        ("local-machine", {"urn:api": ("read:user", "write:user")}),
+        ("local-machine", {"https://default.logto.app/api": ("all",), "urn:api": ("read:user", "write:user")}),
         ("local-machine-without-roles", {}),
     ]
     assert [(resource.indicator, list(resource.scopes)) for resource in directory.resources] == [

@@ -12,7 +12,7 @@ from joserfc.errors import BadSignatureError
 from joserfc.jwk import ECKey
 
 from fastapi_logto.testing import Directory, LocalIssuer, ManualClock
-from fastapi_logto.testing.opaque import OpaqueToken, OpaqueTokens
+from fastapi_logto.testing.opaque import OpaqueToken, TokenStore
 from fastapi_logto.testing.signing import Algorithm, JsonValue
 from tests.unit.test_testing_sign_in import API, decode, import_keys
 
@@ -194,7 +194,7 @@ def test_an_id_token_has_no_type_and_is_for_its_client(issuer: LocalIssuer) -> N
 
 def test_an_opaque_token_is_cached_until_it_expires() -> None:
     times = [NOW]
-    tokens = OpaqueTokens(lambda: times[-1])
+    tokens: TokenStore[OpaqueToken] = TokenStore(lambda: times[-1])
     issued = OpaqueToken(subject="u", client_id="c", scope="openid email", issued_at=NOW, expires_at=NOW + 10)
     token = tokens.issue(issued)
     times.append(NOW + 9)
@@ -211,7 +211,7 @@ def test_an_opaque_token_has_the_shape_of_logtos(issuer: LocalIssuer) -> None:
 
 
 def test_an_unknown_opaque_token_is_not_found() -> None:
-    assert OpaqueTokens(lambda: NOW).find("x" * 43) is None
+    assert TokenStore[OpaqueToken](lambda: NOW).find("x" * 43) is None
 
 
 @pytest.mark.parametrize("algorithm", ["ES384", "RS256"])

@@ -160,7 +160,7 @@ async def test_a_users_token_is_exchanged_for_one_of_another_api(issuer: LocalIs
     assert poor.scopes == frozenset()
     opaque = await client.exchange_token(issuer.opaque_token(subject=bob.id), API, scopes=["read:user"])
     assert (await read(issuer, opaque.token))["sub"] == bob.id
-    actor = issuer.access_token(subject=bob.id)
+    actor = issuer.opaque_token(subject=bob.id)
     acting = await client.exchange_token(issuer.access_token(subject=alice.id), API, actor_token=actor)
     assert (await read(issuer, acting.token))["act"] == {"sub": bob.id}
     inside = await client.exchange_token(

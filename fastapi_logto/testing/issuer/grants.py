@@ -9,11 +9,12 @@ from typing import Final
 
 from fastapi_logto.testing.directory import ORGANIZATIONS, Application, Machine, Organization, User
 from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest, Grant
+from fastapi_logto.testing.issuer.exchanges import TOKEN_EXCHANGE, ExchangeParties
 from fastapi_logto.testing.issuer.forms import Parameters
-from fastapi_logto.testing.issuer.lookup import find_membership, find_resource, list_held
-from fastapi_logto.testing.issuer.refusals import RefusedError
+from fastapi_logto.testing.issuer.lookup import find_active_user, find_membership, find_resource, list_held
+from fastapi_logto.testing.issuer.refusals import NO_GRANT, RefusedError
 from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
-from fastapi_logto.testing.opaque import OpaqueTokens
+from fastapi_logto.testing.opaque import IssuedTokens
 from fastapi_logto.testing.signing import JsonValue, encode_segment
 
 __all__ = ["TokenEndpoint", "build_profile"]
@@ -23,9 +24,6 @@ REFRESH_SECONDS: Final = 14 * 24 * 3600
 # A client that lost a response may repeat the request within this time. Later, a used token counts as stolen.
 REUSE_GRACE_SECONDS: Final = 3
 
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
-_ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
-_NO_GRANT: Final = "grant request is invalid"
 _NO_TARGET: Final = "resource indicator is missing, or unknown"
 
 
@@ -53,10 +51,11 @@ def build_profile(user: User, *, scopes: Collection[str]) -> dict[str, JsonValue
 class TokenEndpoint:
     """The issued codes and refresh tokens, and the token responses for them. Thread-safe."""
 
-    def __init__(self, mint: TokenMint, *, opaque: OpaqueTokens) -> None:
+    def __init__(self, mint: TokenMint, *, issued: IssuedTokens) -> None:
         """Start without codes and refresh tokens."""
         self._mint = mint
-        self._opaque = opaque
+        self._opaque = issued.opaque
+        self._parties = ExchangeParties(mint, issued=issued)
         self._lock = threading.Lock()
         self._codes: dict[str, _Code] = {}
         self._refresh_tokens: dict[str, _RefreshToken] = {}
@@ -160,38 +159,27 @@ class TokenEndpoint:
     def _respond_to_exchange(
         self, form: Parameters, *, machine: Machine, resource: str | None
     ) -> Mapping[str, JsonValue]:
-        subject, kind = form.require("subject_token"), form.require("subject_token_type")
-        user = self._find_subject(subject) if kind == _ACCESS_TOKEN else None
-        actor = form.find("actor_token")
-        acting = None if actor is None else self._mint.read_access_token(actor)
-        if user is None or (actor is not None and acting is None):
-            raise RefusedError("invalid_grant", _NO_GRANT)
-        organization_id = form.find("organization_id") or None
-        organization = self._find_membership(user, organization_id)
+        # In Logto's order: it decides which error a request with several mistakes gets.
+        user = self._parties.find_subject(form)
+        organization = self._find_membership(user, form.find("organization_id") or None)
         self._check_target(resource, is_in_organization=organization is not None)
+        actor = self._parties.find_actor(form)
+        self._parties.use_up(form)
         requested = tuple((form.find("scope") or "").split())
         if resource is None and organization is None:
             granted = [name for name in requested if name in IDENTITY_SCOPES]
             token = self._mint.opaque_token(subject=user.id, client_id=machine.client_id, scopes=granted)
         else:
             granted = self._grant_scopes(user, requested, resource=resource, organization=organization)
-            claims: Mapping[str, JsonValue] = {} if acting is None else {"act": {"sub": acting["sub"]}}
             token = self._mint_for(
                 user.id,
                 client_id=machine.client_id,
                 scopes=granted,
                 resource=resource,
                 organization=organization,
-                claims=claims,
+                claims={} if actor is None else {"act": {"sub": actor}},
             )
         return _build_response(token, scopes=granted)
-
-    def _find_subject(self, token: str) -> User | None:
-        claims = self._mint.read_access_token(token)
-        opaque = self._opaque.find(token)
-        # The subject of a machine's token is not a user.
-        subject = opaque.subject if opaque is not None else None if claims is None else claims.get("sub")
-        return next((user for user in self._mint.directory.users if user.id == subject), None)
 
     def _find_membership(self, user: User, organization_id: str | None) -> Organization | None:
         if organization_id is None:
@@ -257,14 +245,15 @@ class TokenEndpoint:
         with self._lock:
             entry = self._codes.get(code)
             if entry is None or entry.grant.client_id != client.client_id or self._mint.clock.now() >= entry.expires_at:
-                raise RefusedError("invalid_grant", _NO_GRANT)
+                raise RefusedError("invalid_grant", NO_GRANT)
             if entry.is_used:
                 # RFC 6749 section 4.1.2: a code used twice may be stolen, and so may the tokens issued for it.
                 self._revoke(entry.grant)
-                raise RefusedError("invalid_grant", _NO_GRANT)
+                raise RefusedError("invalid_grant", NO_GRANT)
             challenge = encode_segment(hashlib.sha256(verifier.encode()).digest())
             if entry.redirect_uri != redirect_uri or not secrets.compare_digest(challenge, entry.code_challenge):
-                raise RefusedError("invalid_grant", _NO_GRANT)
+                raise RefusedError("invalid_grant", NO_GRANT)
+            self._check_active(entry.grant)
             target = _choose_resource(entry.grant, resource)
             self._codes[code] = replace(entry, is_used=True)
             refresh_token = self._issue_refresh_token(entry.grant)
@@ -278,10 +267,11 @@ class TokenEndpoint:
         with self._lock:
             entry = self._refresh_tokens.get(token)
             if entry is None or entry.grant.client_id != client.client_id or now >= entry.expires_at:
-                raise RefusedError("invalid_grant", _NO_GRANT)
+                raise RefusedError("invalid_grant", NO_GRANT)
             if entry.reusable_until is not None and now >= entry.reusable_until:
                 self._revoke(entry.grant)
-                raise RefusedError("invalid_grant", _NO_GRANT)
+                raise RefusedError("invalid_grant", NO_GRANT)
+            self._check_active(entry.grant)
             organization = self._find_membership(entry.grant.user, form.find("organization_id") or None)
             if organization is not None:
                 self._check_target(resource, is_in_organization=True)
@@ -305,6 +295,11 @@ class TokenEndpoint:
         )
         response = _build_response(token, scopes=granted)
         return response if refresh_token is None else response | {"refresh_token": refresh_token}
+
+    def _check_active(self, grant: Grant) -> None:
+        """Refuse a user who was suspended or deleted after the sign-in."""
+        if find_active_user(self._mint.directory, grant.user.id) is None:
+            raise RefusedError("invalid_grant", NO_GRANT)
 
     def _issue_refresh_token(self, grant: Grant) -> str | None:
         if "offline_access" not in grant.identity_scopes:

@@ -67,7 +67,7 @@ class LocalIssuer(TokenMint):
         """
         super().__init__(endpoint=endpoint, directory=directory, clock=clock)
         self.app = build_app(
-            self, keys=self._keys, opaque=self._opaque, is_away=self._is_away, allowed_hosts=allowed_hosts
+            self, keys=self._keys, issued=self._issued, is_away=self._is_away, allowed_hosts=allowed_hosts
         )
         self._outages = 0
 

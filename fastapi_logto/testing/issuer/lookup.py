@@ -2,19 +2,33 @@
 
 from collections.abc import Sequence
 
-from fastapi_logto.testing.directory import Application, Directory, Machine, Organization, Resource, User
+from fastapi_logto.testing.directory import (
+    MANAGEMENT_API,
+    Application,
+    Directory,
+    Machine,
+    Organization,
+    Resource,
+    User,
+)
 
-__all__ = ["find_client", "find_membership", "find_resource", "find_user", "list_held"]
+__all__ = ["find_active_user", "find_client", "find_membership", "find_resource", "find_user", "list_held"]
 
 
 def find_resource(directory: Directory, indicator: str) -> Resource | None:
     """Return the resource with this indicator, compared as a plain string; `None` if there is none."""
-    return next((resource for resource in directory.resources if resource.indicator == indicator), None)
+    known = (*directory.resources, MANAGEMENT_API)
+    return next((resource for resource in known if resource.indicator == indicator), None)
 
 
 def find_user(directory: Directory, username: str) -> User | None:
     """Return the user with this username; `None` if there is none."""
     return next((user for user in directory.users if user.username == username), None)
+
+
+def find_active_user(directory: Directory, user_id: str) -> User | None:
+    """Return the user with this id; `None` if there is none, or if the user is suspended."""
+    return next((user for user in directory.users if user.id == user_id and not user.is_suspended), None)
 
 
 def find_client(directory: Directory, client_id: str) -> Application | Machine | None:

@@ -94,11 +94,20 @@ def build_index_page(directory: Directory, *, issuer: str, base_url: str) -> str
     """Return the page that describes the issuer, its users and its clients, without secrets."""
     paths = (".well-known/openid-configuration", "jwks", "auth", "token", "me")
     users = [
-        (_codes([user.username]), escape(user.name), _codes([user.id]), _all_scopes(user.scopes.values()))
+        (
+            _codes([user.username]),
+            f"{escape(user.name)}{' (suspended)' if user.is_suspended else ''}",
+            _codes([user.id]),
+            _all_scopes(user.scopes.values()),
+        )
         for user in directory.users
     ]
     clients = [
-        (_codes([application.client_id]), "single-page app", "the user's scopes")
+        (
+            _codes([application.client_id]),
+            f"{'third-party ' if application.is_third_party else ''}single-page app",
+            "the user's scopes",
+        )
         for application in directory.applications
     ] + [
         (_codes([machine.client_id]), "machine to machine", _all_scopes(machine.scopes.values()))
@@ -120,7 +129,7 @@ def build_sign_in_page(request: AuthorizationRequest, *, parameters: Parameters,
 
     The form repeats the request's parameters as they were sent, and they are checked again when it is submitted.
     """
-    users = directory.users
+    users = [user for user in directory.users if not user.is_suspended]
     hinted = next((i for i, user in enumerate(users) if user.username == request.login_hint), 0)
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">\n'

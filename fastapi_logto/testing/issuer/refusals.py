@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["ErrorCode", "RefusedError"]
+__all__ = ["NO_GRANT", "ErrorCode", "RefusedError"]
 
 ErrorCode: TypeAlias = Literal[
     "access_denied",
@@ -19,6 +19,9 @@ ErrorCode: TypeAlias = Literal[
     "unsupported_response_type",
     "unsupported_token_type",
 ]
+
+NO_GRANT: Final = "grant request is invalid"
+"""The description of `invalid_grant`: like Logto, without a reason."""
 
 _MESSAGES: Final[Mapping[str, str]] = {
     "access_denied": "Access denied.",

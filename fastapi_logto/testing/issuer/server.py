@@ -20,11 +20,12 @@ from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.grants import TokenEndpoint, build_profile
 from fastapi_logto.testing.issuer.hosts import HostGuard, check_same_origin, parse_hosts
 from fastapi_logto.testing.issuer.lookup import find_user
+from fastapi_logto.testing.issuer.management import ManagementError, create_subject_token
 from fastapi_logto.testing.issuer.metadata import build_metadata
 from fastapi_logto.testing.issuer.pages import build_error_page, build_index_page, build_sign_in_page
-from fastapi_logto.testing.issuer.refusals import RefusedError
+from fastapi_logto.testing.issuer.refusals import NO_GRANT, RefusedError
 from fastapi_logto.testing.minting import TokenMint
-from fastapi_logto.testing.opaque import OpaqueTokens
+from fastapi_logto.testing.opaque import IssuedTokens
 from fastapi_logto.testing.redirects import accepts_origin
 from fastapi_logto.testing.signing import KeyRing
 
@@ -51,7 +52,7 @@ def build_app(
     mint: TokenMint,
     *,
     keys: KeyRing,
-    opaque: OpaqueTokens,
+    issued: IssuedTokens,
     is_away: Callable[[], bool],
     allowed_hosts: Collection[str],
 ) -> Starlette:
@@ -60,7 +61,7 @@ def build_app(
     While `is_away` returns true, every response is 503. `allowed_hosts` are accepted in addition to the host of the
     mint's endpoint and the loopback names; a malformed one raises `ValueError`.
     """
-    endpoints = _Endpoints(mint=mint, keys=keys, opaque=opaque, tokens=TokenEndpoint(mint, opaque=opaque))
+    endpoints = _Endpoints(mint=mint, keys=keys, issued=issued, tokens=TokenEndpoint(mint, issued=issued))
     readable, callable_from_pages = ["GET", "OPTIONS"], ["GET", "POST", "OPTIONS"]
     app = Starlette(
         routes=[
@@ -72,12 +73,17 @@ def build_app(
             Route("/oidc/token", endpoints.exchange, methods=["POST", "OPTIONS"]),
             Route("/oidc/token/introspection", endpoints.introspect, methods=["POST"]),
             Route("/oidc/me", endpoints.show_profile, methods=callable_from_pages),
+            Route("/api/subject-tokens", endpoints.create_subject_token, methods=["POST"]),
         ],
         middleware=[
             Middleware(HostGuard, find_endpoint=lambda: mint.endpoint, allowed=parse_hosts(allowed_hosts)),
             Middleware(_Outage, is_away=is_away),
         ],
-        exception_handlers={RefusedError: _handle_refusal, HTTPException: _handle_unknown_route},
+        exception_handlers={
+            RefusedError: _handle_refusal,
+            ManagementError: _handle_management_error,
+            HTTPException: _handle_unknown_route,
+        },
     )
     # The redirect would use the `Host` header unchecked.
     app.router.redirect_slashes = False
@@ -106,7 +112,7 @@ class _Endpoints:
 
     mint: TokenMint
     keys: KeyRing
-    opaque: OpaqueTokens
+    issued: IssuedTokens
     tokens: TokenEndpoint
 
     async def show_index(self, request: Request) -> Response:
@@ -155,14 +161,21 @@ class _Endpoints:
         if request.method == "OPTIONS":
             return _build_preflight(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        opaque = self.opaque.find(token) if scheme.lower() == "bearer" else None
+        opaque = self.issued.opaque.find(token) if scheme.lower() == "bearer" else None
         if opaque is None or "openid" not in opaque.scope.split():
             description = "invalid token provided"
             challenge = f'Bearer realm="{self.mint.issuer}", error="invalid_token", error_description="{description}"'
             raise RefusedError("invalid_token", description, status=401, challenge=challenge)
         user = next((user for user in self.mint.directory.users if user.id == opaque.subject), None)
+        if user is not None and user.is_suspended:
+            raise RefusedError("invalid_grant", NO_GRANT)
         profile = {} if user is None else build_profile(user, scopes=opaque.scope.split())
         return JSONResponse({"sub": opaque.subject} | profile, headers=_OPEN | _NO_STORE)
+
+    async def create_subject_token(self, request: Request) -> Response:
+        body, authorization = await _read_body(request), request.headers.get("authorization")
+        created = await asyncio.to_thread(create_subject_token, self.mint, authorization=authorization, body=body)
+        return JSONResponse(created, status_code=201, headers=_NO_STORE)
 
     def _authorize(self, raw: bytes, *, is_form: bool) -> Response:
         directory = self.mint.directory
@@ -215,6 +228,8 @@ def _find_choice(parameters: Parameters, *, directory: Directory) -> User | None
     user = find_user(directory, parameters.require("user"))
     if action != "allow" or user is None:
         raise RefusedError("invalid_request", "the form does not come from this page")
+    if user.is_suspended:
+        raise RefusedError("access_denied", "this user is suspended", status=403)
     return user
 
 
@@ -234,6 +249,10 @@ def _read_query(request: Request) -> bytes:
 async def _read_form(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise RefusedError("invalid_request", f"only {_FORM} bodies are supported")
+    return await _read_body(request)
+
+
+async def _read_body(request: Request) -> bytes:
     body = bytearray()
     try:
         async for chunk in request.stream():
@@ -262,6 +281,11 @@ def _build_refusal(refusal: RefusedError, *, headers: Mapping[str, str]) -> Resp
 
 async def _handle_refusal(_: Request, error: Exception) -> Response:
     return _build_refusal(cast("RefusedError", error), headers=_NO_STORE | _OPEN)
+
+
+async def _handle_management_error(_: Request, error: Exception) -> Response:
+    refusal = cast("ManagementError", error)
+    return JSONResponse(refusal.body, status_code=refusal.status, headers=_NO_STORE)
 
 
 async def _handle_unknown_route(request: Request, _: Exception) -> Response:
