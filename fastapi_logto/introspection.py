@@ -4,8 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from pydantic import SecretStr
+
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.provider.endpoints import is_encodable
+from fastapi_logto.provider.endpoints import as_secret, is_encodable
 
 __all__ = ["Introspection"]
 
@@ -24,7 +26,7 @@ class Introspection:
     Attributes:
         client_id: Client id of the machine-to-machine or traditional web application that sends the introspection
             requests.
-        client_secret: Its secret.
+        client_secret: Its secret, as a `str` or a `SecretStr`.
         allowed_clients: Client ids of the applications whose tokens are accepted.
         cache_seconds: How long a response is cached, 0 to 300 seconds; never past the token's `exp`. A revoked token is
             accepted for up to this time.
@@ -40,7 +42,7 @@ class Introspection:
     """
 
     client_id: str
-    client_secret: str = field(repr=False)
+    client_secret: str | SecretStr = field(repr=False)
     allowed_clients: Collection[str]
     cache_seconds: float = 30
     max_waiting: int = 50
@@ -49,9 +51,11 @@ class Introspection:
         """Validate the values."""
         clients = (self.allowed_clients,) if isinstance(self.allowed_clients, str) else tuple(self.allowed_clients)
         object.__setattr__(self, "allowed_clients", clients)
-        if not self.client_id or not self.client_secret:
+        secret = as_secret(self.client_secret)
+        object.__setattr__(self, "client_secret", secret)
+        if not self.client_id or not secret:
             raise SettingsError("introspection: expected client_id and client_secret, found an empty one")
-        if not is_encodable(self.client_id + self.client_secret):
+        if not is_encodable(self.client_id + secret.get_secret_value()):
             raise SettingsError("introspection: expected client_id and client_secret in UTF-8, found a lone surrogate")
         if not clients or not all(clients):
             raise SettingsError(

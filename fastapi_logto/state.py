@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from pydantic import SecretStr
-
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.protected_resource import build_metadata_url, find_resource, map_resources
 from fastapi_logto.provider.discovery import build_metadata_source
-from fastapi_logto.provider.endpoints import Client, Endpoints
+from fastapi_logto.provider.endpoints import Client, Endpoints, as_secret
 from fastapi_logto.provider.key_source import build_key_source
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
@@ -246,7 +244,7 @@ class AuthState(Generic[ClaimsT]):
 
 def _build_introspector(config: Introspection, *, endpoints: Endpoints, clock: Clock) -> Introspector:
     return Introspector(
-        Client(config.client_id, SecretStr(config.client_secret)),
+        Client(config.client_id, as_secret(config.client_secret)),
         endpoints=endpoints,
         allowed_clients=config.allowed_clients,
         cache_seconds=config.cache_seconds,

@@ -23,7 +23,7 @@ from fastapi_logto.client.machine_auth import MachineAuth
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.provider.discovery import build_metadata_source
-from fastapi_logto.provider.endpoints import Client, Endpoints, Form, is_encodable
+from fastapi_logto.provider.endpoints import Client, Endpoints, Form, as_secret, is_encodable
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import Flights
@@ -84,7 +84,7 @@ class LogtoClient:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.client_id: str = client_id
-        secret = client_secret if isinstance(client_secret, SecretStr) else SecretStr(client_secret)
+        secret = as_secret(client_secret)
         client = Client(client_id, secret)
         # What records local variables must not find it here.
         del client_secret
@@ -170,35 +170,35 @@ class LogtoClient:
     @overload
     async def exchange_token(
         self,
-        subject_token: str,
+        subject_token: str | SecretStr,
         resource: str,
         *,
         scopes: Collection[str] = (),
         organization_id: str | None = None,
-        actor_token: str | None = None,
+        actor_token: str | SecretStr | None = None,
         subject_token_type: SubjectTokenType = "access_token",  # noqa: S107 - the name of a type
     ) -> IssuedToken: ...
 
     @overload
     async def exchange_token(
         self,
-        subject_token: str,
+        subject_token: str | SecretStr,
         resource: None = None,
         *,
         scopes: Collection[str] = (),
         organization_id: str,
-        actor_token: str | None = None,
+        actor_token: str | SecretStr | None = None,
         subject_token_type: SubjectTokenType = "access_token",  # noqa: S107 - the name of a type
     ) -> IssuedToken: ...
 
     async def exchange_token(
         self,
-        subject_token: str,
+        subject_token: str | SecretStr,
         resource: str | None = None,
         *,
         scopes: Collection[str] = (),
         organization_id: str | None = None,
-        actor_token: str | None = None,
+        actor_token: str | SecretStr | None = None,
         subject_token_type: SubjectTokenType = "access_token",  # noqa: S107 - the name of a type
     ) -> IssuedToken:
         """Exchange a user's token for a token for another API, to call that API on behalf of the user.
@@ -241,7 +241,7 @@ class LogtoClient:
         References:
             RFC 8693 section 2.
         """
-        subject, actor = SecretStr(subject_token), None if actor_token is None else SecretStr(actor_token)
+        subject, actor = as_secret(subject_token), None if actor_token is None else as_secret(actor_token)
         # Error trackers record local variables: the plain tokens must not be among them.
         del subject_token, actor_token
         if resource is None and organization_id is None:
@@ -287,7 +287,7 @@ class LogtoClient:
         # The first token was signed with a key that the tenant no longer has.
         return await create(issued=another)
 
-    async def get_userinfo(self, token: str) -> JsonObject:
+    async def get_userinfo(self, token: str | SecretStr) -> JsonObject:
         """Return the profile of a user.
 
         Args:
@@ -303,7 +303,7 @@ class LogtoClient:
         References:
             OpenID Connect Core 1.0 section 5.3.
         """
-        secret = SecretStr(token)
+        secret = as_secret(token)
         del token
         if not is_token(secret.get_secret_value()):
             raise GrantRefusedError("userinfo: no bearer token", status=401, error="invalid_token", description="")

@@ -18,7 +18,7 @@ from fastapi_logto.provider.transport import Request, Response, Transport
 from fastapi_logto.redaction import build_basic_secrets
 from fastapi_logto.single_flight import Flights
 
-__all__ = ["Client", "EndpointName", "Endpoints", "Form", "build_form_request", "is_encodable"]
+__all__ = ["Client", "EndpointName", "Endpoints", "Form", "as_secret", "build_form_request", "is_encodable"]
 
 EndpointName: TypeAlias = Literal["introspection_endpoint", "token_endpoint", "userinfo_endpoint"]
 """The name of an endpoint in the discovery document."""
@@ -27,6 +27,11 @@ EndpointName: TypeAlias = Literal["introspection_endpoint", "token_endpoint", "u
 _MOVED: Final = frozenset({404, 410})
 _FORM: Final = "application/x-www-form-urlencoded"
 _TOO_MANY: Final = 429
+
+
+def as_secret(value: str | SecretStr) -> SecretStr:
+    """Return a secret or a token that may be given as a plain text, so that it is in no `repr`."""
+    return SecretStr(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -554,7 +554,7 @@ async def test_a_token_endpoint_at_another_host_gets_no_secret() -> None:
 async def test_the_profile_of_a_user(bench: Bench) -> None:
     opaque = bench.issuer.opaque_token(subject=bench.issuer.directory.users[0].id, scopes=["openid", "profile"])
 
-    profile = await bench.client.get_userinfo(opaque)
+    profile = await bench.client.get_userinfo(SecretStr(opaque))
 
     assert (profile["sub"], profile["username"]) == (bench.issuer.directory.users[0].id, "alice")
     for token in (bench.issuer.access_token(), "unknown", "two lines\r\nX: y", ""):

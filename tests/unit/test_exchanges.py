@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from fastapi_logto.client import GrantRefusedError, GrantUnavailableError, IssuedToken, SubjectTokenType
 from tests.unit.apps import API
@@ -84,6 +85,14 @@ async def test_a_result_is_cached_as_long_as_its_subject_token_may_be_trusted(be
         bench.clock.advance(0.25)
     assert await exchange() is not first
     assert len(bench.provider.asked) == 2
+
+
+async def test_tokens_may_be_secret_strs(bench: Bench) -> None:
+    bench.say_token()
+
+    first = await bench.client.exchange_token(SecretStr(OPAQUE), API, actor_token=SecretStr("a" * 43))
+
+    assert await bench.client.exchange_token(OPAQUE, API, actor_token="a" * 43) is first
 
 
 async def test_a_revoked_personal_access_token_is_refused_half_a_minute_later(bench: Bench) -> None:

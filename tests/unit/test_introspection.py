@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims
@@ -580,6 +581,7 @@ def test_opaque_tokens_open_neither_organizations_nor_other_resources(bench: Ben
     [
         {"client_id": ""},
         {"client_secret": ""},
+        {"client_secret": SecretStr("")},
         {"allowed_clients": []},
         {"allowed_clients": [""]},
         {"cache_seconds": -1},
@@ -603,8 +605,9 @@ def test_the_secret_is_not_shown() -> None:
     assert config.allowed_clients == (SPA,)
 
 
-async def test_id_and_secret_are_encoded_before_they_are_joined() -> None:
-    bench = Bench(client_id="a:b", client_secret="c d%é")
+@pytest.mark.parametrize("secret", ["c d%é", SecretStr("c d%é")], ids=["str", "SecretStr"])
+async def test_id_and_secret_are_encoded_before_they_are_joined(secret: str | SecretStr) -> None:
+    bench = Bench(client_id="a:b", client_secret=secret)
     bench.provider.say(bench.claims())
     await bench.auth.verify(OPAQUE)
 
