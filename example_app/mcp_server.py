@@ -49,7 +49,7 @@ async def add_note(text: str, ctx: Context[Any, Request]) -> str:
     return f"Noted for {claims.user_id}"
 
 
-# Without sessions, each request is verified with its own token, and no user can continue another user's session.
+# Without sessions, any process can serve any request.
 # The SDK's rebinding protection accepts only the names of this machine, to protect servers without sign-in from web
 # pages. Here a page would need a token, and the API has other names.
 mcp_app = mcp.streamable_http_app(

@@ -3,7 +3,9 @@
 No `from __future__ import annotations` here: FastAPI reads the annotations of the endpoints.
 """
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import (
@@ -19,17 +21,24 @@ from fastapi import (
     status,
 )
 from fastapi.requests import HTTPConnection
+from pydantic import SecretStr
+from starlette.authentication import AuthCredentials, SimpleUser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from fastapi_logto.description.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
+from fastapi_logto.errors import RefusalError
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import OptionalScheme, TokenScheme
+from fastapi_logto.verification.bearer import parse_authorization
 from fastapi_logto.verification.claims import TokenClaims
 
 __all__ = ["claims_of", "mount_protected"]
 
 _CLAIMS_KEY: Final = "fastapi_logto.claims"
+_MCP_SDK: Final = "mcp.server.auth.middleware.bearer_auth"
+"""The module of the MCP SDK that defines its authenticated user. Every MCP server imports it."""
+
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -40,6 +49,10 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
     responses, `dependency_overrides`, the startup checks and the metadata work as for a route. The mounted application
     gets the same ASGI scope as with `app.mount`, and reads the claims with `claims_of`. As with `app.mount`, its
     lifespan is not run.
+
+    Starlette's `request.user` and `request.auth` describe the caller: the identity is the subject, and the granted
+    scopes are those of the token and `authenticated`. If the MCP SDK is loaded, the user is its `AuthenticatedUser`,
+    so `get_access_token()` works, and an MCP session can only be used by the caller who started it.
 
     Args:
         app: The application, or one of its routers.
@@ -59,10 +72,12 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
     gates = [] if source.dependency is requires else [Depends(requires)]
 
     async def forward(request: Request, claims: Annotated[TokenClaims, source]) -> Response:
-        return _Mounted(mounted, request, scope=_build_scope(request, claims))
+        scope = _build_scope(request, claims)
+        return _Mounted(_identify_caller(mounted, claims, scope=scope), request, scope=scope)
 
     async def forward_websocket(websocket: WebSocket, claims: Annotated[TokenClaims, source]) -> None:
-        await mounted(_build_scope(websocket, claims), websocket.receive, websocket.send)
+        scope = _build_scope(websocket, claims)
+        await _identify_caller(mounted, claims, scope=scope)(scope, websocket.receive, websocket.send)
 
     setattr(forward, MOUNTED_ATTRIBUTE, mounted)
     for one in (prefix, f"{prefix}/{{{MOUNTED_PATH}:path}}"):
@@ -153,6 +168,24 @@ class _Mounted(Response):
             return await receive() if message is None else message
 
         return replay
+
+
+def _identify_caller(mounted: ASGIApp, claims: TokenClaims, *, scope: Scope) -> ASGIApp:
+    """Add the caller to the scope of a mounted application, and return the application to call with it.
+
+    Without its own user in the scope, the MCP SDK would let any caller continue the session of another one.
+    """
+    scope["user"] = SimpleUser(claims.sub)
+    scope["auth"] = AuthCredentials(["authenticated", *sorted(claims.scopes)])
+    if _MCP_SDK not in sys.modules:
+        return mounted
+    from fastapi_logto.mcp_user import AuthContextMiddleware, build_mcp_user  # noqa: PLC0415 - needs the SDK
+
+    token: SecretStr | None = None
+    with suppress(RefusalError):
+        token = parse_authorization([value for name, value in scope["headers"] if name == b"authorization"])
+    scope["user"] = build_mcp_user(claims, token)
+    return AuthContextMiddleware(mounted)
 
 
 def _build_scope(conn: HTTPConnection, claims: TokenClaims) -> Scope:
