@@ -153,7 +153,7 @@ class Requirement(Generic[ClaimsT]):
             for check in self._checks:
                 check(claims)
         except RefusalError as error:
-            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self.scheme)) from error
+            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self.scheme, conn)) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
             del conn

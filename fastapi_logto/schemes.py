@@ -86,7 +86,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             if security_scopes.scopes:
                 check_scopes(claims, security_scopes.scopes)
         except RefusalError as error:
-            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self)) from error
+            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self, conn)) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
             del conn
@@ -94,7 +94,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
 
     async def _load(self, conn: HTTPConnection) -> TokenVerifier[ClaimsT]:
         try:
-            if self._state.publishers:
+            if self._state.find_pages(conn.scope) is not None:
                 # A client that discovers the tenant from the response sends its first request without a token.
                 with suppress(SettingsError):
                     await self._state.load_in_thread()
@@ -258,9 +258,9 @@ def find_resources(scheme: AnyScheme[Any]) -> frozenset[str]:
     return find_state(scheme).find_resources(find_policy(scheme).audiences)
 
 
-def find_metadata_url(scheme: AnyScheme[Any]) -> str | None:
-    """Return the URL of the metadata of a scheme's resource; `None` if there is no such page."""
-    return find_state(scheme).find_metadata_url(find_policy(scheme).audiences)
+def find_metadata_url(scheme: AnyScheme[Any], conn: HTTPConnection) -> str | None:
+    """Return the URL of the metadata of a scheme's resource, for a response; `None` if there is no such page."""
+    return find_state(scheme).find_metadata_url(find_policy(scheme).audiences, scope=conn.scope)
 
 
 def _find_scheme(scheme: AnyScheme[ClaimsT]) -> TokenScheme[ClaimsT]:

@@ -178,7 +178,7 @@ class Entry(TestOverride):
         try:
             return self._admit(block.given, security_scopes.scopes)
         except RefusalError as error:
-            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self._node)) from error
+            raise build_http_error(error, conn=conn, resource_metadata=find_metadata_url(self._node, conn)) from error
 
     def release(self) -> None:
         """Restore the previous entry, unless a block still uses this one or it was replaced."""
