@@ -72,12 +72,10 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
     gates = [] if source.dependency is requires else [Depends(requires)]
 
     async def forward(request: Request, claims: Annotated[TokenClaims, source]) -> Response:
-        scope = _build_scope(request, claims)
-        return _Mounted(_identify_caller(mounted, claims, scope=scope), request, scope=scope)
+        return _prepare(mounted, request, claims)
 
     async def forward_websocket(websocket: WebSocket, claims: Annotated[TokenClaims, source]) -> None:
-        scope = _build_scope(websocket, claims)
-        await _identify_caller(mounted, claims, scope=scope)(scope, websocket.receive, websocket.send)
+        await _prepare(mounted, websocket, claims)(websocket.scope, websocket.receive, websocket.send)
 
     setattr(forward, MOUNTED_ATTRIBUTE, mounted)
     for one in (prefix, f"{prefix}/{{{MOUNTED_PATH}:path}}"):
@@ -140,16 +138,18 @@ def claims_of(conn: HTTPConnection | None) -> TokenClaims:
 
 
 class _Mounted(Response):
-    """A response that runs the mounted application, with the connection of the server."""
+    """The mounted application with its scope. For FastAPI it is a response, which runs with the server's connection."""
 
-    def __init__(self, app: ASGIApp, request: Request, *, scope: Scope) -> None:
+    def __init__(self, app: ASGIApp, conn: HTTPConnection, *, scope: Scope) -> None:
         super().__init__()
         self._app = app
-        self._request = request
+        self._conn = conn
         self._scope = scope
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Error trackers show a request's headers, where they find one in a frame.
+        del scope
         await self._app(self._scope, await self._find_receive(receive), send)
         if self.background is not None:
             # Background tasks of dependencies: FastAPI attaches them to the response.
@@ -158,9 +158,9 @@ class _Mounted(Response):
     async def _find_receive(self, receive: Receive) -> Receive:
         """Return the source of the request body, which repeats it if a dependency has read it already."""
         # Starlette checks the same attribute to return a body twice.
-        if not hasattr(self._request, "_body"):
+        if not isinstance(self._conn, Request) or not hasattr(self._conn, "_body"):
             return receive
-        body: Message | None = {"type": "http.request", "body": await self._request.body(), "more_body": False}
+        body: Message | None = {"type": "http.request", "body": await self._conn.body(), "more_body": False}
 
         async def replay() -> Message:
             nonlocal body
@@ -168,6 +168,12 @@ class _Mounted(Response):
             return await receive() if message is None else message
 
         return replay
+
+
+def _prepare(mounted: ASGIApp, conn: HTTPConnection, claims: TokenClaims) -> _Mounted:
+    """Return the mounted application with the scope that it gets, ready to be called."""
+    scope = _build_scope(conn, claims)
+    return _Mounted(_identify_caller(mounted, claims, scope=scope), conn, scope=scope)
 
 
 def _identify_caller(mounted: ASGIApp, claims: TokenClaims, *, scope: Scope) -> ASGIApp:
