@@ -17,6 +17,7 @@ SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra te
 PARALLEL := -n auto
 PROVIDER := tests/integration/oidc_provider
 DOCS_ASSETS := tests/integration/docs_assets
+MCP_CONFORMANCE := tests/integration/mcp_conformance
 JOSE := tests/attack/jose
 
 .DEFAULT_GOAL := help
@@ -28,7 +29,7 @@ help:  ## this list
 demo: $(VENV)/demo.stamp  ## run the example against a local issuer
 	@exec $(BIN)/python -m example_app.demo
 
-test: $(VENV)/integration.stamp provider docs-assets jose  ## run all tests and list the skipped ones
+test: $(VENV)/integration.stamp provider docs-assets mcp-conformance jose  ## run all tests and list the skipped ones
 ifneq ($(ARGS),)
 	$(BIN)/python -m pytest $(ARGS)
 else
@@ -104,21 +105,27 @@ $(VENV)/test.stamp $(VENV)/integration.stamp $(VENV)/lint.stamp $(VENV)/docs.sta
 	$(SYNC) --group $*
 	@touch $@
 
-# The real OpenID Connect server for integration tests, the CDN assets of the docs pages for browser tests, and the
-# library that the attack suite compares with. Without npm these tests are skipped with a message.
-.PHONY: provider docs-assets jose
+# The real OpenID Connect server for integration tests, the CDN assets of the docs pages for browser tests, the
+# conformance suites for MCP servers, and the library that the attack suite compares with. Without npm these tests are
+# skipped with a message.
+.PHONY: provider docs-assets mcp-conformance jose
 provider:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PROVIDER)/node_modules/stamp; fi
 
 docs-assets:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(DOCS_ASSETS)/node_modules/stamp; fi
 
+mcp-conformance:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(MCP_CONFORMANCE)/node_modules/stamp; fi
+
 jose:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(JOSE)/node_modules/stamp; fi
 
-$(PROVIDER)/node_modules/stamp $(DOCS_ASSETS)/node_modules/stamp $(JOSE)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
+$(PROVIDER)/node_modules/stamp $(DOCS_ASSETS)/node_modules/stamp $(MCP_CONFORMANCE)/node_modules/stamp \
+$(JOSE)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-* dist site build .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules $(JOSE)/node_modules
+	rm -rf $(VENV) .venv-* dist site build .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules \
+		$(MCP_CONFORMANCE)/node_modules $(JOSE)/node_modules

@@ -15,7 +15,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 
-from fastapi_logto import TokenClaims, auth, claims_of, mount_protected, require_scopes
+from fastapi_logto import TokenClaims, auth, claims_of, mount_protected
 
 mcp = MCPServer("Notes")
 # A real application uses a database.
@@ -49,7 +49,7 @@ async def add_note(text: str, ctx: Context[Any, Request]) -> str:
     return f"Noted for {claims.user_id}"
 
 
-# Without sessions, each request is verified with its own token, and no user can continue another user's session.
+# Without sessions, any process can serve any request.
 # The SDK's rebinding protection accepts only the names of this machine, to protect servers without sign-in from web
 # pages. Here a page would need a token, and the API has other names.
 mcp_app = mcp.streamable_http_app(
@@ -69,4 +69,6 @@ async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
 app = FastAPI(title="Notes", lifespan=lifespan)
 # A scope that is checked inside a tool can't be discovered. Listed here, clients know to request it.
 auth.install(app, scopes={"write:user": "Add notes"})
-mount_protected(app, path="/mcp", mounted=mcp_app, requires=require_scopes("read:user"))
+# Clients request exactly the scopes that a challenge names. If one of several is enough, it names none, and clients
+# request all scopes in the metadata.
+mount_protected(app, path="/mcp", mounted=mcp_app, requires=auth.require_any_scope("read:user", "write:user"))

@@ -3,7 +3,9 @@
 No `from __future__ import annotations` here: FastAPI reads the annotations of the endpoints.
 """
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import (
@@ -18,16 +20,21 @@ from fastapi import (
     params,
     status,
 )
+from pydantic import SecretStr
+from starlette.authentication import AuthCredentials, SimpleUser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
-from fastapi_logto.caller import remember_caller
+from fastapi_logto.caller import remember_caller, token_of
 from fastapi_logto.description.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import OptionalScheme, TokenScheme
 from fastapi_logto.verification.claims import TokenClaims
 
 __all__ = ["mount_protected"]
+
+_MCP_SDK: Final = "mcp.server.auth.middleware.bearer_auth"
+"""The module of the MCP SDK that defines its authenticated user. Every MCP server imports it."""
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -39,6 +46,10 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
     responses, `dependency_overrides`, the startup checks and the metadata work as for a route. The mounted application
     gets the same ASGI scope as with `app.mount`, and reads the claims with `claims_of`. As with `app.mount`, its
     lifespan is not run.
+
+    Starlette's `request.user` and `request.auth` describe the caller: the identity is the subject, and the granted
+    scopes are those of the token and `authenticated`. If the MCP SDK is loaded, the user is its `AuthenticatedUser`,
+    so `get_access_token()` works, and an MCP session can only be used by the caller who started it.
 
     Args:
         app: The application, or one of its routers.
@@ -58,10 +69,10 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
     gates = [] if source.dependency is requires else [Depends(requires)]
 
     async def forward(request: Request, claims: Annotated[TokenClaims, source]) -> Response:
-        return _Mounted(mounted, request, scope=_build_scope(request, claims))
+        return _prepare(mounted, request, claims)
 
     async def forward_websocket(websocket: WebSocket, claims: Annotated[TokenClaims, source]) -> None:
-        await mounted(_build_scope(websocket, claims), websocket.receive, websocket.send)
+        await _prepare(mounted, websocket, claims)(websocket.scope, websocket.receive, websocket.send)
 
     setattr(forward, MOUNTED_ATTRIBUTE, mounted)
     for one in (prefix, f"{prefix}/{{{MOUNTED_PATH}:path}}"):
@@ -104,16 +115,18 @@ async def _do_nothing() -> None: ...
 
 
 class _Mounted(Response):
-    """A response that runs the mounted application, with the connection of the server."""
+    """The mounted application with its scope. For FastAPI it is a response, which runs with the server's connection."""
 
-    def __init__(self, app: ASGIApp, request: Request, *, scope: Scope) -> None:
+    def __init__(self, app: ASGIApp, conn: Request | WebSocket, *, scope: Scope) -> None:
         super().__init__()
         self._app = app
-        self._request = request
+        self._conn = conn
         self._scope = scope
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Error trackers show a request's headers, where they find one in a frame.
+        del scope
         await self._app(self._scope, await self._find_receive(receive), send)
         if self.background is not None:
             # Background tasks of dependencies: FastAPI attaches them to the response.
@@ -122,9 +135,9 @@ class _Mounted(Response):
     async def _find_receive(self, receive: Receive) -> Receive:
         """Return the source of the request body, which repeats it if a dependency has read it already."""
         # Starlette checks the same attribute to return a body twice.
-        if not hasattr(self._request, "_body"):
+        if not isinstance(self._conn, Request) or not hasattr(self._conn, "_body"):
             return receive
-        body: Message | None = {"type": "http.request", "body": await self._request.body(), "more_body": False}
+        body: Message | None = {"type": "http.request", "body": await self._conn.body(), "more_body": False}
 
         async def replay() -> Message:
             nonlocal body
@@ -132,6 +145,31 @@ class _Mounted(Response):
             return await receive() if message is None else message
 
         return replay
+
+
+def _prepare(mounted: ASGIApp, conn: Request | WebSocket, claims: TokenClaims) -> _Mounted:
+    """Return the mounted application with the scope that it gets, ready to be called."""
+    scope = _build_scope(conn, claims)
+    token: SecretStr | None = None
+    # A test that overrides the caller has none.
+    with suppress(LookupError):
+        token = token_of(conn)
+    return _Mounted(_identify_caller(mounted, claims, token, scope=scope), conn, scope=scope)
+
+
+def _identify_caller(mounted: ASGIApp, claims: TokenClaims, token: SecretStr | None, *, scope: Scope) -> ASGIApp:
+    """Add the caller to the scope of a mounted application, and return the application to call with it.
+
+    Without its own user in the scope, the MCP SDK would let any caller continue the session of another one.
+    """
+    scope["user"] = SimpleUser(claims.sub)
+    scope["auth"] = AuthCredentials(["authenticated", *sorted(claims.scopes)])
+    if _MCP_SDK not in sys.modules:
+        return mounted
+    from fastapi_logto.mcp_user import AuthContextMiddleware, build_mcp_user  # noqa: PLC0415 - needs the SDK
+
+    scope["user"] = build_mcp_user(claims, token)
+    return AuthContextMiddleware(mounted)
 
 
 def _build_scope(conn: Request | WebSocket, claims: TokenClaims) -> Scope:

@@ -160,7 +160,7 @@ class Requirement(Generic[ClaimsT]):
                 check(claims)
         except RefusalError as error:
             raise build_http_error(
-                error, conn=conn, scopes=self.scopes, resource_metadata=find_metadata_url(self.scheme)
+                error, conn=conn, scopes=self.scopes, resource_metadata=find_metadata_url(self.scheme, conn)
             ) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.

@@ -88,7 +88,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         headers: list[bytes] = []
         try:
             headers = await _read_headers(conn, self._state)
-            verifier = self._state.verifier or await self._load(headers)
+            verifier = self._state.verifier or await self._load(conn, headers)
             claims = await verifier.verify_header(headers, self._policy)
             remember_caller(conn, claims, headers)
             check_route(self, claims, security_scopes.scopes)
@@ -96,23 +96,23 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             if not isinstance(error, ForbiddenError):
                 forget_caller(conn)
             raise build_http_error(
-                error, conn=conn, scopes=security_scopes.scopes, resource_metadata=find_metadata_url(self)
+                error, conn=conn, scopes=security_scopes.scopes, resource_metadata=find_metadata_url(self, conn)
             ) from error
         finally:
             # Error trackers show a request's headers, where they find one in a frame.
             del conn, headers
         return claims
 
-    async def _load(self, headers: list[bytes]) -> TokenVerifier[ClaimsT]:
+    async def _load(self, conn: HTTPConnection, headers: list[bytes]) -> TokenVerifier[ClaimsT]:
         try:
-            if self._state.publishers:
+            if self._state.find_pages(conn.scope) is not None:
                 # A client that discovers the tenant from the response sends its first request without a token.
                 with suppress(SettingsError):
                     await self._state.load_in_thread()
             # A request without a token gets its error even if settings are missing.
             parse_authorization(headers)
         finally:
-            del headers
+            del conn, headers
         return await self._state.load_in_thread()
 
     @must_be_called(
@@ -278,9 +278,9 @@ def find_resources(scheme: AnyScheme[Any]) -> frozenset[str]:
     return find_state(scheme).find_resources(find_policy(scheme).audiences)
 
 
-def find_metadata_url(scheme: AnyScheme[Any]) -> str | None:
-    """Return the URL of the metadata of a scheme's resource; `None` if there is no such page."""
-    return find_state(scheme).find_metadata_url(find_policy(scheme).audiences)
+def find_metadata_url(scheme: AnyScheme[Any], conn: HTTPConnection) -> str | None:
+    """Return the URL of the metadata of a scheme's resource, for a response; `None` if there is no such page."""
+    return find_state(scheme).find_metadata_url(find_policy(scheme).audiences, scope=conn.scope)
 
 
 def find_scheme(scheme: AnyScheme[ClaimsT]) -> TokenScheme[ClaimsT]:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Generic
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import SettingsError
@@ -27,7 +27,10 @@ from fastapi_logto.verification.verifier import TokenVerifier
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["AuthState", "collect_tenants"]
+__all__ = ["SERVED_PAGES", "AuthState", "ServedPages", "collect_tenants"]
+
+SERVED_PAGES: Final = "fastapi_logto.served_pages"
+"""The key in the ASGI scope for the `ServedPages` of each application that a request has passed, in this order."""
 
 _NOBODY: Final[frozenset[str]] = frozenset()
 
@@ -41,13 +44,24 @@ class _Parts(Generic[ClaimsT]):
     clock: Clock
 
 
+class ServedPages(NamedTuple):
+    """The metadata pages of an application that a request has passed.
+
+    Attributes:
+        states: All states whose metadata the application serves.
+        mount_path: The path at which the application is mounted in others; empty if it is not mounted.
+    """
+
+    states: "Sequence[AuthState[Any]]"
+    mount_path: str
+
+
 class AuthState(Generic[ClaimsT]):
     """The settings of a `LogtoAuth` and the verifier of its tokens, built at the first use.
 
     Attributes:
         scheme_names: OpenAPI names of the schemes, and their audiences; `None` for those of the settings.
         scope_descriptions: Descriptions of scopes that the application provides, by name.
-        publishers: All states whose metadata the same application serves, including this one; empty if it serves none.
         given: The settings that the application passed; empty if the environment is to be read.
         claims_model: The class of the claims.
         clock: The clocks.
@@ -71,7 +85,6 @@ class AuthState(Generic[ClaimsT]):
         """
         self.scheme_names: dict[str, frozenset[str] | None] = {}
         self.scope_descriptions: dict[str, str] = {}
-        self.publishers: Sequence[AuthState[Any]] = ()
         self.given: tuple[LogtoSettings, ...] = tuple(settings)
         self.claims_model: type[ClaimsT] = claims_model
         self.clock: Clock = clock
@@ -116,16 +129,27 @@ class AuthState(Generic[ClaimsT]):
         except SettingsError:
             return frozenset()
 
-    def find_metadata_url(self, audiences: frozenset[str] | None) -> str | None:
+    def find_metadata_url(self, audiences: frozenset[str] | None, *, scope: Mapping[str, Any]) -> str | None:
         """Return the URL of the metadata for a challenge; `audiences=None` means those of the settings.
 
-        It is built from settings only. `None` if no application serves the page, or if `public_url` is not set.
+        It is built from settings and the path of a mount. `None` if no application that the request has passed serves
+        the page, or if `public_url` is not set.
         """
-        tenants = self.known_tenants
-        if not tenants or tenants[0].public_url is None or not all(one.known_tenants for one in self.publishers):
+        tenants, pages = self.known_tenants, self.find_pages(scope)
+        if not tenants or tenants[0].public_url is None or pages is None:
             return None
-        pages = map_resources([indicator for one in self.publishers for indicator in one.indicators])
-        return build_metadata_url(tenants[0].public_url, resource=find_resource(tenants[0], audiences), resources=pages)
+        if not all(one.known_tenants for one in pages.states):
+            return None
+        return build_metadata_url(
+            tenants[0].public_url,
+            mount_path=pages.mount_path,
+            resource=find_resource(tenants[0], audiences),
+            resources=map_resources([indicator for one in pages.states for indicator in one.indicators]),
+        )
+
+    def find_pages(self, scope: Mapping[str, Any]) -> "ServedPages | None":
+        """Return the outermost application with this state's metadata that a request has passed; `None` if none has."""
+        return next((pages for pages in scope.get(SERVED_PAGES, ()) if self in pages.states), None)
 
     @property
     def indicators(self) -> tuple[str, ...]:

@@ -1,17 +1,25 @@
 """The pages of an application that tell clients where to request tokens (RFC 9728)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException, Request, Response, status
 from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi_logto.description.openapi import IDENTITY_SCOPE
 from fastapi_logto.description.routes import list_scopes
-from fastapi_logto.protected_resource import WELL_KNOWN, ResourceMetadata, build_resource_metadata, map_resources
-from fastapi_logto.state import AuthState
+from fastapi_logto.protected_resource import (
+    WELL_KNOWN,
+    ResourceMetadata,
+    build_end,
+    build_resource_metadata,
+    map_resources,
+)
+from fastapi_logto.state import SERVED_PAGES, AuthState, ServedPages
 
 __all__ = ["ResourcePages", "publish"]
 
@@ -28,55 +36,104 @@ def publish(app: FastAPI, state: AuthState[Any]) -> None:
         pages = ResourcePages(app)
         setattr(app.state, _STATE_NAME, pages)
         for path in (WELL_KNOWN, WELL_KNOWN + "/{path:path}"):
-            app.add_route(path, pages.serve, methods=["GET", "OPTIONS"], include_in_schema=False)
+            app.add_route(path, pages.serve, include_in_schema=False)
+        _put_in_front(app, Middleware(_Entrance, states=pages.states))
     pages.add(state)
 
 
+def _put_in_front(app: FastAPI, middleware: Middleware) -> None:
+    """Run a middleware before all others of an application, even if these are added later."""
+    build_stack = app.build_middleware_stack
+
+    def build() -> ASGIApp:
+        # Inside the `ServerErrorMiddleware`, which OpenTelemetry expects to be the outermost.
+        app.user_middleware.insert(0, middleware)
+        try:
+            return build_stack()
+        finally:
+            app.user_middleware.remove(middleware)
+
+    app.build_middleware_stack = build  # type: ignore[method-assign]
+
+
+class _Entrance:
+    """Middleware that adds the pages to the scope, for challenges, and responds to their preflights.
+
+    The `CORSMiddleware` of an application would reject preflights from other origins or with other headers.
+    """
+
+    def __init__(self, app: ASGIApp, *, states: Sequence[AuthState[Any]]) -> None:
+        self._app = app
+        self._states = states
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] in {"http", "websocket"}:
+            root_path: str = scope.get("root_path", "")
+            mount_path = root_path.removeprefix(scope.get("app_root_path", root_path))
+            scope[SERVED_PAGES] = (*scope.get(SERVED_PAGES, ()), ServedPages(self._states, mount_path))
+            if scope.get("method") == "OPTIONS" and _is_preflight(scope, root_path=root_path):
+                app = Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PREFLIGHT)
+        await app(scope, receive, send)
+
+
+def _is_preflight(scope: Scope, *, root_path: str) -> bool:
+    path: str = scope["path"].removeprefix(root_path)
+    return f"{path}/".startswith(f"{WELL_KNOWN}/") and any(
+        name == b"access-control-request-method" for name, _ in scope["headers"]
+    )
+
+
 class ResourcePages:
-    """The metadata pages of one application: one for each resource of its states."""
+    """The metadata pages of one application: one for each resource of its states.
+
+    Attributes:
+        states: The states.
+    """
 
     def __init__(self, app: FastAPI) -> None:
         """Store the application, whose routes define the scopes. Nothing is built yet."""
+        self.states: list[AuthState[Any]] = []
         self._app = app
-        self._states: list[AuthState[Any]] = []
         self._lock = Lock()
         self._built_for: object = None
         self._pages: Mapping[str, ResourceMetadata] = {}
 
     def add(self, state: AuthState[Any]) -> None:
         """Add the resources of another state."""
-        if state not in self._states:
-            self._states.append(state)
-        state.publishers = state.publishers or self._states
+        if state not in self.states:
+            self.states.append(state)
 
     async def serve(self, request: Request) -> Response:
         """Return the requested page; 404 if there is no such resource."""
-        if request.method == "OPTIONS":
-            return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PREFLIGHT)
-        for state in self._states:
+        for state in self.states:
             await state.load_in_thread()
         # Anyone may request a page, so the walk through all routes is cached. It runs in a thread.
         pages = await asyncio.to_thread(self._build)
-        path = request.path_params.get("path", "")
-        page = pages.get(f"/{path}".rstrip("/"))
+        path = "/" + request.path_params.get("path", "")
+        # A query that is not part of a resource is ignored, as by other routes.
+        query = request.scope["query_string"].decode("latin-1")
+        page = pages.get(build_end(path, query)) or pages.get(build_end(path, ""))
         if page is None:
             raise HTTPException(status.HTTP_404_NOT_FOUND)
         return JSONResponse(page, headers=_CORS)
 
     def _build(self) -> Mapping[str, ResourceMetadata]:
         with self._lock:
-            indicators = [indicator for state in self._states for indicator in state.indicators]
-            wanted = ([state.tenants for state in self._states], indicators)
+            indicators = [indicator for state in self.states for indicator in state.indicators]
+            wanted = ([state.tenants for state in self.states], indicators)
             if self._built_for != wanted:
                 self._pages = {path: self._build_page(resource) for path, resource in map_resources(indicators).items()}
                 self._built_for = wanted
             return self._pages
 
     def _build_page(self, resource: str) -> ResourceMetadata:
-        states = [state for state in self._states if resource in state.indicators]
+        states = [state for state in self.states if resource in state.indicators]
         tenants = [settings for state in states for settings in state.tenants]
         scopes = set(list_scopes(self._app, resource=resource))
         for state in states:
             if any(resource in settings.audience for settings in state.tenants):
                 scopes |= state.scope_descriptions.keys()
-        return build_resource_metadata(tenants, resource=resource, scopes=scopes - {IDENTITY_SCOPE})
+        # FastAPI's default title names nothing.
+        name = None if self._app.title == "FastAPI" else self._app.title
+        return build_resource_metadata(tenants, resource=resource, scopes=scopes - {IDENTITY_SCOPE}, name=name)

@@ -9,6 +9,7 @@ from fastapi_logto.testing.bad_tokens import BAD_TOKENS, BadToken
 from fastapi_logto.testing.building import bearer, claims
 from fastapi_logto.testing.clocks import ManualClock
 from fastapi_logto.testing.directory import Application, Directory, Machine, Organization, Resource, User
+from fastapi_logto.testing.dynamic_apps import DynamicApps
 from fastapi_logto.testing.issuer import LocalIssuer
 from fastapi_logto.testing.overriding import override
 from fastapi_logto.testing.protection import RouteInfo, assert_protected, routes
@@ -19,6 +20,7 @@ __all__ = [
     "BadToken",
     "Clock",
     "Directory",
+    "DynamicApps",
     "LocalIssuer",
     "Machine",
     "ManualClock",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
+from fastapi_logto.testing.dynamic_apps import DynamicApps
 from fastapi_logto.testing.redirects import check_redirect_uris
 from fastapi_logto.testing.texts import as_text, as_texts
 
@@ -176,6 +177,7 @@ class Directory:
         machines: Machine-to-machine applications.
         applications: Single-page applications.
         organizations: Organizations.
+        dynamic_apps: Whether applications that are not registered are accepted too; `None` if they are not.
     """
 
     resources: Sequence[Resource] = ()
@@ -183,6 +185,7 @@ class Directory:
     machines: Sequence[Machine] = ()
     applications: Sequence[Application] = ()
     organizations: Sequence[Organization] = ()
+    dynamic_apps: DynamicApps | None = None
 
     def __post_init__(self) -> None:
         """Reject contradictory entries.

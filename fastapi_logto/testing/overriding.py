@@ -187,7 +187,7 @@ class Entry(TestOverride):
             claims = self._admit(block.given, security_scopes.scopes)
         except RefusalError as error:
             raise build_http_error(
-                error, conn=conn, scopes=security_scopes.scopes, resource_metadata=find_metadata_url(self._node)
+                error, conn=conn, scopes=security_scopes.scopes, resource_metadata=find_metadata_url(self._node, conn)
             ) from error
         if claims is not None:
             remember_caller(conn, claims)

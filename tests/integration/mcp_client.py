@@ -20,9 +20,9 @@ REDIRECT_URI: Final = "http://127.0.0.1:8765/callback"
 
 @dataclass
 class Storage:
-    """What a client keeps: the application that was registered for it, and its tokens."""
+    """What a client keeps: the application that was registered for it, if there is one, and its tokens."""
 
-    client: OAuthClientInformationFull
+    client: OAuthClientInformationFull | None
     tokens: OAuthToken | None = None
 
     async def get_tokens(self) -> OAuthToken | None:
@@ -31,11 +31,13 @@ class Storage:
     async def set_tokens(self, tokens: OAuthToken) -> None:
         self.tokens = tokens
 
-    async def get_client_info(self) -> OAuthClientInformationFull:
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
         return self.client
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        raise AssertionError(f"Logto registers no application by itself, and yet there is {client_info.client_id}")
+        if self.client is not None:
+            raise AssertionError(f"Logto registers no application itself, and yet there is {client_info.client_id}")
+        self.client = client_info
 
 
 @dataclass
@@ -67,17 +69,22 @@ class SignIn:
 
 
 @asynccontextmanager
-async def connect(url: str, *, sign_in: SignIn, client_id: str = "local-spa") -> AsyncGenerator[Client]:
-    """Give a client of an MCP server, signed in as soon as the server asks for it."""
+async def connect(
+    url: str, *, sign_in: SignIn, client_id: str = "local-spa", metadata_url: str | None = None
+) -> AsyncGenerator[Client]:
+    """Give a client of an MCP server, signed in as soon as the server asks for it.
+
+    With `metadata_url`, no application is registered for it, and this URL is its client id.
+    """
     redirect_uris = [AnyUrl(REDIRECT_URI)]
+    registered = OAuthClientInformationFull(
+        client_id=client_id, redirect_uris=redirect_uris, token_endpoint_auth_method="none"
+    )
     provider = OAuthClientProvider(
         server_url=url,
         client_metadata=OAuthClientMetadata(redirect_uris=redirect_uris, token_endpoint_auth_method="none"),
-        storage=Storage(
-            OAuthClientInformationFull(
-                client_id=client_id, redirect_uris=redirect_uris, token_endpoint_auth_method="none"
-            )
-        ),
+        storage=Storage(None if metadata_url else registered),
+        client_metadata_url=metadata_url,
         redirect_handler=sign_in.open,
         callback_handler=sign_in.wait,
     )

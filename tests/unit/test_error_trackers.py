@@ -9,8 +9,10 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.responses import Response
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
-from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims
+from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.client import GrantError, GrantRefusedError, LogtoClient
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, bearer
@@ -43,7 +45,7 @@ def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
         trace = error.__traceback__
         while trace is not None:
             frame, trace = trace.tb_frame, trace.tb_next
-            if any(folder in frame.f_code.co_filename for folder in ("/tests/", "/starlette/", "/fastapi/")):
+            if any(folder in frame.f_code.co_filename for folder in ("/tests/", "/starlette/", "/fastapi/", "/mcp/")):
                 continue
             for name, value in frame.f_locals.items():
                 yield f"{name} in {frame.f_code.co_qualname}", repr(value)
@@ -224,3 +226,18 @@ async def test_no_frame_of_a_refused_request_shows_the_token() -> None:
 
     assert response.status_code == 503
     assert find_leaks(seen[0], TOKEN) == []
+
+
+def test_an_error_of_a_mounted_application_shows_no_token() -> None:
+    async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise OSError("disk full")
+
+    app = FastAPI()
+    mount_protected(app, path="/files", mounted=fail, requires=ISSUER.auth(audience=ISSUER.audience))
+    client = TestClient(app, headers=bearer(TOKEN))
+
+    with pytest.raises(OSError, match="disk full") as http:
+        client.get("/files")
+    with pytest.raises(OSError, match="disk full") as socket, client.websocket_connect("/files"):
+        pass
+    assert (find_leaks(http.value, TOKEN), find_leaks(socket.value, TOKEN)) == ([], [])

@@ -10,6 +10,10 @@ from blockbuster import BlockBuster
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, Security
 from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser, requires
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -17,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from typing_extensions import override
 
 from fastapi_logto import (
     LogtoAuth,
@@ -176,6 +181,15 @@ class TestRefusals:
         )
         assert client.request(method, path, headers=bearer(issuer.bad_token("forged"))).status_code == 401
         assert client.request(method, path, headers=bearer(issuer.access_token(scopes=["other"]))).status_code == 403
+
+    def test_the_challenge_names_the_scopes_of_the_mount_and_not_all_of_the_application(self, logto: LogtoAuth) -> None:
+        app = build_app(logto)
+        app.delete("/users", dependencies=[Depends(logto.require_scopes("delete:user"))])(lambda: None)
+        client = TestClient(app)
+
+        assert 'scope="read:user"' in client.post("/mcp").headers["WWW-Authenticate"]
+        page = client.get("/.well-known/oauth-protected-resource").json()
+        assert {"read:user", "delete:user"} <= set(page["scopes_supported"])
 
     def test_a_method_that_nobody_serves_reaches_nothing(self, logto: LogtoAuth) -> None:
         client = TestClient(build_app(logto))
@@ -349,6 +363,35 @@ class TestMounted:
         with client.websocket_connect("/mcp/echo", headers=GOOD) as websocket:
             websocket.send_text("hello")
             assert websocket.receive_text() == "me: hello"
+
+    def test_starlettes_user_is_the_caller_and_its_scopes_are_those_of_the_token(self, logto: LogtoAuth) -> None:
+        @requires(["authenticated", "write"])
+        async def write(request: StarletteRequest) -> JSONResponse:
+            return JSONResponse([request.user.identity, request.user.display_name, sorted(request.auth.scopes)])
+
+        @requires("write")
+        async def watch(websocket: WebSocket) -> None:
+            await websocket.accept()
+            await websocket.send_text(websocket.user.identity)
+            await websocket.close()
+
+        class Other(AuthenticationBackend):
+            @override
+            async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser]:
+                return AuthCredentials(["write"]), SimpleUser("somebody else")
+
+        app = FastAPI(middleware=[Middleware(AuthenticationMiddleware, backend=Other())])
+        starlette = Starlette(routes=[Route("/", write), WebSocketRoute("/watch", watch)])
+        mount_protected(app, path="/mcp", mounted=starlette, requires=logto)
+        client = TestClient(app)
+        allowed = bearer(issuer.access_token(subject="me", scopes=["write", "read"]))
+
+        assert client.get("/mcp", headers=allowed).json() == ["me", "me", ["authenticated", "read", "write"]]
+        assert client.get("/mcp", headers=GOOD).status_code == 403
+        with client.websocket_connect("/mcp/watch", headers=allowed) as websocket:
+            assert websocket.receive_text() == "me"
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/mcp/watch", headers=GOOD):
+            pass
 
     def test_its_response_passes_as_it_is(self, logto: LogtoAuth) -> None:
         answer = TestClient(build_app(logto)).get("/mcp/stream", headers=GOOD)

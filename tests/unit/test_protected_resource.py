@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
-from starlette.testclient import TestClient
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, SettingsError, mount_protected
 from fastapi_logto.testing import LocalIssuer, bearer
@@ -160,16 +162,12 @@ class TestDocument:
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
         assert answer.headers["Content-Type"] == "application/json"
 
-    def test_a_browser_may_send_headers_of_its_own(self) -> None:
-        preflight = {
-            "Origin": "https://a.example",
-            "Access-Control-Request-Method": "GET",
-            "Access-Control-Request-Headers": "mcp-protocol-version",
-        }
-        answer = TestClient(build_app(issuer.auth())).options(WELL_KNOWN, headers=preflight)
+    def test_it_has_the_title_of_the_application_as_name(self) -> None:
+        auth = issuer.auth()
+        app = FastAPI(title="Invoices")
+        auth.install(app)
 
-        assert (answer.status_code, answer.content) == (204, b"")
-        assert answer.headers["Access-Control-Allow-Origin"] == answer.headers["Access-Control-Allow-Headers"] == "*"
+        assert ask(app)["resource_name"] == "Invoices"
 
     def test_every_scope_is_listed_where_one_of_many_is_enough(self) -> None:
         auth = issuer.auth()
@@ -238,13 +236,71 @@ class TestDocument:
 
 
 class TestPath:
-    def test_the_path_of_the_resource_follows(self) -> None:
-        app = build_app(issuer.auth(audience="https://api.example.test/mcp/"))
+    @pytest.mark.parametrize(
+        ("audience", "end"),
+        [
+            ("https://api.example.com", ""),
+            ("https://api.example.com/", ""),
+            ("https://api.example.com/v1", "/v1"),
+            ("https://api.example.com/v1/", "/v1/"),
+            ("https://api.example.com/v1?t=1", "/v1?t=1"),
+            ("https://api.example.com/v1/?a=b%20c&d=/e", "/v1/?a=b%20c&d=/e"),
+            ("https://api.example.com/v1?a=b c&d=é", "/v1?a=b%20c&d=%C3%A9"),
+            ("https://api.example.com/?t=1", "?t=1"),
+            ("https://api.example.com?t=1", "?t=1"),
+            ("https://api.example.com/my%20api", "/my%20api"),
+            ("https://api.example.com/x y", "/x%20y"),
+            ("https://api.example.com/a%3Fb", "/a%3Fb"),
+            ("https://api.example.com//mcp", "//mcp"),
+            ("https://api.example.com/caf%C3%A9/", "/caf%C3%A9/"),
+            ("http://127.0.0.1:8000/mcp", "/mcp"),
+        ],
+    )
+    def test_path_and_query_of_the_resource_follow(self, audience: str, end: str) -> None:
+        app = build_app(issuer.auth(audience=audience, public_url="https://api.example.com"))
 
-        assert ask(app, "/mcp") == ask(app, "/mcp/") == ask(app)
-        assert ask(app)["resource"] == "https://api.example.test/mcp/"
-        for other in ("/other", "/mcp/further", "/mcp2", "/%2e%2e/mcp"):
+        assert challenge(app) == f'{READ}, resource_metadata="https://api.example.com{WELL_KNOWN}{end}"'
+        assert ask(app, end)["resource"] == audience
+        assert ask(app)["resource"] == audience
+        for other in ("/other", "/mcp/further", "/mcp2", "/%2e%2e/mcp", "/v1/further"):
             assert TestClient(app).get(WELL_KNOWN + other).status_code == 404
+
+    def test_resources_that_differ_in_a_slash_or_a_query_have_separate_pages(self) -> None:
+        base = "https://api.example.com"
+        ends = ["/v1", "/v1/", "/v1?t=1", "?t=1"]
+        auth = issuer.auth(audience=[base + end for end in ends], public_url=base)
+        app = FastAPI()
+        auth.install(app)
+        for number, end in enumerate(ends):
+            one = auth.for_audience(base + end, scheme_name=f"One{number}")
+            app.get(f"/{number}", dependencies=[Depends(one.require_scopes(f"scope{number}"))])(read)
+
+        for number, end in enumerate(ends):
+            assert challenge(app, f"/{number}").endswith(
+                f'scope="scope{number}", resource_metadata="{base}{WELL_KNOWN}{end}"'
+            )
+            found = ask(app, end)
+            assert found["resource"] == base + end
+            assert f"scope{number}" in found["scopes_supported"]
+
+    def test_a_slash_makes_another_resource_and_an_unknown_query_does_not(self) -> None:
+        app = build_app(issuer.auth(audience="https://api.example.com/v1"))
+
+        assert TestClient(app).get(f"{WELL_KNOWN}/v1/").status_code == 404
+        assert ask(app, "/v1?cache=no")["resource"] == "https://api.example.com/v1"
+        assert ask(app, "/") == ask(app, "?a=b") == ask(app)
+
+    def test_a_path_in_the_public_url_is_kept(self) -> None:
+        stage = "https://id.execute-api.eu-west-1.amazonaws.com/prod"
+        auth = issuer.auth(audience=f"{stage}/mcp", public_url=stage)
+        app = build_app(auth)
+
+        named = f"{stage}{WELL_KNOWN}/prod/mcp"
+        assert challenge(app) == f'{READ}, resource_metadata="{named}"'
+        # The gateway forwards only what is below the stage, with or without the stage in the path.
+        for client in (TestClient(app), TestClient(app, root_path="/prod")):
+            found = client.get(named.removeprefix(stage))
+            assert found.json()["resource"] == f"{stage}/mcp"
 
     def test_each_resource_has_its_own_with_its_own_scopes(self) -> None:
         auth = issuer.auth(public_url="https://api.example.test")
@@ -268,21 +324,6 @@ class TestPath:
 
         assert ask(app)["resource"] == API
         assert challenge(app, "/invoices") == 'Bearer realm="Logto"'
-
-    @pytest.mark.parametrize(
-        ("audience", "path"),
-        [
-            ("https://api.example.com/my%20api", "/my%20api"),
-            ("https://api.example.com/x y", "/x%20y"),
-            ("https://api.example.com//mcp", "//mcp"),
-            ("https://api.example.com/caf%C3%A9/", "/caf%C3%A9"),
-        ],
-    )
-    def test_a_page_is_found_under_the_url_that_a_challenge_names(self, audience: str, path: str) -> None:
-        app = build_app(issuer.auth(audience=audience, public_url="https://api.example.com"))
-
-        assert f'"https://api.example.com{WELL_KNOWN}{path}"' in challenge(app)
-        assert ask(app, path)["resource"] == audience
 
     def test_two_schemes_of_one_application_have_their_pages_side_by_side(self) -> None:
         first = issuer.auth(audience="https://api.example.com/a", public_url="https://api.example.com")
@@ -332,12 +373,153 @@ class TestPath:
         assert f"{WELL_KNOWN}/late" in challenge(app, "/late")
         assert ask(app, "/late")["scopes_supported"] == ["late"]
 
-    @pytest.mark.parametrize("audience", ["urn:example:api", "my api", "https://[bad", "https:///nowhere"])
-    def test_an_indicator_that_is_no_url_stands_at_the_root(self, audience: str) -> None:
+    @pytest.mark.parametrize(
+        "audience",
+        [
+            "urn:example:api",
+            "my api",
+            "https://[bad",
+            "https:///nowhere",
+            "https://api.example.com/\ud800",
+            "https://api.example.com/#fragment",
+            "https://api.example.com/#",
+            "http://api.example.com",
+            "ftp://127.0.0.1/",
+        ],
+    )
+    def test_an_indicator_that_is_no_https_url_has_no_page(self, audience: str) -> None:
         app = build_app(issuer.auth(audience=audience, public_url="https://api.example.com/v1"))
 
-        assert ask(app)["resource"] == audience
-        assert challenge(app) == f'{READ}, resource_metadata="https://api.example.com{WELL_KNOWN}"'
+        assert TestClient(app).get(WELL_KNOWN).status_code == 404
+        assert challenge(app) == READ
+
+    def test_the_page_without_a_path_is_that_of_the_first_indicator_with_a_page(self) -> None:
+        app = build_app(issuer.auth(audience=["urn:a", "https://api.example.com/b", "https://api.example.com/c"]))
+
+        assert ask(app)["resource"] == "https://api.example.com/b"
+
+
+class TestPreflight:
+    ASKED = {  # noqa: RUF012 - not changed
+        "Origin": "http://localhost:6274",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "mcp-protocol-version",
+    }
+
+    @pytest.mark.parametrize("path", ["", "/v1", "/v1/"])
+    @pytest.mark.parametrize("root_path", ["", "/prod"])
+    def test_a_browser_of_any_origin_may_send_other_headers_behind_a_strict_cors_middleware(
+        self, path: str, root_path: str
+    ) -> None:
+        app = build_app(issuer.auth(audience="https://api.example.test/v1"))
+        app.add_middleware(CORSMiddleware, allow_origins=["https://spa.example.com"])
+        client = TestClient(app, root_path=root_path)
+
+        answer = client.options(root_path + WELL_KNOWN + path, headers=self.ASKED)
+
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert answer.headers["Access-Control-Allow-Origin"] == answer.headers["Access-Control-Allow-Headers"] == "*"
+        assert client.get(WELL_KNOWN, headers=self.ASKED).headers["Access-Control-Allow-Origin"] == "*"
+
+    @pytest.mark.parametrize("path", ["/read", WELL_KNOWN + "-of-another", "/further" + WELL_KNOWN])
+    def test_other_preflights_are_those_of_the_application(self, path: str) -> None:
+        app = build_app(issuer.auth())
+        app.add_middleware(CORSMiddleware, allow_origins=["https://spa.example.com"])
+
+        assert TestClient(app).options(path, headers=self.ASKED).text == "Disallowed CORS origin, headers"
+
+    def test_an_options_request_that_is_no_preflight_is_not_allowed(self) -> None:
+        assert TestClient(build_app(issuer.auth())).options(WELL_KNOWN).status_code == 405
+
+    def test_the_middleware_of_the_application_is_listed_as_before(self) -> None:
+        app = build_app(issuer.auth())
+        app.add_middleware(CORSMiddleware)
+        for _ in range(2):
+            app.middleware_stack = None
+            assert ask(app)["resource"] == API
+
+        assert len(app.user_middleware) == 1
+        assert isinstance(app.middleware_stack, ServerErrorMiddleware)
+
+
+def mount_plainly(app: FastAPI, path: str, mounted: FastAPI, _auth: LogtoAuth) -> None:
+    app.mount(path, mounted)
+
+
+def mount_behind_a_requirement(app: FastAPI, path: str, mounted: FastAPI, auth: LogtoAuth) -> None:
+    mount_protected(app, path=path, mounted=mounted, requires=auth)
+
+
+class TestMounted:
+    BASE = "https://api.example.com"
+
+    def follow(self, app: FastAPI, path: str, **options: Any) -> str:
+        """Return the resource on the page that the challenge of a path names."""
+        client = TestClient(app, base_url=self.BASE, **options)
+        token = bearer(issuer.access_token(audience=f"{self.BASE}/sub", scopes=[]))
+        named = client.get(path, headers=token).headers["WWW-Authenticate"].partition('resource_metadata="')[2]
+        found = client.get(named.rstrip('"'), headers=token)
+        assert (named.startswith(self.BASE), found.status_code) == (True, 200)
+        return str(found.json()["resource"])
+
+    @pytest.mark.parametrize("mount", [mount_plainly, mount_behind_a_requirement], ids=lambda mount: mount.__name__)
+    @pytest.mark.parametrize("public_path", ["", "/sub"])
+    @pytest.mark.parametrize("parent", ["set up", "not set up"])
+    def test_the_page_of_a_mounted_application_is_found_where_its_challenge_names_it(
+        self, mount: Callable[..., None], public_path: str, parent: str
+    ) -> None:
+        auth = issuer.auth(audience=f"{self.BASE}/sub", public_url=self.BASE + public_path)
+        outer = issuer.auth(audience=self.BASE, public_url=self.BASE, scheme_name="Outer")
+        app = FastAPI()
+        if parent == "set up":
+            outer.install(app)
+            app.get("/outer", dependencies=[Depends(outer)])(read)
+        mount(app, "/sub", build_app(auth), auth)
+
+        assert self.follow(app, "/sub/read") == f"{self.BASE}/sub"
+        if parent == "set up":
+            assert self.follow(app, "/outer") == self.BASE
+
+    def test_it_is_found_below_further_mounts_and_behind_a_proxy(self) -> None:
+        auth = issuer.auth(audience=f"{self.BASE}/sub", public_url=f"{self.BASE}/prod")
+        app, middle = FastAPI(), FastAPI()
+        app.mount("/a b", middle)
+        middle.mount("/{tenant}/sub", build_app(auth))
+
+        assert self.follow(app, "/prod/a b/é/sub/read", root_path="/prod") == f"{self.BASE}/sub"
+
+    def test_an_application_with_the_same_scheme_names_the_page_of_the_outermost(self) -> None:
+        auth = issuer.auth(audience=f"{self.BASE}/sub", public_url=self.BASE)
+        app = FastAPI()
+        auth.install(app)
+        app.mount("/inner", build_app(auth))
+
+        named = f'resource_metadata="{self.BASE}{WELL_KNOWN}/sub"'
+        assert named in challenge(app, "/inner/read")
+        assert self.follow(app, "/inner/read") == f"{self.BASE}/sub"
+
+    def test_a_page_that_only_a_mounted_application_serves_is_not_named_outside(self) -> None:
+        auth = issuer.auth(audience=f"{self.BASE}/sub", public_url=self.BASE)
+        app = build_app(auth, metadata=False)
+        app.mount("/sub", build_app(auth))
+        app.mount("/routes", build_app(auth, metadata=False))
+
+        assert challenge(app) == challenge(app, "/routes/read") == READ
+        assert "resource_metadata" in challenge(app, "/sub/read")
+
+    def test_a_mounted_websocket_names_the_page_too(self) -> None:
+        auth = issuer.auth(audience=f"{self.BASE}/sub", public_url=self.BASE)
+        app, inner = FastAPI(), FastAPI()
+        auth.install(inner)
+        app.mount("/sub", inner)
+
+        @inner.websocket("/watch")
+        async def watch(websocket: WebSocket, _: Annotated[Any, Depends(auth)]) -> None: ...
+
+        with pytest.raises(WebSocketDenialResponse) as denied, TestClient(app).websocket_connect("/sub/watch"):
+            pass
+        named = f'Bearer realm="Logto", resource_metadata="{self.BASE}/sub{WELL_KNOWN}/sub"'
+        assert denied.value.headers["WWW-Authenticate"] == named
 
 
 class TestChallenge:
@@ -405,8 +587,6 @@ class TestChallenge:
 
         @app.websocket("/watch")
         async def watch(websocket: WebSocket, _: Annotated[Any, Depends(auth)]) -> None: ...
-
-        from starlette.testclient import WebSocketDenialResponse
 
         with pytest.raises(WebSocketDenialResponse) as denied, TestClient(app).websocket_connect("/watch"):
             pass

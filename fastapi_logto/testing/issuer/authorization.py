@@ -7,8 +7,9 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from fastapi_logto.testing.directory import Application, Directory, User
+from fastapi_logto.testing.issuer.clients import find_or_fetch_client
 from fastapi_logto.testing.issuer.forms import Parameters
-from fastapi_logto.testing.issuer.lookup import find_client, find_resource, list_held
+from fastapi_logto.testing.issuer.lookup import find_resource, list_held
 from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.redirects import accepts_redirect
 
@@ -29,6 +30,7 @@ IDENTITY_SCOPES: Final = (
     "urn:logto:scope:sessions",
     "urn:logto:scope:trusted_devices",
 )
+_ALWAYS_ALLOWED: Final = frozenset({"openid", "offline_access"})
 _S256_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -47,7 +49,7 @@ class ReturnAddress:
         If one is missing or unknown, the error must never be sent as a redirect (RFC 6749 section 4.1.2.1).
         """
         client_id = parameters.require("client_id")
-        client = find_client(directory, client_id)
+        client = find_or_fetch_client(directory, client_id)
         if not isinstance(client, Application):
             raise RefusedError("invalid_client", f"no application has the client id {client_id[:80]!r}")
         redirect_uri = parameters.require("redirect_uri")
@@ -111,7 +113,7 @@ class AuthorizationRequest:
         return cls(
             address=address,
             resources=resources,
-            scopes=tuple(dict.fromkeys((parameters.find("scope") or "").split())),
+            scopes=_limit_scopes((parameters.find("scope") or "").split(), client=address.client, directory=directory),
             code_challenge=code_challenge,
             nonce=parameters.find("nonce"),
             login_hint=parameters.find("login_hint"),
@@ -154,3 +156,11 @@ class AuthorizationRequest:
             },
             nonce=self.nonce,
         )
+
+
+def _limit_scopes(scopes: Collection[str], *, client: Application, directory: Directory) -> tuple[str, ...]:
+    """Return the requested scopes without duplicates, and without those that a dynamic application can't get."""
+    dynamic = directory.dynamic_apps
+    if dynamic is not None and client not in directory.applications:
+        scopes = [scope for scope in scopes if scope in dynamic.scopes or scope in _ALWAYS_ALLOWED]
+    return tuple(dict.fromkeys(scopes))

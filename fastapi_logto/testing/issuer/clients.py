@@ -10,7 +10,7 @@ from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.lookup import find_client
 from fastapi_logto.testing.issuer.refusals import RefusedError
 
-__all__ = ["authenticate_client"]
+__all__ = ["authenticate_client", "find_or_fetch_client"]
 
 _FAILED: Final = "client authentication failed"
 _MALFORMED: Final = "invalid authorization header value format"
@@ -37,12 +37,25 @@ def authenticate_client(
         client_id, secret = form.find("client_id"), form.find("client_secret")
         if client_id is None:
             raise RefusedError("invalid_request", "no client authentication mechanism provided")
-    client = find_client(directory, client_id)
+    client = find_or_fetch_client(directory, client_id)
     if client is None:
         raise RefusedError("invalid_client", f"invalid client {client_id[:80]}")
     if not _is_secret_right(client, secret):
         raise RefusedError("invalid_client", _FAILED, status=401, challenge=challenge)
     return client
+
+
+def find_or_fetch_client(directory: Directory, client_id: str) -> Application | Machine | None:
+    """Return the client with this client id; `None` if there is none.
+
+    If dynamic applications are accepted, a client id that is a URL is fetched; `RefusedError` if that fails.
+    """
+    found = find_client(directory, client_id)
+    if found is not None or directory.dynamic_apps is None or "://" not in client_id:
+        return found
+    from fastapi_logto.testing.issuer.client_documents import fetch_application  # noqa: PLC0415 - only this needs httpx
+
+    return fetch_application(client_id, allow_loopback=directory.dynamic_apps.allow_loopback)
 
 
 def _is_secret_right(client: Application | Machine, secret: str | None) -> bool:

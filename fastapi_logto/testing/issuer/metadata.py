@@ -8,7 +8,9 @@ from fastapi_logto.testing.signing import JsonValue
 __all__ = ["build_metadata"]
 
 
-def build_metadata(*, issuer: str, base_url: str, algorithms: Collection[str]) -> Mapping[str, JsonValue]:
+def build_metadata(
+    *, issuer: str, base_url: str, algorithms: Collection[str], accepts_dynamic_apps: bool
+) -> Mapping[str, JsonValue]:
     """Return the document with Logto's members in Logto's order, without those that are not served.
 
     `base_url` is the scheme and host of the request. Like Logto, it is used for all URLs except the issuer, which is
@@ -42,4 +44,5 @@ def build_metadata(*, issuer: str, base_url: str, algorithms: Collection[str]) -
         "userinfo_endpoint": f"{base_url}/oidc/me",
         "introspection_endpoint": f"{base_url}/oidc/token/introspection",
         "claim_types_supported": ["normal"],
+        **({"client_id_metadata_document_supported": True} if accepts_dynamic_apps else {}),
     }

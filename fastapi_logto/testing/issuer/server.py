@@ -125,7 +125,10 @@ class _Endpoints:
         if request.method == "OPTIONS":
             return _build_preflight(request)
         metadata = build_metadata(
-            issuer=self.mint.issuer, base_url=_find_base_url(request), algorithms=self.keys.algorithms
+            issuer=self.mint.issuer,
+            base_url=_find_base_url(request),
+            algorithms=self.keys.algorithms,
+            accepts_dynamic_apps=self.mint.directory.dynamic_apps is not None,
         )
         return JSONResponse(metadata, headers=_OPEN)
 
