@@ -333,17 +333,17 @@ class LogtoAuth(TokenScheme[ClaimsT]):
                 unreachable. Without it, e.g. in a mounted application whose lifespan is not run, the settings are read
                 when the docs page is first requested; reading a `.env` file then blocks the event loop.
             swagger: Sign in with PKCE on the docs page, and add requirements and error responses to the OpenAPI
-                document.
+                document. Your own function that replaces `app.openapi` must be set earlier, or call the function
+                that it replaces.
             metadata: Serve the metadata of the protected resource (RFC 9728) below
                 `/.well-known/oauth-protected-resource`. If `public_url` is set, error responses link to it.
             scopes: Descriptions of scopes by name, for the docs page. The metadata lists these scopes too, even if no
                 route requires them, because a handler may check a scope itself.
         """
         self._state.scope_descriptions.update({str.__str__(name): text for name, text in (scopes or {}).items()})
+        document = startup.install_openapi(app, self._state) if swagger else None
         if lifespan:
-            startup.install_lifespan(app, self._state)
-        if swagger:
-            startup.install_openapi(app, self._state)
+            startup.install_lifespan(app, self._state, document)
         if metadata:
             publish(app, self._state)
 

@@ -8,8 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI, HTTPException, Request, Response, status
 from fastapi.responses import JSONResponse
 
-from fastapi_logto.description.openapi import IDENTITY_SCOPE
-from fastapi_logto.description.routes import list_scopes
+from fastapi_logto.description.routes import IDENTITY_SCOPE, list_scopes
 from fastapi_logto.protected_resource import WELL_KNOWN, ResourceMetadata, build_resource_metadata, map_resources
 from fastapi_logto.state import AuthState
 

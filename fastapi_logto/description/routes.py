@@ -14,6 +14,7 @@ from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import AnyScheme, OptionalScheme, TokenScheme, find_resources
 
 __all__ = [
+    "IDENTITY_SCOPE",
     "MOUNTED_ATTRIBUTE",
     "MOUNTED_PATH",
     "NO_SCOPE",
@@ -36,6 +37,9 @@ MOUNTED_PATH: Final = "mounted_path"
 
 NO_SCOPE: Final = "profile"
 """Logto denies a sign-in that would grant no scope. If a client requests only this one, its token has no permission."""
+
+IDENTITY_SCOPE: Final = "openid"
+"""Logto issues an opaque token if a client requests this scope and its token request names no resource."""
 
 _CONVERTOR: Final = re.compile(r":\w+\}")
 _MOST_MIDDLEWARE: Final = 20

@@ -577,7 +577,7 @@ def test_mounted_applications_have_documents_of_their_own(issuer: LocalIssuer, l
         assert operation["security"] == [{"Logto": [scope]}]
         flow = document["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]
         assert flow["authorizationUrl"].startswith(f"{url}/auth?")
-        assert list(flow["scopes"]) == [scope]
+        assert list(flow["scopes"]) == [scope, "profile"]
     assert "create a single-page application" in app.openapi()["components"]["securitySchemes"]["Logto"]["description"]
 
 
