@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from typing_extensions import Unpack
 
 from fastapi_logto import startup
+from fastapi_logto.alternatives import AlternativeScheme
 from fastapi_logto.clock import Clock
 from fastapi_logto.description.metadata_pages import publish
 from fastapi_logto.errors import SettingsError
@@ -261,6 +262,25 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         If there is a header, it is checked in full: an invalid token is always rejected, never treated as anonymous.
         """
         return self._optional
+
+    @must_be_called(_CALL_IT)
+    def unless(self, find_caller: Callable[..., Any]) -> AlternativeScheme[ClaimsT]:
+        """Return a dependency that requires a token, unless another dependency has found the caller.
+
+        OpenAPI lists both as alternatives. Scopes of `Security(auth.unless(...), scopes=[...])` are required of tokens
+        only. What `find_caller` accepts is **not** checked.
+
+        Args:
+            find_caller: A dependency that checks other credentials, such as an API key. It returns their owner, raises
+                an error for invalid ones, and returns `None` if the request has none.
+
+        Returns:
+            A value for `Depends`, which returns the owner of the other credentials or the claims of the token.
+
+        Raises:
+            TypeError: It is not a function, or a security scheme such as `APIKeyHeader`, which checks nothing.
+        """
+        return AlternativeScheme(self, find_caller=find_caller)
 
     @must_be_called(_CALL_IT)
     def for_audience(self, *audiences: str, scheme_name: str | None = None) -> "LogtoAuth[ClaimsT]":

@@ -22,6 +22,7 @@ from fastapi.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
+from fastapi_logto.alternatives import AlternativeScheme
 from fastapi_logto.description.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import OptionalScheme, TokenScheme
@@ -87,7 +88,8 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
         probe = APIRouter(dependencies=[Depends(requires)])
         probe.add_api_route("/", _do_nothing)
         for call in next(iter_routes(probe)).calls:
-            if not call.is_optional:
+            # The owner of other credentials has no claims.
+            if not (call.is_optional or isinstance(call.scheme, AlternativeScheme)):
                 is_ours = issubclass(type(requires), TokenScheme | Requirement)
                 return params.Depends(requires) if is_ours else params.Security(call.scheme, scopes=call.scopes)
     found = (

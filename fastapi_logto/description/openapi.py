@@ -31,6 +31,7 @@ from fastapi_logto.verification.checks import build_scopes_error
 __all__ = ["describe", "list_offered_scopes"]
 
 _HTTP_METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+_WITHOUT_SCOPES: Final = frozenset({"apiKey", "http"})
 _MOST_OPERATIONS_NAMED: Final = 3
 _MOST_ALTERNATIVES: Final = 16
 _SCHEMAS: Final = "#/components/schemas/"
@@ -55,8 +56,9 @@ def describe(document: JsonObject, app: FastAPI) -> None:
         return
     schemes = _choose_schemes(routes)
     shared = _build_shared_responses()
+    others = document.get("components", {}).get("securitySchemes", {})
     for operation, route in found.values():
-        _describe_security(operation, route, names=schemes.keys())
+        _describe_security(operation, route, names=schemes.keys(), others=others)
         _describe_conditions(operation, route)
         _describe_refusals(operation, route, shared=shared)
     redirect_path = app.swagger_ui_oauth2_redirect_url if app.docs_url else None
@@ -98,11 +100,19 @@ def _iter_operations(document: JsonObject) -> Iterator[tuple[str, str, JsonObjec
         yield from ((path, method, operation) for method, operation in operations.items() if method in _HTTP_METHODS)
 
 
-def _describe_security(operation: JsonObject, route: RouteInfo, *, names: Iterable[str]) -> None:
+def _describe_security(
+    operation: JsonObject, route: RouteInfo, *, names: Iterable[str], others: Mapping[str, JsonObject]
+) -> None:
     """Set the required schemes and scopes. FastAPI would list several schemes as alternatives."""
     anybody: list[dict[str, list[str]]] = [{}] if route.is_optional else []
-    others = [entry for entry in operation.get("security", []) if entry and entry.keys().isdisjoint(names)]
-    operation["security"] = [*anybody, *_build_security(route), *others]
+    listed: list[dict[str, list[str]]] = operation.get("security", [])
+    # FastAPI adds the scopes of a token to an API key that is accepted instead of it.
+    unscoped = [
+        {name: [] if others.get(name, {}).get("type") in _WITHOUT_SCOPES else scopes for name, scopes in entry.items()}
+        for entry in listed
+        if entry and entry.keys().isdisjoint(names)
+    ]
+    operation["security"] = [*anybody, *_build_security(route), *unscoped]
 
 
 def _build_security(route: RouteInfo) -> list[dict[str, list[str]]]:

@@ -10,6 +10,7 @@ from fastapi.dependencies.models import Dependant
 from starlette.applications import Starlette
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 
+from fastapi_logto.alternatives import AlternativeScheme
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import AnyScheme, OptionalScheme, TokenScheme, find_resources
 
@@ -258,10 +259,13 @@ def _iter_overrides(dependencies: Iterable[Dependant], overrides: Mapping[object
     """Yield the replacements for schemes, requirements, and dependencies that call one of them."""
     # Another scheme or requirement is also yielded: it may accept tokens that the original rejects.
     for dependency in dependencies:
-        if overrides.get(dependency.call, dependency.call) != dependency.call and any(
-            map(_find_call, [dependency, *_iter_dependencies(dependency)])
-        ):
-            yield overrides[dependency.call]
+        below = list(_iter_dependencies(dependency))
+        is_check = any(map(_find_call, [dependency, *below]))
+        # These check other credentials.
+        others = below if issubclass(type(dependency.call), AlternativeScheme) else []
+        for checked in [dependency, *others] if is_check else []:
+            if overrides.get(checked.call, checked.call) != checked.call:
+                yield overrides[checked.call]
 
 
 def _removes_checks(override: object) -> bool:
