@@ -3,6 +3,7 @@
 If `LOGTO_ENDPOINT` is set, the demo uses that tenant and starts no issuer. `PORT` and `ISSUER_PORT` select the ports.
 """
 
+import logging
 import os
 import socket
 import sys
@@ -117,6 +118,9 @@ def main() -> int:
     try:
         with provide_issuer() as issuer:
             auth.settings  # noqa: B018 - raises early if the environment is invalid
+            # Show why a request was rejected: uvicorn configures only its own loggers.
+            logging.basicConfig(format="%(levelname)s: %(name)s: %(message)s")
+            logging.getLogger("fastapi_logto").setLevel(logging.INFO)
             DemoServer(port=int(os.environ.get("PORT", "8000")), issuer=issuer).run()
     except KeyboardInterrupt:
         # uvicorn raises it again after Ctrl-C.

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from typing_extensions import Unpack
 
 from fastapi_logto import startup
+from fastapi_logto.alternatives import AlternativeScheme
 from fastapi_logto.clock import Clock
 from fastapi_logto.description.metadata_pages import publish
 from fastapi_logto.errors import SettingsError
@@ -265,6 +266,25 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         return self._optional
 
     @must_be_called(_CALL_IT)
+    def unless(self, find_caller: Callable[..., Any]) -> AlternativeScheme[ClaimsT]:
+        """Return a dependency that requires a token, unless another dependency has found the caller.
+
+        OpenAPI lists both as alternatives. Scopes of `Security(auth.unless(...), scopes=[...])` are required of tokens
+        only. What `find_caller` accepts is **not** checked.
+
+        Args:
+            find_caller: A dependency that checks other credentials, such as an API key. It returns their owner, raises
+                an error for invalid ones, and returns `None` if the request has none.
+
+        Returns:
+            A value for `Depends`, which returns the owner of the other credentials or the claims of the token.
+
+        Raises:
+            TypeError: It is not a function, or a security scheme such as `APIKeyHeader`, which checks nothing.
+        """
+        return AlternativeScheme(self, find_caller=find_caller)
+
+    @must_be_called(_CALL_IT)
     def for_audience(self, *audiences: str, scheme_name: str | None = None) -> "LogtoAuth[ClaimsT]":
         """Return a scheme for other API resources of the same tenant. It shares keys and cached tokens with this one.
 
@@ -337,7 +357,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
                 unreachable. Without it, e.g. in a mounted application whose lifespan is not run, the settings are read
                 when the docs page is first requested; reading a `.env` file then blocks the event loop.
             swagger: Sign in with PKCE on the docs page, and add requirements and error responses to the OpenAPI
-                document.
+                document. Your own function that replaces `app.openapi` must be set earlier, or call the function
+                that it replaces.
             metadata: Serve the metadata of the protected resource (RFC 9728) below
                 `/.well-known/oauth-protected-resource`. If `public_url` is set, error responses link to it.
             scopes: Descriptions of scopes by name, for the docs page. The metadata lists these scopes too, even if no
@@ -345,10 +366,9 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         """
         startup.install_handler(app, self._state)
         self._state.scope_descriptions.update({str.__str__(name): text for name, text in (scopes or {}).items()})
+        document = startup.install_openapi(app, self._state) if swagger else None
         if lifespan:
-            startup.install_lifespan(app, self._state)
-        if swagger:
-            startup.install_openapi(app, self._state)
+            startup.install_lifespan(app, self._state, document)
         if metadata:
             publish(app, self._state)
 

@@ -25,6 +25,7 @@ from starlette.authentication import AuthCredentials, SimpleUser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
+from fastapi_logto.alternatives import AlternativeScheme
 from fastapi_logto.caller import remember_caller, token_of
 from fastapi_logto.description.routes import MOUNTED_ATTRIBUTE, MOUNTED_PATH, iter_routes
 from fastapi_logto.requirements import Requirement
@@ -97,7 +98,8 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
         probe = APIRouter(dependencies=[Depends(requires)])
         probe.add_api_route("/", _do_nothing)
         for call in next(iter_routes(probe)).calls:
-            if not call.is_optional:
+            # The owner of other credentials has no claims.
+            if not (call.is_optional or isinstance(call.scheme, AlternativeScheme)):
                 is_ours = issubclass(type(requires), TokenScheme | Requirement)
                 return params.Depends(requires) if is_ours else params.Security(call.scheme, scopes=call.scopes)
     found = (

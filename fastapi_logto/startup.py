@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, cast
 
@@ -10,7 +11,8 @@ from fastapi import FastAPI, Request, Response, WebSocket, WebSocketException, s
 from fastapi.concurrency import run_in_threadpool
 from fastapi.websockets import WebSocketState
 
-from fastapi_logto.description.openapi import SwaggerOptions, describe
+from fastapi_logto.description.docs_page import SwaggerOptions
+from fastapi_logto.description.openapi import describe, list_offered_scopes
 from fastapi_logto.description.route_checks import check_routes, check_scheme_names
 from fastapi_logto.errors import RefusalError, SettingsError
 from fastapi_logto.responses import build_http_error
@@ -31,8 +33,40 @@ async def keep_keys(state: AuthState[Any]) -> AsyncGenerator[None]:
             await keys.close()
 
 
-def install_lifespan(app: FastAPI, state: AuthState[Any]) -> None:
-    """Check settings and routes, and fetch the keys, around the lifespan of an application."""
+class DescribedDocument:
+    """A replacement for `app.openapi` that adds security, scopes and error responses to the document."""
+
+    def __init__(self, app: FastAPI) -> None:
+        """Keep the function of the application, which builds the document."""
+        self._app = app
+        self._build = app.openapi
+        self._described: dict[str, Any] | None = None
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the complete document. FastAPI calls this."""
+        document = self._build()
+        # FastAPI caches the document that it built, so the routes are inspected once per document.
+        if document is not self._described:
+            # Not checked yet without the lifespan, and the document shows only one scheme per name.
+            check_scheme_names(self._app)
+            describe(document, self._app)
+            self._described = document
+        return document
+
+    def check_is_used(self) -> None:
+        """Reject a function that the application put in place of this one later, unless it calls this one."""
+        if not isinstance(self._app.openapi, DescribedDocument) and self._described is None:
+            self._app.openapi()
+            if self._described is None:
+                raise SettingsError(
+                    "app.openapi: expected the function that auth.install(app) set, or one that calls it, found "
+                    "another one, so the docs page would show no scopes and no error responses; set app.openapi before "
+                    "auth.install(app)"
+                )
+
+
+def install_lifespan(app: FastAPI, state: AuthState[Any], document: DescribedDocument | None) -> None:
+    """Check settings, routes and the OpenAPI document, and fetch the keys, around the lifespan of an application."""
     inner = app.router.lifespan_context
 
     @asynccontextmanager
@@ -41,6 +75,9 @@ def install_lifespan(app: FastAPI, state: AuthState[Any]) -> None:
         await state.load_in_thread()
         check_routes(app)
         async with keep_keys(state), inner(app) as entered:
+            if document is not None:
+                # Last, because a function of the application may need what its lifespan prepares.
+                document.check_is_used()
             yield entered
 
     app.router.lifespan_context = lifespan
@@ -77,21 +114,8 @@ async def _handle(app: FastAPI, conn: Request | WebSocket, error: Exception) -> 
     return cast("Response | None", await run_in_threadpool(handler, conn, error))
 
 
-def install_openapi(app: FastAPI, state: AuthState[Any]) -> None:
+def install_openapi(app: FastAPI, state: AuthState[Any]) -> DescribedDocument:
     """Describe the security of an application in its OpenAPI document, and sign in on its docs page with PKCE."""
-    build_document = app.openapi
-    described: dict[str, Any] | None = None
-
-    def openapi() -> dict[str, Any]:
-        nonlocal described
-        document = build_document()
-        # FastAPI caches the document that it built, so the routes are inspected once per document.
-        if document is not described:
-            # Not checked yet without the lifespan, and the document shows only one scheme per name.
-            check_scheme_names(app)
-            describe(document, app)
-            described = document
-        return document
 
     def find_swagger_client_id() -> str | None:
         try:
@@ -99,6 +123,12 @@ def install_openapi(app: FastAPI, state: AuthState[Any]) -> None:
         except SettingsError:
             return None
 
-    # FastAPI's documented way to extend it.
-    app.openapi = openapi  # type: ignore[method-assign]
-    app.swagger_ui_init_oauth = SwaggerOptions(app.swagger_ui_init_oauth or {}, find_client_id=find_swagger_client_id)
+    # FastAPI's documented way to extend it. One document describes the schemes of every `LogtoAuth`.
+    document = app.openapi if isinstance(app.openapi, DescribedDocument) else DescribedDocument(app)
+    app.openapi = document  # type: ignore[method-assign]
+    options: Any = app.swagger_ui_init_oauth
+    if not isinstance(options, SwaggerOptions):
+        options = SwaggerOptions(options or {}, find_scopes=partial(list_offered_scopes, app))
+        app.swagger_ui_init_oauth = options
+    options.add_client(find_swagger_client_id)
+    return document

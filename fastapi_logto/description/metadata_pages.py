@@ -10,8 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastapi_logto.description.openapi import IDENTITY_SCOPE
-from fastapi_logto.description.routes import list_scopes
+from fastapi_logto.description.routes import IDENTITY_SCOPE, list_scopes
 from fastapi_logto.protected_resource import (
     WELL_KNOWN,
     ResourceMetadata,

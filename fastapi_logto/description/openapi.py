@@ -1,14 +1,20 @@
 """Add what FastAPI does not know to an OpenAPI document: security schemes, required scopes and error responses."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI
-from pydantic import BaseModel, TypeAdapter
-from typing_extensions import override
+from pydantic import TypeAdapter
 
 from fastapi_logto.description.conditions import build_refusals, describe_conditions
-from fastapi_logto.description.routes import NO_SCOPE, RouteInfo, iter_routes, list_required_scopes
+from fastapi_logto.description.docs_page import SIGN_IN_ONLY, build_dialog_text
+from fastapi_logto.description.routes import (
+    IDENTITY_SCOPE,
+    NO_SCOPE,
+    RouteInfo,
+    iter_routes,
+    list_required_scopes,
+)
 from fastapi_logto.errors import (
     AudienceError,
     AuthorizationMissingError,
@@ -20,18 +26,12 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.responses import LogtoRefusal, build_body, build_headers
 from fastapi_logto.schemes import AnyScheme, OrganizationScheme, find_policy, find_state
-from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.checks import build_scopes_error
 
-if TYPE_CHECKING:
-    from _collections_abc import dict_items, dict_keys
-
-__all__ = ["IDENTITY_SCOPE", "SwaggerOptions", "describe"]
-
-IDENTITY_SCOPE: Final = "openid"
-"""Logto issues an opaque token if a client requests this scope and its token request names no resource."""
+__all__ = ["describe", "list_offered_scopes"]
 
 _HTTP_METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+_WITHOUT_SCOPES: Final = frozenset({"apiKey", "http"})
 _MOST_OPERATIONS_NAMED: Final = 3
 _MOST_ALTERNATIVES: Final = 16
 _SCHEMAS: Final = "#/components/schemas/"
@@ -45,25 +45,45 @@ def describe(document: JsonObject, app: FastAPI) -> None:
 
     A second call changes nothing. Mounted applications are not included: each has its own OpenAPI document.
     """
-    routes = [route for route in iter_routes(app) if route.calls and route.owner is app]
+    routes = _list_protected(app)
     by_operation = {(route.path, method.lower()): route for route in routes for method in route.methods}
-    found = [
-        (operation, by_operation[path, method])
+    found = {
+        f"{method.upper()} {path}": (operation, by_operation[path, method])
         for path, method, operation in _iter_operations(document)
         if (path, method) in by_operation
-    ]
+    }
     if not found:
         return
     schemes = _choose_schemes(routes)
     shared = _build_shared_responses()
-    for operation, route in found:
-        _describe_security(operation, route, names=schemes.keys())
+    others = document.get("components", {}).get("securitySchemes", {})
+    for operation, route in found.values():
+        _describe_security(operation, route, names=schemes.keys(), others=others)
         _describe_conditions(operation, route)
         _describe_refusals(operation, route, shared=shared)
     redirect_path = app.swagger_ui_oauth2_redirect_url if app.docs_url else None
     for scheme in schemes.values():
-        _describe_scheme(document, scheme, redirect_path=redirect_path)
-    _add_components(document, responses=shared, models=[find_state(one).claims_model for one in schemes.values()])
+        _describe_scheme(document, scheme, found, redirect_path=redirect_path)
+    _add_components(document, responses=shared)
+
+
+def list_offered_scopes(app: FastAPI) -> list[str]:
+    """Return the scopes that the sign-in dialog selects at first: all that it offers, except for opaque tokens.
+
+    Swagger UI sends them to every OAuth 2.0 scheme of the page, so the list is empty if one is not of this package.
+    """
+    ours = _choose_schemes(_list_protected(app))
+    schemes: dict[str, JsonObject] = app.openapi().get("components", {}).get("securitySchemes", {})
+    flows = {
+        name: scheme["flows"].get("authorizationCode", {}) for name, scheme in schemes.items() if "flows" in scheme
+    }
+    if not flows.keys() <= ours.keys():
+        return []
+    return sorted({scope for flow in flows.values() for scope in flow["scopes"]} - {IDENTITY_SCOPE})
+
+
+def _list_protected(app: FastAPI) -> list[RouteInfo]:
+    return [route for route in iter_routes(app) if route.calls and route.owner is app]
 
 
 def _choose_schemes(routes: Iterable[RouteInfo]) -> dict[str, AnyScheme[Any]]:
@@ -80,11 +100,19 @@ def _iter_operations(document: JsonObject) -> Iterator[tuple[str, str, JsonObjec
         yield from ((path, method, operation) for method, operation in operations.items() if method in _HTTP_METHODS)
 
 
-def _describe_security(operation: JsonObject, route: RouteInfo, *, names: Iterable[str]) -> None:
+def _describe_security(
+    operation: JsonObject, route: RouteInfo, *, names: Iterable[str], others: Mapping[str, JsonObject]
+) -> None:
     """Set the required schemes and scopes. FastAPI would list several schemes as alternatives."""
     anybody: list[dict[str, list[str]]] = [{}] if route.is_optional else []
-    others = [entry for entry in operation.get("security", []) if entry and entry.keys().isdisjoint(names)]
-    operation["security"] = [*anybody, *_build_security(route), *others]
+    listed: list[dict[str, list[str]]] = operation.get("security", [])
+    # FastAPI adds the scopes of a token to an API key that is accepted instead of it.
+    unscoped = [
+        {name: [] if others.get(name, {}).get("type") in _WITHOUT_SCOPES else scopes for name, scopes in entry.items()}
+        for entry in listed
+        if entry and entry.keys().isdisjoint(names)
+    ]
+    operation["security"] = [*anybody, *_build_security(route), *unscoped]
 
 
 def _build_security(route: RouteInfo) -> list[dict[str, list[str]]]:
@@ -186,7 +214,13 @@ def _build_shared_responses() -> JsonObject:
     }
 
 
-def _describe_scheme(document: JsonObject, scheme: AnyScheme[Any], *, redirect_path: str | None) -> None:
+def _describe_scheme(
+    document: JsonObject,
+    scheme: AnyScheme[Any],
+    found: Mapping[str, tuple[JsonObject, RouteInfo]],
+    *,
+    redirect_path: str | None,
+) -> None:
     """List the scopes that the operations of this document require, and explain how to sign in.
 
     Only this document counts, so an application does not list the scopes of another one in the same process.
@@ -196,22 +230,20 @@ def _describe_scheme(document: JsonObject, scheme: AnyScheme[Any], *, redirect_p
     if "flows" not in described:
         return
     asking: dict[str, dict[str, None]] = {}
-    for path, method, operation in _iter_operations(document):
-        for entry in operation.get("security", []):
-            if name in entry:
-                for scope in entry[name] or [""]:
-                    asking.setdefault(scope, {})[f"{method.upper()} {path}"] = None
-    scopes = {scope: _describe_scope(list(operations)) for scope, operations in asking.items()}
-    if "" in scopes:
-        # Clients of these operations must also request some scope, or Logto denies the sign-in.
-        scopes.setdefault(NO_SCOPE, f"No permission of this API, for {scopes.pop('')}")
+    for label, (operation, route) in found.items():
+        # Swagger UI can't request a token for an organization, so these scopes would be selected in vain.
+        if not any(isinstance(one, OrganizationScheme) and one.scheme_name == name for one in route.schemes):
+            for scope in (scope for entry in operation["security"] for scope in entry.get(name, ())):
+                asking.setdefault(scope, {})[label] = None
+    # A sign-in that requests this one too is never denied.
+    scopes = {NO_SCOPE: SIGN_IN_ONLY, **{scope: _describe_scope(list(labels)) for scope, labels in asking.items()}}
     takes_opaque_tokens = find_policy(scheme).accepts_opaque and state.accepts_opaque_tokens
     if not takes_opaque_tokens:
         scopes.pop(IDENTITY_SCOPE, None)
     described["flows"]["authorizationCode"]["scopes"] = {
         scope: state.scope_descriptions.get(scope, scopes[scope]) for scope in sorted(scopes)
     }
-    lines = [_build_sign_in_hint(state.tenants[0], redirect_path=redirect_path)]
+    lines = [build_dialog_text(state.tenants[0], redirect_path=redirect_path)]
     if not takes_opaque_tokens:
         lines.append(_WITHOUT_IDENTITY)
     before: str = described["description"]
@@ -228,62 +260,10 @@ def _describe_scope(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_OPERATIONS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _add_components(document: JsonObject, *, responses: JsonObject, models: Iterable[type[BaseModel]]) -> None:
+def _add_components(document: JsonObject, *, responses: JsonObject) -> None:
+    """Add what the error responses refer to. FastAPI itself adds the claims model, if a route returns it."""
     components: JsonObject = document.setdefault("components", {})
-    schemas: JsonObject = components.setdefault("schemas", {})
-    template = _SCHEMAS + "{model}"
-    documents = [TypeAdapter(LogtoRefusal).json_schema(ref_template=template)]
-    documents += [model.model_json_schema(mode="serialization", ref_template=template) for model in models]
-    for schema in documents:
-        for name, part in {**schema.pop("$defs", {}), schema["title"]: schema}.items():
-            schemas.setdefault(name, part)
+    refusal = TypeAdapter(LogtoRefusal).json_schema(ref_template=_SCHEMAS + "{model}")
+    schemas = {**refusal.pop("$defs"), LogtoRefusal.__name__: refusal, **components.get("schemas", {})}
     components["schemas"] = dict(sorted(schemas.items()))
     components["responses"] = {**responses, **components.get("responses", {})}
-
-
-def _build_sign_in_hint(settings: LogtoSettings, *, redirect_path: str | None) -> str:
-    """Return how to set up sign-in on the docs page; empty if it is set up or if there is no such page.
-
-    `redirect_path` is the redirect path of Swagger UI, below the URL of the API.
-    """
-    if settings.swagger_client_id is not None or redirect_path is None:
-        return ""
-    return (
-        "To sign in here, create a single-page application in Logto, register "
-        f"`{settings.public_url or '<URL of this API>'}{redirect_path}` as its redirect URI, and set "
-        "`LOGTO_SWAGGER_CLIENT_ID` to its client id."
-    )
-
-
-class SwaggerOptions(dict[str, Any]):
-    """The OAuth options of Swagger UI: PKCE, and the client that signs in.
-
-    The client id is looked up when the page is built, because the settings may be known long after the application.
-    """
-
-    def __init__(self, options: Mapping[str, Any], *, find_client_id: Callable[[], str | None]) -> None:
-        """Store the options of the application, which take precedence.
-
-        `find_client_id` returns the id of the single-page application; with `None` the user types it in.
-        """
-        super().__init__({"usePkceWithAuthorizationCodeGrant": True, **options})
-        self._find_client_id = find_client_id
-
-    def _complete(self) -> None:
-        if "clientId" not in self and (client_id := self._find_client_id()) is not None:
-            self["clientId"] = client_id
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        self._complete()
-        return super().__iter__()
-
-    @override
-    def keys(self) -> "dict_keys[str, Any]":
-        self._complete()
-        return super().keys()
-
-    @override
-    def items(self) -> "dict_items[str, Any]":
-        self._complete()
-        return super().items()

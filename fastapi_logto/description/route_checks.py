@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
+from typing import Any, Final, ForwardRef, Literal, TypeAlias, get_args, get_origin
 
 from fastapi import FastAPI, params
 from fastapi.dependencies.models import Dependant
@@ -86,16 +86,38 @@ def _iter_problems(app: object, *, prefix: str = "", above: Sequence[RouteInfo] 
 
 def _iter_claims_problems(route: RouteInfo) -> Iterator[str]:
     for dependant in find_dependants(route):
-        for field in (
-            *(*dependant.body_params, *dependant.query_params),
-            *(*dependant.header_params, *dependant.cookie_params),
-        ):
-            if any(issubclass(part, TokenClaims) for part in _list_types(field.field_info.annotation)):
-                yield (
-                    f"{route.path}: expected parameter {field.name} to come from a verified token, found no "
-                    "dependency, so FastAPI would read it from the request; declare it with Depends(auth) or "
-                    "Depends(auth.require_scopes(...))"
-                )
+        for _, field in _iter_fields(dependant):
+            problem = _find_claims_problem(field.field_info.annotation)
+            if problem is not None:
+                yield f"{route.path}: expected parameter {field.name} to come from a dependency, found {problem}"
+
+
+def _find_claims_problem(annotation: object) -> str | None:
+    """Return why FastAPI reads a parameter from the request although it seems to be a dependency.
+
+    The parameter need not be `TokenClaims`: a dependency may return the user's id, which callers could then choose.
+    """
+    parts = _list_parts(annotation)
+    if any(isinstance(part, params.Depends) for part in parts):
+        return (
+            "Depends(...) in a place that FastAPI ignores, so it would read the parameter from the request; write "
+            "Annotated[..., Depends(...)] around the whole type, and define its alias without the keyword `type`, "
+            "which only FastAPI 0.129 and later understand"
+        )
+    for part in parts:
+        if isinstance(part, ForwardRef):
+            # FastAPI ignores it: any value for the parameter is an error 500, and its default replaces the claims.
+            return (
+                f"the annotation {part.__forward_arg__!r}, which FastAPI can't evaluate, so it would read the "
+                "parameter from the request; remove `from __future__ import annotations` or the quotes, or define the "
+                "names in the module, before the route"
+            )
+    if any(isinstance(part, type) and issubclass(part, TokenClaims) for part in parts):
+        return (
+            "no dependency, so FastAPI would read it from the request; declare it with Depends(auth) or "
+            "Depends(auth.require_scopes(...))"
+        )
+    return None
 
 
 def _iter_issuer_problems(route: RouteInfo) -> Iterator[str]:
@@ -185,7 +207,8 @@ def _iter_places(routes: Iterable[RouteInfo]) -> Iterator[OrganizationSource]:
             yield place
 
 
-def _iter_parameters(dependant: Dependant) -> Iterator[_Parameter]:
+def _iter_fields(dependant: Dependant) -> Iterator[tuple[_Kind, Any]]:
+    """Yield what FastAPI reads from the request for a handler or one dependency."""
     kinds: tuple[tuple[_Kind, list[Any]], ...] = (
         ("path", dependant.path_params),
         ("query", dependant.query_params),
@@ -195,14 +218,19 @@ def _iter_parameters(dependant: Dependant) -> Iterator[_Parameter]:
     )
     for kind, fields in kinds:
         for field in fields:
-            info: FieldInfo = field.field_info
-            yield _build_parameter(kind, field.name, info, hyphens=False)
-            if isinstance(info, params.Param | params.Form):
-                # FastAPI reads each field of such a model as a separate query, header, cookie or form value.
-                for model in _list_types(info.annotation):
-                    if issubclass(model, BaseModel):
-                        for name, inner in model.model_fields.items():
-                            yield _build_parameter(kind, name, inner, hyphens=kind == "header")
+            yield kind, field
+
+
+def _iter_parameters(dependant: Dependant) -> Iterator[_Parameter]:
+    for kind, field in _iter_fields(dependant):
+        info: FieldInfo = field.field_info
+        yield _build_parameter(kind, field.name, info, hyphens=False)
+        if isinstance(info, params.Param | params.Form):
+            # FastAPI reads each field of such a model as a separate query, header, cookie or form value.
+            for model in _list_parts(info.annotation):
+                if isinstance(model, type) and issubclass(model, BaseModel):
+                    for name, inner in model.model_fields.items():
+                        yield _build_parameter(kind, name, inner, hyphens=kind == "header")
 
 
 def _build_parameter(kind: _Kind, name: str, info: FieldInfo, *, hyphens: bool) -> _Parameter:
@@ -220,9 +248,8 @@ def _iter_aliases(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]
             yield choice if isinstance(choice, str) else str(choice.path[0])
 
 
-def _list_types(annotation: object) -> list[type]:
-    """Return the classes in an annotation, also inside unions, generics and aliases."""
-    found: list[type] = []
+def _list_parts(annotation: object) -> list[object]:
+    """Return an annotation and all that is in it, also inside unions, generics, metadata and aliases."""
     seen: list[object] = []
     left = [annotation]
     while left:
@@ -230,11 +257,9 @@ def _list_types(annotation: object) -> list[type]:
         if any(part is one for one in seen):
             continue  # an alias may refer to itself
         seen.append(part)
-        if isinstance(part, type):
-            found.append(part)
         # `__value__` is the type behind a type alias (PEP 695).
         left.extend([get_origin(part), getattr(part, "__value__", None), *get_args(part)])
-    return found
+    return seen
 
 
 def _simplify(name: str) -> str:

@@ -10,10 +10,12 @@ from fastapi.dependencies.models import Dependant
 from starlette.applications import Starlette
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 
+from fastapi_logto.alternatives import AlternativeScheme
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import AnyScheme, OptionalScheme, TokenScheme, find_resources
 
 __all__ = [
+    "IDENTITY_SCOPE",
     "MOUNTED_ATTRIBUTE",
     "MOUNTED_PATH",
     "NO_SCOPE",
@@ -36,6 +38,9 @@ MOUNTED_PATH: Final = "mounted_path"
 
 NO_SCOPE: Final = "profile"
 """Logto denies a sign-in that would grant no scope. If a client requests only this one, its token has no permission."""
+
+IDENTITY_SCOPE: Final = "openid"
+"""Logto issues an opaque token if a client requests this scope and its token request names no resource."""
 
 _CONVERTOR: Final = re.compile(r":\w+\}")
 _MOST_MIDDLEWARE: Final = 20
@@ -254,10 +259,13 @@ def _iter_overrides(dependencies: Iterable[Dependant], overrides: Mapping[object
     """Yield the replacements for schemes, requirements, and dependencies that call one of them."""
     # Another scheme or requirement is also yielded: it may accept tokens that the original rejects.
     for dependency in dependencies:
-        if overrides.get(dependency.call, dependency.call) != dependency.call and any(
-            map(_find_call, [dependency, *_iter_dependencies(dependency)])
-        ):
-            yield overrides[dependency.call]
+        below = list(_iter_dependencies(dependency))
+        is_check = any(map(_find_call, [dependency, *below]))
+        # These check other credentials.
+        others = below if issubclass(type(dependency.call), AlternativeScheme) else []
+        for checked in [dependency, *others] if is_check else []:
+            if overrides.get(checked.call, checked.call) != checked.call:
+                yield overrides[checked.call]
 
 
 def _removes_checks(override: object) -> bool:

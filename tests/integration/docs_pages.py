@@ -211,8 +211,14 @@ class DocsPage:
         """The scopes that the dialog offers."""
         return self.scheme(name).locator(".scopes .name").all_inner_texts()
 
-    def tick(self, *scopes: str, scheme: str = "Logto") -> None:
-        """Tick scopes in the dialog."""
+    def selected(self, name: str = "Logto") -> list[str]:
+        """The scopes that are selected in the dialog."""
+        boxes = self.scheme(name).locator(".scopes input[type=checkbox]:checked")
+        return [box.get_attribute("data-value") or "" for box in boxes.all()]
+
+    def select(self, *scopes: str, scheme: str = "Logto") -> None:
+        """Select these scopes in the dialog, and no others."""
+        self.scheme(scheme).get_by_text("select none").click()
         for scope in scopes:
             # The box itself lies under what the style sheet draws in its place.
             self.scheme(scheme).locator("label", has=self.page.get_by_text(scope, exact=True)).click()

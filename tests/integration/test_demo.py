@@ -41,6 +41,7 @@ def test_the_demo_prints_commands_that_do_what_they_say_and_ends_quietly() -> No
     for said, (answer, status, expected) in answers.items():
         assert answer.status_code == status, said
         assert expected is None or answer.json()["detail"]["code"] == expected, said
+    assert "INFO: fastapi_logto: refused: invalid_token: signature" in output
     assert code == 0
     assert "Traceback" not in output
 

@@ -74,6 +74,8 @@ class Issuer:
     client_id: str
     sign_in: SignIn
     alice: str
+    bob: str
+    keeps_session: bool
     port: int
     proxy_port: int
     spare_port: int
@@ -103,10 +105,11 @@ def issuer(request: pytest.FixtureRequest) -> Iterator[Issuer]:
         if request.param == "local issuer":
             directory = build_directory(redirect_uris)
             endpoint = stack.enter_context(LocalIssuer(directory=directory).serve()).endpoint
-            client_id, sign_in, alice = "local-spa", sign_in_at_local_issuer, directory.users[0].id
+            client_id, sign_in = "local-spa", sign_in_at_local_issuer
+            alice, bob = directory.users[0].id, directory.users[1].id
         elif node_is_installed():
             endpoint = stack.enter_context(run_provider(redirect_uris=redirect_uris)).endpoint
-            client_id, sign_in, alice = SPA_ID, sign_in_at_oidc_provider, "alice"
+            client_id, sign_in, alice, bob = SPA_ID, sign_in_at_oidc_provider, "alice", "bob"
         else:
             pytest.skip("oidc-provider: node or its packages are missing")
         yield Issuer(
@@ -114,6 +117,8 @@ def issuer(request: pytest.FixtureRequest) -> Iterator[Issuer]:
             client_id=client_id,
             sign_in=sign_in,
             alice=alice,
+            bob=bob,
+            keeps_session=request.param != "local issuer",
             port=port,
             proxy_port=proxy_port,
             spare_port=spare_port,
@@ -160,7 +165,8 @@ def site(issuer: Issuer) -> Iterator[str]:
 
 def sign_in(docs: DocsPage, issuer: Issuer, login: str, *scopes: str, scheme: str = "Logto") -> None:
     docs.open_dialog()
-    docs.tick(*scopes, scheme=scheme)
+    if scopes:
+        docs.select(*scopes, scheme=scheme)
     issuer.sign_in(docs.press_authorize(scheme=scheme), login)
     expect(docs.scheme(scheme).get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
     docs.close_dialog()
@@ -172,9 +178,48 @@ def test_the_dialog_offers_the_scopes_of_all_routes_and_knows_the_client(
     docs = visitor.open_docs(f"{site}/docs")
     docs.open_dialog()
 
-    assert docs.scopes() == ["read:report", "read:user", "write:user"]
+    assert docs.scopes() == docs.selected() == ["profile", "read:report", "read:user", "write:user"]
     expect(docs.scheme().get_by_label("client_id:")).to_have_value(issuer.client_id)
     expect(docs.dialog.locator(".auth-container")).to_have_count(1)
+    expect(docs.scheme()).to_contain_text("Leave client_secret empty.")
+
+
+def test_on_a_phone_nothing_in_the_dialog_is_cut_off(visitor: Visit, site: str) -> None:
+    docs = visitor.open_docs(f"{site}/docs")
+    docs.page.set_viewport_size({"width": 390, "height": 844})
+    docs.open_dialog()
+
+    content = docs.dialog.locator(".modal-ux-content")
+    assert content.evaluate("one => one.scrollWidth - one.clientWidth") == 0
+
+
+@pytest.mark.parametrize(
+    ("login", "scopes"), [("alice", ["read:user", "write:user"]), ("bob", ["read:user"]), ("carol", [])]
+)
+def test_with_everything_as_it_is_the_first_click_on_authorize_signs_in(
+    visitor: Visit, issuer: Issuer, login: str, scopes: list[str]
+) -> None:
+    auth = issuer.build_auth()
+    app = build_app(auth)
+
+    @app.get("/account")
+    async def read_account(claims: Annotated[TokenClaims, Depends(auth)]) -> dict[str, Any]:
+        return {"scopes": sorted(claims.scopes)}
+
+    @app.get("/of/{organization_id}")
+    async def read_organization(
+        claims: Annotated[TokenClaims, Depends(auth.require_organization("read:member"))],
+    ) -> None:
+        """Require a scope that no token of this page has."""
+
+    with serve(app, port=issuer.spare_port) as url:
+        docs = visitor.open_docs(f"{url}/docs")
+        sign_in(docs, issuer, login)
+        account, user = docs.execute("GET", "/account"), docs.execute("GET", "/user/info")
+
+    assert visitor.authorization_query()["scope"] == ["profile read:report read:user write:user"]
+    assert (account.status, account.body) == (200, {"scopes": scopes})
+    assert user.status == (200 if scopes else 403)
 
 
 def test_alice_signs_in_calls_the_api_and_signs_out(visitor: Visit, site: str, issuer: Issuer) -> None:
@@ -187,6 +232,56 @@ def test_alice_signs_in_calls_the_api_and_signs_out(visitor: Visit, site: str, i
 
     assert (signed_in.status, signed_in.body) == (200, {"user_id": issuer.alice, "scopes": ["read:user"]})
     assert (signed_out.status, signed_out.code) == (401, "auth.authorization_header_missing")
+
+
+def test_another_user_signs_in_once_the_session_at_the_issuer_has_ended(
+    visitor: Visit, site: str, issuer: Issuer
+) -> None:
+    docs = visitor.open_docs(f"{site}/docs")
+    sign_in(docs, issuer, "alice")
+    docs.log_out()
+
+    if issuer.keeps_session:
+        docs.open_dialog()
+        docs.press_authorize()
+        expect(docs.scheme().get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+        docs.close_dialog()
+        assert docs.execute("GET", "/user/info").body["user_id"] == issuer.alice
+        docs.log_out()
+        docs.open_dialog()
+        with docs.page.expect_popup() as opened:
+            docs.scheme().get_by_role("link", name="sign out of Logto").click()
+        opened.value.get_by_role("button", name="Yes").click()
+        opened.value.wait_for_url("**/session/end/success")
+        docs.close_dialog()
+    sign_in(docs, issuer, "bob")
+
+    assert docs.execute("GET", "/user/info").body["user_id"] == issuer.bob
+
+
+def test_authorizing_again_needs_the_dialog_closed_in_between(visitor: Visit, site: str, issuer: Issuer) -> None:
+    def authorize() -> None:
+        popup = docs.press_authorize()
+        if not (issuer.keeps_session and asked):
+            issuer.sign_in(popup, "alice")
+        asked.append("alice")
+
+    def expect_signed_in() -> None:
+        expect(docs.scheme().get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+
+    asked: list[str] = []
+    docs = visitor.open_docs(f"{site}/docs")
+    docs.open_dialog()
+    authorize()
+    expect_signed_in()
+    docs.scheme().get_by_role("button", name="Remove authorization").click()
+    authorize()
+    docs.expect_error("invalid_grant")
+
+    docs.close_dialog()
+    docs.open_dialog()
+    authorize()
+    expect_signed_in()
 
 
 def test_the_authorization_request_names_the_api_with_pkce_and_not_openid(
@@ -225,7 +320,7 @@ def test_a_sign_in_that_would_grant_nothing_is_denied_in_the_dialog(
 ) -> None:
     docs = visitor.open_docs(f"{site}/docs")
     docs.open_dialog()
-    docs.tick(*scopes)
+    docs.select(*scopes)
 
     issuer.sign_in(docs.press_authorize(), login)
 
@@ -236,7 +331,7 @@ def test_a_resource_that_the_issuer_does_not_know_is_reported_in_the_dialog(visi
     with serve(build_app(issuer.build_auth(audience=f"{API}/")), port=issuer.spare_port) as url:
         docs = visitor.open_docs(f"{url}/docs")
         docs.open_dialog()
-        docs.tick("read:user")
+        docs.select("read:user")
         docs.press_authorize()
 
         docs.expect_error("[invalid_target]")
@@ -246,7 +341,7 @@ def test_a_redirect_uri_that_is_not_registered_is_reported_in_the_window(visitor
     with serve(build_app(issuer.build_auth()), port=find_free_port()) as url:
         docs = visitor.open_docs(f"{url}/docs")
         docs.open_dialog()
-        docs.tick("read:user")
+        docs.select("read:user")
 
         expect(docs.press_authorize().locator("body")).to_contain_text("redirect_uri")
 
@@ -260,7 +355,7 @@ def test_openid_is_not_offered_though_a_route_requires_it(visitor: Visit, issuer
         docs = visitor.open_docs(f"{url}/docs")
         docs.open_dialog()
 
-        assert docs.scopes() == ["read:report", "read:user", "write:user"]
+        assert docs.scopes() == docs.selected() == ["profile", "read:report", "read:user", "write:user"]
 
 
 def test_a_user_without_any_permission_signs_in_where_that_is_enough_and_is_refused_elsewhere(
@@ -330,13 +425,14 @@ def test_each_scheme_is_signed_in_to_by_itself_and_an_operation_gets_the_token_o
         docs.open_dialog()
         offered = docs.scopes(), docs.scopes("Billing")
         docs.close_dialog()
-        sign_in(docs, issuer, "alice", "read:user", scheme="Billing")
+        # With the scopes of the other scheme too, which the issuer drops: Swagger UI has one selection for all.
+        sign_in(docs, issuer, "alice", scheme="Billing")
         without = docs.execute("GET", "/user/info")
         invoices = docs.execute("GET", "/invoices")
         sign_in(docs, issuer, "alice", "read:user")
         user = docs.execute("GET", "/user/info")
 
-    assert offered == (["read:report", "read:user", "write:user"], ["read:user"])
+    assert offered == (["profile", "read:report", "read:user", "write:user"], ["profile", "read:user"])
     assert (without.status, without.code) == (401, "auth.authorization_header_missing")
     assert (invoices.status, invoices.body) == (200, {"audiences": [RSA_API]})
     assert (user.status, user.body["user_id"]) == (200, issuer.alice)
@@ -436,7 +532,6 @@ def test_the_tutorial_goes_as_it_says(browser: Browser, tmp_path: Path, pictures
         with visit(browser) as alice:
             docs = alice.open_docs(url)
             docs.open_dialog()
-            docs.tick("read:user", "write:user")
             take_picture(docs.dialog, pictures / "authorize.png")
             sign_in_at_local_issuer(docs.press_authorize(), "alice")
             docs.close_dialog()
@@ -447,14 +542,18 @@ def test_the_tutorial_goes_as_it_says(browser: Browser, tmp_path: Path, pictures
         with visit(browser) as bob:
             docs = bob.open_docs(url)
             docs.open_dialog()
-            docs.tick("read:user", "write:user")
             sign_in_at_local_issuer(docs.press_authorize(), "bob")
             docs.close_dialog()
             read, deleted = docs.execute("GET", "/user/info"), docs.execute("DELETE", "/user/info")
         with visit(browser) as carol:
             docs = carol.open_docs(url)
             docs.open_dialog()
-            docs.tick("read:user", "write:user")
+            sign_in_at_local_issuer(docs.press_authorize(), "carol")
+            docs.close_dialog()
+            refused = docs.execute("GET", "/user/info")
+            docs.log_out()
+            docs.open_dialog()
+            docs.select("read:user", "write:user")
             sign_in_at_local_issuer(docs.press_authorize(), "carol")
             docs.expect_error("access_denied")
 
@@ -462,6 +561,7 @@ def test_the_tutorial_goes_as_it_says(browser: Browser, tmp_path: Path, pictures
     assert signed_out.status == 401
     assert (read.status, read.body["scopes"]) == (200, ["read:user"])
     assert (deleted.status, "write:user" in deleted.message) == (403, True)
+    assert (refused.status, refused.code) == (403, "insufficient_scope")
 
 
 def test_the_example_shows_its_routes_with_locks(visitor: Visit, pictures: Path) -> None:
@@ -477,8 +577,9 @@ def test_the_example_shows_its_routes_with_locks(visitor: Visit, pictures: Path)
         assert docs.scopes() == ["profile", "read:user", "write:user"]
         assert docs.scopes("Billing") == ["profile"]
         # The one scheme that takes opaque tokens, which Logto issues for this scope.
-        assert docs.scopes("Opaque") == ["openid"]
-        docs.tick("openid", scheme="Opaque")
+        assert docs.scopes("Opaque") == ["openid", "profile"]
+        assert docs.selected("Opaque") == ["profile"]
+        docs.select("openid", scheme="Opaque")
         sign_in_at_local_issuer(docs.press_authorize(scheme="Opaque"), "alice")
         docs.close_dialog()
         assert docs.execute("GET", "/profile").status == 200

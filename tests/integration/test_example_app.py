@@ -1,5 +1,8 @@
 """The example application on a real socket, route by route."""
 
+import re
+from pathlib import Path
+
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -12,6 +15,20 @@ from example_app.settings import ExampleSettings
 from fastapi_logto import auth
 from fastapi_logto.testing import LocalIssuer, bearer
 from tests.integration.conftest import Example
+from tests.integration.processes import find_free_port, run_module
+
+ROOT = Path(__file__).parents[2]
+PROTECTED = """
+from fastapi import Depends, FastAPI
+
+from fastapi_logto import auth
+
+app = FastAPI()
+
+
+@app.get("/", dependencies=[Depends(auth)])
+async def read() -> None: ...
+"""
 
 
 def call(
@@ -209,3 +226,29 @@ def test_a_rotation_without_grace_is_followed(example: Example) -> None:
     example.issuer.rotate(keep_previous=False)
 
     assert call(example, "/user/info", example.issuer.access_token(subject="me")).status_code == 200
+
+
+@pytest.mark.parametrize("way", ["logging", "log config"])
+def test_the_documented_ways_to_see_why_a_request_was_rejected(way: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to/operations.md").read_text()
+    (snippet,) = re.findall(r'^```py title="main.py"\n(.*?)^```', page, re.MULTILINE | re.DOTALL)
+    assert '--8<-- "example_app/logging.json"' in page
+    (tmp_path / "main.py").write_text((snippet if way == "logging" else "") + PROTECTED)
+    arguments = [] if way == "logging" else ["--log-config", str(ROOT / "example_app/logging.json")]
+
+    port = str(find_free_port())
+    with LocalIssuer().serve() as issuer:
+        environment = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": issuer.audience}
+        with run_module(
+            "uvicorn", "main:app", "--port", port, *arguments, environment=environment, cwd=tmp_path
+        ) as api:
+            api.wait_for_text("Uvicorn running on")
+            headers = bearer(issuer.access_token(audience="https://other.example.test"))
+            assert httpx.get(f"http://127.0.0.1:{port}/", headers=headers, trust_env=False).status_code == 401
+            shown = api.wait_for_text("other.example.test")
+
+    (line,) = (line for line in shown.splitlines() if "refused" in line)
+    assert line.endswith(
+        "INFO fastapi_logto: refused: invalid_token: audience, claim aud, expected 'https://api.example.test', found "
+        "'https://other.example.test'"
+    )

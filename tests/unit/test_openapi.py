@@ -2,18 +2,21 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security, params
+from fastapi.encoders import jsonable_encoder
 from fastapi.openapi.models import OAuth2, OpenAPI
-from fastapi.security import APIKeyHeader
+from fastapi.openapi.utils import get_openapi
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
-from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, TokenClaims
+from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, SettingsError, TokenClaims
 from fastapi_logto.description.openapi import describe
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, bearer
@@ -101,11 +104,19 @@ class TestScheme:
 
         assert ("LOGTO_SWAGGER_CLIENT_ID" in description) is (hint is not None)
         assert (hint or "") in description
+        has_page = options.get("docs_url", "/docs") and options.get("swagger_ui_oauth2_redirect_url", "/docs")
+        for advice in (
+            "Leave `client_secret` empty.",
+            "*Access denied*: the user has none of the selected scopes. Select `profile` too.",
+            "*Token expired*, or other scopes needed: press *Logout* and *Close*, then authorize again.",
+            f"[sign out of Logto]({issuer.issuer}/session/end), then authorize again.",
+        ):
+            assert (advice in description) is bool(has_page)
 
     def test_openid_is_not_offered_because_its_tokens_are_opaque(self, logto: LogtoAuth) -> None:
         scheme = document(("/a", logto.require_scopes("openid", "b")), auth=logto)["components"]["securitySchemes"]
 
-        assert set(scheme["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"b"}
+        assert set(scheme["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"b", "profile"}
         assert "Do not add the scope `openid`" in scheme["Logto"]["description"]
 
     def test_openid_is_offered_where_opaque_tokens_are_accepted(self) -> None:
@@ -118,12 +129,12 @@ class TestScheme:
         )
 
         schemes = schema["components"]["securitySchemes"]
-        assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"openid"}
+        assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"openid", "profile"}
         assert "openid" not in schemes["Logto"]["description"]
         # Opaque tokens have no audience: they are for the API of the settings alone.
-        assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"b"}
+        assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"b", "profile"}
 
-    def test_where_no_scope_is_required_there_is_something_to_sign_in_with(self, logto: LogtoAuth) -> None:
+    def test_a_user_without_permissions_can_always_sign_in(self, logto: LogtoAuth) -> None:
         schema = document(
             ("/a", logto), ("/b", logto.require_user()), ("/c", logto.require_any_scope("c", "d")), auth=logto
         )
@@ -131,8 +142,31 @@ class TestScheme:
         assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
             "c": "GET /c",
             "d": "GET /c",
-            "profile": "No permission of this API, for GET /a, GET /b",
+            "profile": "Sign-in only, no API permission",
         }
+
+    def test_scopes_that_only_organizations_grant_are_not_offered(self, logto: LogtoAuth) -> None:
+        schema = document(
+            ("/a/{organization_id}", logto.require_organization("read", "write")),
+            ("/b/{organization_id}", Together((logto.require_organization("both"), logto.require_scopes("plain")))),
+            ("/c", logto.require_scopes("read")),
+            auth=logto,
+        )
+
+        assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
+            "profile": "Sign-in only, no API permission",
+            "read": "GET /c",
+        }
+        assert operation(schema, "/a/{organization_id}")["security"] == [{"Logto": ["read", "write"]}]
+
+    def test_an_organization_of_one_scheme_hides_no_scope_of_another(self, logto: LogtoAuth) -> None:
+        billing = logto.for_audience("https://billing.example.test", scheme_name="Billing")
+        both = Together((logto.require_organization("read"), billing.require_scopes("pay")))
+
+        schemes = document(("/a/{organization_id}", both), auth=logto)["components"]["securitySchemes"]
+
+        assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"profile"}
+        assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"pay", "profile"}
 
     def test_a_scope_that_is_required_keeps_its_meaning(self, logto: LogtoAuth) -> None:
         schema = document(("/a", logto), ("/b", logto.require_scopes("profile")), auth=logto)
@@ -148,7 +182,7 @@ class TestScheme:
             ("/a", logto.require_scopes("read", "write")),
             ("/b", logto.require_any_scope("read", "admin")),
             ("/c", Security(logto, scopes=["bare"])),
-            ("/d", logto.require_organization("read")),
+            ("/d", logto.require_user("read")),
             ("/e", logto.require_scopes("read")),
             auth=logto,
             scopes={"write": "Change what is yours", "unheard-of": "Nobody asks for it"},
@@ -157,6 +191,7 @@ class TestScheme:
         assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
             "admin": "GET /b",
             "bare": "GET /c",
+            "profile": "Sign-in only, no API permission",
             "read": "GET /a, GET /b, GET /d and 1 more",
             "write": "Change what is yours",
         }
@@ -174,6 +209,7 @@ class TestScheme:
         assert schema["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]["scopes"] == {
             "late": "GET /b",
             "later": "GET /late/a",
+            "profile": "Sign-in only, no API permission",
         }
         assert operation(schema, "/late/a")["security"] == [{"Logto": ["later"]}]
 
@@ -363,7 +399,7 @@ class TestAnswers:
         schemas = document(("/a", logto), auth=logto)["components"]["schemas"]
 
         assert list(schemas) == sorted(schemas)
-        assert {"LogtoRefusal", "LogtoRefusalDetail", "TokenClaims", "Actor"} <= set(schemas)
+        assert set(schemas) == {"LogtoRefusal", "LogtoRefusalDetail"}
         detail = schemas["LogtoRefusalDetail"]
         assert detail["required"] == ["code", "reason", "message"]
         assert "insufficient_scope" in detail["properties"]["code"]["enum"]
@@ -392,12 +428,188 @@ class TestAnswers:
         assert schemas["MyClaims"]["properties"]["plan"] == {"type": "string", "title": "Plan"}
         assert "TokenClaims" not in schemas
 
+    @pytest.mark.parametrize("returns_claims", [False, True])
+    def test_a_model_of_the_application_keeps_its_name_and_meaning(
+        self, logto: LogtoAuth, *, returns_claims: bool
+    ) -> None:
+        class Actor(BaseModel):
+            """Somebody in a film."""
+
+            stage_name: str
+
+        app = FastAPI()
+        logto.install(app)
+
+        @app.get("/actors", dependencies=[Depends(logto)])
+        async def list_actors() -> list[Actor]:
+            return []
+
+        if returns_claims:
+
+            @app.get("/claims")
+            async def read_claims(claims: Annotated[TokenClaims, Depends(logto)]) -> TokenClaims:
+                return claims
+
+        schema = app.openapi()
+        schemas = schema["components"]["schemas"]
+
+        def follow(reference: dict[str, str]) -> set[str]:
+            return set(schemas[reference["$ref"].rpartition("/")[2]]["properties"])
+
+        content = operation(schema, "/actors")["responses"]["200"]["content"]["application/json"]
+        assert follow(content["schema"]["items"]) == {"stage_name"}
+        assert ("TokenClaims" in schemas) is returns_claims
+        if returns_claims:
+            assert follow(schemas["TokenClaims"]["properties"]["act"]["anyOf"][0]) == {"sub", "act"}
+        # No component that nothing refers to.
+        assert {name for name in schemas if f'schemas/{name}"' not in json.dumps(schema)} == set()
+
     def test_an_application_without_protection_has_none_of_it(self, logto: LogtoAuth) -> None:
         app = FastAPI()
         logto.install(app)
         app.get("/open")(read)
 
         assert "components" not in app.openapi()
+
+
+def read_scopes_selected(app: FastAPI) -> object:
+    return jsonable_encoder(app.swagger_ui_init_oauth).get("scopes")
+
+
+class TestSelectedScopes:
+    def test_all_that_the_dialog_offers_are_selected_whatever_was_added_later(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        logto.install(app)
+        billing = logto.for_audience("https://billing.example.test", scheme_name="Billing")
+        add_routes(app, ("/a", logto.require_scopes("b", "a")), ("/b", billing.require_scopes("pay")))
+
+        assert read_scopes_selected(app) == ["a", "b", "pay", "profile"]
+        assert '"scopes": ["a", "b", "pay", "profile"]' in TestClient(app).get("/docs").text
+
+    def test_openid_is_not_selected_because_it_makes_tokens_opaque(self) -> None:
+        opaque = Introspection(client_id="machine", client_secret="secret", allowed_clients=["spa"])
+        auth = LogtoAuth(endpoint=issuer.endpoint, audience=API, introspection=opaque)
+        app = FastAPI()
+        auth.install(app)
+        add_routes(app, ("/a", auth.require_scopes("openid", "a")))
+
+        assert read_scopes_selected(app) == ["a", "profile"]
+
+    def test_the_application_has_the_last_word(self, logto: LogtoAuth) -> None:
+        app = FastAPI(swagger_ui_init_oauth={"scopes": "a"})
+        logto.install(app)
+        add_routes(app, ("/a", logto.require_scopes("a", "b")))
+
+        assert read_scopes_selected(app) == "a"
+
+    def test_none_are_selected_on_a_page_that_also_signs_in_elsewhere(self, logto: LogtoAuth) -> None:
+        elsewhere = OAuth2PasswordBearer("https://elsewhere.example/token", scheme_name="Elsewhere")
+        app = FastAPI()
+        logto.install(app)
+        add_routes(app, ("/a", logto.require_scopes("a")), ("/b", elsewhere))
+
+        assert read_scopes_selected(app) is None
+
+    def test_other_kinds_of_schemes_and_missing_settings_do_not_matter(self, logto: LogtoAuth) -> None:
+        unset = LogtoAuth(scheme_name="Unset")
+        key = APIKeyHeader(name="x-key", scheme_name="Key")
+        app = FastAPI()
+        logto.install(app)
+        add_routes(app, ("/a", logto.require_scopes("a")), ("/b", unset), ("/c", key))
+
+        assert read_scopes_selected(app) == ["a", "profile"]
+
+
+class TestCustomDocument:
+    """FastAPI's recipe to extend OpenAPI: a function of the application in place of `app.openapi`."""
+
+    @staticmethod
+    def build(app: FastAPI) -> Callable[[], dict[str, Any]]:
+        def custom() -> dict[str, Any]:
+            if not app.openapi_schema:
+                app.openapi_schema = get_openapi(title="Mine", version="1", routes=app.routes)
+            return app.openapi_schema
+
+        return custom
+
+    def test_one_that_is_set_before_the_installation_is_described(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        app.openapi = self.build(app)  # type: ignore[method-assign]
+        logto.install(app)
+        add_routes(app, ("/a", logto.require_scopes("a")))
+
+        with TestClient(app) as client:
+            schema = client.get("/openapi.json").json()
+
+        assert schema["info"]["title"] == "Mine"
+        assert list(operation(schema, "/a")["responses"]) == ["200", "401", "403", "503"]
+
+    @pytest.mark.parametrize("is_read_before_the_start", [False, True])
+    def test_one_that_calls_the_function_before_it_is_described(
+        self, logto: LogtoAuth, *, is_read_before_the_start: bool
+    ) -> None:
+        app = FastAPI()
+        logto.install(app)
+        build = app.openapi
+        app.openapi = lambda: {**build(), "x-logo": "mine"}  # type: ignore[method-assign]
+        add_routes(app, ("/a", logto.require_scopes("a")))
+        if is_read_before_the_start:
+            app.openapi()
+
+        with TestClient(app) as client:
+            schema = client.get("/openapi.json").json()
+
+        assert schema["x-logo"] == "mine"
+        assert list(operation(schema, "/a")["responses"]) == ["200", "401", "403", "503"]
+
+    def test_one_that_ignores_the_function_before_it_is_refused_at_start(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        logto.install(app)
+        add_routes(app, ("/a", logto.require_scopes("a")))
+        app.openapi = self.build(app)  # type: ignore[method-assign]
+
+        with pytest.raises(SettingsError) as caught, TestClient(app):
+            pass
+
+        assert str(caught.value) == (
+            "app.openapi: expected the function that auth.install(app) set, or one that calls it, found another one, "
+            "so the docs page would show no scopes and no error responses; set app.openapi before auth.install(app)"
+        )
+
+    def test_one_between_two_installations_is_described(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        logto.install(app)
+        app.openapi = self.build(app)  # type: ignore[method-assign]
+        issuer.auth(scheme_name="Other").install(app)
+        add_routes(app, ("/a", logto.require_scopes("a")))
+
+        with TestClient(app) as client:
+            schema = client.get("/openapi.json").json()
+
+        assert list(operation(schema, "/a")["responses"]) == ["200", "401", "403", "503"]
+
+    def test_one_may_need_what_the_lifespan_prepares(self, logto: LogtoAuth) -> None:
+        @asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+            app.state.logo = "mine"
+            yield
+
+        app = FastAPI(lifespan=lifespan)
+        logto.install(app)
+        build = app.openapi
+        app.openapi = lambda: {**build(), "x-logo": app.state.logo}  # type: ignore[method-assign]
+        add_routes(app, ("/a", logto))
+
+        with TestClient(app) as client:
+            assert client.get("/openapi.json").json()["x-logo"] == "mine"
+
+    def test_without_descriptions_any_function_will_do(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        logto.install(app, swagger=False)
+        app.openapi = self.build(app)  # type: ignore[method-assign]
+
+        with TestClient(app) as client:
+            assert client.get("/openapi.json").json()["info"]["title"] == "Mine"
 
 
 class TestTwice:

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Callable
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated, Any, ForwardRef, TypeAlias
 
 import pytest
 from fastapi import (
@@ -33,6 +33,7 @@ from typing_extensions import TypeAliasType
 
 from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.description.route_checks import check_routes
+from fastapi_logto.description.routes import iter_routes
 from fastapi_logto.testing import LocalIssuer, bearer
 from tests.unit.apps import API, build_organization_router
 
@@ -168,11 +169,113 @@ def test_claims_that_would_come_from_the_body_are_refused_at_start(logto: LogtoA
         check_routes(app)
 
     lines = str(caught.value).splitlines()
-    assert [line.partition(" to come from a verified token")[0] for line in lines] == [
+    assert [line.partition(" to come from a dependency, found no dependency")[0] for line in lines] == [
         "/plain: expected parameter claims",
         "/optional: expected parameter maybe",
         "/inner: expected parameter claims",
     ]
+
+
+IGNORED = (
+    "Depends(...) in a place that FastAPI ignores, so it would read the parameter from the request; write "
+    "Annotated[..., Depends(...)] around the whole type, and define its alias without the keyword `type`, which only "
+    "FastAPI 0.129 and later understand"
+)
+
+
+async def find_user_id() -> str:
+    return "me"
+
+
+UserId: TypeAlias = Annotated[str, Depends(find_user_id)]
+
+
+async def with_a_default_in_a_union(user: UserId | None = None) -> str | None:
+    return user
+
+
+async def in_a_list(user: list[UserId]) -> list[str]:
+    return user
+
+
+async def of_a_dependency(found: Annotated[str | None, Depends(with_a_default_in_a_union)]) -> str | None:
+    return found
+
+
+@pytest.mark.parametrize(
+    "handler", [with_a_default_in_a_union, in_a_list, of_a_dependency], ids=lambda one: one.__name__
+)
+def test_a_dependency_that_fastapi_would_ignore_is_refused_at_start(handler: Callable[..., Any]) -> None:
+    app = FastAPI()
+    app.post("/a")(handler)
+
+    with pytest.raises(SettingsError) as caught:
+        check_routes(app)
+    assert str(caught.value) == f"/a: expected parameter user to come from a dependency, found {IGNORED}"
+
+
+def test_a_named_type_either_works_or_is_refused_at_start(issuer: LocalIssuer, logto: LogtoAuth) -> None:
+    async def find_caller(claims: Annotated[TokenClaims, Depends(logto)]) -> str:
+        return claims.user_id
+
+    # What `type Caller = Annotated[...]` creates.
+    caller = TypeAliasType("caller", Annotated[str, Depends(find_caller)])  # pyright: ignore[reportGeneralTypeIssues] - of a test
+
+    async def read(user: str = "nobody") -> str:
+        return user
+
+    read.__annotations__["user"] = caller
+    app = FastAPI()
+    logto.install(app)
+    app.get("/a")(read)
+
+    if next(route for route in iter_routes(app) if route.path == "/a").is_protected:
+        with TestClient(app) as client:
+            headers = bearer(issuer.access_token(subject="me"))
+            assert client.get("/a?user=somebody", headers=headers).json() == "me"
+            assert client.get("/a?user=somebody").status_code == 401
+        return
+    # FastAPI before 0.129.
+    with pytest.raises(SettingsError) as caught, TestClient(app):
+        pass
+    assert str(caught.value) == f"/a: expected parameter user to come from a dependency, found {IGNORED}"
+
+
+async def with_an_unknown_name(claims: object = None) -> None:
+    """Never get claims: FastAPI ignores a name that it does not find."""
+
+
+# As it is for a type that is imported below `if TYPE_CHECKING`.
+with_an_unknown_name.__annotations__["claims"] = ForwardRef("Unknown")
+
+
+def test_an_annotation_that_fastapi_cannot_evaluate_is_refused_at_start() -> None:
+    app = FastAPI()
+    app.get("/a")(with_an_unknown_name)
+
+    with pytest.raises(SettingsError) as caught:
+        check_routes(app)
+    assert str(caught.value) == (
+        "/a: expected parameter claims to come from a dependency, found the annotation 'Unknown', which FastAPI can't "
+        "evaluate, so it would read the parameter from the request; remove `from __future__ import annotations` or the "
+        "quotes, or define the names in the module, before the route"
+    )
+
+
+def test_a_quoted_annotation_with_a_local_name_is_refused(logto: LogtoAuth) -> None:
+    local = logto
+
+    async def read(claims: "Annotated[TokenClaims | None, Depends(local.optional)]" = None) -> bool:
+        return claims is None
+
+    def start() -> None:
+        # Older versions of FastAPI refuse it themselves, where the route is declared.
+        app = FastAPI()
+        app.get("/a")(read)
+        check_routes(app)
+
+    with pytest.raises((SettingsError, NameError), match="local"):
+        start()
 
 
 class Filter(BaseModel):
@@ -404,24 +507,24 @@ def test_an_application_that_cannot_be_seen_into_is_mounted_all_the_same(logto: 
     check_routes(app)
 
 
-async def by_its_header(x_organization: Annotated[str, Header()]) -> None: ...
-async def by_alias_of_its_header(org: Annotated[str, Header(alias="X-Organization")]) -> None: ...
-async def by_model_of_its_header(found: Annotated["Headers", Header()]) -> None: ...
-async def by_alias_in_a_model_of_its_header(found: Annotated["AliasedHeaders", Header()]) -> None: ...
-async def by_validation_alias_of_its_header(
-    org: Annotated[str, Header(validation_alias="x-organization")],
-) -> None: ...
-async def by_header_without_its_hyphen(x_organization: Annotated[str, Header(convert_underscores=False)]) -> None: ...
-async def by_query_named_like_the_header(x_organization: str) -> None: ...
-async def by_cookie_named_like_the_header(organization: Annotated[str, Cookie(alias="X-Organization")]) -> None: ...
-
-
 class Headers(BaseModel):
     x_organization: str
 
 
 class AliasedHeaders(BaseModel):
     org: str = Field(alias="X-Organization")
+
+
+async def by_its_header(x_organization: Annotated[str, Header()]) -> None: ...
+async def by_alias_of_its_header(org: Annotated[str, Header(alias="X-Organization")]) -> None: ...
+async def by_model_of_its_header(found: Annotated[Headers, Header()]) -> None: ...
+async def by_alias_in_a_model_of_its_header(found: Annotated[AliasedHeaders, Header()]) -> None: ...
+async def by_validation_alias_of_its_header(
+    org: Annotated[str, Header(validation_alias="x-organization")],
+) -> None: ...
+async def by_header_without_its_hyphen(x_organization: Annotated[str, Header(convert_underscores=False)]) -> None: ...
+async def by_query_named_like_the_header(x_organization: str) -> None: ...
+async def by_cookie_named_like_the_header(organization: Annotated[str, Cookie(alias="X-Organization")]) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -577,7 +680,7 @@ def test_mounted_applications_have_documents_of_their_own(issuer: LocalIssuer, l
         assert operation["security"] == [{"Logto": [scope]}]
         flow = document["components"]["securitySchemes"]["Logto"]["flows"]["authorizationCode"]
         assert flow["authorizationUrl"].startswith(f"{url}/auth?")
-        assert list(flow["scopes"]) == [scope]
+        assert list(flow["scopes"]) == [scope, "profile"]
     assert "create a single-page application" in app.openapi()["components"]["securitySchemes"]["Logto"]["description"]
 
 

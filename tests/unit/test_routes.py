@@ -71,11 +71,9 @@ def test_openapi_says_what_is_required_beyond_scopes(logto: LogtoAuth) -> None:
         {"Logto-https-billing.example.test-v1": ["read:invoice"]}
     ]
     schemes = schema["components"]["securitySchemes"]
-    assert schemes["Logto"]["flows"]["authorizationCode"]["scopes"] == {
-        "read:user": "GET /of/{organization_id}/members"
-    }
+    assert schemes["Logto"]["flows"]["authorizationCode"]["scopes"] == {"profile": "Sign-in only, no API permission"}
     flow = schemes["Logto-https-billing.example.test-v1"]["flows"]["authorizationCode"]
-    assert flow["scopes"] == {"read:invoice": "GET /invoices"}
+    assert flow["scopes"] == {"profile": "Sign-in only, no API permission", "read:invoice": "GET /invoices"}
     assert flow["authorizationUrl"].endswith("?resource=https%3A%2F%2Fbilling.example.test%2Fv1")
 
 
