@@ -22,6 +22,8 @@ CREDENTIALS: Final = (
     "LOGTO_MACHINE_SECRET",
     "LOGTO_MANAGEMENT_CLIENT_ID",
     "LOGTO_MANAGEMENT_CLIENT_SECRET",
+    "LOGTO_NATIVE_ID",
+    "LOGTO_NATIVE_DEVICE_ID",
 )
 """The variables of the command line. They are not settings, but belong to the same tenant."""
 
