@@ -245,7 +245,9 @@ def token(
     loaded = None if application is None else load_application(application)
     settings = LogtoSettings.from_environment(env_file=env_file) if loaded is None else find_tenant(loaded)
     target = resource or settings.audience[0]
-    scopes = scope or ([] if loaded is None else _list_scopes(loaded, target))
+    scopes = scope or (
+        [] if loaded is None else _list_scopes(loaded, target, is_in_organization=organization is not None)
+    )
     request = TokenRequest(resource=target, scopes=tuple(scopes), organization_id=organization)
     if user is not None:
         minted = mint_for_user(
@@ -267,9 +269,9 @@ def token(
     write(to_json(minted) if is_json else minted.access_token)
 
 
-def _list_scopes(application: object, resource: str) -> list[str]:
+def _list_scopes(application: object, resource: str, *, is_in_organization: bool) -> list[str]:
     (required,) = list_required(application, only=[resource])
-    return list(required.scopes)
+    return [*required.scopes, *(required.organization_scopes if is_in_organization else ())]
 
 
 def _sign_in(
@@ -298,7 +300,7 @@ def _sign_in(
 
 
 def _announce_page(url: str) -> None:
-    warn(f"Sign in in the browser. If no window opens, open this URL on this machine:\n{url}")
+    warn(f"Sign in with your browser. If no window opens, open this URL on this machine:\n{url}")
     open_browser(url)
 
 

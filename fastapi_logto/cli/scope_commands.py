@@ -9,10 +9,18 @@ import typer
 from fastapi_logto.cli.applications import load_application
 from fastapi_logto.cli.machines import MANAGEMENT_CLIENT, find_credentials
 from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
-from fastapi_logto.cli.options import ClientId, EnvFile, Json, ManagementResource, Only, Target, Without
+from fastapi_logto.cli.options import ClientId, EnvFile, Json, Kind, ManagementResource, Only, Target, Without
 from fastapi_logto.cli.rendering import render_scopes
 from fastapi_logto.cli.results import CommandError
-from fastapi_logto.cli.scopes import RequiredResource, ScopesReport, compare, find_tenant, list_required, push
+from fastapi_logto.cli.scopes import (
+    PermissionKind,
+    RequiredResource,
+    ScopesReport,
+    compare,
+    find_tenant,
+    list_required,
+    push,
+)
 from fastapi_logto.cli.terminal import confirm, open_progress, open_terminal, print_result
 from fastapi_logto.cli.token_input import can_ask
 from fastapi_logto.provider.transport import Transport
@@ -37,6 +45,7 @@ def _compare(
     client_id: str | None,
     management_resource: str | None,
     env_file: Path,
+    kind: PermissionKind | None,
     is_exact: bool = False,
 ) -> tuple[tuple[RequiredResource, ...], ManagementApi, ScopesReport]:
     """Return the API resources of an application, the Management API, and the difference between the two."""
@@ -50,7 +59,7 @@ def _compare(
         progress(f"Signing in at {settings.fetch_base}")
         api = sign_in(settings, credentials, resource=resource, transport=transport)
         progress("Reading the permissions")
-        return required, api, compare(required, api, tenant=settings.endpoint, is_exact=is_exact)
+        return required, api, compare(required, api, tenant=settings.endpoint, kind=kind, is_exact=is_exact)
 
 
 @scopes_app.command("diff")
@@ -60,6 +69,7 @@ def scopes_diff(
     exact: Annotated[bool, typer.Option("--exact", help="Also count permissions that no route requires.")] = False,
     only: Annotated[list[str] | None, Only] = None,
     without: Annotated[list[str] | None, Without] = None,
+    kind: Annotated[PermissionKind | None, Kind] = None,
     client_id: Annotated[str | None, ClientId] = None,
     management_resource: Annotated[str | None, ManagementResource] = None,
     env_file: Annotated[Path, EnvFile] = Path(".env"),
@@ -76,6 +86,7 @@ def scopes_diff(
         client_id=client_id,
         management_resource=management_resource,
         env_file=env_file,
+        kind=kind,
         is_exact=exact,
     )
     print_result(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
@@ -90,6 +101,7 @@ def scopes_push(
     name: Annotated[str, typer.Option(help="Name for a new API resource.")] = "API",
     only: Annotated[list[str] | None, Only] = None,
     without: Annotated[list[str] | None, Without] = None,
+    kind: Annotated[PermissionKind | None, Kind] = None,
     client_id: Annotated[str | None, ClientId] = None,
     management_resource: Annotated[str | None, ManagementResource] = None,
     env_file: Annotated[Path, EnvFile] = Path(".env"),
@@ -97,8 +109,8 @@ def scopes_push(
 ) -> None:
     """Create the scopes in your code that are missing in Logto.
 
-    Shows the difference and prompts, then creates API resources and permissions. Existing ones stay unchanged and
-    nothing is ever deleted, so it is safe to run again.
+    Shows the difference and prompts, then creates API resources, permissions and organization permissions. Existing
+    ones stay unchanged and nothing is ever deleted, so it is safe to run again.
     """
     required, api, report = _compare(
         target,
@@ -107,10 +119,13 @@ def scopes_push(
         client_id=client_id,
         management_resource=management_resource,
         env_file=env_file,
+        kind=kind,
     )
     if report.differs:
         terminal = open_terminal(is_error=True)
         terminal.print(render_scopes(report, console=terminal))
+        if report.organization is not None and report.organization.undecided:
+            raise CommandError(_explain_undecided(report.organization.undecided))
         if not yes:
             if not can_ask():
                 raise CommandError(
@@ -122,3 +137,11 @@ def scopes_push(
             report = push(required, api, report, name=name)
     print_result(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
     raise typer.Exit(report.exit_code)
+
+
+def _explain_undecided(scopes: Collection[str]) -> str:
+    return (
+        f"expected --organization-scopes organization or api, found neither; routes that require an organization need "
+        f"{', '.join(scopes)}, which can be organization permissions (for organization tokens) or permissions of the "
+        "API resource (for its tokens in an organization); nothing was changed"
+    )

@@ -69,7 +69,7 @@ def test_a_user_signs_in_by_the_browser_and_only_the_token_is_printed(cli: RunCl
     assert claims is not None
     assert (claims["sub"], claims["aud"], claims["scope"]) == ("alice0000001", API, "read:user")
     lines = ended.err.splitlines()
-    assert lines[0].startswith("Sign in in the browser.")
+    assert lines[0].startswith("Sign in with your browser.")
     query = parse_qs(urlsplit(lines[1]).query)
     assert query["resource"] == [API]
     assert query["scope"] == ["read:user profile"]
@@ -86,15 +86,20 @@ def test_the_scopes_of_an_applications_routes_are_requested(
         "from fastapi import Depends, FastAPI\nfrom fastapi_logto import LogtoAuth\n"
         f"auth, app = LogtoAuth(endpoint='{issuer.endpoint}', audience='{API}'), FastAPI()\n"
         "app.get('/', dependencies=[Depends(auth.require_any_scope('read:user', 'write:user'))])(print)\n"
+        "app.get('/members', dependencies=[Depends(auth.require_organization('read:member'))])(print)\n"
     )
 
     by_application = cli("token", "--sign-in", "--app", "signed:app", "--json", **build_environment(issuer, "bob"))
     by_name = cli("token", "--sign-in", "--app", "signed:app", "--scope", "read:user", **build_environment(issuer))
 
+    inside = cli("token", "--sign-in", "--app", "signed:app", "--organization", "acme", **build_environment(issuer))
+
     document = json.loads(by_application.out)
     assert (document["scopes"], document["missing"]) == (["read:user"], ["write:user"])
     assert by_application.err.endswith("not granted and not in the token: write:user\n")
     assert (issuer.read_access_token(by_name.out.strip()) or {})["scope"] == "read:user"
+    assert "read:member" not in by_application.err
+    assert inside.err.endswith("not granted and not in the token: read:member\n")
 
 
 def test_a_user_signs_in_to_an_organization(cli: RunCli, issuer: LocalIssuer) -> None:
