@@ -71,4 +71,4 @@ def explain_error_page(error: str, *, client_id: str, kind: str, redirect_uri: s
         return unknown
     if error == "invalid_redirect_uri":
         return unregistered
-    return f"if the application exists, {unregistered}; otherwise, copy the App ID of a {kind}"
+    return f"{unregistered}; if the tenant has no such application, copy the App ID of a {kind}"

@@ -338,8 +338,11 @@ UNREGISTERED: Final = "open the native application native, and add exactly http:
     [
         (Answer.json({"code": "oidc.invalid_client", "error": "invalid_client"}, status=400), f"status 400; {UNKNOWN}"),
         (Answer.json({"error": "invalid_redirect_uri"}, status=400), f"status 400; in the console, .*{UNREGISTERED}"),
-        (Answer.json({"code": "\x1b[2J", "error": 1}, status=400), f"if the application exists, .*{UNREGISTERED}"),
-        (Answer(status=500, body=b"<html>"), f"status 500; if the application exists, .*{UNREGISTERED}"),
+        (
+            Answer.json({"code": "\x1b[2J", "error": 1}, status=400),
+            f"{UNREGISTERED}.*; if the tenant has no such application",
+        ),
+        (Answer(status=500, body=b"<html>"), f"status 500; .*{UNREGISTERED}"),
         (Answer.redirect("http://127.0.0.1/?error=invalid_target"), "compare LOGTO_AUDIENCE, or --resource, with"),
     ],
 )

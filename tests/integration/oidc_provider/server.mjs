@@ -100,6 +100,13 @@ function configuration() {
           ...(process.env.REDIRECT_URIS ?? '').split(' ').filter(Boolean),
         ],
       },
+      // As Logto registers a traditional web application.
+      {
+        client_id: 'web',
+        client_secret: 'web-secret',
+        grant_types: ['authorization_code', 'refresh_token'],
+        redirect_uris: ['http://127.0.0.1:8000/docs/oauth2-redirect'],
+      },
       // As Logto registers a native application, without and with device flow.
       {
         client_id: 'native',
