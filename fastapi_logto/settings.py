@@ -322,7 +322,7 @@ class LogtoSettings(BaseModel):
             The settings.
 
         Raises:
-            SettingsError: A variable is missing or invalid. The message says whether the file was ignored, and why.
+            SettingsError: A variable is missing or invalid. The message says whether and why the file was ignored.
         """
         variables = read_known_variables(env_file=env_file)
         if variables.values:
@@ -332,11 +332,14 @@ class LogtoSettings(BaseModel):
             text = variables.values.get(build_variable_name(name))
             if text is not None:
                 arguments[name] = parse_list(text) if get_origin(field.annotation) is tuple else text
+        misspelt = variables.explain_misspelt()
         try:
-            return cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
+            settings = cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
         except SettingsError as error:
-            explanation = variables.explain_ignored()
-            raise error if explanation is None else SettingsError(f"{explanation}\n{error}") from None
+            raise SettingsError("\n".join(filter(None, [variables.explain_ignored(), str(error), *misspelt]))) from None
+        for line in misspelt:
+            _logger.warning("%s", line)
+        return settings
 
     @property
     def issuer(self) -> str:
