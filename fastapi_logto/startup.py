@@ -1,9 +1,10 @@
 """The parts of `auth.install(app)`: the lifespan with the startup checks, and the OpenAPI document."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 
@@ -13,6 +14,8 @@ from fastapi_logto.errors import SettingsError
 from fastapi_logto.state import AuthState
 
 __all__ = ["install_lifespan", "install_openapi", "keep_keys"]
+
+_logger: Final = logging.getLogger("fastapi_logto")
 
 
 @asynccontextmanager
@@ -33,9 +36,14 @@ def install_lifespan(app: FastAPI, state: AuthState[Any]) -> None:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[Any]:
-        # With the settings, which say whether a requirement's issuer is a tenant's.
-        await state.load_in_thread()
-        check_routes(app)
+        try:
+            # With the settings, which say whether a requirement's issuer is a tenant's.
+            await state.load_in_thread()
+            check_routes(app)
+        except SettingsError as error:
+            # Servers print the traceback. Where the package found the mistake says nothing about it.
+            _logger.critical("the application does not start: %s", error)
+            raise error.with_traceback(None) from None
         async with keep_keys(state), inner(app) as entered:
             yield entered
 
