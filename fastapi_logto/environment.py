@@ -7,6 +7,7 @@ to its own endpoint, or replace the keys of the environment's tenant with a `LOG
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +18,16 @@ __all__ = ["CREDENTIALS", "PREFIX", "BrokenList", "Variables", "is_file_or_pipe"
 
 PREFIX: Final = "LOGTO_"
 
+_QUOTES: Final = "\"'"
+_SIMILARITY: Final = 0.8
+
 CREDENTIALS: Final = (
     "LOGTO_MACHINE_ID",
     "LOGTO_MACHINE_SECRET",
     "LOGTO_MANAGEMENT_CLIENT_ID",
     "LOGTO_MANAGEMENT_CLIENT_SECRET",
+    "LOGTO_NATIVE_ID",
+    "LOGTO_NATIVE_DEVICE_ID",
 )
 """The variables of the command line. They are not settings, but belong to the same tenant."""
 
@@ -40,11 +46,13 @@ class Variables:
         values: The variables that are set, by name; omitted from the `repr`, which would show secrets.
         source: `environment`, or the name of the file.
         ignored_file: The name of a file that exists and was not read, because the environment sets a variable.
+        misspelt: Names in this source that are almost those of variables, each with the variable that it resembles.
     """
 
     values: Mapping[str, str] = field(repr=False)
     source: str
     ignored_file: str | None
+    misspelt: Mapping[str, str]
 
     def explain_ignored(self) -> str | None:
         """Return why the file was not read; `None` if there was no file to ignore."""
@@ -53,6 +61,13 @@ class Variables:
         return (
             f"{self.ignored_file}: not read, because the environment sets {', '.join(self.values)}; "
             "set all LOGTO_ variables in one place, the environment or the file"
+        )
+
+    def explain_misspelt(self) -> tuple[str, ...]:
+        """Return a line for each name that may be misspelt."""
+        return tuple(
+            f"{found}: expected {meant}, found this name; correct it, or ignore this if it is for another program"
+            for found, meant in self.misspelt.items()
         )
 
     def describe_source(self) -> str:
@@ -66,14 +81,25 @@ def read_variables(known: Collection[str], *, env_file: str | Path | None) -> Va
     """Return the variables of the environment if it sets one of them, otherwise those of the file, which may not exist.
 
     Only known names count: Kubernetes, for example, sets `LOGTO_PORT` for a service named `logto`. An empty variable
-    counts as not set. `SettingsError` if the file can't be read or a variable is not UTF-8.
+    counts as not set. `SettingsError` if the file can't be read, or a variable is not UTF-8 or in quotes.
     """
     values = _pick(os.environ, known)
     if values or env_file is None:
         is_ignored = env_file is not None and is_file_or_pipe(env_file)
-        return Variables(values=values, source="environment", ignored_file=str(env_file) if is_ignored else None)
-    values = _pick(_read_file(env_file), known)
-    return Variables(values=values, source=str(env_file) if values else "environment", ignored_file=None)
+        return Variables(
+            values=values,
+            source="environment",
+            ignored_file=str(env_file) if is_ignored else None,
+            misspelt=_find_misspelt(os.environ, known),
+        )
+    document = _read_file(env_file)
+    values = _pick(document, known)
+    return Variables(
+        values=values,
+        source=str(env_file) if values else "environment",
+        ignored_file=None,
+        misspelt=_find_misspelt(document, known),
+    )
 
 
 def is_file_or_pipe(path: str | Path) -> bool:
@@ -104,7 +130,23 @@ def _pick(source: Mapping[str, str | None], known: Collection[str]) -> dict[str,
             text.encode()
         except UnicodeEncodeError:
             raise SettingsError(f"{name}: expected UTF-8 text, found other bytes; set the variable again") from None
+        if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
+            # From the file of `docker run --env-file`, for example. Quotes would become a part of the audience.
+            raise SettingsError(f"{name}: expected a value without quotes, found one in quotes; remove the quotes")
     return {name: text for name, text in texts.items() if text}
+
+
+def _find_misspelt(source: Mapping[str, str | None], known: Collection[str]) -> dict[str, str]:
+    """Return the unknown names of a source that resemble a known one. `LOGTO_PORT` of Kubernetes resembles none."""
+    own = [name.removeprefix(PREFIX) for name in known]
+    found: dict[str, str] = {}
+    for name in sorted(source):
+        # Other names could change what a log shows.
+        if name.startswith(PREFIX) and name not in known and name.isascii() and name.isidentifier():
+            meant = get_close_matches(name.removeprefix(PREFIX), own, n=1, cutoff=_SIMILARITY)
+            if meant:
+                found[name] = f"{PREFIX}{meant[0]}"
+    return found
 
 
 def _read_file(env_file: str | Path) -> Mapping[str, str | None]:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Final
 from urllib.parse import quote_plus, unquote_plus
 
-__all__ = ["build_basic_secrets", "mask", "quote"]
+__all__ = ["build_basic_secrets", "mask", "quote", "quote_setting"]
 
 _QUOTED_LENGTH: Final = 80
 _MASKED: Final = "***"
@@ -20,6 +20,14 @@ def quote(value: object) -> str:
     """Return the `repr` of a value from outside, for a log: ASCII, on one line, cut at 80 characters."""
     text = ascii(value)
     return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "..."
+
+
+def quote_setting(value: object) -> str:
+    """Return the quoted value of a setting, or its length if it may contain credentials, before an @ or in a query."""
+    if not any(sign in ascii(value) for sign in "@?#"):
+        return quote(value)
+    kind = f"a string of {len(value)} characters" if isinstance(value, str) else "a value"
+    return f"{kind}, not shown because it may contain credentials"
 
 
 def mask(text: str, *, secrets: Collection[str]) -> str:

@@ -22,7 +22,7 @@ from typing_extensions import Unpack
 
 from fastapi_logto.environment import CREDENTIALS, PREFIX, BrokenList, Variables, parse_list, read_variables
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.redaction import quote
+from fastapi_logto.redaction import quote, quote_setting
 from fastapi_logto.urls import check_url, is_fetchable, normalise_endpoint
 
 __all__ = [
@@ -94,9 +94,6 @@ def check_audiences(audiences: Collection[object]) -> tuple[str, ...]:
         return _refuse_organizations(_has_entries(tuple(map(str.__str__, texts))))
     except ValueError as error:
         raise SettingsError(f"audience: {error}; found {quote(values)}") from None
-
-
-_SWITCHES: Final = frozenset({"allow_http", "accept_organization_tokens", "accept_subprotocol_tokens"})
 
 
 class SettingsOptions(TypedDict, total=False):
@@ -296,7 +293,7 @@ class LogtoSettings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_stray_booleans(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and info.field_name not in _SWITCHES:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
             raise ValueError("expected another value than a boolean")
         return value
 
@@ -331,7 +328,7 @@ class LogtoSettings(BaseModel):
             The settings.
 
         Raises:
-            SettingsError: A variable is missing or invalid. The message says whether the file was ignored, and why.
+            SettingsError: A variable is missing or invalid. The message says whether and why the file was ignored.
         """
         variables = read_known_variables(env_file=env_file)
         if variables.values:
@@ -341,11 +338,14 @@ class LogtoSettings(BaseModel):
             text = variables.values.get(build_variable_name(name))
             if text is not None:
                 arguments[name] = parse_list(text) if get_origin(field.annotation) is tuple else text
+        misspelt = variables.explain_misspelt()
         try:
-            return cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
+            settings = cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
         except SettingsError as error:
-            explanation = variables.explain_ignored()
-            raise error if explanation is None else SettingsError(f"{explanation}\n{error}") from None
+            raise SettingsError("\n".join(filter(None, [variables.explain_ignored(), str(error), *misspelt]))) from None
+        for line in misspelt:
+            _logger.warning("%s", line)
+        return settings
 
     @property
     def issuer(self) -> str:
@@ -394,13 +394,5 @@ def _build_error(error: ValidationError) -> SettingsError:
 
 def _build_line(name: str, *, expected: str, value: object) -> str:
     variable, example = build_variable_name(name), (LogtoSettings.model_fields[name].examples or [""])[0]
-    found = "nothing" if value is None else _describe(value)
+    found = "nothing" if value is None else quote_setting(value)
     return f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={example}"
-
-
-def _describe(value: object) -> str:
-    # A URL may have credentials before an @ or in its query. They must not reach a terminal or a log.
-    if not any(sign in ascii(value) for sign in "@?#"):
-        return quote(value)
-    kind = f"a string of {len(value)} characters" if isinstance(value, str) else "a value"
-    return f"{kind}, not shown because it may contain credentials"

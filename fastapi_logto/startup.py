@@ -1,11 +1,12 @@
 """The parts of `auth.install(app)`: the startup checks, the OpenAPI document, and the handler of refusals."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketException, status
 from fastapi.concurrency import run_in_threadpool
@@ -19,6 +20,8 @@ from fastapi_logto.responses import build_http_error
 from fastapi_logto.state import AuthState
 
 __all__ = ["install_handler", "install_lifespan", "install_openapi", "keep_keys"]
+
+_logger: Final = logging.getLogger("fastapi_logto")
 
 
 @asynccontextmanager
@@ -71,9 +74,14 @@ def install_lifespan(app: FastAPI, state: AuthState[Any], document: DescribedDoc
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[Any]:
-        # With the settings, which say whether a requirement's issuer is a tenant's.
-        await state.load_in_thread()
-        check_routes(app)
+        try:
+            # With the settings, which say whether a requirement's issuer is a tenant's.
+            await state.load_in_thread()
+            check_routes(app)
+        except SettingsError as error:
+            # Servers print the traceback. Where the package found the mistake says nothing about it.
+            _logger.critical("the application does not start: %s", error)
+            raise error.with_traceback(None) from None
         async with keep_keys(state), inner(app) as entered:
             if document is not None:
                 # Last, because a function of the application may need what its lifespan prepares.

@@ -28,7 +28,9 @@ def check_url(value: str) -> str:
 
 
 def normalise_endpoint(value: str) -> str:
-    """Return the URL of a tenant without a slash or `/oidc` at its end."""
+    """Return the URL of a tenant without a slash or `/oidc` at its end; `ValueError` for a discovery document."""
+    if "/.well-known/" in value:
+        raise ValueError("expected the URL of the tenant, not that of its discovery document")
     parts = urlsplit(check_url(value.strip().rstrip("/").removesuffix("/oidc").rstrip("/")))
     # Scheme and host are case-insensitive, but the issuer that is built from them must match exactly.
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"

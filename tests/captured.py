@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, TypedDict
 __all__ = [
     "ADMIN_TENANT_JWKS",
     "API",
+    "DIRECTORY",
     "DISCOVERY",
     "DISCOVERY_PATH",
     "INTROSPECTION",
@@ -51,7 +52,7 @@ NOW: Final = 1_795_452_000
 """A time at which every captured token but `user_api_expired` is valid."""
 
 _CAPTURED_ORIGIN: Final = "http://127.0.0.1:3001"
-_DIRECTORY: Final = Path(__file__).parent / "data/captured"
+DIRECTORY: Final = Path(__file__).parent / "data/captured"
 _COMPRESSED_FROM_BYTES: Final = 1024
 
 
@@ -92,7 +93,7 @@ class IntrospectionAnswer:
 
 
 def _read(name: str) -> Any:
-    return json.loads((_DIRECTORY / name).read_text(encoding="utf-8"))
+    return json.loads((DIRECTORY / name).read_text(encoding="utf-8"))
 
 
 def _token(name: str, raw: Mapping[str, Any]) -> CapturedToken:

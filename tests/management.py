@@ -66,6 +66,7 @@ class FakeManagement:
         self._issuer = issuer
         self.resources: dict[str, dict[str, Any]] = {}
         self.scopes: dict[str, list[dict[str, Any]]] = {}
+        self.organization_scopes: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str]] = []
         self.forgets = False
         self.add_resource(MANAGEMENT, "Logto Management API")
@@ -75,6 +76,8 @@ class FakeManagement:
                 Route("/api/resources", self._create_resource, methods=["POST"]),
                 Route("/api/resources/{id}/scopes", self._list_scopes, methods=["GET"]),
                 Route("/api/resources/{id}/scopes", self._create_scope, methods=["POST"]),
+                Route("/api/organization-scopes", self._list_organization_scopes, methods=["GET"]),
+                Route("/api/organization-scopes", self._create_organization_scope, methods=["POST"]),
                 Mount("/", issuer.app),
             ]
         )
@@ -105,6 +108,11 @@ class FakeManagement:
                 }
             )
 
+    def add_organization_scopes(self, *names: str, description: str | None = None) -> None:
+        for name in names:
+            identity = {"tenantId": "default", "id": secrets.token_hex(10) + "x"}
+            self.organization_scopes.append({**identity, "name": name, "description": description})
+
     def list_names(self, indicator: str) -> list[str]:
         (resource,) = (one for one in self.resources.values() if one["indicator"] == indicator)
         return [scope["name"] for scope in self.scopes[resource["id"]]]
@@ -131,6 +139,20 @@ class FakeManagement:
     async def _list_scopes(self, request: Request) -> Response:
         entries = self.scopes.get(request.path_params["id"], [])
         return self._refuse(request) or self._page(request, entries, always=True)
+
+    async def _list_organization_scopes(self, request: Request) -> Response:
+        return self._refuse(request) or self._page(request, self.organization_scopes, always=False)
+
+    async def _create_organization_scope(self, request: Request) -> Response:
+        refusal, body = self._refuse(request), await request.json()
+        if refusal is not None:
+            return refusal
+        if any(scope["name"] == body["name"] for scope in self.organization_scopes):
+            # Another code than for the permission of a resource, as Logto's own tests require.
+            document = {"code": "entity.unique_integrity_violation", "message": "The entity already exists."}
+            return JSONResponse(document, status_code=_UNPROCESSABLE)
+        self.add_organization_scopes(body["name"], description=body.get("description"))
+        return JSONResponse(self.organization_scopes[-1], status_code=201)
 
     def _page(self, request: Request, entries: list[dict[str, Any]], *, always: bool) -> Response:
         query = request.query_params

@@ -3,7 +3,7 @@
 import io
 import logging
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Coroutine, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,39 +11,32 @@ from typing import Annotated, Any, Final
 import typer
 
 from fastapi_logto.cli.applications import load_application
+from fastapi_logto.cli.device import DeviceCode, sign_in_by_device
 from fastapi_logto.cli.doctor.diagnosis import diagnose
 from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
-from fastapi_logto.cli.machines import MACHINE, MANAGEMENT_CLIENT, find_credentials
-from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
-from fastapi_logto.cli.minting import mint_for_machine, mint_for_user
-from fastapi_logto.cli.options import (
-    ClientId,
-    EnvFile,
-    Json,
-    ManagementResource,
-    Only,
-    Target,
-    Without,
-    check_docs_url,
-)
+from fastapi_logto.cli.machines import MACHINE, NATIVE, NATIVE_DEVICE, find_client_id, find_credentials
+from fastapi_logto.cli.minting import MintedToken, mint_by_sign_in, mint_for_machine, mint_for_user
+from fastapi_logto.cli.options import EnvFile, Json, Target, check_docs_url
 from fastapi_logto.cli.rendering import (
     render_diagnosis,
     render_inspection,
     render_issuer,
     render_markdown,
     render_routes,
-    render_scopes,
 )
 from fastapi_logto.cli.results import CommandError, ExitCode, to_json
 from fastapi_logto.cli.route_table import list_routes
-from fastapi_logto.cli.scopes import RequiredResource, ScopesReport, compare, find_tenant, list_required, push
-from fastapi_logto.cli.terminal import confirm, open_progress, open_terminal, show, warn, write
-from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
+from fastapi_logto.cli.scope_commands import scopes_app
+from fastapi_logto.cli.scopes import find_tenant, list_required
+from fastapi_logto.cli.sign_in import open_browser, sign_in
+from fastapi_logto.cli.terminal import open_progress, open_terminal, print_result, warn, write
+from fastapi_logto.cli.token_input import check_arguments, prompt_token, read_token
+from fastapi_logto.cli.token_requests import TokenRequest, UserTokens
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.provider.transport import Transport
-from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.settings import LogtoSettings, read_known_variables
 
 __all__ = ["app", "run"]
 
@@ -57,14 +50,6 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-scopes_app: Final = typer.Typer(
-    help="Compare the scopes of your routes with the permissions in Logto, and create the missing ones.",
-    epilog="Authenticates as a machine-to-machine application. Its client ID comes from --client-id or "
-    f"{MANAGEMENT_CLIENT}_ID, its secret from {MANAGEMENT_CLIENT}_SECRET or a prompt. The application needs a machine "
-    "role with access to the Management API.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(scopes_app, name="scopes", short_help="Compare scopes with Logto, and create the missing ones.")
 
 
@@ -103,13 +88,6 @@ def run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else ExitCode.FINE
 
 
-def _print(value: Any, *, is_json: bool, rendered: Any) -> None:  # noqa: ANN401 - any result, and its rendering
-    if is_json:
-        write(to_json(value))
-    else:
-        show(rendered)
-
-
 @app.command()
 def doctor(
     *,
@@ -133,7 +111,7 @@ def doctor(
     found = read_token() if token_stdin else prompt_token() if token else None
     with open_progress() as progress:
         diagnosis = diagnose(env_file=env_file, docs_url=docs_url, token=found, scopes=scope or (), progress=progress)
-    _print(diagnosis, is_json=is_json, rendered=render_diagnosis(diagnosis, console=open_terminal()))
+    print_result(diagnosis, is_json=is_json, rendered=render_diagnosis(diagnosis, console=open_terminal()))
     raise typer.Exit(diagnosis.exit_code)
 
 
@@ -159,7 +137,7 @@ def inspect(
     token = prompt_token()
     with open_progress():
         inspection = inspect_token(token, settings=settings, is_to_be_verified=verify)
-    _print(inspection, is_json=is_json, rendered=render_inspection(inspection, console=open_terminal()))
+    print_result(inspection, is_json=is_json, rendered=render_inspection(inspection, console=open_terminal()))
     is_failed = inspection.kind == "unreadable" or (verify and not inspection.is_verified)
     raise typer.Exit(ExitCode.FAILED if is_failed else ExitCode.FINE)
 
@@ -186,7 +164,7 @@ def routes(
         write(render_markdown(table))
     else:
         rendered = render_routes(table, console=open_terminal())
-        _print(table, is_json=is_json or form is Format.JSON, rendered=rendered)
+        print_result(table, is_json=is_json or form is Format.JSON, rendered=rendered)
     raise typer.Exit(table.exit_code)
 
 
@@ -220,149 +198,113 @@ def dev(
     from fastapi_logto.testing.issuer.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
 
     running = describe_issuer(issuer)
-    _print(running, is_json=is_json, rendered=render_issuer(running))
+    print_result(running, is_json=is_json, rendered=render_issuer(running))
     run_until_signal(issuer.app, sock=sock)
 
 
 @app.command()
 def token(
     *,
+    browser: Annotated[bool, typer.Option("--sign-in", help="Sign in at the tenant, in the browser.")] = False,
+    device: Annotated[
+        bool, typer.Option("--device", help="Sign in at the tenant on another device, e.g. over SSH.")
+    ] = False,
+    machine: Annotated[bool, typer.Option("--machine", help="Use a machine-to-machine application.")] = False,
     user: Annotated[str | None, typer.Option(help="User of the running local issuer.")] = None,
-    machine: Annotated[bool, typer.Option("--machine", help="Use a machine-to-machine application instead.")] = False,
+    application: Annotated[
+        str | None,
+        typer.Option("--app", metavar="MODULE:APP", help="Request the scopes that this application's routes require."),
+    ] = None,
     scope: Annotated[list[str] | None, typer.Option(help="Scope to request; repeatable.")] = None,
     resource: Annotated[str | None, typer.Option(help="API resource; LOGTO_AUDIENCE by default.")] = None,
     organization: Annotated[str | None, typer.Option(help="Organization ID, for permissions inside it.")] = None,
     client_id: Annotated[
         str | None,
         typer.Option(
-            help="Client ID of the user's application (LOGTO_SWAGGER_CLIENT_ID by default) or of the machine."
+            help="Client ID of the application, instead of LOGTO_NATIVE_ID (--sign-in), LOGTO_NATIVE_DEVICE_ID "
+            "(--device), LOGTO_MACHINE_ID (--machine) or LOGTO_SWAGGER_CLIENT_ID (--user)."
         ),
     ] = None,
     redirect_uri: Annotated[
-        str, typer.Option(help="Redirect URI of the user's application.")
+        str, typer.Option(help="Redirect URI of the application, for --user.")
     ] = "http://127.0.0.1:8000/docs/oauth2-redirect",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for --sign-in.")] = 300,
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
 ) -> None:
     """Print an access token to try out an API.
 
-    A user's token comes from a local issuer (fastapi-logto dev). A machine's token comes from any tenant; its secret
-    is read from LOGTO_MACHINE_SECRET or a prompt. Only the token is printed on standard output:
-    TOKEN=$(fastapi-logto token ...).
+    A user's token comes from any tenant (--sign-in, or --device without a browser) or from a local issuer (--user). A
+    machine's token comes from any tenant (--machine); its secret is read from LOGTO_MACHINE_SECRET or a prompt. Only
+    the token is printed on standard output: curl -H "Authorization: Bearer $(fastapi-logto token --sign-in)" ...
     """
-    if (user is None) is not machine:
-        raise CommandError(f"expected either --user or --machine, found {'both' if machine else 'neither'}")
-    settings = LogtoSettings.from_environment(env_file=env_file)
-    scopes, target = scope or [], resource or settings.audience[0]
+    modes = {"--sign-in": browser, "--device": device, "--machine": machine, "--user": user is not None}
+    chosen = [name for name, is_chosen in modes.items() if is_chosen]
+    if len(chosen) != 1:
+        raise CommandError(f"expected one of {', '.join(modes)}, found {' and '.join(chosen) or 'none'}")
+    loaded = None if application is None else load_application(application)
+    settings = LogtoSettings.from_environment(env_file=env_file) if loaded is None else find_tenant(loaded)
+    target = resource or settings.audience[0]
+    scopes = scope or (
+        [] if loaded is None else _list_scopes(loaded, target, is_in_organization=organization is not None)
+    )
+    request = TokenRequest(resource=target, scopes=tuple(scopes), organization_id=organization)
     if user is not None:
         minted = mint_for_user(
             settings,
-            Transport(timeout_seconds=settings.fetch_timeout_seconds),
+            request,
             username=user,
             client_id=client_id or settings.swagger_client_id or "local-spa",
             redirect_uri=redirect_uri,
-            resource=target,
-            scopes=scopes,
-            organization_id=organization,
         )
-    else:
+    elif machine:
         credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MACHINE)
-        minted = mint_for_machine(settings, credentials, resource=target, scopes=scopes, organization_id=organization)
+        minted = mint_for_machine(settings, credentials, request)
+    else:
+        minted = _sign_in(
+            settings, request, is_device=device, client_id=client_id, env_file=env_file, timeout_seconds=timeout
+        )
     if minted.missing:
         warn(f"not granted and not in the token: {' '.join(minted.missing)}")
     write(to_json(minted) if is_json else minted.access_token)
 
 
-def _compare(
-    target: str,
+def _list_scopes(application: object, resource: str, *, is_in_organization: bool) -> list[str]:
+    (required,) = list_required(application, only=[resource])
+    return [*required.scopes, *(required.organization_scopes if is_in_organization else ())]
+
+
+def _sign_in(
+    settings: LogtoSettings,
+    request: TokenRequest,
     *,
-    only: Collection[str],
-    without: Collection[str],
+    is_device: bool,
     client_id: str | None,
-    management_resource: str | None,
     env_file: Path,
-    is_exact: bool = False,
-) -> tuple[tuple[RequiredResource, ...], ManagementApi, ScopesReport]:
-    """Return the API resources of an application, the Management API, and the difference between the two."""
-    application = load_application(target)
-    settings = find_tenant(application)
-    required = list_required(application, only=only, without=without)
-    credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MANAGEMENT_CLIENT)
+    timeout_seconds: float,
+) -> MintedToken:
+    variables = read_known_variables(env_file=env_file)
     transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
-    resource = management_resource or find_management_resource(settings)
-    with open_progress() as progress:
-        progress(f"Signing in at {settings.fetch_base}")
-        api = sign_in(settings, credentials, resource=resource, transport=transport)
-        progress("Reading the permissions")
-        return required, api, compare(required, api, tenant=settings.endpoint, is_exact=is_exact)
+    tokens: Coroutine[Any, Any, UserTokens]
+    if is_device:
+        found = find_client_id(
+            variables, client_id=client_id, prefix=NATIVE_DEVICE, kind="native application with device flow"
+        )
+        tokens = sign_in_by_device(settings, transport, request, client_id=found, announce=_announce_code)
+    else:
+        found = find_client_id(variables, client_id=client_id, prefix=NATIVE, kind="native application")
+        tokens = sign_in(
+            settings, transport, request, client_id=found, timeout_seconds=timeout_seconds, announce=_announce_page
+        )
+    return mint_by_sign_in(settings, request, tokens)
 
 
-@scopes_app.command("diff")
-def scopes_diff(
-    target: Annotated[str, Target],
-    *,
-    exact: Annotated[bool, typer.Option("--exact", help="Also count permissions that no route requires.")] = False,
-    only: Annotated[list[str] | None, Only] = None,
-    without: Annotated[list[str] | None, Without] = None,
-    client_id: Annotated[str | None, ClientId] = None,
-    management_resource: Annotated[str | None, ManagementResource] = None,
-    env_file: Annotated[Path, EnvFile] = Path(".env"),
-    is_json: Annotated[bool, Json] = False,
-) -> None:
-    """Show the scopes in your code that are missing in Logto.
-
-    Changes nothing. Exits with 1 if a scope or an API resource is missing; for CI.
-    """
-    _, _, report = _compare(
-        target,
-        only=only or (),
-        without=without or (),
-        client_id=client_id,
-        management_resource=management_resource,
-        env_file=env_file,
-        is_exact=exact,
-    )
-    _print(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
-    raise typer.Exit(report.exit_code)
+def _announce_page(url: str) -> None:
+    warn(f"Sign in with your browser. If no window opens, open this URL on this machine:\n{url}")
+    open_browser(url)
 
 
-@scopes_app.command("push")
-def scopes_push(
-    target: Annotated[str, Target],
-    *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not prompt.")] = False,
-    name: Annotated[str, typer.Option(help="Name for a new API resource.")] = "API",
-    only: Annotated[list[str] | None, Only] = None,
-    without: Annotated[list[str] | None, Without] = None,
-    client_id: Annotated[str | None, ClientId] = None,
-    management_resource: Annotated[str | None, ManagementResource] = None,
-    env_file: Annotated[Path, EnvFile] = Path(".env"),
-    is_json: Annotated[bool, Json] = False,
-) -> None:
-    """Create the scopes in your code that are missing in Logto.
-
-    Shows the difference and prompts, then creates API resources and permissions. Existing ones stay unchanged and
-    nothing is ever deleted, so it is safe to run again.
-    """
-    required, api, report = _compare(
-        target,
-        only=only or (),
-        without=without or (),
-        client_id=client_id,
-        management_resource=management_resource,
-        env_file=env_file,
-    )
-    if report.differs:
-        terminal = open_terminal(is_error=True)
-        terminal.print(render_scopes(report, console=terminal))
-        if not yes:
-            if not can_ask():
-                raise CommandError(
-                    "expected a terminal for the prompt, found none; nothing was changed; pass --yes to skip the prompt"
-                )
-            confirm("Create them in Logto?")
-        with open_progress() as progress:
-            progress("Creating API resources and permissions")
-            report = push(required, api, report, name=name)
-    _print(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
-    raise typer.Exit(report.exit_code)
+def _announce_code(code: DeviceCode) -> None:
+    warn(f"Sign in on any device: open {code.verification_uri} and enter the code {code.user_code}")
+    if code.verification_uri_complete is not None:
+        warn(f"Or open this URL, and compare the code:\n{code.verification_uri_complete}")

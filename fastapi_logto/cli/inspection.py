@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
+from fastapi_logto.cli.doctor.advice import PERSONAL_ACCESS_TOKEN, build_exchange_advice
 from fastapi_logto.cli.doctor.token import check_token
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Section
@@ -23,6 +24,7 @@ __all__ = ["Inspection", "TokenKind", "inspect_token"]
 
 TokenKind: TypeAlias = Literal[
     "opaque token",
+    "personal access token",
     "ID token",
     "logout token",
     "access token for a global API resource",
@@ -65,9 +67,7 @@ def inspect_token(
     """
     clock = clock or Clock()
     header, claims, problem = _read(token)
-    kind: TokenKind = (
-        _find_kind(header, claims) if not problem else "opaque token" if is_opaque(SecretStr(token)) else "unreadable"
-    )
+    kind: TokenKind = _find_kind_of_opaque(token) if problem else _find_kind(header, claims)
     report = None
     if is_to_be_verified and settings is not None:
         report = run_to_end(check_token(token, settings=settings, has_keys=True, clock=clock))
@@ -83,7 +83,7 @@ def inspect_token(
             if name in _TIMES and isinstance(value, int | float) and not isinstance(value, bool)
         },
         admission=tuple(_list_admission(kind, claims, settings)),
-        problem="" if kind == "opaque token" else problem,
+        problem=problem if kind == "unreadable" else "",
         verification=None if report is None else report.section,
     )
 
@@ -106,6 +106,12 @@ def _read(token: str) -> tuple[JsonObject, JsonObject, str]:
 
 def _decode(part: str) -> JsonObject:
     return parse_object(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def _find_kind_of_opaque(token: str) -> TokenKind:
+    if not is_opaque(SecretStr(token)):
+        return "unreadable"
+    return "personal access token" if token.startswith(PERSONAL_ACCESS_TOKEN) else "opaque token"
 
 
 def _find_kind(header: JsonObject, claims: JsonObject) -> TokenKind:
@@ -144,6 +150,9 @@ def _describe_subject(claims: JsonObject) -> str:
 def _list_admission(kind: TokenKind, claims: JsonObject, settings: LogtoSettings | None) -> list[str]:
     if kind == "unreadable":
         return ["No API: Logto does not issue such tokens."]
+    if kind == "personal access token":
+        resource = "<your API>" if settings is None else settings.audience[0]
+        return ["No API: a personal access token is no access token.", build_exchange_advice(resource)]
     if kind == "opaque token":
         return [
             "No API by default: Logto issues opaque tokens if the client requests no resource.",

@@ -1,4 +1,4 @@
-"""Tokens for machine-to-machine applications, by client credentials."""
+"""The client IDs and secrets of applications, and tokens for machine-to-machine applications."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,13 +13,28 @@ from fastapi_logto.client import IssuedToken, LogtoClient
 from fastapi_logto.environment import Variables
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 
-__all__ = ["MACHINE", "MANAGEMENT_CLIENT", "Credentials", "find_credentials", "get_token"]
+__all__ = [
+    "MACHINE",
+    "MANAGEMENT_CLIENT",
+    "NATIVE",
+    "NATIVE_DEVICE",
+    "Credentials",
+    "find_client_id",
+    "find_credentials",
+    "get_token",
+]
 
 MACHINE: Final = "LOGTO_MACHINE"
 """Prefix of the variables with a machine's credentials."""
 
 MANAGEMENT_CLIENT: Final = "LOGTO_MANAGEMENT_CLIENT"
 """Prefix of the variables with the credentials for the Management API."""
+
+NATIVE: Final = "LOGTO_NATIVE"
+"""Prefix of the variable with the client ID of the native application for `token --sign-in`."""
+
+NATIVE_DEVICE: Final = "LOGTO_NATIVE_DEVICE"
+"""Prefix of the variable with the client ID of the native application with device flow, for `token --device`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +51,23 @@ def find_credentials(settings: LogtoSettings, *, client_id: str | None, env_file
     The prompt names the tenant, because the secret is sent there.
     """
     variables = read_known_variables(env_file=env_file)
-    id_name, secret_name = f"{prefix}_ID", f"{prefix}_SECRET"
-    client_id = client_id or variables.values.get(id_name)
-    if not client_id:
-        raise _build_error(
-            variables,
-            "expected the client ID of a machine-to-machine application, found none; "
-            f"set {id_name} or pass --client-id",
-        )
+    secret_name = f"{prefix}_SECRET"
+    client_id = find_client_id(variables, client_id=client_id, prefix=prefix, kind="machine-to-machine application")
     secret = variables.values.get(secret_name)
     if not secret and not can_ask():
         raise _build_error(variables, f"expected the secret of {client_id}, found none; set {secret_name}")
     secret = secret or ask_secret(f"Secret of {client_id} at {settings.fetch_base} (not shown)")
     return Credentials(client_id=client_id, client_secret=secret)
+
+
+def find_client_id(variables: Variables, *, client_id: str | None, prefix: str, kind: str) -> str:
+    """Return the client ID of an application: that of the option, or of the variable. `kind` is for the error."""
+    found = client_id or variables.values.get(f"{prefix}_ID")
+    if not found:
+        raise _build_error(
+            variables, f"expected the client ID of a {kind}, found none; set {prefix}_ID or pass --client-id"
+        )
+    return found
 
 
 def _build_error(variables: Variables, message: str) -> CommandError:

@@ -1,4 +1,4 @@
-"""Logto's Management API for API resources and their permissions. It has no method that deletes anything."""
+"""Logto's Management API for API resources and permissions. This module has no function that deletes anything."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def sign_in(
 
 
 class ManagementApi:
-    """The API resources of a tenant and their permissions."""
+    """The API resources of a tenant, their permissions, and the organization permissions."""
 
     def __init__(self, transport: Transport, *, base_url: str, token: str) -> None:
         """Store the base URL and the token, which appears in no `repr`, error or log."""
@@ -65,10 +65,11 @@ class ManagementApi:
 
     def list_scopes(self, resource_id: str) -> list[str]:
         """Return the names of a resource's permissions, from all pages. By default Logto returns only 20 entries."""
-        names = [entry.get("name") for entry in self._list(f"/resources/{resource_id}/scopes")]
-        if not all(isinstance(name, str) for name in names):
-            raise CommandError("Management API: expected permissions with names, found one without")
-        return cast("list[str]", names)
+        return self._list_names(f"/resources/{resource_id}/scopes")
+
+    def list_organization_scopes(self) -> list[str]:
+        """Return the names of the organization permissions, from all pages."""
+        return self._list_names("/organization-scopes")
 
     def create_resource(self, indicator: str, *, name: str) -> str:
         """Create an API resource and return its ID, or the ID of one created concurrently by someone else."""
@@ -84,12 +85,23 @@ class ManagementApi:
 
     def create_scope(self, resource_id: str, name: str, *, description: str) -> None:
         """Create a permission; leave an existing one unchanged."""
-        response = self._send(
-            "POST", f"/resources/{resource_id}/scopes", document={"name": name, "description": description}
-        )
-        is_there = response.status == _UNPROCESSABLE and _find_code(response) == "scope.name_exists"
+        self._create(f"/resources/{resource_id}/scopes", name, description=description, taken="scope.name_exists")
+
+    def create_organization_scope(self, name: str, *, description: str) -> None:
+        """Create an organization permission; leave an existing one unchanged."""
+        self._create("/organization-scopes", name, description=description, taken="entity.unique_integrity_violation")
+
+    def _create(self, path: str, name: str, *, description: str, taken: str) -> None:
+        response = self._send("POST", path, document={"name": name, "description": description})
+        is_there = response.status == _UNPROCESSABLE and _find_code(response) == taken
         if response.status != _CREATED and not is_there:
             raise _explain(response, f"creating the permission {quote(name)}")
+
+    def _list_names(self, path: str) -> list[str]:
+        names = [entry.get("name") for entry in self._list(path)]
+        if not all(isinstance(name, str) for name in names):
+            raise CommandError("Management API: expected permissions with names, found one without")
+        return cast("list[str]", names)
 
     def _list(self, path: str) -> list[JsonObject]:
         entries: list[JsonObject] = []

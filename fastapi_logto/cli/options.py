@@ -11,7 +11,7 @@ from fastapi_logto.environment import is_file_or_pipe
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import read_known_variables
 
-__all__ = ["ClientId", "EnvFile", "Json", "ManagementResource", "Only", "Target", "Without", "check_docs_url"]
+__all__ = ["ClientId", "EnvFile", "Json", "Kind", "ManagementResource", "Only", "Target", "Without", "check_docs_url"]
 
 
 def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
@@ -49,7 +49,12 @@ EnvFile: Final = typer.Option(
     help="File of variables; read only if the environment sets none of them.",
 )
 Only: Final = typer.Option("--resource", help="Compare only this API resource; repeatable.")
-Without: Final = typer.Option("--except", help="Scope to ignore, e.g. an organization permission; repeatable.")
+Without: Final = typer.Option("--except", help="Scope to ignore; repeatable.")
+Kind: Final = typer.Option(
+    "--organization-scopes",
+    help="What missing scopes of routes that require an organization become: organization permissions, or permissions "
+    "of the API resource.",
+)
 ClientId: Final = typer.Option("--client-id", help="Client ID of the machine-to-machine application.")
 ManagementResource: Final = typer.Option(
     "--management-resource", help="Indicator of the Management API, for a Logto Cloud tenant with a custom domain."

@@ -13,7 +13,7 @@ from fastapi_logto.cli.inspection import Inspection
 from fastapi_logto.cli.local import LocalUser, RunningIssuer
 from fastapi_logto.cli.results import Check, Status
 from fastapi_logto.cli.route_table import Protection, RouteTable
-from fastapi_logto.cli.scopes import ResourceDifference, ScopesReport
+from fastapi_logto.cli.scopes import OrganizationDifference, ResourceDifference, ScopesReport
 from fastapi_logto.cli.terminal import Terminal, build_text, escape
 from fastapi_logto.strict_json import JsonObject, JsonValue
 
@@ -239,6 +239,9 @@ def render_scopes(report: ScopesReport, *, console: Terminal) -> RenderableType:
     for resource in report.resources:
         rows = list(_list_scopes(resource))
         parts.append(_render_section(f"{resource.indicator} at {report.tenant}", rows, console=console))
+    if report.organization is not None:
+        rows = list(_list_organization_scopes(report.organization))
+        parts.append(_render_section(f"Organization permissions at {report.tenant}", rows, console=console))
     if report.differs:
         text = "Scopes are missing in Logto; create them with fastapi-logto scopes push."
         parts.append(build_text(text, style="bold yellow"))
@@ -250,11 +253,22 @@ def render_scopes(report: ScopesReport, *, console: Terminal) -> RenderableType:
 
 
 def _list_scopes(resource: ResourceDifference) -> Iterator[Check]:
-    if not resource.exists:
-        yield Check(name="API resource", status="failed", found="missing")
-    for scope in resource.present:
+    exists: tuple[Status, str] = ("ok", "in both") if resource.exists else ("failed", "missing in Logto")
+    yield Check(name="API resource", status=exists[0], found=exists[1])
+    yield from _list_permissions(resource)
+
+
+def _list_permissions(difference: ResourceDifference | OrganizationDifference) -> Iterator[Check]:
+    for scope in difference.present:
         yield Check(name=scope, status="ok", found="in both")
-    for scope in resource.missing:
+    for scope in difference.missing:
         yield Check(name=scope, status="failed", found="missing in Logto")
-    for scope in resource.extra:
+    for scope in difference.extra:
         yield Check(name=scope, status="skipped", found="only in Logto; left unchanged")
+
+
+def _list_organization_scopes(difference: OrganizationDifference) -> Iterator[Check]:
+    for scope in difference.undecided:
+        found = "missing in Logto, here and in the API resource; choose with --organization-scopes"
+        yield Check(name=scope, status="failed", found=found)
+    yield from _list_permissions(difference)

@@ -1,17 +1,37 @@
-"""Compare the scopes that an application's routes require with the permissions of its API resources in Logto."""
+"""Compare the scopes that an application's routes require with the permissions in Logto.
+
+A scope is a permission of an API resource. A scope of a route that accepts organization tokens may also be an
+organization permission, which belongs to the tenant's organization template. The code doesn't say which.
+"""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
 
 from fastapi_logto.cli.management import ManagementApi
 from fastapi_logto.cli.results import CommandError, ExitCode
 from fastapi_logto.description.routes import RouteInfo, iter_routes
 from fastapi_logto.redaction import quote
-from fastapi_logto.schemes import find_resources, find_state
+from fastapi_logto.schemes import AnyScheme, find_policy, find_resources, find_state
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["RequiredResource", "ResourceDifference", "ScopesReport", "compare", "find_tenant", "list_required", "push"]
+__all__ = [
+    "OrganizationDifference",
+    "PermissionKind",
+    "RequiredResource",
+    "ResourceDifference",
+    "ScopesReport",
+    "compare",
+    "find_tenant",
+    "list_required",
+    "push",
+]
+
+PermissionKind: TypeAlias = Literal["organization", "api"]
+"""A permission of the organization template, or of an API resource."""
+
+Routes: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Scopes, each with the routes that require it."""
 
 _LONGEST_NAME: Final = 256
 _LONGEST_DESCRIPTION: Final = 200
@@ -19,10 +39,15 @@ _LONGEST_DESCRIPTION: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequiredResource:
-    """An API resource as the code requires it: its scopes, each with the routes that require it."""
+    """An API resource as the code requires it.
+
+    `scopes` are its permissions. `organization_scopes` are required only by routes that accept organization tokens:
+    each is an organization permission, or a permission of this resource too.
+    """
 
     indicator: str
-    scopes: Mapping[str, tuple[str, ...]]
+    scopes: Routes
+    organization_scopes: Routes = field(default_factory=dict[str, tuple[str, ...]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +66,38 @@ class ResourceDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationDifference:
+    """The difference between the organization permissions in Logto and in the code.
+
+    `undecided` scopes are missing in Logto, as organization permissions and as permissions of the API resource.
+    """
+
+    missing: tuple[str, ...]
+    present: tuple[str, ...]
+    extra: tuple[str, ...]
+    undecided: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScopesReport:
-    """The difference between a tenant and the code, before or after a push."""
+    """The difference between a tenant and the code, before or after a push.
+
+    `organization` is `None` if no route that accepts organization tokens requires a scope.
+    """
 
     tenant: str
     resources: tuple[ResourceDifference, ...]
+    organization: OrganizationDifference | None
     is_pushed: bool
     exit_code: int
 
     @property
     def differs(self) -> bool:
         """Whether an API resource or a scope is missing in Logto."""
-        return any(not one.exists or one.missing for one in self.resources)
+        found = self.organization
+        return any(not one.exists or one.missing for one in self.resources) or (
+            found is not None and bool(found.missing or found.undecided)
+        )
 
 
 def list_required(
@@ -60,29 +105,39 @@ def list_required(
 ) -> tuple[RequiredResource, ...]:
     """Return the API resources of an application's routes, with the scopes that the routes require.
 
-    `only` selects resources, all by default. `without` excludes scopes, e.g. permissions of organizations, which
-    belong to no API resource.
+    `only` selects resources, all by default. `without` excludes scopes.
     """
     # Dictionaries are used as ordered sets.
     required: dict[str, dict[str, dict[str, None]]] = {}
+    certain: set[tuple[str, str]] = set()
     for route in iter_routes(app):
         name = f"{' '.join(sorted(route.methods)) or 'WEBSOCKET'} {route.path}"
-        for indicator, scopes in _find_scopes(route):
-            names = required.setdefault(indicator, {})
-            for scope in scopes:
-                _check_name(scope)
-                names.setdefault(scope, {})[name] = None
+        for scheme, scopes in _find_scopes(route):
+            for indicator in find_resources(scheme):
+                names = required.setdefault(indicator, {})
+                for scope in scopes:
+                    _check_name(scope)
+                    names.setdefault(scope, {})[name] = None
+                    if not _accepts_organizations(scheme):
+                        certain.add((indicator, scope))
     unknown = set(only) - required.keys()
     if unknown or not required:
         found = ", ".join(sorted(required)) or "no protected route"
         expected = f"routes of the API resource {', '.join(sorted(unknown))}" if unknown else "protected routes"
         raise CommandError(f"expected {expected}, found {found}")
+
+    def select(indicator: str, *, is_certain: bool) -> Routes:
+        names = required[indicator]
+        left = sorted(names.keys() - set(without))
+        return {scope: tuple(names[scope]) for scope in left if ((indicator, scope) in certain) is is_certain}
+
     return tuple(
         RequiredResource(
             indicator=indicator,
-            scopes={scope: tuple(names[scope]) for scope in sorted(names) if scope not in without},
+            scopes=select(indicator, is_certain=True),
+            organization_scopes=select(indicator, is_certain=False),
         )
-        for indicator, names in sorted(required.items())
+        for indicator in sorted(required)
         if not only or indicator in only
     )
 
@@ -96,11 +151,14 @@ def find_tenant(app: object) -> LogtoSettings:
     return next(iter(found.values()))
 
 
-def _find_scopes(route: RouteInfo) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for call in route.calls:
-        yield from ((indicator, call.scopes) for indicator in find_resources(call.scheme))
-    for requirement in route.requirements:
-        yield from ((indicator, requirement.any_scope) for indicator in find_resources(requirement.scheme))
+def _find_scopes(route: RouteInfo) -> Iterator[tuple[AnyScheme[Any], tuple[str, ...]]]:
+    yield from ((call.scheme, call.scopes) for call in route.calls)
+    yield from ((requirement.scheme, requirement.any_scope) for requirement in route.requirements)
+
+
+def _accepts_organizations(scheme: AnyScheme[Any]) -> bool:
+    accepts = any(settings.accept_organization_tokens for settings in find_state(scheme).tenants)
+    return find_policy(scheme).accepts_organizations and accepts
 
 
 def _check_name(scope: str) -> None:
@@ -109,28 +167,59 @@ def _check_name(scope: str) -> None:
 
 
 def compare(
-    required: Collection[RequiredResource], api: ManagementApi, *, tenant: str, is_exact: bool = False
+    required: Collection[RequiredResource],
+    api: ManagementApi,
+    *,
+    tenant: str,
+    kind: PermissionKind | None = None,
+    is_exact: bool = False,
 ) -> ScopesReport:
-    """Compare the code with Logto. Changes nothing. With `is_exact`, extra permissions count as a difference too."""
-    resources = tuple(_compare_one(one, api) for one in required)
-    differs = any(not one.exists or one.missing or (is_exact and one.extra) for one in resources)
-    return ScopesReport(
+    """Compare the code with Logto. Changes nothing.
+
+    `kind` says what the scopes become that could be of both kinds and are missing. With `is_exact`, permissions of an
+    API resource that no route requires count as a difference too. Organization permissions belong to the whole tenant,
+    so extra ones never count.
+    """
+    has_organization = any(one.organization_scopes for one in required)
+    held = set(api.list_organization_scopes()) if has_organization else set[str]()
+    resources = tuple(_compare_one(one, api, held=held, kind=kind) for one in required)
+    names = {scope for one in required for scope in one.organization_scopes}
+    rest = [
+        one.organization_scopes.keys() - held - {*found.present, *found.missing}
+        for one, found in zip(required, resources, strict=True)
+    ]
+    missing = tuple(sorted(set[str]().union(*rest)))
+    organization = OrganizationDifference(
+        missing=missing if kind == "organization" else (),
+        present=tuple(sorted(names & held)),
+        extra=tuple(sorted(held - names)),
+        undecided=() if kind == "organization" else missing,
+    )
+    report = ScopesReport(
         tenant=tenant,
         resources=resources,
+        organization=organization if has_organization else None,
         is_pushed=False,
-        exit_code=ExitCode.FAILED if differs else ExitCode.FINE,
+        exit_code=ExitCode.FINE,
     )
+    differs = report.differs or (is_exact and any(one.extra for one in resources))
+    return replace(report, exit_code=ExitCode.FAILED if differs else ExitCode.FINE)
 
 
-def _compare_one(required: RequiredResource, api: ManagementApi) -> ResourceDifference:
+def _compare_one(
+    required: RequiredResource, api: ManagementApi, *, held: Collection[str], kind: PermissionKind | None
+) -> ResourceDifference:
+    """Compare an API resource; `held` are the organization permissions in Logto."""
     resource_id = api.find_resource_id(required.indicator)
     present: set[str] = set() if resource_id is None else set(api.list_scopes(resource_id))
+    others = [scope for scope in required.organization_scopes if scope not in held]
+    wanted = sorted([*required.scopes, *(scope for scope in others if scope in present or kind == "api")])
     return ResourceDifference(
         indicator=required.indicator,
         exists=resource_id is not None,
-        missing=tuple(scope for scope in required.scopes if scope not in present),
-        present=tuple(scope for scope in required.scopes if scope in present),
-        extra=tuple(sorted(present - required.scopes.keys())),
+        missing=tuple(scope for scope in wanted if scope not in present),
+        present=tuple(scope for scope in wanted if scope in present),
+        extra=tuple(sorted(present - required.scopes.keys() - required.organization_scopes.keys())),
     )
 
 
@@ -141,14 +230,17 @@ def push(
 
     After a failure, running it again continues where it stopped.
     """
-    by_indicator = {one.indicator: one for one in required}
+    routes = {one.indicator: {**one.organization_scopes, **one.scopes} for one in required}
     for difference in report.resources:
         if difference.exists and not difference.missing:
             continue
         indicator = difference.indicator
         resource_id = api.find_resource_id(indicator) or api.create_resource(indicator, name=name)
         for scope in difference.missing:
-            api.create_scope(resource_id, scope, description=_describe(by_indicator[indicator].scopes[scope]))
+            api.create_scope(resource_id, scope, description=_describe(routes[indicator][scope]))
+    for scope in () if report.organization is None else report.organization.missing:
+        names = dict.fromkeys(route for found in routes.values() for route in found.get(scope, ()))
+        api.create_organization_scope(scope, description=_describe(tuple(names)))
     return replace(compare(required, api, tenant=report.tenant), is_pushed=True)
 
 

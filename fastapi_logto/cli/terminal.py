@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -16,7 +17,7 @@ from rich.segment import Segment
 from rich.text import Text
 from typing_extensions import override
 
-from fastapi_logto.cli.results import CommandError
+from fastapi_logto.cli.results import CommandError, to_json
 
 __all__ = [
     "Terminal",
@@ -27,7 +28,7 @@ __all__ = [
     "escape_lines",
     "open_progress",
     "open_terminal",
-    "show",
+    "print_result",
     "warn",
     "write",
 ]
@@ -76,8 +77,11 @@ def open_terminal(*, is_error: bool = False) -> Terminal:
     return Terminal(is_error=is_error)
 
 
-def show(rendered: RenderableType) -> None:
-    """Print a result on standard output; raise `CommandError` if it can't be written."""
+def print_result(value: Any, *, is_json: bool, rendered: RenderableType) -> None:  # noqa: ANN401 - any result
+    """Print a result on standard output, as JSON or rendered; raise `CommandError` if it can't be written."""
+    if is_json:
+        write(to_json(value))
+        return
     with _writing():
         open_terminal().print(rendered)
 

@@ -12,9 +12,11 @@ __all__ = ["can_ask", "check_arguments", "prompt_token", "read_token"]
 
 _LONGEST: Final = 256 * 1024
 _TOKEN: Final = re.compile(
-    r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.|(?:^|(?<=[\s=:\"']))[A-Za-z0-9_][A-Za-z0-9_-]{42}(?=$|[\s\"',;])", re.ASCII
+    r"""eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.|(?:^|(?<=[\s=:"']))(?:"""
+    r"""pat_[A-Za-z0-9_-]{28}|[A-Za-z0-9_][A-Za-z0-9_-]{42}(?=$|[\s"',;]))""",
+    re.ASCII,
 )
-"""Matches the start of a JWT anywhere in an argument, or an opaque token of Logto as a separate word."""
+"""Matches the start of a JWT anywhere in an argument, or a personal access token or opaque token as a separate word."""
 
 _PREFIX: Final = re.compile(r"(?:authorization\s*:\s*)?(?:bearer\s+)?", re.IGNORECASE)
 

@@ -35,6 +35,9 @@ class ProviderMetadata:
             fetched. The same applies to the following ones.
         token_endpoint: URL for token requests.
         userinfo_endpoint: URL of a user's profile.
+        authorization_endpoint: URL of the sign-in page.
+        device_authorization_endpoint: URL that starts a sign-in on another device.
+        sends_issuer: Whether authorization responses name the issuer (RFC 9207).
     """
 
     issuer: str
@@ -42,6 +45,9 @@ class ProviderMetadata:
     introspection_endpoint: str | None = None
     token_endpoint: str | None = None
     userinfo_endpoint: str | None = None
+    authorization_endpoint: str | None = None
+    device_authorization_endpoint: str | None = None
+    sends_issuer: bool = False
 
 
 class MetadataSource:
@@ -122,6 +128,9 @@ def parse_metadata(
         introspection_endpoint=find("introspection_endpoint"),
         token_endpoint=find("token_endpoint"),
         userinfo_endpoint=find("userinfo_endpoint"),
+        authorization_endpoint=find("authorization_endpoint"),
+        device_authorization_endpoint=find("device_authorization_endpoint"),
+        sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
     )
 
 

@@ -3,14 +3,19 @@
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from fastapi_logto.errors import LogtoError
 
 __all__ = ["ExchangeError", "FailedLayer", "FetchError", "explain_failure"]
 
-FailedLayer: TypeAlias = Literal["dns", "tls", "connection", "http"]
-"""The layer at which a request failed; `http` means that the server responded."""
+FailedLayer: TypeAlias = Literal["dns", "tls", "no_tls", "connection", "http"]
+"""The layer at which a request failed: `no_tls` means that the server speaks another protocol than TLS, `http` that the
+server responded.
+"""
+
+# OpenSSL reads the response of a server for plain http as a TLS record. The second reason is that of OpenSSL 3.2.
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
 
 
 class FetchError(LogtoError):
@@ -59,6 +64,10 @@ def explain_failure(error: Exception, *, layer: FailedLayer) -> ExchangeError:
         if isinstance(cause, ssl.SSLError):
             # Only OpenSSL's own errors have a reason.
             reason = getattr(cause, "reason", None) or type(cause).__name__
+            if reason in _NO_TLS:
+                return ExchangeError(
+                    f"no TLS: the server speaks another protocol, such as plain http ({reason})", layer="no_tls"
+                )
             return ExchangeError(f"TLS failed: {reason}", layer="tls")
         if isinstance(cause, socket.gaierror):
             return ExchangeError(f"no address: {cause.strerror}", layer="dns")

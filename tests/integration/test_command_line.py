@@ -9,6 +9,8 @@ import pytest
 
 from fastapi_logto.testing import LocalIssuer
 from tests.integration.processes import run_command, run_module
+from tests.integration.provider import API as PROVIDER_API
+from tests.integration.provider import Provider
 from tests.management import serve_management
 from tests.recordings import find_file, read_recording, record
 from tests.tenants import API, FAULTS, run_situation
@@ -54,6 +56,29 @@ def test_doctor_finds_the_fault_and_says_what_to_do(name: str, check: str, advic
     assert set(failed) <= {check, "Start"}
     assert advice in diagnosis["next_step"]
     assert situation.token not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("client_id", "check", "found"),
+    [
+        ("spa", "", ""),
+        ("web", "Application", "web requires a secret"),
+        ("native", "Redirect URI", "status 400 invalid_redirect_uri"),
+    ],
+)
+def test_doctor_finds_an_application_that_the_docs_page_can_not_use(
+    provider: Provider, tmp_path: Path, client_id: str, check: str, found: str
+) -> None:
+    environment = {
+        "LOGTO_ENDPOINT": provider.endpoint, "LOGTO_AUDIENCE": PROVIDER_API, "LOGTO_SWAGGER_CLIENT_ID": client_id,
+    }  # fmt: skip
+    done = run_command("doctor", "--json", environment=environment, cwd=tmp_path)
+
+    checks = [one for section in json.loads(done.stdout)["sections"] for one in section["checks"]]
+    failed = [one for one in checks if one["status"] == "failed"]
+    assert done.returncode == (1 if check else 0)
+    assert (failed[0]["name"] if failed else "") == check
+    assert not failed or found in failed[0]["found"]
 
 
 def test_inspect_reads_a_pipe_and_is_loud_that_nothing_is_verified(tmp_path: Path) -> None:

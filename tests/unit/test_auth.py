@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import traceback
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from enum import Enum, StrEnum
@@ -585,12 +586,19 @@ def test_a_handler_that_forgets_depends_gets_no_claims_from_the_body() -> None:
 
 
 class TestInstall:
-    def test_invalid_settings_end_the_start_with_one_error(self) -> None:
+    def test_invalid_settings_end_the_start_with_one_error(self, caplog: pytest.LogCaptureFixture) -> None:
         app = FastAPI()
         LogtoAuth().install(app)
 
-        with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"), TestClient(app):
+        with pytest.raises(SettingsError, match="LOGTO_ENDPOINT") as caught, TestClient(app):
             pass
+
+        (record,) = [one for one in caplog.records if one.name == "fastapi_logto"]
+        assert record.levelname == "CRITICAL"
+        assert record.getMessage() == f"the application does not start: {caught.value}"
+        # The frames in which the package found the mistake are not in the traceback that servers print.
+        own = [frame.filename for frame in traceback.extract_tb(caught.tb) if "/fastapi_logto/" in frame.filename]
+        assert [Path(name).name for name in own] == ["metadata_pages.py", "startup.py"]
 
     def test_the_keys_are_warm_after_the_start_and_the_own_lifespan_runs_inside(self, issuer: LocalIssuer) -> None:
         transport = Counting(issuer)

@@ -3,10 +3,12 @@
 import json
 import logging
 import re
+import ssl
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import pytest
 
@@ -23,6 +25,12 @@ from tests import captured
 from tests.captured import DISCOVERY_PATH, JWKS_PATH, Answer, Fault, serve_captured
 from tests.conftest import RunCli
 from tests.tenants import API, make_certificate, run_situation, serve
+
+EXCHANGES: Final = {
+    one["name"]: one["response"]
+    for one in json.loads((captured.DIRECTORY / "token-endpoint-errors.json").read_text(encoding="utf-8"))["exchanges"]
+}
+"""Responses of Logto's token endpoint."""
 
 
 @contextmanager
@@ -242,7 +250,20 @@ def test_https_where_only_http_is_served_is_a_fault_of_tls() -> None:
         checks = look(server, fetch_endpoint=f"https://127.0.0.1:{server.port}")
 
     assert checks["TLS"][0] == "failed"
-    assert "TLS failed" in checks["TLS"][1]
+    assert "no TLS: the server speaks another protocol, such as plain http" in checks["TLS"][1]
+    assert checks["TLS"][2].startswith("The certificate is not the cause. Correct scheme and port in LOGTO_ENDPOINT")
+
+
+def test_a_server_without_a_common_version_of_tls_is_no_server_of_plain_http() -> None:
+    issuer = LocalIssuer()
+    with make_certificate() as (authority, certificate), serve(issuer, certificate=certificate):
+        context = ssl.create_default_context(cafile=str(authority))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("PSK")
+        with pytest.raises(ExchangeError, match="TLS failed: ") as caught:
+            send(Transport(timeout_seconds=5, ssl_context=context), issuer.endpoint, Request())
+
+    assert caught.value.layer == "tls"
 
 
 def test_plain_http_to_another_machine_is_a_warning() -> None:
@@ -399,24 +420,68 @@ def test_the_sign_in_of_swagger_is_tried(cli: RunCli) -> None:
     assert good[0] == 0
     assert find(good[1], "Redirect URI")["found"] == "http://127.0.0.1:9000/docs/oauth2-redirect"
     assert find(good[1], "CORS")["found"] == "http://127.0.0.1:9000 may call the token endpoint"
+    assert find(good[1], "Application")["found"] == "local-spa needs no secret"
     assert bad[0] == unknown[0] == no_api[0] == 1
     assert "add exactly http://127.0.0.1:8000/docs/oauth2-redirect" in find(bad[1], "Redirect URI")["advice"]
     assert find(bad[1], "CORS")["status"] == "failed"
-    assert "LOGTO_SWAGGER_CLIENT_ID" in find(unknown[1], "Redirect URI")["advice"]
+    assert find(unknown[1], "Application")["found"] == "the tenant has no application nobody"
+    assert "LOGTO_SWAGGER_CLIENT_ID" in find(unknown[1], "Application")["advice"]
+    assert [find(unknown[1], name)["status"] for name in ("Redirect URI", "CORS")] == ["skipped", "skipped"]
     assert "the tenant has no API resource urn:other" in find(no_api[1], "Redirect URI")["found"]
+
+
+def test_an_application_with_a_secret_is_no_application_of_a_page(cli: RunCli) -> None:
+    # A traditional web application: redirect URI and CORS are correct.
+    refusal = EXCHANGES["client_id only (confidential client)"]
+    with serve_captured() as server:
+        server.replace("/oidc/auth", Answer.redirect("/sign-in"))
+        answer = Answer.json(refusal["body"], status=refusal["status"])
+        server.replace("/oidc/token", replace(answer, headers={"Access-Control-Allow-Origin": "http://127.0.0.1:8000"}))
+        code, diagnosis = run_doctor(
+            cli, LOGTO_ENDPOINT="http://127.0.0.1:3001", LOGTO_FETCH_ENDPOINT=server.endpoint, **SWAGGER
+        )
+
+    assert code == 1
+    assert "local-spa requires a secret" in find(diagnosis, "Application")["found"]
+    assert diagnosis["next_step"].startswith("In the console, under Applications, create a single-page application")
+
+
+def test_a_redirect_uri_that_logto_does_not_know_is_told_from_an_unknown_application(cli: RunCli) -> None:
+    with serve_captured() as server:
+        server.replace("/oidc/token", Answer.json(EXCHANGES["code: unknown"]["body"], status=400))
+        document = {"code": "oidc.invalid_redirect_uri", "error": "invalid_redirect_uri"}
+        server.replace("/oidc/auth", Answer.json(document, status=400))
+        _, diagnosis = run_doctor(
+            cli, LOGTO_ENDPOINT="http://127.0.0.1:3001", LOGTO_FETCH_ENDPOINT=server.endpoint, **SWAGGER
+        )
+
+    check = find(diagnosis, "Redirect URI")
+    assert check["found"] == "http://127.0.0.1:8000/docs/oauth2-redirect: status 400 invalid_redirect_uri"
+    assert check["advice"].startswith("In the console, under Applications, open the single-page application local-spa")
+    assert "App ID" not in check["advice"]
 
 
 def test_a_sign_in_that_is_answered_by_another_error_is_reported(cli: RunCli) -> None:
     with serve_captured() as server:
         server.replace("/oidc/auth", Answer.redirect("http://127.0.0.1:8000/docs/oauth2-redirect?error=invalid_scope"))
-        server.replace("/oidc/token", Fault.RESET)
+        server.replace("/oidc/token", Answer.json({"error": "invalid_grant"}, status=400))
         code, diagnosis = run_doctor(
             cli, LOGTO_ENDPOINT="http://127.0.0.1:3001", LOGTO_FETCH_ENDPOINT=server.endpoint, **SWAGGER
         )
 
     assert code == 1
     assert "Logto returns 'invalid_scope'" in find(diagnosis, "Redirect URI")["found"]
-    assert find(diagnosis, "Sign-in")["found"] == "ReadError"
+    assert find(diagnosis, "CORS")["status"] == "failed"
+
+
+def test_a_token_endpoint_that_does_not_respond_is_reported(cli: RunCli) -> None:
+    with serve_captured() as server:
+        server.replace("/oidc/token", Fault.RESET)
+        code, diagnosis = run_doctor(
+            cli, LOGTO_ENDPOINT="http://127.0.0.1:3001", LOGTO_FETCH_ENDPOINT=server.endpoint, **SWAGGER
+        )
+
+    assert (code, find(diagnosis, "Sign-in")["found"]) == (1, "ReadError")
 
 
 def run_walk(cli: RunCli, issuer: LocalIssuer, token: str, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -483,6 +548,17 @@ def test_a_token_is_refused_at_the_check_that_refuses_it(
     before = [one["status"] for one in checks[: checks.index(failed[0])]]
     assert set(before) <= {"ok"}
     assert token not in json.dumps(diagnosis)
+
+
+def test_a_personal_access_token_has_to_be_exchanged(cli: RunCli, issuer: LocalIssuer) -> None:
+    code, diagnosis = run_walk(cli, issuer, f"pat_{issuer.opaque_token()[:32]}")
+
+    check = find(diagnosis, "Shape")
+    assert (code, check["found"], check["reason"]) == (
+        1, "a personal access token, not an access token", "opaque_token",
+    )  # fmt: skip
+    assert check["advice"].startswith("Exchange the personal access token for an access token")
+    assert f"and resource={API}" in check["advice"]
 
 
 def test_times_that_do_not_hold_are_reported_in_words(cli: RunCli, issuer: LocalIssuer) -> None:

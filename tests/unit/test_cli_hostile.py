@@ -65,7 +65,12 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 def _build_discovery(server: CapturedServer, **more: object) -> dict[str, object]:
     base = f"{server.endpoint}/oidc"
-    return {"issuer": base, "jwks_uri": f"{base}/jwks", "token_endpoint": f"{base}/token", **more}
+    endpoints = {
+        "token_endpoint": f"{base}/token",
+        "authorization_endpoint": f"{base}/auth",
+        "device_authorization_endpoint": f"{base}/device/auth",
+    }
+    return {"issuer": base, "jwks_uri": f"{base}/jwks", **endpoints, **more}
 
 
 def _build_environment(server: CapturedServer) -> dict[str, str]:
@@ -75,6 +80,8 @@ def _build_environment(server: CapturedServer) -> dict[str, str]:
         "LOGTO_SWAGGER_CLIENT_ID": "spa",
         "LOGTO_MACHINE_ID": "machine",
         "LOGTO_MACHINE_SECRET": SECRET,
+        "LOGTO_NATIVE_ID": "native",
+        "LOGTO_NATIVE_DEVICE_ID": "device",
         "LOGTO_MANAGEMENT_CLIENT_ID": "machine",
         "LOGTO_MANAGEMENT_CLIENT_SECRET": SECRET,
     }
@@ -105,6 +112,9 @@ class Place:
 DOCTOR: Final = (("doctor",), ("doctor", "--json"))
 USER: Final = (("token", "--user", "alice"), ("token", "--user", "alice", "--organization", "acme", "--json"))
 MACHINE: Final = (("token", "--machine"), ("token", "--machine", "--scope", "read", "--json"))
+SIGN_IN: Final = (("token", "--sign-in"),)
+DEVICE: Final = (("token", "--device"),)
+CODES: Final = {"device_code": SECRET, "user_code": "A", "verification_uri": "https://a.example", "interval": 1}
 SCOPES: Final = (("scopes", "diff", "hostile:app"), ("scopes", "diff", "hostile:app", "--json"))
 PUSH: Final = (("scopes", "push", "hostile:app", "--yes"),)
 
@@ -158,11 +168,51 @@ PLACES: Final = (
     Place(id="the type of a key", change=_key(kty=_itself, crv=_itself), commands=DOCTOR, codes=(1,)),
     Place(id="the algorithm of a key", change=_key(alg=_itself, use=_itself), commands=DOCTOR, codes=(1,)),
     Place(id="the coordinates of a key", change=_key(x=_itself, y=_itself), commands=DOCTOR, codes=(1,)),
-    Place(id="the error of a sign-in", change=_redirect("?error={0}"), commands=(*DOCTOR, *USER), codes=(1, 2)),
+    Place(
+        id="the error of a sign-in",
+        change=_redirect("?error={0}"),
+        commands=(*DOCTOR, *USER, *SIGN_IN),
+        codes=(1, 2),
+    ),
     Place(
         id="the description of an error of a sign-in",
         change=_redirect("?error=access_denied&error_description={0}"),
-        commands=USER,
+        commands=(*USER, *SIGN_IN),
+        codes=(2,),
+    ),
+    Place(
+        id="the URL of the sign-in page",
+        change=lambda server, text: _discovery(
+            authorization_endpoint=lambda _: f"{server.endpoint}/{text}"
+        )(server, text),
+        commands=SIGN_IN,
+        codes=(2,),
+    ),
+    Place(
+        id="the error of a sign-in page",
+        change=_document("/oidc/auth", lambda text: {"error": text, "code": text, "message": text}, status=400),
+        commands=(*DOCTOR, *SIGN_IN),
+        codes=(1, 2),
+    ),
+    Place(
+        id="the codes for another device",
+        change=_document(
+            "/oidc/device/auth",
+            lambda text: {**CODES, "user_code": text, "verification_uri_complete": f"https://a.example/{text}"},
+        ),
+        commands=DEVICE,
+        codes=(2,),
+    ),
+    Place(
+        id="the URL for another device",
+        change=_document("/oidc/device/auth", lambda text: {**CODES, "verification_uri": text}),
+        commands=DEVICE,
+        codes=(2,),
+    ),
+    Place(
+        id="the error of the endpoint for another device",
+        change=_document("/oidc/device/auth", lambda text: {"error": text, "error_description": text}, status=400),
+        commands=DEVICE,
         codes=(2,),
     ),
     Place(id="a redirect that is no URL", change=_redirect("http://[{0}"), commands=(*DOCTOR, *USER), codes=(1, 2)),

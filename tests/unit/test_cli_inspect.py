@@ -42,6 +42,7 @@ KINDS: dict[str, Callable[[LocalIssuer], str]] = {
     "ID token": lambda one: one.id_token(),
     "logout token": lambda one: one.sign({"sub": "x"}, header={"typ": "logout+jwt"}),
     "opaque token": lambda one: one.opaque_token(),
+    "personal access token": lambda one: f"pat_{one.opaque_token()[:32]}",
     "unreadable": lambda _: "x.y",
 }
 
@@ -95,6 +96,9 @@ def test_the_routes_that_would_accept_a_token_are_reported(cli: RunCli, issuer: 
         assert "for the organization 'acme': Depends(auth.require_organization(\"read:member\"))" in text
         assert "the token is not for an API resource" in text
     assert "requests no resource" in admission(issuer.opaque_token())
+    personal = f"pat_{issuer.opaque_token()[:32]}"
+    assert "and resource=<your API>, or LogtoClient.exchange_token" in admission(personal)
+    assert f"and resource={API}, or LogtoClient.exchange_token" in admission(personal, **ours)
     assert "ends a session" in admission(issuer.sign({}, header={"typ": "logout+jwt"}))
 
 

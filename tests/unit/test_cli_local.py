@@ -343,14 +343,33 @@ def test_users_are_of_a_local_issuer_alone(cli: RunCli) -> None:
     ended = cli("token", "--user", "alice", LOGTO_ENDPOINT="https://tenant.logto.app", LOGTO_AUDIENCE=API)
 
     assert ended.code == 2
-    assert "expected a local issuer for --user, found https://tenant.logto.app" in ended.err
+    assert (
+        "expected a local issuer for --user, found https://tenant.logto.app; for a tenant, use --sign-in" in ended.err
+    )
 
 
-@pytest.mark.parametrize(("arguments", "found"), [((), "neither"), (("--user", "x", "--machine"), "both")])
-def test_a_user_or_a_machine_is_required(cli: RunCli, arguments: tuple[str, ...], found: str) -> None:
+def test_a_tenant_on_this_machine_is_told_apart_from_a_local_issuer(cli: RunCli) -> None:
+    with serve_captured() as server:
+        server.replace("/oidc/auth", Answer.redirect("/sign-in?app_id=x", status=303))
+        ended = cli("token", "--user", "alice", LOGTO_ENDPOINT=server.endpoint, LOGTO_AUDIENCE=API)
+
+    assert ended.code == 2
+    assert "found a tenant that requires a sign-in; for a tenant, use --sign-in" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ((), "none"),
+        (("--user", "x", "--machine"), "--machine and --user"),
+        (("--sign-in", "--device"), "--sign-in and --device"),
+    ],
+)
+def test_exactly_one_way_to_get_a_token_is_required(cli: RunCli, arguments: tuple[str, ...], found: str) -> None:
     ended = cli("token", *arguments)
 
-    assert (ended.code, ended.err) == (2, f"fastapi-logto: expected either --user or --machine, found {found}\n")
+    expected = "expected one of --sign-in, --device, --machine, --user"
+    assert (ended.code, ended.err) == (2, f"fastapi-logto: {expected}, found {found}\n")
 
 
 def test_an_issuer_that_does_not_run_or_answers_oddly_is_reported(cli: RunCli) -> None:

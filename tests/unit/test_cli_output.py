@@ -57,10 +57,12 @@ def test_without_a_command_the_help_is_shown(cli: RunCli) -> None:
         "{},",
     ],
 )
-@pytest.mark.parametrize("kind", ["access", "opaque"])
+@pytest.mark.parametrize("kind", ["access", "opaque", "personal"])
 def test_a_token_as_an_argument_is_refused_and_not_repeated(cli: RunCli, command: str, form: str, kind: str) -> None:
     issuer = LocalIssuer()
     token = f"x{issuer.opaque_token()[1:]}" if kind == "opaque" else issuer.access_token()
+    if kind == "personal":
+        token = f"pat_{token[:32]}"
 
     ended = cli(command, form.format(token))
 

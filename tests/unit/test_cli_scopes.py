@@ -137,7 +137,9 @@ def test_diff_says_what_logto_lacks_and_changes_nothing(
             "extra": [],
         }
     ]
-    assert "✓  read:user" in after.out
+    assert report["organization"] is None
+    assert "✓  API resource  in both" in after.out
+    assert "✓  read:user     in both" in after.out
     assert "✗  write:user    missing in Logto" in after.out
     assert "other:thing   only in Logto; left unchanged" in after.out
     assert {method for method, _ in management.requests} == {"GET"}
@@ -153,7 +155,8 @@ def test_push_creates_what_is_missing_and_is_safe_to_run_twice(
     second = deploy("push", "--yes", "--json")
 
     assert (first.code, second.code) == (0, 0)
-    assert "API resource  missing" in first.err
+    assert "✗  API resource  missing in Logto" in first.err
+    assert "✓  API resource  in both" in first.out
     assert "Created. Logto has every scope in the code." in first.out
     assert management.list_names(API) == ["admin", "read:user", "write:user"]
     (resource,) = (one for one in management.resources.values() if one["indicator"] == API)
@@ -384,9 +387,11 @@ def test_scopes_belong_to_the_audience_of_the_scheme_that_asks() -> None:
     app.get("/two", dependencies=[Depends(auth.require_scopes("a")), Depends(other.require_scopes("f"))])(lambda: None)
 
     required = {one.indicator: dict(one.scopes) for one in list_required(app)}
+    in_organization = {one.indicator: dict(one.organization_scopes) for one in list_required(app)}
 
+    assert in_organization == {API: {"e": ("GET /3",)}, "urn:other": {}}
     assert required == {
-        API: {"a": ("GET /0", "GET /two"), "d": ("GET /2",), "e": ("GET /3",)},
+        API: {"a": ("GET /0", "GET /two"), "d": ("GET /2",)},
         "urn:other": {"b": ("GET /1",), "c": ("GET /1",), "f": ("GET /two",)},
     }
     (only,) = list_required(app, only=["urn:other"], without=["b"])
@@ -449,3 +454,115 @@ def test_what_needs_nothing_is_left_alone_where_another_resource_does() -> None:
 
         assert (report.exit_code, report.is_pushed) == (0, True)
         assert (management.list_names(API), management.list_names("urn:other")) == (["a"], ["b"])
+
+
+MEMBERS = """
+@app.get("/members", dependencies=[Depends(auth.require_organization("read:member"))])
+@app.post("/members", dependencies=[Depends(auth.require_organization("read:member", "write:member"))])
+async def members(): ...
+"""
+
+
+@pytest.fixture
+def deploy_members(deploy: RunCli, tmp_path: Path) -> RunCli:
+    """The command line, with an application that has routes of organizations too."""
+    file = tmp_path / "deployed.py"
+    file.write_text(file.read_text() + MEMBERS)
+    return deploy
+
+
+def test_scopes_of_an_organization_are_not_guessed_to_be_of_one_kind(
+    deploy_members: RunCli, tenant: tuple[LocalIssuer, FakeManagement]
+) -> None:
+    diff, push = deploy_members("diff"), deploy_members("push", "--yes")
+
+    assert (diff.code, push.code) == (1, 2)
+    assert f"Organization permissions at {tenant[0].endpoint}" in diff.out
+    assert "✗  read:member   missing in Logto, here and in the API resource; choose with --organization" in diff.out
+    assert "expected --organization-scopes organization or api, found neither" in push.err
+    assert "read:member, write:member" in push.err
+    assert {method for method, _ in tenant[1].requests} == {"GET"}
+
+
+def test_organization_permissions_are_pushed(
+    deploy_members: RunCli, tenant: tuple[LocalIssuer, FakeManagement]
+) -> None:
+    management = tenant[1]
+    management.add_organization_scopes("other:thing", "write:member", description="kept")
+
+    first = deploy_members("push", "--yes", "--organization-scopes", "organization")
+    second = deploy_members("diff", "--exact", "--json")
+
+    names = {scope["name"]: scope["description"] for scope in management.organization_scopes}
+    assert first.code == second.code == 0
+    assert names == {
+        "other:thing": "kept",
+        "write:member": "kept",
+        "read:member": "For POST /members, GET /members",
+    }
+    assert management.list_names(API) == ["admin", "read:user", "write:user"]
+    assert "–  other:thing   only in Logto; left unchanged" in first.out  # noqa: RUF001 - the mark itself
+    assert json.loads(second.out)["organization"] == {
+        "missing": [], "present": ["read:member", "write:member"], "extra": ["other:thing"], "undecided": [],
+    }  # fmt: skip
+
+
+def test_scopes_of_an_organization_may_be_permissions_of_the_api(
+    deploy_members: RunCli, tenant: tuple[LocalIssuer, FakeManagement]
+) -> None:
+    management = tenant[1]
+
+    first = deploy_members("push", "--yes", "--organization-scopes", "api")
+    second = deploy_members("diff", "--exact", "--json")
+
+    assert first.code == second.code == 0
+    assert management.list_names(API) == ["admin", "read:member", "read:user", "write:member", "write:user"]
+    assert management.organization_scopes == []
+    assert json.loads(second.out)["organization"] == {"missing": [], "present": [], "extra": [], "undecided": []}
+
+
+def test_a_scope_that_another_resource_holds_is_still_missing() -> None:
+    auth = LogtoAuth(endpoint="https://x.example", audience=API)
+    other = auth.for_audience("urn:other")
+    app = build_app(Depends(auth.require_organization("e")), Depends(other.require_organization("e")))
+    with open_api() as (api, management):
+        management.add_scopes(management.add_resource(API, "Mine"), "e")
+        management.add_resource("urn:other", "Other")
+        before = compare(list_required(app), api, tenant="x")
+        after = push(
+            list_required(app), api, compare(list_required(app), api, tenant="x", kind="organization"), name="x"
+        )
+
+    assert before.organization is not None
+    assert (before.exit_code, before.organization.undecided) == (1, ("e",))
+    assert (after.exit_code, [scope["name"] for scope in management.organization_scopes]) == (0, ["e"])
+    assert management.organization_scopes[0]["description"] == "For GET /0, GET /1"
+
+
+def test_a_scope_that_is_required_without_an_organization_too_is_of_the_api() -> None:
+    auth = LogtoAuth(endpoint="https://x.example", audience=API)
+    strict = LogtoAuth(endpoint="https://x.example", audience=API, accept_organization_tokens=False)
+
+    (both,) = list_required(build_app(Depends(auth.require_organization("a")), Depends(auth.require_scopes("a"))))
+    (refused,) = list_required(build_app(Depends(strict.require_organization("a"))))
+
+    assert (dict(both.scopes), dict(both.organization_scopes)) == ({"a": ("GET /0", "GET /1")}, {})
+    assert (dict(refused.scopes), dict(refused.organization_scopes)) == ({"a": ("GET /0",)}, {})
+
+
+def test_an_organization_permission_that_is_created_meanwhile_is_no_fault() -> None:
+    with open_api() as (api, management):
+        management.add_organization_scopes("a", description="theirs")
+        api.create_organization_scope("a", description="ours")
+
+        assert [scope["description"] for scope in management.organization_scopes] == ["theirs"]
+
+
+def test_a_created_resource_without_permissions_is_shown(deploy: RunCli, tmp_path: Path) -> None:
+    file = tmp_path / "deployed.py"
+    file.write_text(file.read_text().partition("@app")[0] + "app.get('/', dependencies=[Depends(auth)])(print)\n")
+
+    ended = deploy("push", "--yes")
+
+    assert ended.code == 0
+    assert "✓  API resource  in both" in ended.out

@@ -195,7 +195,7 @@ def test_a_token_that_holds_control_characters_is_not_printed(tmp_path: Path) ->
         session = run_on_terminal("token", "--user", "alice", environment=environment, cwd=tmp_path)
 
     assert session.code == 2
-    assert session.seen.endswith(b"/oidc: expected a token, found invalid characters\r\n")
+    assert session.seen.endswith(b"/oidc/token: expected a token, found invalid characters\r\n")
 
 
 def test_an_exception_that_no_command_expects_is_one_line_without_its_text(cli: RunCli, tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ async def test_the_captured_document_of_logto_is_accepted(provider: FakeProvider
         introspection_endpoint="http://127.0.0.1:3001/oidc/token/introspection",
         token_endpoint="http://127.0.0.1:3001/oidc/token",
         userinfo_endpoint="http://127.0.0.1:3001/oidc/me",
+        authorization_endpoint="http://127.0.0.1:3001/oidc/auth",
+        device_authorization_endpoint="http://127.0.0.1:3001/oidc/device/auth",
+        sends_issuer=True,
     )
 
 

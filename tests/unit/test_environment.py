@@ -330,3 +330,64 @@ def test_doctor_names_the_file_that_is_read(cli: RunCli) -> None:
         found = cli("doctor")
 
     assert f"{server.endpoint} (from .env)" in found.out
+
+
+@pytest.mark.parametrize("text", [f'"{API}"', f"'{API}'", '"' * 2, f' "{API}" '])
+def test_a_variable_in_quotes_is_refused_and_not_shown(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Docker does not remove the quotes in the file of `--env-file`.
+    set_environment(monkeypatch, {"LOGTO_ENDPOINT": ENDPOINT, "LOGTO_AUDIENCE": text})
+
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings.from_environment()
+
+    assert str(caught.value) == (
+        "LOGTO_AUDIENCE: expected a value without quotes, found one in quotes; remove the quotes"
+    )
+
+
+def test_one_quote_alone_is_a_part_of_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, {**ENVIRONMENT, "LOGTO_MACHINE_SECRET": '"', "LOGTO_MACHINE_ID": "\"a'"})
+
+    values = read_known_variables(env_file=None).values
+
+    assert (values["LOGTO_MACHINE_SECRET"], values["LOGTO_MACHINE_ID"]) == ('"', "\"a'")
+
+
+def test_a_misspelt_variable_is_named_in_the_error_and_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_environment(monkeypatch, {"LOGTO_ENDPOINT": ENDPOINT, "LOGTO_AUDIANCE": API})
+    hint = "LOGTO_AUDIANCE: expected LOGTO_AUDIENCE, found this name; correct it"
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings.from_environment()
+    set_environment(monkeypatch, ENVIRONMENT)
+    LogtoSettings.from_environment()
+
+    assert str(caught.value).splitlines()[0].startswith("LOGTO_AUDIENCE (argument audience): audience is required")
+    assert str(caught.value).splitlines()[1].startswith(hint)
+    ((name, level, message),) = read_log(caplog)
+    assert (name, level) == ("fastapi_logto", logging.WARNING)
+    assert message.startswith(hint)
+    assert API not in message
+
+
+def test_a_misspelt_variable_of_the_file_is_named_too(cli: RunCli) -> None:
+    with serve_captured() as server:
+        write_file(
+            {"LOGTO_ENDPOINT": "http://127.0.0.1:3001", "LOGTO_AUDIENCE": API, "LOGTO_FETCH_ENDPOINT": server.endpoint,
+             "LOGTO_ACCEPT_ORGANISATION_TOKENS": "false"}
+        )  # fmt: skip
+        ended = cli("doctor")
+
+    assert ended.code == 0
+    assert "!  LOGTO_ACCEPT_ORGANISATION_TOKENS  unknown, resembles LOGTO_ACCEPT_ORGANIZATION_TOKENS" in ended.out
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LOGTO_PORT", "LOGTO_SERVICE_HOST", "LOGTO_PORT_3001_TCP_ADDR", "LOGTO_APP_SECRET", "LOGTO_AUDIANC\n", "AUDIANCE"],
+)
+def test_variables_of_other_programs_are_not_called_misspelt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, {**ENVIRONMENT, name: "x"})
+
+    assert read_known_variables(env_file=None).misspelt == {}

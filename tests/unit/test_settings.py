@@ -177,6 +177,11 @@ REFUSED = (
     _refused_url("endpoint", "https://a.example#hunter2", NO_CREDENTIALS, found=NOT_SHOWN.format(25)),
     _refused_url("fetch_endpoint", "logto:3001", "expected a URL that begins with https://"),
     _refused_url("fetch_endpoint", "http://me:hunter2@logto:3001", NO_CREDENTIALS, found=NOT_SHOWN.format(28)),
+    _refused_url(
+        "endpoint",
+        "https://tenant.logto.app/oidc/.well-known/openid-configuration",
+        "expected the URL of the tenant, not that of its discovery document",
+    ),
     _refused_url("issuers", "auth.example.com/oidc", "expected a URL that begins with https://"),
     _refused_url("issuers", "https://me:hunter2@a.example/oidc", NO_CREDENTIALS, found=NOT_SHOWN.format(33)),
     _refused_url("allowed_jwks_origins", "keys.example.com", "expected a URL that begins with https://"),

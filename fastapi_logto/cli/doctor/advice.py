@@ -5,7 +5,10 @@ from typing import Final
 from fastapi_logto.errors import Reason, RefusalError
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["ADVICE", "build_advice"]
+__all__ = ["ADVICE", "PERSONAL_ACCESS_TOKEN", "build_advice", "build_exchange_advice"]
+
+PERSONAL_ACCESS_TOKEN: Final = "pat_"  # noqa: S105 - the prefix of such tokens
+"""The prefix of Logto's personal access tokens, which no API accepts."""
 
 ADVICE: Final[dict[Reason, str]] = {
     "header_missing": "The client must send the header: Authorization: Bearer <access token>.",
@@ -53,6 +56,16 @@ ADVICE: Final[dict[Reason, str]] = {
     "claims_not_allowed": "Check what the route's own claims check requires.",
     "provider_unavailable": "First fix the failed checks under Tenant: no token can be verified without its keys.",
 }
+
+
+def build_exchange_advice(resource: str) -> str:
+    """Return what to do with a personal access token. It can't be requested for an API."""
+    return (
+        "Exchange the personal access token for an access token: a token request with "
+        "grant_type=urn:ietf:params:oauth:grant-type:token-exchange, "
+        f"subject_token_type=urn:logto:token-type:personal_access_token and resource={resource}, or "
+        'LogtoClient.exchange_token(..., subject_token_type="personal_access_token").'
+    )
 
 
 def build_advice(error: RefusalError, settings: LogtoSettings) -> str:

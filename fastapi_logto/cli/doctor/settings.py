@@ -34,12 +34,23 @@ def list_settings(settings: LogtoSettings, *, env_file: Path | None) -> tuple[Fo
 
 
 def check_source(env_file: Path | None) -> tuple[Check, ...]:
-    """Return a row that explains why the file is not read; empty if there is no file to ignore."""
-    explanation = read_known_variables(env_file=env_file).explain_ignored()
-    if explanation is None:
-        return ()
-    name, _, text = explanation.partition(": ")
-    return (Check(name=name, status="skipped", found=text.partition("; ")[0]),)
+    """Return a row that explains why the file is not read, if there is one, and a row for each misspelt variable."""
+    variables = read_known_variables(env_file=env_file)
+    explanation = variables.explain_ignored()
+    rows: list[Check] = []
+    if explanation is not None:
+        name, _, text = explanation.partition(": ")
+        rows.append(Check(name=name, status="skipped", found=text.partition("; ")[0]))
+    rows.extend(
+        Check(
+            name=found,
+            status="warning",
+            found=f"unknown, resembles {meant}",
+            advice=f"Rename it to {meant}. Ignore this if it is for another program.",
+        )
+        for found, meant in variables.misspelt.items()
+    )
+    return tuple(rows)
 
 
 def _describe(value: object) -> str:

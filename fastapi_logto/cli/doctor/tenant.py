@@ -33,6 +33,8 @@ _ADVICE: Final[Mapping[FailedLayer, str]] = {
     "dns": "Correct the host in LOGTO_ENDPOINT (or LOGTO_FETCH_ENDPOINT), or this machine's DNS.",
     "tls": "Fix the certificate, or make this machine trust its authority: SSL_CERT_FILE for this command, "
     "ssl_context= for LogtoAuth.",
+    "no_tls": "The certificate is not the cause. Correct scheme and port in LOGTO_ENDPOINT (or LOGTO_FETCH_ENDPOINT): "
+    "http:// on this machine; elsewhere, the port of the proxy that terminates TLS.",
     "connection": "Start Logto or correct LOGTO_ENDPOINT. In a container network, set LOGTO_FETCH_ENDPOINT to the URL "
     "that reaches Logto from here. Proxies are set with HTTPS_PROXY and NO_PROXY, for https only.",
     "http": "This URL is not served by Logto: correct LOGTO_ENDPOINT.",
@@ -117,7 +119,7 @@ def _fetch(name: str, url: str, transport: Transport) -> RawResponse:
     try:
         return send(transport, url, Request())
     except ExchangeError as error:
-        name = "TLS" if error.layer == "tls" else name
+        name = "TLS" if error.layer in {"tls", "no_tls"} else name
         raise _CheckFailedError(name, found=f"{url}: {error}", advice=_ADVICE[error.layer]) from None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from fastapi_logto.cli.doctor.advice import build_advice
+from fastapi_logto.cli.doctor.advice import PERSONAL_ACCESS_TOKEN, build_advice, build_exchange_advice
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_time
 from fastapi_logto.clock import Clock
@@ -68,13 +68,13 @@ class _Rows:
     def warn(self, name: str, found: str, advice: str) -> None:
         self._rows[name] = Check(name=name, status="warning", found=found, advice=advice)
 
-    def failed(self, name: str, error: RefusalError, found: str = "") -> None:
+    def failed(self, name: str, error: RefusalError, found: str = "", advice: str = "") -> None:
         parts = [text for text in (error.expected and f"expected {error.expected}", _found(error)) if text]
         self._rows[name] = Check(
             name=name,
             status="failed",
             found=found or ", ".join(parts) or error.message,
-            advice=build_advice(error, self._settings),
+            advice=advice or build_advice(error, self._settings),
             reason=error.reason,
         )
 
@@ -124,7 +124,12 @@ def _check_outside(token: str, settings: LogtoSettings, rows: _Rows) -> Unverifi
         types = [one.lower() for one in settings.token_types]
         unverified = parse_unverified(secret, algorithms=settings.algorithms, token_types=types)
     except OpaqueTokenError:
-        rows.failed(step, OpaqueTokenError(resources=settings.audience))
+        error = OpaqueTokenError(resources=settings.audience)
+        if token.startswith(PERSONAL_ACCESS_TOKEN):
+            advice = build_exchange_advice(settings.audience[0])
+            rows.failed(step, error, found="a personal access token, not an access token", advice=advice)
+        else:
+            rows.failed(step, error)
     except AlgorithmError as error:
         rows.passed("Shape", "three parts, valid header")
         rows.failed("Algorithm", error)

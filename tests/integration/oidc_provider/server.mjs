@@ -20,6 +20,7 @@ const { calculateJwkThumbprint, createLocalJWKSet, jwtVerify } = await import('j
 const PREFIX = '/oidc';
 const HOUR = 3600;
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 const SCOPES = ['read:user', 'write:user'];
 
@@ -99,6 +100,29 @@ function configuration() {
           ...(process.env.REDIRECT_URIS ?? '').split(' ').filter(Boolean),
         ],
       },
+      // As Logto registers a traditional web application.
+      {
+        client_id: 'web',
+        client_secret: 'web-secret',
+        grant_types: ['authorization_code', 'refresh_token'],
+        redirect_uris: ['http://127.0.0.1:8000/docs/oauth2-redirect'],
+      },
+      // As Logto registers a native application, without and with device flow.
+      {
+        client_id: 'native',
+        application_type: 'native',
+        token_endpoint_auth_method: 'none',
+        grant_types: ['authorization_code', 'refresh_token'],
+        redirect_uris: ['http://127.0.0.1/callback'],
+      },
+      {
+        client_id: 'device',
+        application_type: 'native',
+        token_endpoint_auth_method: 'none',
+        grant_types: [DEVICE_CODE, 'refresh_token'],
+        response_types: [],
+        redirect_uris: [],
+      },
     ],
     scopes: ['openid', 'offline_access', 'profile', 'email'],
     claims: { openid: ['sub'], profile: ['username'], email: ['email', 'email_verified'] },
@@ -113,6 +137,12 @@ function configuration() {
       // Any client that has a secret may introspect the tokens of every other one.
       introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientAuthMethod !== 'none' },
       revocation: { enabled: true },
+      deviceFlow: {
+        enabled: true,
+        userCodeInputSource: (ctx, form) => { ctx.body = form; },
+        userCodeConfirmSource: (ctx, form) => { ctx.body = form; },
+        successSource: (ctx) => { ctx.body = 'signed in'; },
+      },
       dPoP: { enabled: false },
       resourceIndicators: {
         enabled: true,
@@ -129,6 +159,7 @@ function configuration() {
     ttl: {
       AccessToken: (ctx, token) => token.resourceServer?.accessTokenTTL ?? HOUR,
       ClientCredentials: (ctx, token) => token.resourceServer?.accessTokenTTL ?? HOUR,
+      DeviceCode: 600,
       IdToken: HOUR,
       RefreshToken: 14 * 24 * HOUR,
       Interaction: HOUR,
