@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import SecretStr
 
-from fastapi_logto.cli.doctor.advice import PERSONAL_ACCESS_TOKEN, build_exchange_advice
+from fastapi_logto.cli.doctor.advice import build_exchange_advice
 from fastapi_logto.cli.doctor.token import check_token
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Section
@@ -18,7 +18,7 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 from fastapi_logto.verification.claims import ORGANIZATION_AUDIENCE, ORGANIZATIONS_AUDIENCE
-from fastapi_logto.verification.jws import is_opaque
+from fastapi_logto.verification.jws import is_opaque, is_personal
 
 __all__ = ["Inspection", "TokenKind", "inspect_token"]
 
@@ -109,9 +109,10 @@ def _decode(part: str) -> JsonObject:
 
 
 def _find_kind_of_opaque(token: str) -> TokenKind:
-    if not is_opaque(SecretStr(token)):
+    secret = SecretStr(token)
+    if not is_opaque(secret):
         return "unreadable"
-    return "personal access token" if token.startswith(PERSONAL_ACCESS_TOKEN) else "opaque token"
+    return "personal access token" if is_personal(secret) else "opaque token"
 
 
 def _find_kind(header: JsonObject, claims: JsonObject) -> TokenKind:

@@ -5,10 +5,7 @@ from typing import Final
 from fastapi_logto.errors import Reason, RefusalError
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["ADVICE", "PERSONAL_ACCESS_TOKEN", "build_advice", "build_exchange_advice"]
-
-PERSONAL_ACCESS_TOKEN: Final = "pat_"  # noqa: S105 - the prefix of such tokens
-"""The prefix of Logto's personal access tokens, which no API accepts."""
+__all__ = ["ADVICE", "build_advice", "build_exchange_advice"]
 
 ADVICE: Final[dict[Reason, str]] = {
     "header_missing": "The client must send the header: Authorization: Bearer <access token>.",

@@ -4,7 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from fastapi_logto.cli.doctor.advice import PERSONAL_ACCESS_TOKEN, build_advice, build_exchange_advice
+from pydantic import SecretStr
+
+from fastapi_logto.cli.doctor.advice import build_advice, build_exchange_advice
 from fastapi_logto.cli.results import Check, Section
 from fastapi_logto.cli.times import describe_time
 from fastapi_logto.clock import Clock
@@ -27,7 +29,7 @@ from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.bearer import parse_authorization
 from fastapi_logto.verification.checks import check_claims, check_scopes
 from fastapi_logto.verification.claims import TokenClaims, parse_claims
-from fastapi_logto.verification.jws import UnverifiedJws, check_size, parse_unverified
+from fastapi_logto.verification.jws import UnverifiedJws, check_size, is_personal, parse_unverified
 from fastapi_logto.verification.signatures import verify_with_any
 
 __all__ = ["TokenReport", "check_token"]
@@ -124,8 +126,9 @@ def _check_outside(token: str, settings: LogtoSettings, rows: _Rows) -> Unverifi
         types = [one.lower() for one in settings.token_types]
         unverified = parse_unverified(secret, algorithms=settings.algorithms, token_types=types)
     except OpaqueTokenError:
-        error = OpaqueTokenError(resources=settings.audience)
-        if token.startswith(PERSONAL_ACCESS_TOKEN):
+        exchanges = is_personal(SecretStr(token))
+        error = OpaqueTokenError(resources=settings.audience, is_personal=exchanges)
+        if exchanges:
             advice = build_exchange_advice(settings.audience[0])
             rows.failed(step, error, found="a personal access token, not an access token", advice=advice)
         else:
