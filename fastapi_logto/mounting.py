@@ -116,6 +116,15 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
 async def _do_nothing() -> None: ...
 
 
+class _User(SimpleUser):
+    """The caller, for Starlette. Older versions of it leave `identity` unimplemented."""
+
+    @property
+    @override
+    def identity(self) -> str:
+        return self.username
+
+
 class _Mounted(Response):
     """The mounted application with its scope. For FastAPI it is a response, which runs with the server's connection."""
 
@@ -164,7 +173,7 @@ def _identify_caller(mounted: ASGIApp, claims: TokenClaims, token: SecretStr | N
 
     Without its own user in the scope, the MCP SDK would let any caller continue the session of another one.
     """
-    scope["user"] = SimpleUser(claims.sub)
+    scope["user"] = _User(claims.sub)
     scope["auth"] = AuthCredentials(["authenticated", *sorted(claims.scopes)])
     if _MCP_SDK not in sys.modules:
         return mounted

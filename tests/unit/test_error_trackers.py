@@ -35,6 +35,9 @@ DISCOVERY = {
 }
 
 
+NOT_OURS = ("/tests/", "/anyio/", "/starlette/", "/fastapi/", "/mcp/")
+
+
 def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
     """Yield what an error tracker records of an error and its causes: where, and the text of each local variable.
 
@@ -45,7 +48,7 @@ def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
         trace = error.__traceback__
         while trace is not None:
             frame, trace = trace.tb_frame, trace.tb_next
-            if any(folder in frame.f_code.co_filename for folder in ("/tests/", "/starlette/", "/fastapi/", "/mcp/")):
+            if any(folder in frame.f_code.co_filename for folder in NOT_OURS):
                 continue
             for name, value in frame.f_locals.items():
                 yield f"{name} in {frame.f_code.co_qualname}", repr(value)
