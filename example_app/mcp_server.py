@@ -51,8 +51,8 @@ async def add_note(text: str, ctx: Context[Any, Request]) -> str:
 
 
 # Without sessions, any process can serve any request.
-# The SDK's rebinding protection accepts only the names of this machine, to protect servers without sign-in from
-# web pages. Here a page would need a token, and the API has other names.
+# The SDK's rebinding protection accepts only the names of this machine, to protect servers without sign-in
+# from web pages. Here a page would need a token, and the API has other names.
 mcp_app = mcp.streamable_http_app(
     streamable_http_path="/",
     stateless_http=True,
