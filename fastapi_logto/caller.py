@@ -53,7 +53,7 @@ def claims_of(conn: HTTPConnection | None) -> TokenClaims:
 def token_of(conn: HTTPConnection | None) -> SecretStr:
     """Return the access token that was accepted for a request, e.g. to exchange it for a token for another API.
 
-    It is the text that was verified, in whatever form the header was sent.
+    It is the verified token itself, without the rest of the header.
 
     Args:
         conn: The request or WebSocket; `None` if there is none.
@@ -62,7 +62,7 @@ def token_of(conn: HTTPConnection | None) -> SecretStr:
         The token. `get_secret_value()` returns its text.
 
     Raises:
-        LookupError: As in `claims_of`, or a test overrides the caller, who has no token then.
+        LookupError: As in `claims_of`, or a test overrides the caller, so there is no token.
     """
     headers = _find_caller(conn).headers
     if headers is None:

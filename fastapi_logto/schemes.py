@@ -303,7 +303,7 @@ def find_scheme(scheme: AnyScheme[ClaimsT]) -> TokenScheme[ClaimsT]:
 
 
 def check_route(scheme: TokenScheme[Any], claims: TokenClaims, scopes: Sequence[str]) -> None:
-    """Check what FastAPI says that a route requires of the claims that a scheme returns."""
+    """Check claims against the scopes of a route, and require an organization if the scheme does."""
     if isinstance(scheme, OrganizationScheme):
         check_has_organization(claims)
         # The requirement checks its own scopes after the organization that the request names.

@@ -79,7 +79,7 @@ def install_lifespan(app: FastAPI, state: AuthState[Any], document: DescribedDoc
             await state.load_in_thread()
             check_routes(app)
         except SettingsError as error:
-            # Servers print the traceback. Where the package found the mistake says nothing about it.
+            # Servers print the traceback. The package's own frames do not help to find the mistake.
             _logger.critical("the application does not start: %s", error)
             raise error.with_traceback(None) from None
         async with keep_keys(state), inner(app) as entered:

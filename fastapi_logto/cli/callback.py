@@ -29,7 +29,7 @@ _PAGES: Final = {
 
 
 class Callback:
-    """Waits for the response of one sign-in: the one that repeats its `state`."""
+    """Waits for the response of one sign-in, which has the same `state`."""
 
     def __init__(self, *, state: str) -> None:
         """Store the `state`, in a running event loop. `listen` opens the port."""
@@ -58,7 +58,7 @@ class Callback:
             return response
 
     async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Respond to one request. Another one than the awaited response changes nothing."""
+        """Respond to one request. Requests other than the awaited response change nothing."""
         found: Mapping[str, str] | None = None
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):

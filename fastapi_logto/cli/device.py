@@ -35,7 +35,7 @@ _ADVICE: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCode:
-    """What the user needs, the URL and the code to type in there; and the secret code that waits for the tokens."""
+    """The start of a sign-in on another device: URL and code for the user, and the secret code for token requests."""
 
     verification_uri: str
     verification_uri_complete: str | None
@@ -86,7 +86,7 @@ async def _request_code(transport: Transport, url: str, form: dict[str, str]) ->
         document = {}
     uri, user_code, device_code = (document.get(name) for name in ("verification_uri", "user_code", "device_code"))
     if not _is_url(uri) or not isinstance(user_code, str) or not isinstance(device_code, str):
-        raise CommandError(f"{url}: expected a URL and two codes, found something else")
+        raise CommandError(f"{url}: expected a URL and two codes, found none or an invalid one")
     complete = document.get("verification_uri_complete")
     return DeviceCode(
         verification_uri=str(uri),

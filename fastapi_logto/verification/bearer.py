@@ -48,7 +48,7 @@ def parse_authorization(values: Sequence[bytes]) -> SecretStr:
 
 
 def has_credentials(values: Sequence[bytes]) -> bool:
-    """Return whether there is a bearer token, valid or not: not if no header has a value, or one of another scheme."""
+    """Return whether there is a bearer token, valid or not. An empty header or another scheme counts as none."""
     if len(values) == 1 and values[0].startswith(USUAL_START):
         return True
     outcome = _read_token([value.decode("latin-1") for value in values])

@@ -94,13 +94,13 @@ def test_scopes_are_required_of_tokens_only(logto: LogtoAuth) -> None:
 
 
 @pytest.mark.parametrize("returned", [None, False, "", 0])
-def test_a_function_that_finds_nobody_admits_nobody(logto: LogtoAuth, returned: object) -> None:
+def test_a_false_value_of_the_function_counts_as_no_caller(logto: LogtoAuth, returned: object) -> None:
     with TestClient(build_app(logto, find=lambda: returned)) as client:
         assert client.get("/read", headers=KEY).status_code == 401
 
 
 @pytest.mark.parametrize("checks_nothing", [read_key, "X-API-Key", issuer.auth(), issuer.auth().optional])
-def test_what_only_reads_credentials_is_refused(logto: LogtoAuth, checks_nothing: Any) -> None:
+def test_a_security_scheme_in_place_of_a_function_is_refused(logto: LogtoAuth, checks_nothing: Any) -> None:
     with pytest.raises(TypeError, match="expected a function that checks other credentials and returns their owner"):
         logto.unless(checks_nothing)
 

@@ -224,7 +224,7 @@ async def test_requests_that_are_not_the_response_change_nothing(server: Capture
     assert statuses == [400, 400, 400, 400, 400, 404, 404, 404, 200]
 
 
-async def test_a_second_code_reaches_nobody(server: CapturedServer) -> None:
+async def test_a_second_code_is_ignored(server: CapturedServer) -> None:
     addresses: list[tuple[str, str]] = []
 
     async def visit(redirect_uri: str, state: str) -> None:
@@ -247,7 +247,7 @@ async def connect(redirect_uri: str) -> AsyncGenerator[tuple[asyncio.StreamReade
         writer.close()
 
 
-async def test_connections_that_send_no_request_hold_nothing_up(server: CapturedServer) -> None:
+async def test_idle_connections_do_not_block_the_response(server: CapturedServer) -> None:
     async def visit(redirect_uri: str, state: str) -> None:
         # As browsers connect in advance.
         async with (
@@ -409,7 +409,7 @@ def fail(error: object) -> Answer:
     return Answer.json({"error": error, "error_description": "the-device-code and more"}, status=400)
 
 
-async def test_the_command_asks_no_faster_than_the_tenant_wants(server: CapturedServer) -> None:
+async def test_the_command_waits_for_the_interval_of_the_tenant(server: CapturedServer) -> None:
     waits: list[float] = []
     codes: list[DeviceCode] = []
 
@@ -440,7 +440,7 @@ async def test_a_sign_in_on_another_device_that_fails_ends(server: CapturedServe
         await run_device(server, fail(error))
 
 
-async def test_a_code_that_nobody_enters_expires_even_if_the_tenant_never_says_so(server: CapturedServer) -> None:
+async def test_a_code_expires_even_if_the_tenant_never_reports_it(server: CapturedServer) -> None:
     server.replace("/oidc/device/auth", Answer.json({**CODES, "expires_in": 60, "interval": 20}))
     waits: list[float] = []
 
@@ -469,7 +469,7 @@ async def test_the_interval_of_the_tenant_has_bounds(server: CapturedServer, int
             r"found 'unauthorized_client' \(status 400\); use the",
         ),
         (Answer(status=404), r"found '' \(status 404\); use the App ID of a native application with device flow"),
-        (Answer(body=b"<html>"), "expected a URL and two codes, found something else"),
+        (Answer(body=b"<html>"), "expected a URL and two codes, found none or an invalid one"),
         (Answer.json({**CODES, "verification_uri": "javascript:alert(1)"}), "expected a URL and two codes"),
         (Answer.json({**CODES, "verification_uri": "http://["}), "expected a URL and two codes"),
         (Answer.json({**CODES, "verification_uri": "https://a.example/\x1b[2J"}), "expected a URL and two codes"),

@@ -387,7 +387,7 @@ class TestPath:
             "ftp://127.0.0.1/",
         ],
     )
-    def test_an_indicator_that_is_no_https_url_has_no_page(self, audience: str) -> None:
+    def test_an_indicator_that_is_not_an_https_url_has_no_page(self, audience: str) -> None:
         app = build_app(issuer.auth(audience=audience, public_url="https://api.example.com/v1"))
 
         assert TestClient(app).get(WELL_KNOWN).status_code == 404
@@ -428,7 +428,7 @@ class TestPreflight:
 
         assert TestClient(app).options(path, headers=self.ASKED).text == "Disallowed CORS origin, headers"
 
-    def test_an_options_request_that_is_no_preflight_is_not_allowed(self) -> None:
+    def test_an_options_request_that_is_not_a_preflight_is_not_allowed(self) -> None:
         assert TestClient(build_app(issuer.auth())).options(WELL_KNOWN).status_code == 405
 
     def test_the_middleware_of_the_application_is_listed_as_before(self) -> None:

@@ -91,7 +91,7 @@ def test_the_refusal_is_logged(client: TestClient, caplog: pytest.LogCaptureFixt
     assert "refused: insufficient_scope: scope, claim scope" in caplog.text
 
 
-def test_which_of_several_resources_was_meant_is_not_guessed(auth: LogtoAuth) -> None:
+def test_with_several_resources_the_challenge_names_no_metadata(auth: LogtoAuth) -> None:
     auth.for_audience("https://billing.example")
     app = build_app(auth)
     auth.install(app)
