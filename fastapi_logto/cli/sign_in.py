@@ -147,7 +147,8 @@ def open_browser(url: str) -> None:
 
     In a separate process: many browsers print to the standard output that they inherit, which is for the token.
     """
-    command = [sys.executable, "-m", "webbrowser", url]
+    # Isolated: otherwise Python would import modules from the current directory, which may be somebody else's.
+    command = [sys.executable, "-I", "-m", "webbrowser", url]
     run = partial(
         subprocess.run,
         command,

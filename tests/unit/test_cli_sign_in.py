@@ -78,6 +78,16 @@ def test_a_user_signs_in_by_the_browser_and_only_the_token_is_printed(cli: RunCl
     assert query.keys().isdisjoint({"prompt", "code_verifier"})
 
 
+def test_no_module_of_the_current_directory_is_run_to_open_the_browser(
+    cli: RunCli, issuer: LocalIssuer, tmp_path: Path
+) -> None:
+    (tmp_path / "webbrowser.py").write_text("")
+
+    ended = cli("token", "--sign-in", "--scope", "read:user", "--timeout", "10", **build_environment(issuer))
+
+    assert (ended.code, issuer.read_access_token(ended.out.strip()) is None) == (0, False)
+
+
 def test_the_scopes_of_an_applications_routes_are_requested(
     cli: RunCli, issuer: LocalIssuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
