@@ -280,7 +280,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
             A value for `Depends`, which returns the owner of the other credentials or the claims of the token.
 
         Raises:
-            TypeError: It is not a function, or a security scheme such as `APIKeyHeader`, which checks nothing.
+            TypeError: It is not a function, but e.g. a security scheme such as `APIKeyHeader`, which checks nothing, or
+                a class, which never returns `None`.
         """
         return AlternativeScheme(self, find_caller=find_caller)
 

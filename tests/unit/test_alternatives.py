@@ -99,7 +99,7 @@ def test_a_function_that_finds_nobody_admits_nobody(logto: LogtoAuth, returned: 
         assert client.get("/read", headers=KEY).status_code == 401
 
 
-@pytest.mark.parametrize("checks_nothing", [read_key, "X-API-Key", issuer.auth(), issuer.auth().optional])
+@pytest.mark.parametrize("checks_nothing", [read_key, "X-API-Key", Partner, issuer.auth(), issuer.auth().optional])
 def test_what_only_reads_credentials_is_refused(logto: LogtoAuth, checks_nothing: Any) -> None:
     with pytest.raises(TypeError, match="expected a function that checks other credentials and returns their owner"):
         logto.unless(checks_nothing)
