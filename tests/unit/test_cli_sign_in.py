@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from fastapi_logto import LogtoSettings
+from fastapi_logto.cli.callback import Callback
 from fastapi_logto.cli.device import DeviceCode, sign_in_by_device
 from fastapi_logto.cli.minting import mint_by_sign_in
 from fastapi_logto.cli.results import CommandError
@@ -271,6 +273,20 @@ async def test_connections_that_send_no_request_hold_nothing_up(server: Captured
             await send_code(redirect_uri, state)
 
     assert (await run_sign_in(server, visit)).access_token == "a.b.c"
+
+
+def test_an_idle_connection_leaves_no_error_behind(caplog: pytest.LogCaptureFixture) -> None:
+    async def receive_code(idle: socket.socket) -> Mapping[str, str]:
+        async with Callback.listen(state="the-state") as callback:
+            await asyncio.to_thread(idle.connect, ("127.0.0.1", urlsplit(callback.redirect_uri).port))
+            await send_code(callback.redirect_uri, "the-state")
+            return await callback.receive(timeout_seconds=10)
+
+    with socket.socket() as idle:
+        received = asyncio.run(receive_code(idle))
+
+    assert received["state"] == "the-state"
+    assert caplog.records == []
 
 
 async def test_a_sign_in_that_nobody_finishes_ends(server: CapturedServer) -> None:
