@@ -355,6 +355,20 @@ async def test_a_tenant_without_the_endpoint_at_its_own_origin_is_refused(server
         await run_device(server)
 
 
+async def test_nobody_signs_in_at_a_tenant_whose_tokens_are_elsewhere(server: CapturedServer) -> None:
+    base = f"{server.endpoint}/oidc"
+    document = {
+        "issuer": f"{ENDPOINT}/oidc", "jwks_uri": f"{base}/jwks", "token_endpoint": "https://evil.example/token",
+        "authorization_endpoint": f"{base}/auth", "device_authorization_endpoint": f"{base}/device/auth",
+    }  # fmt: skip
+    server.replace(DISCOVERY_PATH, Answer.json(document))
+
+    for run in (run_sign_in(server, send_code), run_device(server)):
+        with pytest.raises(CommandError, match="expected token_endpoint at the origin"):
+            await run
+    assert (server.counts["/oidc/auth"], server.counts["/oidc/device/auth"]) == (0, 0)
+
+
 UNKNOWN: Final = "the tenant has no application native: in the console, under Applications, copy the App ID"
 UNREGISTERED: Final = "open the native application native, and add exactly http://127.0.0.1/callback to its redirect"
 
