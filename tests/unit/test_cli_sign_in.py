@@ -395,11 +395,20 @@ async def test_a_page_that_shows_an_error_opens_no_browser(
         await run_sign_in(server, send_code)
 
 
-async def test_an_error_of_the_token_endpoint_repeats_no_code(server: CapturedServer) -> None:
-    document = {"error": "invalid_grant", "error_description": "the-code was used twice"}
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"error": "invalid_grant", "error_description": "the-code was used twice"}, r"'\*\*\*'"),
+        ({"error": "the-code"}, r"'\*\*\*'"),
+        ({"error": ["the-code"], "error_description": {"the-code": 1}}, "None"),
+    ],
+)
+async def test_an_error_of_the_token_endpoint_repeats_no_code(
+    server: CapturedServer, document: Mapping[str, object], found: str
+) -> None:
     server.replace("/oidc/token", Answer.json(document, status=400))
 
-    with pytest.raises(CommandError, match=r"expected a token, found '\*\*\*' \(status 400\)") as caught:
+    with pytest.raises(CommandError, match=rf"expected a token, found {found} \(status 400\)") as caught:
         await run_sign_in(server, send_code)
     assert "the-code" not in str(caught.value)
 
