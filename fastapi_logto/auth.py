@@ -349,8 +349,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         """Set up an application: startup checks, early fetching of keys, sign-in on the docs page, metadata.
 
         Routes are protected without it. It also covers routes that are added later, before the first request. A
-        `RefusalError` of `auth.verify` or `requirement.check` in your own code becomes an error response, unless the
-        application has its own handler for it.
+        `RefusalError` of `auth.verify` or `requirement.check` in your own routes and dependencies becomes an error
+        response, unless the application has its own handler for it.
 
         Args:
             app: The application.
