@@ -280,7 +280,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
             A value for `Depends`, which returns the owner of the other credentials or the claims of the token.
 
         Raises:
-            TypeError: It is not a function, or a security scheme such as `APIKeyHeader`, which checks nothing.
+            TypeError: It is not a function, but e.g. a security scheme such as `APIKeyHeader`, which checks nothing, or
+                a class, which never returns `None`.
         """
         return AlternativeScheme(self, find_caller=find_caller)
 
@@ -348,8 +349,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         """Set up an application: startup checks, early fetching of keys, sign-in on the docs page, metadata.
 
         Routes are protected without it. It also covers routes that are added later, before the first request. A
-        `RefusalError` of `auth.verify` or `requirement.check` in your own code becomes an error response, unless the
-        application has its own handler for it.
+        `RefusalError` of `auth.verify` or `requirement.check` in your own routes and dependencies becomes an error
+        response, unless the application has its own handler for it.
 
         Args:
             app: The application.

@@ -35,7 +35,8 @@ def claims_of(conn: HTTPConnection | None) -> TokenClaims:
 
     For code that has the request but no claims: middleware after the response, exception handlers, a rate limiter, and
     applications that are mounted with `mount_protected`. A request that a requirement then rejected with 403 has claims
-    too: they say who called, and **not** that the call was allowed.
+    too: they say who called, and **not** that the call was allowed. Code that copies an ASGI scope for another request
+    copies the caller too; a protected route replaces it.
 
     Args:
         conn: The request or WebSocket; `None` if there is none.

@@ -50,7 +50,8 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
 
     Starlette's `request.user` and `request.auth` describe the caller: the identity is the subject, and the granted
     scopes are those of the token and `authenticated`. If the MCP SDK is loaded, the user is its `AuthenticatedUser`,
-    so `get_access_token()` works, and an MCP session can only be used by the caller who started it.
+    so `get_access_token()` works, and an MCP session can only be used by the caller who started it. Versions of the SDK
+    before 1.27.2 do **not** check that.
 
     Args:
         app: The application, or one of its routers.

@@ -134,10 +134,11 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             ProviderUnavailableError: The keys are unavailable now.
             SettingsError: A setting in the environment is missing.
         """
-        if not isinstance(cast("object", token), str):
-            raise MalformedTokenError(expected="a string", found=type(token).__name__)
-        secret = SecretStr(token)
+        secret, found = SecretStr(token) if isinstance(cast("object", token), str) else None, type(token).__name__
+        # Error trackers show what they find in a frame.
         del token
+        if secret is None:
+            raise MalformedTokenError(expected="a string", found=found)
         verifier = await self._state.load_in_thread()
         return await verifier.verify(secret, self._policy)
 

@@ -99,8 +99,9 @@ def install_handler(app: FastAPI, state: AuthState[Any]) -> None:
 
     async def respond(conn: Request | WebSocket, refusal: RefusalError) -> Response | None:
         # The error does not say for which of several resources the token was.
-        is_clear = len(set(state.scheme_names.values())) == 1
-        metadata = state.find_metadata_url(None, scope=conn.scope) if is_clear else None
+        pages = state.find_pages(conn.scope)
+        schemes = {(id(one), names) for one in pages.states for names in one.scheme_names.values()} if pages else ()
+        metadata = state.find_metadata_url(None, scope=conn.scope) if len(schemes) == 1 else None
         error = build_http_error(refusal, conn=conn, resource_metadata=metadata)
         if isinstance(conn, WebSocket) and (
             isinstance(error, WebSocketException) or conn.application_state is WebSocketState.CONNECTED

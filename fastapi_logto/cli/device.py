@@ -59,6 +59,7 @@ async def sign_in_by_device(
     The first access token is for no API: the refresh token is exchanged for one that is.
     """
     metadata = await fetch_metadata(settings, transport)
+    start, endpoint = (require_endpoint(metadata, name) for name in ("device_authorization_endpoint", "token_endpoint"))
     form = {
         "client_id": client_id,
         "scope": build_scope(request, is_refreshed=True),
@@ -66,9 +67,8 @@ async def sign_in_by_device(
         # Required for `offline_access`.
         "prompt": "consent",
     }
-    code = await _request_code(transport, require_endpoint(metadata, "device_authorization_endpoint"), form)
+    code = await _request_code(transport, start, form)
     announce(code)
-    endpoint = require_endpoint(metadata, "token_endpoint")
     tokens = await _poll(transport, endpoint, code, client_id=client_id, sleep=sleep)
     return await refresh_tokens(transport, endpoint, tokens, request, client_id=client_id)
 

@@ -265,6 +265,26 @@ class TestPath:
         for other in ("/other", "/mcp/further", "/mcp2", "/%2e%2e/mcp", "/v1/further"):
             assert TestClient(app).get(WELL_KNOWN + other).status_code == 404
 
+    async def test_a_path_with_a_lone_surrogate_has_no_page(self) -> None:
+        sent: list[Any] = []
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": f"{WELL_KNOWN}/\ud800",
+            "query_string": b"",
+            "headers": [],
+        }
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await build_app(issuer.auth())(scope, receive, send)
+
+        assert sent[0]["status"] == 404
+
     def test_resources_that_differ_in_a_slash_or_a_query_have_separate_pages(self) -> None:
         base = "https://api.example.com"
         ends = ["/v1", "/v1/", "/v1?t=1", "?t=1"]

@@ -99,6 +99,14 @@ def test_with_several_resources_the_challenge_names_no_metadata(auth: LogtoAuth)
     assert "resource_metadata" not in get(TestClient(app), "x").headers["WWW-Authenticate"]
 
 
+def test_which_of_several_tenants_was_meant_is_not_guessed(auth: LogtoAuth) -> None:
+    app = build_app(LogtoAuth(endpoint="https://other.example", audience="https://billing.example"))
+    auth.install(app)
+    LogtoAuth(endpoint="https://other.example", audience="https://billing.example").install(app, lifespan=False)
+
+    assert "resource_metadata" not in get(TestClient(app), "x").headers["WWW-Authenticate"]
+
+
 def test_a_handler_of_the_application_is_kept(auth: LogtoAuth) -> None:
     app = build_app(auth)
 
