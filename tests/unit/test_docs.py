@@ -36,7 +36,13 @@ def test_there_are_examples() -> None:
     assert {"README.md", "docs/tutorial/first-steps.md", "docs/how-to/local-issuer.md"} <= set(
         map(page_name, WITH_EXAMPLES)
     )
-    assert [page.stem for page in WITH_TESTS] == ["test-a-handler", "test-end-to-end", "test-permissions"]
+    assert [page.stem for page in WITH_TESTS] == [
+        "from-zero-to-production",
+        "move-from-pyjwt",
+        "test-a-handler",
+        "test-end-to-end",
+        "test-permissions",
+    ]
 
 
 # Whose examples are files that pytest runs.
