@@ -48,12 +48,34 @@ def build(root: Path, *additions: tuple[str, str]) -> tuple[bool, str]:
             (root / name).write_text(text)
 
 
-def test_the_documentation_builds_without_a_warning(copy: Path) -> None:
+@pytest.fixture(scope="module")
+def site(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site, built without a warning."""
     succeeded, output = build(copy)
-
     assert succeeded, output
     lines = [line for line in output.splitlines() if not line.startswith("Build ")]
     assert lines == ["No issues found"]
+    # Later builds change the copy's own.
+    return shutil.copytree(copy / "site", tmp_path_factory.mktemp("built") / "site")
+
+
+def test_every_page_of_the_site_is_there_as_markdown(copy: Path, site: Path) -> None:
+    listed = re.findall(r"^- \[.+\]\((\S+\.md)\): .+\.$", (site / "llms.txt").read_text(), re.MULTILINE)
+    pages = {page: (site / page).read_text() for page in listed}
+    assert sorted(pages) == sorted(str(page.relative_to(copy / "docs")) for page in (copy / "docs").rglob("*.md"))
+    for page, text in pages.items():
+        address = site / page.removesuffix(".md") / "index.html"
+        assert address.is_file() or page == "index.md"
+        assert re.search(r"^# ", text, re.MULTILINE), page
+        assert not re.search(r"^(--8<--|:::|description:)", text, re.MULTILINE), page
+
+
+def test_the_markdown_contains_what_a_page_includes(site: Path) -> None:
+    texts = {name: (site / f"reference/{name}.md").read_text() for name in ("api", "errors", "settings")}
+    assert "| `LOGTO_ENDPOINT` | *required* | URL of the tenant." in texts["settings"]
+    assert "### `fastapi_logto.LogtoAuth.require_scopes`\n\n```python\nrequire_scopes(*scopes: str)" in texts["api"]
+    assert "\n    audience: Resource indicators of the API in Logto; one or more." in texts["api"]
+    assert "### `fastapi_logto.errors.ExpiredTokenError`" in texts["errors"]
 
 
 def test_a_broken_link_in_markdown_fails_the_build(copy: Path) -> None:
