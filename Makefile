@@ -24,7 +24,8 @@ MCP_CONFORMANCE := tests/integration/mcp_conformance
 JOSE := tests/attack/jose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test attack screenshots lint types docs recordings dist package lowest newest bench all clean
+.PHONY: help demo test attack screenshots lint types docs recordings dist package lowest newest audit sbom release bench \
+	all clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -100,6 +101,23 @@ newest: dist  ## run the unit tests against the wheel, on the newest supported P
 	UV_PROJECT_ENVIRONMENT=.venv-newest $(SYNC) --no-install-project --group test --python $(NEWEST)
 	$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --no-deps dist/*.whl
 	cd $(SUITE) && $(CURDIR)/.venv-newest/bin/python -m pytest -q $(PARALLEL) $(or $(ARGS),tests/unit)
+
+# What an installed package can bring: the runtime dependencies and all extras.
+EXPORT := $(BIN)/uv export --frozen --quiet --no-default-groups --all-extras --no-emit-project
+audit: $(VENV)/package.stamp  ## look for known vulnerabilities in the locked dependencies
+	@mkdir -p build
+	$(EXPORT) --output-file build/requirements.txt
+	$(BIN)/pip-audit --requirement build/requirements.txt --require-hashes --disable-pip --strict
+
+sbom: $(BIN)/uv  ## write the bill of materials (CycloneDX) of the locked dependencies to build/sbom.json
+	@mkdir -p build
+	$(BIN)/uv export --frozen --quiet --no-default-groups --all-extras --format cyclonedx1.5 \
+		--preview-features sbom-export --output-file build/sbom.json
+
+release: $(BIN)/uv  ## check, build and tag VERSION; pushes and uploads nothing
+	@$(BIN)/python -m tests.release check $(VERSION)
+	@$(MAKE) --no-print-directory package sbom
+	@$(BIN)/python -m tests.release tag $(VERSION)
 
 bench: .venv-bench/stamp  ## measure the performance claims of the documentation and the peers; ARGS selects scenarios
 	@command -v wrk >/dev/null || { echo "bench: expected wrk, which makes the load, found none; apt-get install wrk"; exit 1; }
