@@ -50,10 +50,11 @@ attack: $(VENV)/integration.stamp $(JOSE)/node_modules/stamp  ## run the attack 
 screenshots: $(VENV)/integration.stamp provider docs-assets  ## update the screenshots of the documentation, with the tests of its pages
 	FASTAPI_LOGTO_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_pages.py -k "tutorial or example"
 
-lint: $(VENV)/lint.stamp  ## check format, lint rules and layers
+lint: $(VENV)/lint.stamp  ## check format, lint rules, layers and workflows
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet .github
 
 types: $(VENV)/lint.stamp  ## run mypy and pyright in strict mode
 	$(BIN)/mypy
