@@ -1,7 +1,10 @@
 # The commands of a contributor. You need Python 3.11 or later and make.
 
 PYTHON ?= python3
-NEWEST ?= 3.13
+# The supported Pythons, the oldest first.
+PYTHONS ?= 3.11 3.12 3.13
+NEWEST ?= $(lastword $(PYTHONS))
+RESOLUTIONS ?= lowest-direct highest
 export PORT ?= 8000
 export ISSUER_PORT ?= 3001
 
@@ -21,7 +24,8 @@ MCP_CONFORMANCE := tests/integration/mcp_conformance
 JOSE := tests/attack/jose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test attack screenshots lint types docs recordings package lowest newest bench all clean
+.PHONY: help demo test attack screenshots lint types docs recordings dist package lowest newest audit sbom release bench \
+	all clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -46,10 +50,11 @@ attack: $(VENV)/integration.stamp $(JOSE)/node_modules/stamp  ## run the attack 
 screenshots: $(VENV)/integration.stamp provider docs-assets  ## update the screenshots of the documentation, with the tests of its pages
 	FASTAPI_LOGTO_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_pages.py -k "tutorial or example"
 
-lint: $(VENV)/lint.stamp  ## check format, lint rules and layers
+lint: $(VENV)/lint.stamp  ## check format, lint rules, layers and workflows
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet .github
 
 types: $(VENV)/lint.stamp  ## run mypy and pyright in strict mode
 	$(BIN)/mypy
@@ -62,24 +67,59 @@ docs: $(VENV)/docs.stamp  ## build the documentation in strict mode
 recordings: $(VENV)/test.stamp  ## update the recordings of the command line in the documentation
 	$(BIN)/python -m tests.recordings
 
-package: $(VENV)/lint.stamp  ## build the wheel, test it in an empty environment, and check its public types
-	rm -rf dist build/wheel
+# The wheel, the sdist, and the tests without the packages: there, only an installed wheel can be imported.
+SUITE := build/suite
+dist: $(BIN)/uv
+	rm -rf dist $(SUITE)
 	$(BIN)/uv build --quiet
-	$(BIN)/uv venv --quiet build/wheel
-	$(BIN)/uv pip install --quiet --python build/wheel/bin/python "$$(ls dist/*.whl)[testing,cli]"
-	cd build && wheel/bin/python -P ../tests/wheel.py
+	mkdir -p $(SUITE)
+	tar -xzf dist/*.tar.gz -C $(SUITE) --strip-components=1
+	rm -r $(SUITE)/fastapi_logto $(SUITE)/pytest_fastapi_logto
+
+package: dist $(VENV)/package.stamp  ## check the wheel and the sdist, install them on each Python, and check the public types
+	$(BIN)/uv build --quiet --out-dir build/again --clear
+	$(BIN)/python -m tests.package dist build/again
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+	@set -e; for python in $(PYTHONS); do for resolution in $(RESOLUTIONS); do \
+		echo "package: Python $$python, $$resolution dependencies"; \
+		$(BIN)/uv venv --quiet --clear --no-python-downloads --python $$python build/wheel; \
+		$(BIN)/uv pip install --quiet --python build/wheel/bin/python --resolution $$resolution \
+			-r pyproject.toml --extra testing --extra cli; \
+		$(BIN)/uv pip install --quiet --python build/wheel/bin/python --no-deps dist/*.whl; \
+		$(BIN)/uv pip check --quiet --python build/wheel/bin/python; \
+		(cd build && wheel/bin/python -P ../tests/wheel.py); \
+	done; done
 	cd build && PATH="$$PWD/wheel/bin:$$PATH" ../$(BIN)/pyright --ignoreexternal --verifytypes fastapi_logto
 
-lowest: $(VENV)/test.stamp  ## run the unit tests with the oldest supported dependencies, on Python 3.12
+lowest: dist  ## run the unit tests against the wheel, with the oldest supported dependencies, on Python 3.12
 	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.12 .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-		--editable ".[testing,cli]" --group lowest
-	.venv-lowest/bin/python -m pytest -q $(PARALLEL) tests/unit
+		-r pyproject.toml --extra testing --extra cli --group lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --no-deps dist/*.whl
+	cd $(SUITE) && $(CURDIR)/.venv-lowest/bin/python -m pytest -q $(PARALLEL) $(or $(ARGS),tests/unit)
 
-newest: $(VENV)/test.stamp  ## run the unit tests on the newest supported Python
+newest: dist  ## run the unit tests against the wheel, on the newest supported Python
 	$(BIN)/uv venv --quiet --clear --no-python-downloads --python $(NEWEST) .venv-newest
-	UV_PROJECT_ENVIRONMENT=.venv-newest $(SYNC) --group test --python $(NEWEST)
-	.venv-newest/bin/python -m pytest -q $(PARALLEL) tests/unit
+	UV_PROJECT_ENVIRONMENT=.venv-newest $(SYNC) --no-install-project --group test --python $(NEWEST)
+	$(BIN)/uv pip install --quiet --python .venv-newest/bin/python --no-deps dist/*.whl
+	cd $(SUITE) && $(CURDIR)/.venv-newest/bin/python -m pytest -q $(PARALLEL) $(or $(ARGS),tests/unit)
+
+# What an installed package can bring: the runtime dependencies and all extras.
+EXPORT := $(BIN)/uv export --frozen --quiet --no-default-groups --all-extras --no-emit-project
+audit: $(VENV)/package.stamp  ## look for known vulnerabilities in the locked dependencies
+	@mkdir -p build
+	$(EXPORT) --output-file build/requirements.txt
+	$(BIN)/pip-audit --requirement build/requirements.txt --require-hashes --disable-pip --strict
+
+sbom: $(BIN)/uv  ## write the bill of materials (CycloneDX) of the locked dependencies to build/sbom.json
+	@mkdir -p build
+	$(BIN)/uv export --frozen --quiet --no-default-groups --all-extras --format cyclonedx1.5 \
+		--preview-features sbom-export --output-file build/sbom.json
+
+release: $(BIN)/uv  ## check, build and tag VERSION; pushes and uploads nothing
+	@$(BIN)/python -m tests.release check $(VERSION)
+	@$(MAKE) --no-print-directory package sbom
+	@$(BIN)/python -m tests.release tag $(VERSION)
 
 bench: .venv-bench/stamp  ## measure the performance claims of the documentation and the peers; ARGS selects scenarios
 	@command -v wrk >/dev/null || { echo "bench: expected wrk, which makes the load, found none; apt-get install wrk"; exit 1; }
@@ -102,7 +142,8 @@ $(VENV)/demo.stamp: $(BIN)/uv pyproject.toml uv.lock
 	$(SYNC) --group demo
 	@touch $@
 
-$(VENV)/test.stamp $(VENV)/integration.stamp $(VENV)/lint.stamp $(VENV)/docs.stamp: $(VENV)/%.stamp: $(BIN)/uv pyproject.toml uv.lock
+$(VENV)/test.stamp $(VENV)/integration.stamp $(VENV)/lint.stamp $(VENV)/docs.stamp \
+$(VENV)/package.stamp: $(VENV)/%.stamp: $(BIN)/uv pyproject.toml uv.lock
 	$(SYNC) --group $*
 	@touch $@
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import griffe
 
+import fastapi_logto
+
 MODULES = (
     "fastapi_logto",
     "fastapi_logto.client",
@@ -18,12 +20,14 @@ MODULES = (
     "fastapi_logto.testing",
 )
 FILE = Path(__file__).with_name("public_api.txt")
+# Of the tree, or of the installed wheel.
+SOURCE = Path(fastapi_logto.__file__).parents[1]
 _SHOWN_DUNDERS = {"__init__", "__call__"}
 
 
 def describe_api() -> str:
     """Return the public names with their signatures."""
-    package = griffe.load("fastapi_logto", search_paths=[FILE.parents[1]])
+    package = griffe.load("fastapi_logto", search_paths=[SOURCE])
     lines: list[str] = []
     exported = {value.path for name in MODULES for value in _list_exports(package, name).values()}
     for name in MODULES:

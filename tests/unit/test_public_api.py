@@ -6,7 +6,7 @@ from subprocess import run
 import griffe
 import pytest
 
-from tests.public_api import FILE, MODULES, describe_api
+from tests.public_api import FILE, MODULES, SOURCE, describe_api
 
 
 def test_the_public_api_is_what_the_file_says() -> None:
@@ -16,7 +16,7 @@ def test_the_public_api_is_what_the_file_says() -> None:
 
 @pytest.mark.parametrize("module_name", MODULES)
 def test_every_exported_name_is_documented(module_name: str) -> None:
-    package = griffe.load("fastapi_logto", search_paths=[FILE.parents[1]])
+    package = griffe.load("fastapi_logto", search_paths=[SOURCE])
     module = package if module_name == "fastapi_logto" else package[module_name.removeprefix("fastapi_logto.")]
 
     exports = [str(name) for name in module.exports or ()]
