@@ -3,21 +3,18 @@
 import io
 import logging
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from fastapi_logto.cli.applications import load_application
-from fastapi_logto.cli.device import DeviceCode, sign_in_by_device
 from fastapi_logto.cli.doctor.diagnosis import diagnose
 from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
-from fastapi_logto.cli.machines import MACHINE, NATIVE, NATIVE_DEVICE, find_client_id, find_credentials
-from fastapi_logto.cli.minting import MintedToken, mint_by_sign_in, mint_for_machine, mint_for_user
 from fastapi_logto.cli.options import EnvFile, Json, Target, check_docs_url
 from fastapi_logto.cli.rendering import (
     render_diagnosis,
@@ -26,17 +23,14 @@ from fastapi_logto.cli.rendering import (
     render_markdown,
     render_routes,
 )
-from fastapi_logto.cli.results import CommandError, ExitCode, to_json
+from fastapi_logto.cli.results import CommandError, ExitCode
 from fastapi_logto.cli.route_table import list_routes
 from fastapi_logto.cli.scope_commands import scopes_app
-from fastapi_logto.cli.scopes import find_tenant, list_required
-from fastapi_logto.cli.sign_in import open_browser, sign_in
 from fastapi_logto.cli.terminal import open_progress, open_terminal, print_result, warn, write
+from fastapi_logto.cli.token_command import token
 from fastapi_logto.cli.token_input import check_arguments, prompt_token, read_token
-from fastapi_logto.cli.token_requests import TokenRequest, UserTokens
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.provider.transport import Transport
-from fastapi_logto.settings import LogtoSettings, read_known_variables
+from fastapi_logto.settings import LogtoSettings
 
 __all__ = ["app", "run"]
 
@@ -197,114 +191,9 @@ def dev(
     )
     from fastapi_logto.testing.issuer.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
 
-    running = describe_issuer(issuer)
+    running = describe_issuer(issuer, has_known_secrets=file is None)
     print_result(running, is_json=is_json, rendered=render_issuer(running))
     run_until_signal(issuer.app, sock=sock)
 
 
-@app.command()
-def token(
-    *,
-    browser: Annotated[bool, typer.Option("--sign-in", help="Sign in at the tenant, in the browser.")] = False,
-    device: Annotated[
-        bool, typer.Option("--device", help="Sign in at the tenant on another device, e.g. over SSH.")
-    ] = False,
-    machine: Annotated[bool, typer.Option("--machine", help="Use a machine-to-machine application.")] = False,
-    user: Annotated[str | None, typer.Option(help="User of the running local issuer.")] = None,
-    application: Annotated[
-        str | None,
-        typer.Option("--app", metavar="MODULE:APP", help="Request the scopes that this application's routes require."),
-    ] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="Scope to request; repeatable.")] = None,
-    resource: Annotated[str | None, typer.Option(help="API resource; LOGTO_AUDIENCE by default.")] = None,
-    organization: Annotated[str | None, typer.Option(help="Organization ID, for permissions inside it.")] = None,
-    client_id: Annotated[
-        str | None,
-        typer.Option(
-            help="Client ID of the application, instead of LOGTO_NATIVE_ID (--sign-in), LOGTO_NATIVE_DEVICE_ID "
-            "(--device), LOGTO_MACHINE_ID (--machine) or LOGTO_SWAGGER_CLIENT_ID (--user)."
-        ),
-    ] = None,
-    redirect_uri: Annotated[
-        str, typer.Option(help="Redirect URI of the application, for --user.")
-    ] = "http://127.0.0.1:8000/docs/oauth2-redirect",
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for --sign-in.")] = 300,
-    env_file: Annotated[Path, EnvFile] = Path(".env"),
-    is_json: Annotated[bool, Json] = False,
-) -> None:
-    """Print an access token to try out an API.
-
-    A user's token comes from any tenant (--sign-in, or --device without a browser) or from a local issuer (--user). A
-    machine's token comes from any tenant (--machine); its secret is read from LOGTO_MACHINE_SECRET or a prompt. Only
-    the token is printed on standard output: curl -H "Authorization: Bearer $(fastapi-logto token --sign-in)" ...
-    """
-    modes = {"--sign-in": browser, "--device": device, "--machine": machine, "--user": user is not None}
-    chosen = [name for name, is_chosen in modes.items() if is_chosen]
-    if len(chosen) != 1:
-        raise CommandError(f"expected one of {', '.join(modes)}, found {' and '.join(chosen) or 'none'}")
-    loaded = None if application is None else load_application(application)
-    settings = LogtoSettings.from_environment(env_file=env_file) if loaded is None else find_tenant(loaded)
-    target = resource or settings.audience[0]
-    scopes = scope or (
-        [] if loaded is None else _list_scopes(loaded, target, is_in_organization=organization is not None)
-    )
-    request = TokenRequest(resource=target, scopes=tuple(scopes), organization_id=organization)
-    if user is not None:
-        minted = mint_for_user(
-            settings,
-            request,
-            username=user,
-            client_id=client_id or settings.swagger_client_id or "local-spa",
-            redirect_uri=redirect_uri,
-        )
-    elif machine:
-        credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MACHINE)
-        minted = mint_for_machine(settings, credentials, request)
-    else:
-        minted = _sign_in(
-            settings, request, is_device=device, client_id=client_id, env_file=env_file, timeout_seconds=timeout
-        )
-    if minted.missing:
-        warn(f"not granted and not in the token: {' '.join(minted.missing)}")
-    write(to_json(minted) if is_json else minted.access_token)
-
-
-def _list_scopes(application: object, resource: str, *, is_in_organization: bool) -> list[str]:
-    (required,) = list_required(application, only=[resource])
-    return [*required.scopes, *(required.organization_scopes if is_in_organization else ())]
-
-
-def _sign_in(
-    settings: LogtoSettings,
-    request: TokenRequest,
-    *,
-    is_device: bool,
-    client_id: str | None,
-    env_file: Path,
-    timeout_seconds: float,
-) -> MintedToken:
-    variables = read_known_variables(env_file=env_file)
-    transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
-    tokens: Coroutine[Any, Any, UserTokens]
-    if is_device:
-        found = find_client_id(
-            variables, client_id=client_id, prefix=NATIVE_DEVICE, kind="native application with device flow"
-        )
-        tokens = sign_in_by_device(settings, transport, request, client_id=found, announce=_announce_code)
-    else:
-        found = find_client_id(variables, client_id=client_id, prefix=NATIVE, kind="native application")
-        tokens = sign_in(
-            settings, transport, request, client_id=found, timeout_seconds=timeout_seconds, announce=_announce_page
-        )
-    return mint_by_sign_in(settings, request, tokens)
-
-
-def _announce_page(url: str) -> None:
-    warn(f"Sign in with your browser. If no window opens, open this URL on this machine:\n{url}")
-    open_browser(url)
-
-
-def _announce_code(code: DeviceCode) -> None:
-    warn(f"Sign in on any device: open {code.verification_uri} and enter the code {code.user_code}")
-    if code.verification_uri_complete is not None:
-        warn(f"Or open this URL, and compare the code:\n{code.verification_uri_complete}")
+app.command()(token)

@@ -162,15 +162,20 @@ def render_issuer(running: RunningIssuer) -> RenderableType:
         table.add_column(title, overflow="fold")
     for who in (*running.users, *running.machines):
         table.add_row(build_text(who.username), *_render_held(who))
-    return Group(
+    parts: list[RenderableType] = [
         build_text(f"Local issuer {running.issuer}, for development only; Ctrl-C stops it", style="bold"),
         build_text("No password: anyone who can connect can sign in as any user.", style="yellow"),
+        build_text(f"Page with all users and clients: {running.page}"),
         build_text(""),
         table,
         build_text(""),
         build_text("Put into .env:", style="bold"),
         build_text(*(f"{name}={value}" for name, value in running.environment.items()), style="cyan"),
-    )
+    ]
+    if running.next_command:
+        heading = build_text("Then, in the folder of .env and in another terminal, get a token:", style="bold")
+        parts.extend([build_text(""), heading, build_text(running.next_command, style="cyan")])
+    return Group(*parts)
 
 
 def _render_held(who: LocalUser) -> tuple[RenderableType, RenderableType]:
