@@ -15,7 +15,7 @@ from fastapi_logto.cli.doctor.diagnosis import diagnose
 from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
-from fastapi_logto.cli.options import EnvFile, Json, Target, check_docs_url
+from fastapi_logto.cli.options import DOCS_URL, EnvFile, Json, Target, check_docs_url
 from fastapi_logto.cli.rendering import (
     render_diagnosis,
     render_inspection,
@@ -25,10 +25,11 @@ from fastapi_logto.cli.rendering import (
 )
 from fastapi_logto.cli.results import CommandError, ExitCode
 from fastapi_logto.cli.route_table import list_routes
+from fastapi_logto.cli.scaffold import check_environment, list_local_variables, list_variables, write_application
 from fastapi_logto.cli.scope_commands import scopes_app
-from fastapi_logto.cli.terminal import open_progress, open_terminal, print_result, warn, write
+from fastapi_logto.cli.terminal import ask, open_progress, open_terminal, print_result, warn, write
 from fastapi_logto.cli.token_command import token
-from fastapi_logto.cli.token_input import check_arguments, prompt_token, read_token
+from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.settings import LogtoSettings
 
@@ -90,7 +91,7 @@ def doctor(
     scope: Annotated[list[str] | None, typer.Option(help="Scope that the route requires; repeatable.")] = None,
     docs_url: Annotated[
         str, typer.Option(callback=check_docs_url, help="URL of your docs page; its sign-in is checked.")
-    ] = "http://127.0.0.1:8000/docs",
+    ] = DOCS_URL,
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
 ) -> None:
@@ -194,6 +195,49 @@ def dev(
     running = describe_issuer(issuer, has_known_secrets=file is None)
     print_result(running, is_json=is_json, rendered=render_issuer(running))
     run_until_signal(issuer.app, sock=sock)
+
+
+@app.command()
+def init(
+    *,
+    local: Annotated[bool, typer.Option("--local", help="Use the local issuer of fastapi-logto dev.")] = False,
+    endpoint: Annotated[str | None, typer.Option(help="URL of the tenant; otherwise you are prompted.")] = None,
+    audience: Annotated[str | None, typer.Option(help="API identifier in Logto; otherwise you are prompted.")] = None,
+) -> None:
+    """Write a small protected application into the current folder.
+
+    Writes .env, main.py and test_main.py. Never changes a file: if one of them exists, nothing is written. Without
+    --local, then checks the tenant like doctor.
+    """
+    check_environment()
+    if not local:
+        endpoint = endpoint or _ask("--endpoint", "Endpoint of the tenant, e.g. https://tenant-id.logto.app")
+        audience = audience or _ask("--audience", "API identifier in Logto, e.g. https://api.example.com")
+        variables = list_variables(endpoint=endpoint, audience=audience)
+    elif endpoint or audience:
+        raise CommandError("expected --local or --endpoint and --audience, found both; omit one")
+    else:
+        variables = list_local_variables()
+    *names, last = write_application(Path(), variables)
+    write(f"Created {', '.join(names)} and {last}.")
+    code = ExitCode.FINE
+    if not local:
+        with open_progress() as progress:
+            diagnosis = diagnose(env_file=Path(".env"), docs_url=DOCS_URL, progress=progress)
+        print_result(diagnosis, is_json=False, rendered=render_diagnosis(diagnosis, console=open_terminal()))
+        code = diagnosis.exit_code
+    write(
+        "\nNext, each in its own terminal:"
+        + ("\nfastapi-logto dev" if local else "")
+        + "\nfastapi dev\npytest    # after: pip install pytest"
+    )
+    raise typer.Exit(code)
+
+
+def _ask(option: str, question: str) -> str:
+    if not can_ask():
+        raise CommandError(f"expected a terminal for the prompt, found none; pass {option}")
+    return ask(question)
 
 
 app.command()(token)

@@ -11,7 +11,18 @@ from fastapi_logto.environment import is_file_or_pipe
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import read_known_variables
 
-__all__ = ["ClientId", "EnvFile", "Json", "Kind", "ManagementResource", "Only", "Target", "Without", "check_docs_url"]
+__all__ = [
+    "DOCS_URL",
+    "ClientId",
+    "EnvFile",
+    "Json",
+    "Kind",
+    "ManagementResource",
+    "Only",
+    "Target",
+    "Without",
+    "check_docs_url",
+]
 
 
 def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
@@ -41,6 +52,9 @@ def check_docs_url(value: str) -> str:
         raise CommandError(f"--docs-url: expected a URL such as http://127.0.0.1:8000/docs, found {quote(value)}")
     return value
 
+
+DOCS_URL: Final = "http://127.0.0.1:8000/docs"
+"""Where `fastapi dev` and uvicorn serve the docs page."""
 
 Json: Final = typer.Option("--json", help="Print JSON instead of tables.")
 EnvFile: Final = typer.Option(
