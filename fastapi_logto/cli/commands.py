@@ -15,7 +15,7 @@ from fastapi_logto.cli.doctor.diagnosis import diagnose
 from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
-from fastapi_logto.cli.options import DOCS_URL, EnvFile, Json, Target, check_docs_url
+from fastapi_logto.cli.options import DOCS_URL, App, EnvFile, Json, Target, check_docs_url
 from fastapi_logto.cli.rendering import (
     render_diagnosis,
     render_inspection,
@@ -27,6 +27,7 @@ from fastapi_logto.cli.results import CommandError, ExitCode
 from fastapi_logto.cli.route_table import list_routes
 from fastapi_logto.cli.scaffold import check_environment, list_local_variables, list_variables, write_application
 from fastapi_logto.cli.scope_commands import scopes_app
+from fastapi_logto.cli.scopes import find_given_tenant
 from fastapi_logto.cli.terminal import ask, open_progress, open_terminal, print_result, warn, write
 from fastapi_logto.cli.token_command import token
 from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
@@ -89,6 +90,7 @@ def doctor(
     token: Annotated[bool, typer.Option("--token", help="Prompt for a token and check it too.")] = False,
     token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Check a token from standard input too.")] = False,
     scope: Annotated[list[str] | None, typer.Option(help="Scope that the route requires; repeatable.")] = None,
+    application: Annotated[str | None, App] = None,
     docs_url: Annotated[
         str, typer.Option(callback=check_docs_url, help="URL of your docs page; its sign-in is checked.")
     ] = DOCS_URL,
@@ -103,9 +105,12 @@ def doctor(
     """
     if token and token_stdin:
         raise CommandError("expected --token or --token-stdin, found both; omit one")
+    given = None if application is None else find_given_tenant(load_application(application))
     found = read_token() if token_stdin else prompt_token() if token else None
     with open_progress() as progress:
-        diagnosis = diagnose(env_file=env_file, docs_url=docs_url, token=found, scopes=scope or (), progress=progress)
+        diagnosis = diagnose(
+            env_file=env_file, given=given, docs_url=docs_url, token=found, scopes=scope or (), progress=progress
+        )
     print_result(diagnosis, is_json=is_json, rendered=render_diagnosis(diagnosis, console=open_terminal()))
     raise typer.Exit(diagnosis.exit_code)
 

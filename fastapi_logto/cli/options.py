@@ -13,6 +13,7 @@ from fastapi_logto.settings import read_known_variables
 
 __all__ = [
     "DOCS_URL",
+    "App",
     "ClientId",
     "EnvFile",
     "Json",
@@ -72,5 +73,8 @@ Kind: Final = typer.Option(
 ClientId: Final = typer.Option("--client-id", help="Client ID of the machine-to-machine application.")
 ManagementResource: Final = typer.Option(
     "--management-resource", help="Indicator of the Management API, for a Logto Cloud tenant with a custom domain."
+)
+App: Final = typer.Option(
+    "--app", metavar="MODULE:APP", help="Check the settings that this application passes in code, if it does."
 )
 Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, e.g. example_app.main:app.")

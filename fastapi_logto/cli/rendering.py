@@ -66,7 +66,8 @@ def render_diagnosis(diagnosis: Diagnosis, *, console: Terminal) -> RenderableTy
 def _render_settings(diagnosis: Diagnosis) -> Iterator[Check]:
     found = [setting for setting in diagnosis.settings if setting.source != "default"]
     for setting in found:
-        text = f"{setting.value} (from {'the environment' if setting.source == 'environment' else setting.source})"
+        source = {"environment": "the environment", "code": "the code"}.get(setting.source, setting.source)
+        text = f"{setting.value} (from {source})"
         yield Check(name=setting.variable, status="ok", found=text)
     rest = len(diagnosis.settings) - len(found)
     if rest:
