@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -38,15 +39,31 @@ __all__ = ["app", "run"]
 
 app: Final = typer.Typer(
     name="fastapi-logto",
-    help="Diagnose rejected tokens, list route requirements, sync scopes with Logto.",
     epilog="Exit codes: 0 success, 1 a check failed, 2 invalid usage or settings, 70 internal error. Tokens are read "
     "from standard input or a prompt, and sent only where the help of a command says so.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 app.add_typer(scopes_app, name="scopes", short_help="Compare scopes with Logto, and create the missing ones.")
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - the form of a callback
+    if value:
+        write(metadata.version("fastapi-logto"))
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Diagnose rejected tokens, list route requirements, sync scopes with Logto."""
 
 
 class Format(StrEnum):
@@ -84,7 +101,10 @@ def run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else ExitCode.FINE
 
 
-@app.command()
+@app.command(
+    epilog="Examples: fastapi-logto doctor, fastapi-logto doctor --token --scope read:user, "
+    "fastapi-logto doctor --app main:app"
+)
 def doctor(
     *,
     token: Annotated[bool, typer.Option("--token", help="Prompt for a token and check it too.")] = False,
@@ -115,7 +135,7 @@ def doctor(
     raise typer.Exit(diagnosis.exit_code)
 
 
-@app.command()
+@app.command(epilog="Examples: fastapi-logto inspect --verify, fastapi-logto inspect < token.txt")
 def inspect(
     *,
     verify: Annotated[bool, typer.Option("--verify", help="Fetch the tenant's keys and verify the token.")] = False,
@@ -142,7 +162,9 @@ def inspect(
     raise typer.Exit(ExitCode.FAILED if is_failed else ExitCode.FINE)
 
 
-@app.command()
+@app.command(
+    epilog="Examples: fastapi-logto routes main:app, fastapi-logto routes main:app --fail-unprotected --allow /health"
+)
 def routes(
     target: Annotated[str, Target],
     *,
@@ -168,7 +190,7 @@ def routes(
     raise typer.Exit(table.exit_code)
 
 
-@app.command()
+@app.command(epilog="Examples: fastapi-logto dev, fastapi-logto dev --file people.toml --port 3002")
 def dev(
     *,
     file: Annotated[Path | None, typer.Option(help="TOML file of users, roles and organizations.")] = None,
@@ -202,7 +224,7 @@ def dev(
     run_until_signal(issuer.app, sock=sock)
 
 
-@app.command()
+@app.command(epilog="Examples: fastapi-logto init, fastapi-logto init --local")
 def init(
     *,
     local: Annotated[bool, typer.Option("--local", help="Use the local issuer of fastapi-logto dev.")] = False,
@@ -245,4 +267,7 @@ def _ask(option: str, question: str) -> str:
     return ask(question)
 
 
-app.command()(token)
+app.command(
+    epilog="Examples: fastapi-logto token --user alice, fastapi-logto token --sign-in --app main:app, "
+    'curl -H "Authorization: Bearer $(fastapi-logto token --user alice)" http://127.0.0.1:8000/user/info'
+)(token)

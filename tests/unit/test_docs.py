@@ -206,6 +206,14 @@ def test_the_commands_of_the_readme_are_targets() -> None:
     assert named <= targets
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "docs/tutorial/first-steps.md", "docs/reference/command-line.md", "docs/how-to/local-issuer.md"],
+)
+def test_commands_are_copied_without_a_prompt(name: str) -> None:
+    assert re.findall(r"^(?:\$ .*|```console)$", (ROOT / name).read_text(), re.MULTILINE) == []
+
+
 def test_the_file_of_users_in_the_reference_is_one(tmp_path: Path) -> None:
     (example,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/reference/command-line.md").read_text(), re.M | re.S)
     (tmp_path / "people.toml").write_text(example)
