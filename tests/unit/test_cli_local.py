@@ -336,6 +336,32 @@ def test_without_scopes_all_that_the_local_issuer_grants_are_requested(mint: tup
         )  # fmt: skip
 
 
+def test_custom_claims_of_the_file_are_in_the_tokens_of_the_user(cli: RunCli, file: Path) -> None:
+    file.write_text(FILE.replace('name = "Dora Example"', 'custom_claims = { plan = "pro", teams = ["a"] }'))
+    issuer = LocalIssuer(directory=read_directory(file))
+    arguments = ("--client-id", "my-spa", "--redirect-uri", "http://localhost:5173/callback")
+
+    with serve(issuer):
+        environment = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": "https://api.example.com"}
+        dora, emil, member = (
+            issuer.read_access_token(cli("token", "--user", *user, *arguments, **environment).out.strip())
+            for user in (("dora",), ("emil",), ("emil", "--organization", "acme"))
+        )
+
+    assert dora is not None
+    assert (dora["plan"], dora["teams"]) == ("pro", ["a"])
+    assert "plan" not in (emil or {"plan": ""})
+    assert "plan" not in (member or {"plan": ""})
+
+
+@pytest.mark.parametrize("line", ['sub = "x"', 'iss = "x"'])
+def test_a_custom_claim_replaces_no_claim_of_logto(file: Path, line: str) -> None:
+    file.write_text(FILE.replace('name = "Dora Example"', f"custom_claims = {{ {line} }}"))
+
+    with pytest.raises(CommandError, match=r"custom_claims: expected no claim that Logto sets, found (sub|iss)$"):
+        read_directory(file)
+
+
 def test_an_organization_token_has_organization_permissions_and_names_no_api(mint: tuple[LocalIssuer, RunCli]) -> None:
     issuer, run = mint
     machine = {"LOGTO_MACHINE_ID": "local-machine", "LOGTO_MACHINE_SECRET": "local-machine-secret"}
