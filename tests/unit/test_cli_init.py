@@ -73,8 +73,12 @@ def test_a_file_that_cannot_be_written_leaves_none_behind(tmp_path: Path) -> Non
         "import resource, signal, sys\n"
         "from fastapi_logto.cli import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))\n"
-        "sys.exit(main(['init', '--local']))\n"
+        "before = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (250, before[1]))\n"
+        "code = main(['init', '--local'])\n"
+        # The measurement of coverage writes a file at the end.
+        "resource.setrlimit(resource.RLIMIT_FSIZE, before)\n"
+        "sys.exit(code)\n"
     )
 
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
