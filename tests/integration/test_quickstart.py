@@ -27,6 +27,7 @@ class Folder:
 
     path: Path
     tools: Path
+    wheel: Path
     ports: dict[str, str]
 
     def adapt(self, text: str) -> str:
@@ -35,7 +36,7 @@ class Folder:
             text = re.sub(rf"\b{fixed}\b", free, text)
         text = re.sub(r"^fastapi-logto dev$", f"fastapi-logto dev --port {self.ports['3001']}", text, flags=re.M)
         text = re.sub(r"^fastapi dev$", f"fastapi dev --port {self.ports['8000']}", text, flags=re.M)
-        return text.replace('"fastapi-logto[cli]"', f'"fastapi-logto[cli] @ {ROOT.as_uri()}"')
+        return text.replace('"fastapi-logto[cli]"', f'"fastapi-logto[cli] @ {self.wheel.as_uri()}"')
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,19 +81,33 @@ class Folder:
             process.kill()
 
 
+def find_uv() -> str:
+    found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this working tree. Installers cache what they build of a folder, even if its files change."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([find_uv(), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT)], check=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
 @pytest.fixture(params=["pip", "uv"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+def folder(request: pytest.FixtureRequest, tmp_path: Path, wheel: Path) -> Folder:
     tools = tmp_path / "tools"
     tools.mkdir()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     (tools / "python3").symlink_to(Path(sys.base_prefix) / f"bin/python{version}")
     if request.param == "uv":
-        found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        assert found is not None
-        (tools / "uv").symlink_to(found)
+        (tools / "uv").symlink_to(find_uv())
     path = tmp_path / "quickstart"
     path.mkdir()
-    return Folder(path=path, tools=tools, ports={"3001": str(find_free_port()), "8000": str(find_free_port())})
+    ports = {"3001": str(find_free_port()), "8000": str(find_free_port())}
+    return Folder(path=path, tools=tools, wheel=wheel, ports=ports)
 
 
 def read_blocks() -> list[tuple[str, str]]:
