@@ -56,7 +56,8 @@ types: $(VENV)/lint.stamp  ## run mypy and pyright in strict mode
 	$(BIN)/pyright
 
 docs: $(VENV)/docs.stamp  ## build the documentation in strict mode
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/zensical build --strict --clean
+	$(BIN)/python -m tests.site
 
 recordings: $(VENV)/test.stamp  ## update the recordings of the command line in the documentation
 	$(BIN)/python -m tests.recordings
@@ -127,5 +128,5 @@ $(JOSE)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-* dist site build .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules \
+	rm -rf $(VENV) .venv-* dist site build .cache .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules \
 		$(MCP_CONFORMANCE)/node_modules $(JOSE)/node_modules

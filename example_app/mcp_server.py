@@ -1,7 +1,8 @@
 """An MCP server for language models whose tools know the caller.
 
-Run it with `uvicorn example_app.mcp_server:app`. It needs the package `mcp`, and `LOGTO_ENDPOINT`, `LOGTO_AUDIENCE` and
-`LOGTO_PUBLIC_URL=http://127.0.0.1:8000`, which lets clients find the tenant.
+Run it with `uvicorn example_app.mcp_server:app`. It needs the package `mcp`, and the variables
+`LOGTO_ENDPOINT`, `LOGTO_AUDIENCE` and `LOGTO_PUBLIC_URL=http://127.0.0.1:8000`. Challenges link to the
+metadata at this URL, which names the tenant.
 """
 
 from collections import defaultdict
@@ -50,8 +51,8 @@ async def add_note(text: str, ctx: Context[Any, Request]) -> str:
 
 
 # Without sessions, any process can serve any request.
-# The SDK's rebinding protection accepts only the names of this machine, to protect servers without sign-in from web
-# pages. Here a page would need a token, and the API has other names.
+# The SDK's rebinding protection accepts only the names of this machine, to protect servers without sign-in
+# from web pages. Here a page would need a token, and the API has other names.
 mcp_app = mcp.streamable_http_app(
     streamable_http_path="/",
     stateless_http=True,
@@ -67,8 +68,8 @@ async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
 
 
 app = FastAPI(title="Notes", lifespan=lifespan)
-# A scope that is checked inside a tool can't be discovered. Listed here, clients know to request it.
+# A scope that is checked inside a tool can't be discovered, so it is listed here for clients.
 auth.install(app, scopes={"write:user": "Add notes"})
-# Clients request exactly the scopes that a challenge names. If one of several is enough, it names none, and clients
-# request all scopes in the metadata.
+# Clients request exactly the scopes that a challenge names. If one of several is enough, it names none, and
+# clients request all scopes in the metadata.
 mount_protected(app, path="/mcp", mounted=mcp_app, requires=auth.require_any_scope("read:user", "write:user"))

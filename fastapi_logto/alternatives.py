@@ -24,12 +24,13 @@ class AlternativeScheme(TokenScheme[ClaimsT]):
         """Store the dependency, which FastAPI calls first.
 
         Raises:
-            TypeError: It is not a function, or it only reads credentials, as FastAPI's `APIKeyHeader` does.
+            TypeError: It is not a function, or it only reads credentials, as FastAPI's `APIKeyHeader` does; or it is a
+                class, which returns an object for every request.
         """
         super().__init__(find_state(scheme), find_policy(scheme), scheme_name=scheme.scheme_name)
         given: object = find_caller
-        if not callable(given) or isinstance(given, SecurityBase):
-            # The header itself would be the caller: every key would be accepted.
+        if not callable(given) or isinstance(given, SecurityBase | type):
+            # The header, or the object, would be the caller: every request would be accepted.
             raise TypeError(
                 "expected a function that checks other credentials and returns their owner or None, found "
                 f"{given!r}; write one that depends on it"

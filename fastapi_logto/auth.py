@@ -87,8 +87,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         max_waiting_verifications: Maximum number of new tokens that wait to be verified; further ones get 503.
         accept_organization_tokens: Accept organization tokens on routes that require an organization. Such a
             token names no API, so it is valid for every API of the tenant.
-        accept_subprotocol_tokens: Accept the token of a WebSocket also as a subprotocol after `bearer`: browsers can't
-            set headers. The handler must accept the subprotocol `bearer`.
+        accept_subprotocol_tokens: Also accept the token of a WebSocket as a subprotocol after `bearer`, for browsers,
+            which can't set headers. The handler must accept the subprotocol `bearer`.
         swagger_client_id: Client id of the single-page application that Swagger UI signs in with.
         public_url: Public URL of this API. Error responses then link to its metadata (RFC 9728).
         documentation_url: URL of the documentation for client developers, published in the metadata.
@@ -280,7 +280,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
             A value for `Depends`, which returns the owner of the other credentials or the claims of the token.
 
         Raises:
-            TypeError: It is not a function, or a security scheme such as `APIKeyHeader`, which checks nothing.
+            TypeError: It is not a function, but e.g. a security scheme such as `APIKeyHeader`, which checks nothing, or
+                a class, which never returns `None`.
         """
         return AlternativeScheme(self, find_caller=find_caller)
 
@@ -348,8 +349,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         """Set up an application: startup checks, early fetching of keys, sign-in on the docs page, metadata.
 
         Routes are protected without it. It also covers routes that are added later, before the first request. A
-        `RefusalError` of `auth.verify` or `requirement.check` in your own code becomes an error response, unless the
-        application has its own handler for it.
+        `RefusalError` of `auth.verify` or `requirement.check` in your own routes and dependencies becomes an error
+        response, unless the application has its own handler for it.
 
         Args:
             app: The application.
@@ -357,7 +358,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
                 unreachable. Without it, e.g. in a mounted application whose lifespan is not run, the settings are read
                 when the docs page is first requested; reading a `.env` file then blocks the event loop.
             swagger: Sign in with PKCE on the docs page, and add requirements and error responses to the OpenAPI
-                document. Your own function that replaces `app.openapi` must be set earlier, or call the function
+                document. If you replace `app.openapi` by your own function, set it earlier, or let it call the function
                 that it replaces.
             metadata: Serve the metadata of the protected resource (RFC 9728) below
                 `/.well-known/oauth-protected-resource`. If `public_url` is set, error responses link to it.

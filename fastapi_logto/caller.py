@@ -35,7 +35,8 @@ def claims_of(conn: HTTPConnection | None) -> TokenClaims:
 
     For code that has the request but no claims: middleware after the response, exception handlers, a rate limiter, and
     applications that are mounted with `mount_protected`. A request that a requirement then rejected with 403 has claims
-    too: they say who called, and **not** that the call was allowed.
+    too: they say who called, and **not** that the call was allowed. Code that copies an ASGI scope for another request
+    copies the caller too; a protected route replaces it.
 
     Args:
         conn: The request or WebSocket; `None` if there is none.
@@ -53,7 +54,7 @@ def claims_of(conn: HTTPConnection | None) -> TokenClaims:
 def token_of(conn: HTTPConnection | None) -> SecretStr:
     """Return the access token that was accepted for a request, e.g. to exchange it for a token for another API.
 
-    It is the text that was verified, in whatever form the header was sent.
+    It is the verified token itself, without the rest of the header.
 
     Args:
         conn: The request or WebSocket; `None` if there is none.
@@ -62,7 +63,7 @@ def token_of(conn: HTTPConnection | None) -> SecretStr:
         The token. `get_secret_value()` returns its text.
 
     Raises:
-        LookupError: As in `claims_of`, or a test overrides the caller, who has no token then.
+        LookupError: As in `claims_of`, or a test overrides the caller, so there is no token.
     """
     headers = _find_caller(conn).headers
     if headers is None:

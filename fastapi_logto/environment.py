@@ -46,7 +46,7 @@ class Variables:
         values: The variables that are set, by name; omitted from the `repr`, which would show secrets.
         source: `environment`, or the name of the file.
         ignored_file: The name of a file that exists and was not read, because the environment sets a variable.
-        misspelt: Names in this source that are almost those of variables, each with the variable that it resembles.
+        misspelt: Unknown names in this source, each with the variable that it resembles.
     """
 
     values: Mapping[str, str] = field(repr=False)

@@ -198,7 +198,7 @@ _ANY_RESOURCE: Final = "the resource indicator of this API"
 
 
 class OpaqueTokenError(InvalidTokenError):
-    """The token is opaque: the client requested no resource, or it is a personal access token, to be exchanged."""
+    """The token is opaque: the client requested no resource, or it is a personal access token."""
 
     reason: ClassVar[Reason] = "opaque_token"
     default_message: ClassVar[str] = _OPAQUE.format(_ANY_RESOURCE)

@@ -50,7 +50,8 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
 
     Starlette's `request.user` and `request.auth` describe the caller: the identity is the subject, and the granted
     scopes are those of the token and `authenticated`. If the MCP SDK is loaded, the user is its `AuthenticatedUser`,
-    so `get_access_token()` works, and an MCP session can only be used by the caller who started it.
+    so `get_access_token()` works, and an MCP session can only be used by the caller who started it. Versions of the SDK
+    before 1.27.2 do **not** check that.
 
     Args:
         app: The application, or one of its routers.
@@ -116,6 +117,15 @@ def _find_claims_source(requires: Callable[..., Any]) -> params.Depends:
 async def _do_nothing() -> None: ...
 
 
+class _User(SimpleUser):
+    """The caller, for Starlette. Older versions of it leave `identity` unimplemented."""
+
+    @property
+    @override
+    def identity(self) -> str:
+        return self.username
+
+
 class _Mounted(Response):
     """The mounted application with its scope. For FastAPI it is a response, which runs with the server's connection."""
 
@@ -164,7 +174,7 @@ def _identify_caller(mounted: ASGIApp, claims: TokenClaims, token: SecretStr | N
 
     Without its own user in the scope, the MCP SDK would let any caller continue the session of another one.
     """
-    scope["user"] = SimpleUser(claims.sub)
+    scope["user"] = _User(claims.sub)
     scope["auth"] = AuthCredentials(["authenticated", *sorted(claims.scopes)])
     if _MCP_SDK not in sys.modules:
         return mounted

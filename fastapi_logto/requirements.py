@@ -168,7 +168,7 @@ class Requirement(Generic[ClaimsT]):
         return claims
 
     def check(self, claims: ClaimsT, *, organization_id: str | None = None) -> ClaimsT:
-        """Check claims in hand, e.g. those that `auth.verify` returned.
+        """Check the claims of a verified token, e.g. those that `auth.verify` returned.
 
         The token is **not** verified again: not its signature, its audience, or its expiry.
 
@@ -183,8 +183,8 @@ class Requirement(Generic[ClaimsT]):
         Raises:
             ForbiddenError: A condition does not hold; the subclass and `reason` say which.
             AudienceError: It is an organization token, and this requirement is not for an organization.
-            TypeError: `claims` are no claims.
-            ValueError: An organization is given to a requirement that does not compare it.
+            TypeError: `claims` is not a `TokenClaims`.
+            ValueError: `organization_id` is passed, but this requirement does not compare it.
         """
         check_is_claims(claims)
         compares = self.organization is not None and self.organization.kind != "token"

@@ -87,7 +87,9 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         """
         headers: list[bytes] = []
         try:
-            headers = await _read_headers(conn, self._state)
+            headers = _read_headers(conn)
+            if conn.scope["type"] == "websocket":
+                headers += await _read_subprotocol(conn, self._state)
             verifier = self._state.verifier or await self._load(conn, headers)
             claims = await verifier.verify_header(headers, self._policy)
             remember_caller(conn, claims, headers)
@@ -132,10 +134,11 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             ProviderUnavailableError: The keys are unavailable now.
             SettingsError: A setting in the environment is missing.
         """
-        if not isinstance(cast("object", token), str):
-            raise MalformedTokenError(expected="a string", found=type(token).__name__)
-        secret = SecretStr(token)
+        secret, found = SecretStr(token) if isinstance(cast("object", token), str) else None, type(token).__name__
+        # Error trackers show what they find in a frame.
         del token
+        if secret is None:
+            raise MalformedTokenError(expected="a string", found=found)
         verifier = await self._state.load_in_thread()
         return await verifier.verify(secret, self._policy)
 
@@ -243,7 +246,7 @@ class OptionalScheme(SecurityBase, Generic[ClaimsT]):
             HTTPException: As in `TokenScheme.__call__`, if there is a bearer token.
         """
         try:
-            if not security_scopes.scopes and not has_credentials(await _read_headers(conn, find_state(self))):
+            if not security_scopes.scopes and not await self._has_credentials(conn):
                 forget_caller(conn)
                 return None
             checked = self._scheme(conn, security_scopes)
@@ -251,6 +254,16 @@ class OptionalScheme(SecurityBase, Generic[ClaimsT]):
             # Error trackers show a request's headers, where they find one in a frame.
             del conn
         return await checked
+
+    async def _has_credentials(self, conn: HTTPConnection) -> bool:
+        try:
+            is_websocket = conn.scope["type"] == "websocket"
+            return has_credentials(_read_headers(conn)) or (
+                is_websocket and bool(await _read_subprotocol(conn, find_state(self)))
+            )
+        finally:
+            # Error trackers show a request's headers, where they find one in a frame.
+            del conn
 
     @property
     @override
@@ -291,7 +304,7 @@ def find_scheme(scheme: AnyScheme[ClaimsT]) -> TokenScheme[ClaimsT]:
 
 
 def check_route(scheme: TokenScheme[Any], claims: TokenClaims, scopes: Sequence[str]) -> None:
-    """Check what FastAPI says that a route requires of the claims that a scheme returns."""
+    """Check claims against the scopes of a route, and require an organization if the scheme does."""
     if isinstance(scheme, OrganizationScheme):
         check_has_organization(claims)
         # The requirement checks its own scopes after the organization that the request names.
@@ -300,25 +313,25 @@ def check_route(scheme: TokenScheme[Any], claims: TokenClaims, scopes: Sequence[
         check_scopes(claims, scopes)
 
 
-async def _read_headers(conn: HTTPConnection, state: AuthState[Any]) -> list[bytes]:
-    """Return the values of the `Authorization` headers.
+def _read_headers(conn: HTTPConnection) -> list[bytes]:
+    return [value for name, value in conn.scope["headers"] if name == b"authorization"]
 
-    If the settings allow it, the token among the subprotocols of a WebSocket counts as one of them.
-    """
-    offered: list[str] = []
+
+async def _read_subprotocol(conn: HTTPConnection, state: AuthState[Any]) -> list[bytes]:
+    """Return the token among the subprotocols of a WebSocket, as a header; nothing if the settings don't allow it."""
     try:
-        if conn.scope["type"] == "websocket" and SUBPROTOCOL in conn.scope.get("subprotocols", ()):
-            await state.load_in_thread()
-            if any(settings.accept_subprotocol_tokens for settings in state.known_tenants):
-                offered = conn.scope["subprotocols"]
-        headers = [value for name, value in conn.scope["headers"] if name == b"authorization"]
-        if offered:
-            token = "".join(offered[offered.index(SUBPROTOCOL) + 1 :][:1])
-            headers.append(USUAL_START + token.encode("utf-8", "surrogatepass"))
-        return headers
+        offered: list[str] = conn.scope.get("subprotocols") or []
+        if SUBPROTOCOL not in offered:
+            return []
+        await state.load_in_thread()
+        if not any(settings.accept_subprotocol_tokens for settings in state.known_tenants):
+            return []
+        token = "".join(offered[offered.index(SUBPROTOCOL) + 1 :][:1])
+        return [USUAL_START + token.encode("utf-8", "surrogatepass")]
     finally:
         # Error trackers show what they find in a frame.
-        del conn, offered
+        offered = []
+        del conn
 
 
 def _build_model(settings: LogtoSettings, *, resource: str) -> OAuth2:

@@ -259,7 +259,8 @@ class LogtoSettings(BaseModel):
     )
     accept_subprotocol_tokens: bool = Field(
         default=False,
-        description="Accept the token of a WebSocket also as a subprotocol after `bearer`: browsers can't set headers.",
+        description="Also accept the token of a WebSocket as a subprotocol after `bearer`, for browsers, which can't "
+        "set headers.",
         examples=["true"],
     )
     swagger_client_id: str | None = Field(

@@ -79,7 +79,7 @@ def install_lifespan(app: FastAPI, state: AuthState[Any], document: DescribedDoc
             await state.load_in_thread()
             check_routes(app)
         except SettingsError as error:
-            # Servers print the traceback. Where the package found the mistake says nothing about it.
+            # Servers print the traceback. The package's own frames do not help to find the mistake.
             _logger.critical("the application does not start: %s", error)
             raise error.with_traceback(None) from None
         async with keep_keys(state), inner(app) as entered:
@@ -99,8 +99,9 @@ def install_handler(app: FastAPI, state: AuthState[Any]) -> None:
 
     async def respond(conn: Request | WebSocket, refusal: RefusalError) -> Response | None:
         # The error does not say for which of several resources the token was.
-        is_clear = len(set(state.scheme_names.values())) == 1
-        metadata = state.find_metadata_url(None, scope=conn.scope) if is_clear else None
+        pages = state.find_pages(conn.scope)
+        schemes = {(id(one), names) for one in pages.states for names in one.scheme_names.values()} if pages else ()
+        metadata = state.find_metadata_url(None, scope=conn.scope) if len(schemes) == 1 else None
         error = build_http_error(refusal, conn=conn, resource_metadata=metadata)
         if isinstance(conn, WebSocket) and (
             isinstance(error, WebSocketException) or conn.application_state is WebSocketState.CONNECTED

@@ -35,8 +35,8 @@ _LONE_SURROGATE: Final = re.compile(
 _ENTRY_BYTES: Final = 1000
 _CONTAINER_BYTES: Final = 150
 _VALUE_BYTES: Final = 60
-# The steps as signed bytes: +1 for an opening bracket, -1 for a closing one.
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+# The steps as signed bytes: +1 for an opening bracket, -1 for a closing one.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS: Final = bytes(sorted(set(range(256)) - set(b"[]{}")))
 

@@ -29,7 +29,7 @@ _PAGES: Final = {
 
 
 class Callback:
-    """Waits for the response of one sign-in: the one that repeats its `state`."""
+    """Waits for the response of one sign-in, which has the same `state`."""
 
     def __init__(self, *, state: str) -> None:
         """Store the `state`, in a running event loop. `listen` opens the port."""
@@ -43,13 +43,21 @@ class Callback:
     async def listen(cls, *, state: str) -> AsyncGenerator[Self]:
         """Listen on a free port of 127.0.0.1 until the end of the block."""
         callback = cls(state=state)
-        server = await asyncio.start_server(callback._respond, _HOST, 0, limit=_LARGEST_HEAD)
+        tasks: list[asyncio.Task[None]] = []
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Not a task of the server, which logs an error if it is cancelled (Python 3.11).
+            tasks.append(asyncio.create_task(callback._respond(reader, writer)))
+
+        server = await asyncio.start_server(accept, _HOST, 0, limit=_LARGEST_HEAD)
         callback.redirect_uri = f"http://{_HOST}:{server.sockets[0].getsockname()[1]}{_PATH}"
         try:
             yield callback
         finally:
             # Not `wait_closed`, which waits for connections that browsers open in advance and leave idle.
             server.close()
+            for task in tasks:
+                task.cancel()
 
     async def receive(self, *, timeout_seconds: float) -> Mapping[str, str]:
         """Return the parameters of the response; `TimeoutError` if it does not come."""
@@ -58,7 +66,7 @@ class Callback:
             return response
 
     async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Respond to one request. Another one than the awaited response changes nothing."""
+        """Respond to one request. Requests other than the awaited response change nothing."""
         found: Mapping[str, str] | None = None
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):

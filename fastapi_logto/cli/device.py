@@ -35,7 +35,7 @@ _ADVICE: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCode:
-    """What the user needs, the URL and the code to type in there; and the secret code that waits for the tokens."""
+    """The start of a sign-in on another device: URL and code for the user, and the secret code for token requests."""
 
     verification_uri: str
     verification_uri_complete: str | None
@@ -59,6 +59,7 @@ async def sign_in_by_device(
     The first access token is for no API: the refresh token is exchanged for one that is.
     """
     metadata = await fetch_metadata(settings, transport)
+    start, endpoint = (require_endpoint(metadata, name) for name in ("device_authorization_endpoint", "token_endpoint"))
     form = {
         "client_id": client_id,
         "scope": build_scope(request, is_refreshed=True),
@@ -66,9 +67,8 @@ async def sign_in_by_device(
         # Required for `offline_access`.
         "prompt": "consent",
     }
-    code = await _request_code(transport, require_endpoint(metadata, "device_authorization_endpoint"), form)
+    code = await _request_code(transport, start, form)
     announce(code)
-    endpoint = require_endpoint(metadata, "token_endpoint")
     tokens = await _poll(transport, endpoint, code, client_id=client_id, sleep=sleep)
     return await refresh_tokens(transport, endpoint, tokens, request, client_id=client_id)
 
@@ -86,7 +86,7 @@ async def _request_code(transport: Transport, url: str, form: dict[str, str]) ->
         document = {}
     uri, user_code, device_code = (document.get(name) for name in ("verification_uri", "user_code", "device_code"))
     if not _is_url(uri) or not isinstance(user_code, str) or not isinstance(device_code, str):
-        raise CommandError(f"{url}: expected a URL and two codes, found something else")
+        raise CommandError(f"{url}: expected a URL and two codes, found none or an invalid one")
     complete = document.get("verification_uri_complete")
     return DeviceCode(
         verification_uri=str(uri),

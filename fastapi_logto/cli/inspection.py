@@ -153,7 +153,7 @@ def _list_admission(kind: TokenKind, claims: JsonObject, settings: LogtoSettings
         return ["No API: Logto does not issue such tokens."]
     if kind == "personal access token":
         resource = "<your API>" if settings is None else settings.audience[0]
-        return ["No API: a personal access token is no access token.", build_exchange_advice(resource)]
+        return ["No API: a personal access token is not an access token.", build_exchange_advice(resource)]
     if kind == "opaque token":
         return [
             "No API by default: Logto issues opaque tokens if the client requests no resource.",

@@ -67,8 +67,8 @@ Only: Final = typer.Option("--resource", help="Compare only this API resource; r
 Without: Final = typer.Option("--except", help="Scope to ignore; repeatable.")
 Kind: Final = typer.Option(
     "--organization-scopes",
-    help="What missing scopes of routes that require an organization become: organization permissions, or permissions "
-    "of the API resource.",
+    help="Kind of permission for missing scopes of routes that require an organization: organization permissions, or "
+    "permissions of the API resource.",
 )
 ClientId: Final = typer.Option("--client-id", help="Client ID of the machine-to-machine application.")
 ManagementResource: Final = typer.Option(

@@ -183,7 +183,7 @@ def compare(
 ) -> ScopesReport:
     """Compare the code with Logto. Changes nothing.
 
-    `kind` says what the scopes become that could be of both kinds and are missing. With `is_exact`, permissions of an
+    `kind` is the kind of permission for missing scopes that can be of either kind. With `is_exact`, permissions of an
     API resource that no route requires count as a difference too. Organization permissions belong to the whole tenant,
     so extra ones never count.
     """

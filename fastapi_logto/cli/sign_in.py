@@ -49,10 +49,11 @@ async def sign_in(
 ) -> UserTokens:
     """Return the tokens of the user who signs in at the URL that is passed to `announce`."""
     metadata = await fetch_metadata(settings, transport)
+    page, endpoint = (require_endpoint(metadata, name) for name in ("authorization_endpoint", "token_endpoint"))
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     async with Callback.listen(state=state) as callback:
         url = build_authorization_url(
-            require_endpoint(metadata, "authorization_endpoint"),
+            page,
             client_id=client_id,
             redirect_uri=callback.redirect_uri,
             resource=request.resource,
@@ -71,7 +72,6 @@ async def sign_in(
                 "on this machine. On another machine, use --device"
             ) from None
     _check_response(response, metadata)
-    endpoint = require_endpoint(metadata, "token_endpoint")
     form = {
         "grant_type": "authorization_code",
         "client_id": client_id,
@@ -147,7 +147,8 @@ def open_browser(url: str) -> None:
 
     In a separate process: many browsers print to the standard output that they inherit, which is for the token.
     """
-    command = [sys.executable, "-m", "webbrowser", url]
+    # Isolated: otherwise Python would import modules from the current directory, which may be somebody else's.
+    command = [sys.executable, "-I", "-m", "webbrowser", url]
     run = partial(
         subprocess.run,
         command,

@@ -62,10 +62,9 @@ async def request_tokens(transport: Transport, url: str, form: Mapping[str, str]
         document = {}
     token = document.get("access_token")
     if response.status != _OK or not isinstance(token, str):
-        error, found = document.get("error"), document.get("error_description")
-        found = found if isinstance(found, str) else error
-        if isinstance(found, str):
-            found = mask(found, secrets=[form[name] for name in _SECRET_FIELDS & form.keys()])
+        error, description = document.get("error"), document.get("error_description")
+        texts = [one for one in (description, error) if isinstance(one, str)]
+        found = mask(texts[0], secrets=[form[name] for name in _SECRET_FIELDS & form.keys()]) if texts else None
         raise TokenRefusedError(
             f"{url}: expected a token, found {quote(found)} (status {response.status})",
             error=error if isinstance(error, str) else "",

@@ -224,8 +224,8 @@ class LogtoClient:
             scopes: Scopes to request. Those that the user does not have are absent from the token.
             organization_id: Request the user's permissions in this organization, of which the user must be a member.
             actor_token: An access token of the user who acts for the subject. It must be opaque and have the scope
-                `openid`, as Logto issues it if no resource is requested; Logto rejects a JWT. The exchanged token names
-                that user in the claim `act`.
+                `openid`; Logto issues such a token if no resource is requested, and rejects a JWT. The exchanged token
+                names that user in the claim `act`.
             subject_token_type: The kind of `subject_token`.
 
         Returns:
@@ -254,10 +254,10 @@ class LogtoClient:
         )
 
     async def create_subject_token(self, user_id: str, *, resource: str) -> str:
-        """Create a subject token for impersonation: `exchange_token` returns a token of that user for it, once.
+        """Create a subject token for impersonation. `exchange_token` exchanges it once for a token of that user.
 
-        **Whoever calls this can act as any user**: check the caller's permission first, and pass an `actor_token` to
-        `exchange_token`, so that the token says who acts. The machine needs a role with the permission `all` of the
+        **With this, your API can act as any user**: check the caller's permission first, and pass an `actor_token` to
+        `exchange_token`, so that the token names the actor. The machine needs a role with the permission `all` of the
         Management API.
 
         Args:

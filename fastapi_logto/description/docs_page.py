@@ -18,7 +18,7 @@ SIGN_IN_ONLY: Final = "Sign-in only, no API permission"
 
 
 def build_dialog_text(settings: LogtoSettings, *, redirect_path: str | None) -> str:
-    """Return how to use the sign-in dialog of the docs page; empty if there is no such page.
+    """Return the text that explains the sign-in dialog of the docs page; empty if there is no such page.
 
     `redirect_path` is the redirect path of Swagger UI, below the URL of the API.
     """

@@ -109,7 +109,8 @@ class ResourcePages:
             await state.load_in_thread()
         # Anyone may request a page, so the walk through all routes is cached. It runs in a thread.
         pages = await asyncio.to_thread(self._build)
-        path = "/" + request.path_params.get("path", "")
+        # A server may pass on a path that is no valid UTF-8 as lone surrogates.
+        path = "/" + request.path_params.get("path", "").encode("utf-8", "replace").decode()
         # A query that is not part of a resource is ignored, as by other routes.
         query = request.scope["query_string"].decode("latin-1")
         page = pages.get(build_end(path, query)) or pages.get(build_end(path, ""))

@@ -15,8 +15,8 @@ class DynamicApps:
     The issuer fetches the document from public addresses only, without following redirects.
 
     Attributes:
-        scopes: The scopes that such an application can get at most. Others are removed from its requests without an
-            error, except `openid` and `offline_access`, which are always allowed.
+        scopes: The scopes that such an application can get. Others are removed from its requests without an error,
+            except `openid` and `offline_access`, which are always allowed.
         allow_loopback: Also accept documents on loopback addresses, with https or http. Anyone who can send a request
             to the issuer can then make it request any URL on this machine, so use it in tests only.
 

@@ -48,12 +48,17 @@ def parse_authorization(values: Sequence[bytes]) -> SecretStr:
 
 
 def has_credentials(values: Sequence[bytes]) -> bool:
-    """Return whether there is a bearer token, valid or not: not if no header has a value, or one of another scheme."""
+    """Return whether there is a bearer token, valid or not. An empty header or another scheme counts as none.
+
+    The first word must be the name of a scheme: `Bearer: <token>`, for example, is not a request without a token.
+    """
     if len(values) == 1 and values[0].startswith(USUAL_START):
         return True
-    outcome = _read_token([value.decode("latin-1") for value in values])
-    del values
-    return not isinstance(outcome, AuthorizationMissingError | AuthorizationTypeError)
+    texts = [value.decode("latin-1") for value in values]
+    outcome = _read_token(texts)
+    is_other = isinstance(outcome, AuthorizationTypeError) and _SCHEME.match(texts[0].strip(" \t").partition(" ")[0])
+    del values, texts
+    return not (is_other or isinstance(outcome, AuthorizationMissingError))
 
 
 def _read_usual(values: Sequence[bytes]) -> SecretStr | None:

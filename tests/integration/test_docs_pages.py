@@ -196,7 +196,7 @@ def test_on_a_phone_nothing_in_the_dialog_is_cut_off(visitor: Visit, site: str) 
 @pytest.mark.parametrize(
     ("login", "scopes"), [("alice", ["read:user", "write:user"]), ("bob", ["read:user"]), ("carol", [])]
 )
-def test_with_everything_as_it_is_the_first_click_on_authorize_signs_in(
+def test_the_first_click_on_authorize_signs_in_with_all_scopes_selected(
     visitor: Visit, issuer: Issuer, login: str, scopes: list[str]
 ) -> None:
     auth = issuer.build_auth()

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, Security
+from fastapi import Depends, FastAPI, HTTPException, Request, Security
 from fastapi.security import APIKeyHeader
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
-from fastapi_logto import LogtoAuth, TokenClaims, mount_protected
+from fastapi_logto import LogtoAuth, TokenClaims, claims_of, mount_protected
 from fastapi_logto.testing import LocalIssuer, assert_protected, bearer, claims, override, routes
 from fastapi_logto.testing.overriding import find_schemes, override_schemes
 
@@ -94,15 +95,38 @@ def test_scopes_are_required_of_tokens_only(logto: LogtoAuth) -> None:
 
 
 @pytest.mark.parametrize("returned", [None, False, "", 0])
-def test_a_function_that_finds_nobody_admits_nobody(logto: LogtoAuth, returned: object) -> None:
+def test_a_false_value_of_the_function_counts_as_no_caller(logto: LogtoAuth, returned: object) -> None:
     with TestClient(build_app(logto, find=lambda: returned)) as client:
         assert client.get("/read", headers=KEY).status_code == 401
 
 
-@pytest.mark.parametrize("checks_nothing", [read_key, "X-API-Key", issuer.auth(), issuer.auth().optional])
-def test_what_only_reads_credentials_is_refused(logto: LogtoAuth, checks_nothing: Any) -> None:
+@pytest.mark.parametrize("checks_nothing", [read_key, "X-API-Key", Partner, issuer.auth(), issuer.auth().optional])
+def test_a_security_scheme_in_place_of_a_function_is_refused(logto: LogtoAuth, checks_nothing: Any) -> None:
     with pytest.raises(TypeError, match="expected a function that checks other credentials and returns their owner"):
         logto.unless(checks_nothing)
+
+
+def test_a_key_replaces_the_caller_of_an_earlier_request(logto: LogtoAuth) -> None:
+    app = FastAPI()
+
+    @app.get("/", dependencies=[Depends(logto)])
+    @app.get("/read", dependencies=[Depends(logto.unless(find_partner))])
+    async def read(request: Request) -> str | None:
+        try:
+            return claims_of(request).sub
+        except LookupError:
+            return None
+
+    async def read_twice(scope: Scope, receive: Receive, send: Send) -> None:
+        async def drop(_message: Message) -> None: ...
+
+        if scope["type"] == "http":
+            await app(scope, receive, drop)
+            scope = {**scope, "path": "/read", "headers": [(b"x-api-key", b"valid")]}
+        await app(scope, receive, send)
+
+    with TestClient(read_twice) as client:
+        assert client.get("/", headers=token()).json() is None
 
 
 def test_openapi_lists_the_key_and_the_token_as_alternatives(logto: LogtoAuth) -> None:

@@ -208,6 +208,13 @@ def test_optional_refuses_an_invalid_token(client: TestClient, issuer: LocalIssu
     assert detail(client, "/optional", bearer(issuer.bad_token("forged"))) == (401, "invalid_token", "signature")
     for header in ("Bearer", "Bearer a b", issuer.access_token()):
         assert detail(client, "/optional", {"Authorization": header})[2] == "header_format"
+    for header in (
+        f"Bearer: {issuer.access_token()}",
+        f"{issuer.access_token()} b",
+        f"{'o' * 43} b",
+        f"\x0bBearer {issuer.access_token()}",
+    ):
+        assert detail(client, "/optional", {"Authorization": header})[2] == "header_type"
     two = [("Authorization", "Basic YTpi"), ("Authorization", f"Bearer {issuer.access_token()}")]
     assert client.get("/optional", headers=two).json()["detail"]["reason"] == "header_format"
 

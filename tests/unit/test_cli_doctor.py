@@ -296,7 +296,7 @@ def test_https_where_only_http_is_served_is_a_fault_of_tls() -> None:
     assert checks["TLS"][2].startswith("The certificate is not the cause. Correct scheme and port in LOGTO_ENDPOINT")
 
 
-def test_a_server_without_a_common_version_of_tls_is_no_server_of_plain_http() -> None:
+def test_a_server_without_a_common_tls_version_is_told_apart_from_one_without_tls() -> None:
     issuer = LocalIssuer()
     with make_certificate() as (authority, certificate), serve(issuer, certificate=certificate):
         context = ssl.create_default_context(cafile=str(authority))
@@ -472,7 +472,7 @@ def test_the_sign_in_of_swagger_is_tried(cli: RunCli) -> None:
     assert "the tenant has no API resource urn:other" in find(no_api[1], "Redirect URI")["found"]
 
 
-def test_an_application_with_a_secret_is_no_application_of_a_page(cli: RunCli) -> None:
+def test_an_application_with_a_secret_is_reported(cli: RunCli) -> None:
     # A traditional web application: redirect URI and CORS are correct.
     refusal = EXCHANGES["client_id only (confidential client)"]
     with serve_captured() as server:
@@ -488,7 +488,7 @@ def test_an_application_with_a_secret_is_no_application_of_a_page(cli: RunCli) -
     assert diagnosis["next_step"].startswith("In the console, under Applications, create a single-page application")
 
 
-def test_a_redirect_uri_that_logto_does_not_know_is_told_from_an_unknown_application(cli: RunCli) -> None:
+def test_an_unknown_redirect_uri_is_told_apart_from_an_unknown_application(cli: RunCli) -> None:
     with serve_captured() as server:
         server.replace("/oidc/token", Answer.json(EXCHANGES["code: unknown"]["body"], status=400))
         document = {"code": "oidc.invalid_redirect_uri", "error": "invalid_redirect_uri"}

@@ -471,7 +471,7 @@ def deploy_members(deploy: RunCli, tmp_path: Path) -> RunCli:
     return deploy
 
 
-def test_scopes_of_an_organization_are_not_guessed_to_be_of_one_kind(
+def test_the_kind_of_organization_scopes_is_not_guessed(
     deploy_members: RunCli, tenant: tuple[LocalIssuer, FakeManagement]
 ) -> None:
     diff, push = deploy_members("diff"), deploy_members("push", "--yes")
@@ -550,7 +550,7 @@ def test_a_scope_that_is_required_without_an_organization_too_is_of_the_api() ->
     assert (dict(refused.scopes), dict(refused.organization_scopes)) == ({"a": ("GET /0",)}, {})
 
 
-def test_an_organization_permission_that_is_created_meanwhile_is_no_fault() -> None:
+def test_an_organization_permission_that_is_created_meanwhile_is_not_an_error() -> None:
     with open_api() as (api, management):
         management.add_organization_scopes("a", description="theirs")
         api.create_organization_scope("a", description="ours")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from fastapi_logto import LogtoSettings
+from fastapi_logto.cli.callback import Callback
 from fastapi_logto.cli.device import DeviceCode, sign_in_by_device
 from fastapi_logto.cli.minting import mint_by_sign_in
 from fastapi_logto.cli.results import CommandError
@@ -76,6 +78,16 @@ def test_a_user_signs_in_by_the_browser_and_only_the_token_is_printed(cli: RunCl
     assert query["redirect_uri"][0].startswith("http://127.0.0.1:")
     assert query["code_challenge_method"] == ["S256"]
     assert query.keys().isdisjoint({"prompt", "code_verifier"})
+
+
+def test_no_module_of_the_current_directory_is_run_to_open_the_browser(
+    cli: RunCli, issuer: LocalIssuer, tmp_path: Path
+) -> None:
+    (tmp_path / "webbrowser.py").write_text("")
+
+    ended = cli("token", "--sign-in", "--scope", "read:user", "--timeout", "10", **build_environment(issuer))
+
+    assert (ended.code, issuer.read_access_token(ended.out.strip()) is None) == (0, False)
 
 
 def test_the_scopes_of_an_applications_routes_are_requested(
@@ -224,7 +236,7 @@ async def test_requests_that_are_not_the_response_change_nothing(server: Capture
     assert statuses == [400, 400, 400, 400, 400, 404, 404, 404, 200]
 
 
-async def test_a_second_code_reaches_nobody(server: CapturedServer) -> None:
+async def test_a_second_code_is_ignored(server: CapturedServer) -> None:
     addresses: list[tuple[str, str]] = []
 
     async def visit(redirect_uri: str, state: str) -> None:
@@ -247,7 +259,7 @@ async def connect(redirect_uri: str) -> AsyncGenerator[tuple[asyncio.StreamReade
         writer.close()
 
 
-async def test_connections_that_send_no_request_hold_nothing_up(server: CapturedServer) -> None:
+async def test_idle_connections_do_not_block_the_response(server: CapturedServer) -> None:
     async def visit(redirect_uri: str, state: str) -> None:
         # As browsers connect in advance.
         async with (
@@ -261,6 +273,20 @@ async def test_connections_that_send_no_request_hold_nothing_up(server: Captured
             await send_code(redirect_uri, state)
 
     assert (await run_sign_in(server, visit)).access_token == "a.b.c"
+
+
+def test_an_idle_connection_leaves_no_error_behind(caplog: pytest.LogCaptureFixture) -> None:
+    async def receive_code(idle: socket.socket) -> Mapping[str, str]:
+        async with Callback.listen(state="the-state") as callback:
+            await asyncio.to_thread(idle.connect, ("127.0.0.1", urlsplit(callback.redirect_uri).port))
+            await send_code(callback.redirect_uri, "the-state")
+            return await callback.receive(timeout_seconds=10)
+
+    with socket.socket() as idle:
+        received = asyncio.run(receive_code(idle))
+
+    assert received["state"] == "the-state"
+    assert caplog.records == []
 
 
 async def test_a_sign_in_that_nobody_finishes_ends(server: CapturedServer) -> None:
@@ -329,6 +355,20 @@ async def test_a_tenant_without_the_endpoint_at_its_own_origin_is_refused(server
         await run_device(server)
 
 
+async def test_nobody_signs_in_at_a_tenant_whose_tokens_are_elsewhere(server: CapturedServer) -> None:
+    base = f"{server.endpoint}/oidc"
+    document = {
+        "issuer": f"{ENDPOINT}/oidc", "jwks_uri": f"{base}/jwks", "token_endpoint": "https://evil.example/token",
+        "authorization_endpoint": f"{base}/auth", "device_authorization_endpoint": f"{base}/device/auth",
+    }  # fmt: skip
+    server.replace(DISCOVERY_PATH, Answer.json(document))
+
+    for run in (run_sign_in(server, send_code), run_device(server)):
+        with pytest.raises(CommandError, match="expected token_endpoint at the origin"):
+            await run
+    assert (server.counts["/oidc/auth"], server.counts["/oidc/device/auth"]) == (0, 0)
+
+
 UNKNOWN: Final = "the tenant has no application native: in the console, under Applications, copy the App ID"
 UNREGISTERED: Final = "open the native application native, and add exactly http://127.0.0.1/callback to its redirect"
 
@@ -355,11 +395,20 @@ async def test_a_page_that_shows_an_error_opens_no_browser(
         await run_sign_in(server, send_code)
 
 
-async def test_an_error_of_the_token_endpoint_repeats_no_code(server: CapturedServer) -> None:
-    document = {"error": "invalid_grant", "error_description": "the-code was used twice"}
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"error": "invalid_grant", "error_description": "the-code was used twice"}, r"'\*\*\*'"),
+        ({"error": "the-code"}, r"'\*\*\*'"),
+        ({"error": ["the-code"], "error_description": {"the-code": 1}}, "None"),
+    ],
+)
+async def test_an_error_of_the_token_endpoint_repeats_no_code(
+    server: CapturedServer, document: Mapping[str, object], found: str
+) -> None:
     server.replace("/oidc/token", Answer.json(document, status=400))
 
-    with pytest.raises(CommandError, match=r"expected a token, found '\*\*\*' \(status 400\)") as caught:
+    with pytest.raises(CommandError, match=rf"expected a token, found {found} \(status 400\)") as caught:
         await run_sign_in(server, send_code)
     assert "the-code" not in str(caught.value)
 
@@ -409,7 +458,7 @@ def fail(error: object) -> Answer:
     return Answer.json({"error": error, "error_description": "the-device-code and more"}, status=400)
 
 
-async def test_the_command_asks_no_faster_than_the_tenant_wants(server: CapturedServer) -> None:
+async def test_the_command_waits_for_the_interval_of_the_tenant(server: CapturedServer) -> None:
     waits: list[float] = []
     codes: list[DeviceCode] = []
 
@@ -440,7 +489,7 @@ async def test_a_sign_in_on_another_device_that_fails_ends(server: CapturedServe
         await run_device(server, fail(error))
 
 
-async def test_a_code_that_nobody_enters_expires_even_if_the_tenant_never_says_so(server: CapturedServer) -> None:
+async def test_a_code_expires_even_if_the_tenant_never_reports_it(server: CapturedServer) -> None:
     server.replace("/oidc/device/auth", Answer.json({**CODES, "expires_in": 60, "interval": 20}))
     waits: list[float] = []
 
@@ -469,7 +518,7 @@ async def test_the_interval_of_the_tenant_has_bounds(server: CapturedServer, int
             r"found 'unauthorized_client' \(status 400\); use the",
         ),
         (Answer(status=404), r"found '' \(status 404\); use the App ID of a native application with device flow"),
-        (Answer(body=b"<html>"), "expected a URL and two codes, found something else"),
+        (Answer(body=b"<html>"), "expected a URL and two codes, found none or an invalid one"),
         (Answer.json({**CODES, "verification_uri": "javascript:alert(1)"}), "expected a URL and two codes"),
         (Answer.json({**CODES, "verification_uri": "http://["}), "expected a URL and two codes"),
         (Answer.json({**CODES, "verification_uri": "https://a.example/\x1b[2J"}), "expected a URL and two codes"),

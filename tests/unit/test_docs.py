@@ -36,11 +36,32 @@ def test_there_are_examples() -> None:
     assert {"README.md", "docs/tutorial/first-steps.md", "docs/how-to/local-issuer.md"} <= set(
         map(page_name, WITH_EXAMPLES)
     )
-    assert [page.stem for page in WITH_TESTS] == ["test-a-handler", "test-end-to-end", "test-permissions"]
+    assert [page.stem for page in WITH_TESTS] == [
+        "from-zero-to-production",
+        "move-from-pyjwt",
+        "test-a-handler",
+        "test-end-to-end",
+        "test-permissions",
+    ]
 
 
 # Whose examples are files that pytest runs.
 WITH_TESTS = [page for page in WITH_EXAMPLES if '```python title="test_' in page.read_text()]
+
+
+def test_the_navigation_has_every_page_once() -> None:
+    paths = re.findall(r"^ +- .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+
+    assert sorted(paths) == sorted(str(page.relative_to(ROOT / "docs")) for page in PAGES if page != README)
+
+
+def test_every_page_has_its_own_description() -> None:
+    described = {
+        page: re.match(r'---\ndescription: "?(.{30,140}?\.)"?\n', page.read_text()) for page in PAGES if page != README
+    }
+
+    assert [page_name(page) for page, found in described.items() if found is None] == []
+    assert len({found[1] for found in described.values() if found is not None}) == len(described)
 
 
 @pytest.mark.parametrize("page", WITH_TESTS, ids=page_name)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import pytest
@@ -35,6 +35,9 @@ DISCOVERY = {
 }
 
 
+NOT_OURS = ("/tests/", "/anyio/", "/starlette/", "/fastapi/", "/mcp/")
+
+
 def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
     """Yield what an error tracker records of an error and its causes: where, and the text of each local variable.
 
@@ -45,7 +48,7 @@ def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
         trace = error.__traceback__
         while trace is not None:
             frame, trace = trace.tb_frame, trace.tb_next
-            if any(folder in frame.f_code.co_filename for folder in ("/tests/", "/starlette/", "/fastapi/", "/mcp/")):
+            if any(folder in frame.f_code.co_filename for folder in NOT_OURS):
                 continue
             for name, value in frame.f_locals.items():
                 yield f"{name} in {frame.f_code.co_qualname}", repr(value)
@@ -180,13 +183,18 @@ def test_no_frame_of_a_refused_header_shows_the_token(values: list[str]) -> None
 
 
 async def test_no_frame_of_a_refused_argument_shows_the_token_or_the_secret() -> None:
+    encoded: Any = TOKEN.encode()
+    with pytest.raises(RefusalError) as malformed:
+        await LogtoAuth(endpoint=ENDPOINT, audience=API).require_scopes("a").verify(encoded)
     client = LogtoClient(endpoint=ENDPOINT, client_id="m", client_secret=SECRET)
     with pytest.raises(GrantRefusedError) as refused:
         await client.get_userinfo(f"{OPAQUE}\n")
     with pytest.raises(SettingsError) as unset:
         LogtoClient(endpoint="no URL", client_id="m", client_secret=SECRET)
 
-    assert find_leaks(refused.value, OPAQUE) == find_leaks(unset.value, SECRET) == []
+    assert (
+        find_leaks(refused.value, OPAQUE) == find_leaks(unset.value, SECRET) == find_leaks(malformed.value, TOKEN) == []
+    )
 
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)

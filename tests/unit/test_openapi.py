@@ -477,7 +477,7 @@ def read_scopes_selected(app: FastAPI) -> object:
 
 
 class TestSelectedScopes:
-    def test_all_that_the_dialog_offers_are_selected_whatever_was_added_later(self, logto: LogtoAuth) -> None:
+    def test_all_offered_scopes_are_selected_also_those_of_routes_that_are_added_later(self, logto: LogtoAuth) -> None:
         app = FastAPI()
         logto.install(app)
         billing = logto.for_audience("https://billing.example.test", scheme_name="Billing")
@@ -495,7 +495,7 @@ class TestSelectedScopes:
 
         assert read_scopes_selected(app) == ["a", "profile"]
 
-    def test_the_application_has_the_last_word(self, logto: LogtoAuth) -> None:
+    def test_the_options_of_the_application_take_precedence(self, logto: LogtoAuth) -> None:
         app = FastAPI(swagger_ui_init_oauth={"scopes": "a"})
         logto.install(app)
         add_routes(app, ("/a", logto.require_scopes("a", "b")))
@@ -603,7 +603,7 @@ class TestCustomDocument:
         with TestClient(app) as client:
             assert client.get("/openapi.json").json()["x-logo"] == "mine"
 
-    def test_without_descriptions_any_function_will_do(self, logto: LogtoAuth) -> None:
+    def test_without_descriptions_any_function_is_accepted(self, logto: LogtoAuth) -> None:
         app = FastAPI()
         logto.install(app, swagger=False)
         app.openapi = self.build(app)  # type: ignore[method-assign]

@@ -265,6 +265,26 @@ class TestPath:
         for other in ("/other", "/mcp/further", "/mcp2", "/%2e%2e/mcp", "/v1/further"):
             assert TestClient(app).get(WELL_KNOWN + other).status_code == 404
 
+    async def test_a_path_with_a_lone_surrogate_has_no_page(self) -> None:
+        sent: list[Any] = []
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": f"{WELL_KNOWN}/\ud800",
+            "query_string": b"",
+            "headers": [],
+        }
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await build_app(issuer.auth())(scope, receive, send)
+
+        assert sent[0]["status"] == 404
+
     def test_resources_that_differ_in_a_slash_or_a_query_have_separate_pages(self) -> None:
         base = "https://api.example.com"
         ends = ["/v1", "/v1/", "/v1?t=1", "?t=1"]
@@ -387,7 +407,7 @@ class TestPath:
             "ftp://127.0.0.1/",
         ],
     )
-    def test_an_indicator_that_is_no_https_url_has_no_page(self, audience: str) -> None:
+    def test_an_indicator_that_is_not_an_https_url_has_no_page(self, audience: str) -> None:
         app = build_app(issuer.auth(audience=audience, public_url="https://api.example.com/v1"))
 
         assert TestClient(app).get(WELL_KNOWN).status_code == 404
@@ -428,7 +448,7 @@ class TestPreflight:
 
         assert TestClient(app).options(path, headers=self.ASKED).text == "Disallowed CORS origin, headers"
 
-    def test_an_options_request_that_is_no_preflight_is_not_allowed(self) -> None:
+    def test_an_options_request_that_is_not_a_preflight_is_not_allowed(self) -> None:
         assert TestClient(build_app(issuer.auth())).options(WELL_KNOWN).status_code == 405
 
     def test_the_middleware_of_the_application_is_listed_as_before(self) -> None:

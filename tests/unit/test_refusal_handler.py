@@ -91,10 +91,18 @@ def test_the_refusal_is_logged(client: TestClient, caplog: pytest.LogCaptureFixt
     assert "refused: insufficient_scope: scope, claim scope" in caplog.text
 
 
-def test_which_of_several_resources_was_meant_is_not_guessed(auth: LogtoAuth) -> None:
+def test_with_several_resources_the_challenge_names_no_metadata(auth: LogtoAuth) -> None:
     auth.for_audience("https://billing.example")
     app = build_app(auth)
     auth.install(app)
+
+    assert "resource_metadata" not in get(TestClient(app), "x").headers["WWW-Authenticate"]
+
+
+def test_which_of_several_tenants_was_meant_is_not_guessed(auth: LogtoAuth) -> None:
+    app = build_app(LogtoAuth(endpoint="https://other.example", audience="https://billing.example"))
+    auth.install(app)
+    LogtoAuth(endpoint="https://other.example", audience="https://billing.example").install(app, lifespan=False)
 
     assert "resource_metadata" not in get(TestClient(app), "x").headers["WWW-Authenticate"]
 

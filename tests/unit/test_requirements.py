@@ -398,7 +398,7 @@ def test_requirements_declare_no_parameters_that_would_cause_422_before_401() ->
         assert "requestBody" not in operation
 
 
-async def test_claims_in_hand_are_checked_without_the_token() -> None:
+async def test_claims_are_checked_without_the_token() -> None:
     claims = await logto.verify(issuer.access_token(organization_id="A", scopes=["a"]))
     member = logto.require_organization("a")
 
@@ -433,7 +433,7 @@ async def test_an_organization_that_would_not_be_compared_is_an_error() -> None:
             requirement.check(claims, organization_id="A")
 
 
-def test_what_is_no_claims_is_an_error_of_the_caller() -> None:
+def test_an_argument_that_is_not_claims_raises_a_type_error() -> None:
     nobody: Any = None
     with pytest.raises(TypeError, match="expected the claims of the token, found NoneType"):
         logto.require_scopes("a").check(nobody)

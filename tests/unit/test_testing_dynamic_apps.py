@@ -78,10 +78,10 @@ def test_the_document_is_fetched_from_the_address_that_was_checked() -> None:
         "file:///etc/passwd",
     ],
 )
-def test_a_url_that_is_no_client_id_is_not_fetched(client_id: str) -> None:
+def test_a_url_that_is_not_a_valid_client_id_is_not_fetched(client_id: str) -> None:
     network = Network()
 
-    with pytest.raises(RefusedError, match="no valid client metadata document: expected") as refused:
+    with pytest.raises(RefusedError, match="not the URL of a valid client metadata document: expected") as refused:
         network.fetch(client_id, allow_loopback=True)
     assert (refused.value.error, network.requests) == ("invalid_client", [])
 
@@ -135,7 +135,7 @@ def test_a_name_that_can_not_be_resolved_is_refused(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9000/c", "https://localhost/c", "http://[::1]/c"])
-def test_loopback_has_to_be_allowed_and_its_names_may_lead_nowhere_else(url: str) -> None:
+def test_loopback_must_be_allowed_and_its_names_must_resolve_to_loopback(url: str) -> None:
     document = httpx.Response(200, json={**VALID, "client_id": url})
     network = Network(["127.0.0.1", "::1"], document)
 

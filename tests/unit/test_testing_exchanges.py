@@ -585,7 +585,7 @@ third_party = true
 """
 
 
-def test_a_file_of_users_has_all_that_an_exchange_needs(tmp_path: Path) -> None:
+def test_a_file_of_users_configures_token_exchange(tmp_path: Path) -> None:
     (tmp_path / "people.toml").write_text(PEOPLE)
     issuer = LocalIssuer(directory=read_directory(tmp_path / "people.toml"))
     scopes = issuer.directory.machines[0].scopes[MANAGEMENT]
@@ -611,7 +611,9 @@ def test_a_file_of_users_has_all_that_an_exchange_needs(tmp_path: Path) -> None:
         ('"pat_eve"', '"pat_dora"', "personal_access_tokens: expected unique tokens, found one twice"),
     ],
 )
-def test_a_mistake_in_what_an_exchange_needs_is_reported(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_an_invalid_configuration_of_token_exchange_is_reported(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     (tmp_path / "people.toml").write_text(PEOPLE.replace(old, new))
 
     with pytest.raises(CommandError) as caught:

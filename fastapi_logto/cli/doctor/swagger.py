@@ -66,7 +66,7 @@ def _request_token(
 def _refuse_application(response: RawResponse, client_id: str) -> Check:
     if response.status == _UNAUTHORIZED:
         # Its redirect URI and its origin can be correct, and the sign-in fails at the end.
-        found = f"{client_id} requires a secret, which a page can't keep: it is no single-page application"
+        found = f"{client_id} requires a secret, which a page can't keep: it is not a single-page application"
         advice = (
             "In the console, under Applications, create a single-page application for the docs page, and set "
             "LOGTO_SWAGGER_CLIENT_ID to its App ID. An application's type can't be changed."

@@ -1,6 +1,6 @@
 """Fetch the document that describes an application whose client id is a URL. Imported late, because it needs httpx.
 
-Anyone can send a client id, so the issuer must not become a way into the network around it.
+Anyone can send a client id, so the issuer must not fetch from the private network around it.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ def _check_client_id(client_id: str, *, allow_loopback: bool) -> tuple[str, int]
 
 
 def _find_address(host: str, port: int, *, allow_loopback: bool, resolve: Resolve) -> str:
-    """Return the address to connect to. A name that also has an address that is not allowed is refused."""
+    """Return the address to connect to. A name with any address that is not allowed is refused."""
     try:
         addresses = [str(found[4][0]) for found in resolve(host, port)]
     except (OSError, UnicodeError):
@@ -115,7 +115,9 @@ def _is_redirect_uri(uri: JsonValue) -> bool:
 
 
 def _refuse(problem: str) -> RefusedError:
-    return RefusedError("invalid_client", f"the client id is the URL of no valid client metadata document: {problem}")
+    return RefusedError(
+        "invalid_client", f"the client id is not the URL of a valid client metadata document: {problem}"
+    )
 
 
 class _PinnedTransport(httpx.AsyncBaseTransport):

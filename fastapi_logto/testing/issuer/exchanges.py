@@ -18,7 +18,7 @@ _IMPERSONATION_TOKEN: Final = "urn:logto:token-type:impersonation_token"  # noqa
 
 
 class ExchangeParties:
-    """Finds the subject and the actor of a token exchange, as Logto 1.43 does."""
+    """Finds the subject and the actor of a token exchange by the rules of Logto 1.43."""
 
     def __init__(self, mint: TokenMint, *, issued: IssuedTokens) -> None:
         """Store the parts."""
