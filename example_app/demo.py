@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
 
@@ -17,6 +17,7 @@ from fastapi_logto.testing import Directory, LocalIssuer
 
 AUDIENCE = "https://api.example.test"
 SWAGGER_CLIENT_ID = "local-spa"
+MAX_PORT = 65535
 TOKEN_LIFETIME_SECONDS = 12 * 3600
 
 
@@ -68,21 +69,39 @@ Ctrl-C stops it.
 """
 
 
+def read_port(name: str, default: int) -> int:
+    """Return the port that a variable selects."""
+    text = os.environ.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_PORT:
+        raise ValueError(f"{name}: expected a port such as {default}, found {text[:80]!r}")
+    return int(text)
+
+
+def explain_port(name: str, port: int, error: OSError) -> OSError:
+    """Return the error for a port on which the demo can't listen, with the variable that selects another."""
+    reason = (error.strerror or str(error)).partition(" (")[0]
+    return OSError(f"port {port}: {reason}; set {name} to another port, e.g. {name}={port + 1000} make demo")
+
+
 @contextmanager
 def provide_issuer() -> Generator[LocalIssuer | None]:
     """Start a local issuer and use it in the settings, unless the environment names a tenant."""
-    port = int(os.environ.get("ISSUER_PORT", "3001"))
     if os.environ.get("LOGTO_ENDPOINT"):
         yield None
     else:
-        with provide_local_issuer(port) as issuer:
+        with provide_local_issuer(read_port("ISSUER_PORT", 3001)) as issuer:
             yield issuer
 
 
 @contextmanager
 def provide_local_issuer(port: int) -> Generator[LocalIssuer]:
     """Start a local issuer and use it in the settings."""
-    with LocalIssuer(directory=Directory.example(AUDIENCE)).serve(port=port) as issuer:
+    issuer = LocalIssuer(directory=Directory.example(AUDIENCE))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(issuer.serve(port=port))
+        except OSError as error:
+            raise explain_port("ISSUER_PORT", port, error) from error
         os.environ["LOGTO_ENDPOINT"] = issuer.endpoint
         os.environ["LOGTO_AUDIENCE"] = AUDIENCE
         os.environ["LOGTO_SWAGGER_CLIENT_ID"] = SWAGGER_CLIENT_ID
@@ -121,7 +140,13 @@ def main() -> int:
             # Show why a request was rejected: uvicorn configures only its own loggers.
             logging.basicConfig(format="%(levelname)s: %(name)s: %(message)s")
             logging.getLogger("fastapi_logto").setLevel(logging.INFO)
-            DemoServer(port=int(os.environ.get("PORT", "8000")), issuer=issuer).run()
+            port = read_port("PORT", 8000)
+            try:
+                sock = socket.create_server(("127.0.0.1", port))
+            except OSError as error:
+                raise explain_port("PORT", port, error) from error
+            with sock:
+                DemoServer(port=port, issuer=issuer).run([sock])
     except KeyboardInterrupt:
         # uvicorn raises it again after Ctrl-C.
         return 0  # pragma: no cover - run by a test, but the interrupt also ends the measurement

@@ -109,6 +109,17 @@ async def greet(claims: Annotated[TokenClaims | None, Depends(auth.optional)]) -
     return Greeting(message="Hello, stranger" if claims is None else f"Hello, {claims.user_id}")
 
 
+@router.get("/", include_in_schema=False)
+async def show_index() -> PlainTextResponse:
+    """Explain the example to a browser. Requires no token."""
+    return PlainTextResponse(
+        "Example API, protected with Logto access tokens.\n\n"
+        "/docs       all routes; Authorize signs in at the issuer\n"
+        "/greeting   needs no token\n"
+        "/user/info  requires a token with the scope read:user\n"
+    )
+
+
 @router.get("/health", tags=["public"])
 async def read_health() -> Health:
     """Report whether tokens can be verified now. Requires no token and fetches nothing."""

@@ -3,22 +3,20 @@
 import io
 import logging
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from fastapi_logto.cli.applications import load_application
-from fastapi_logto.cli.device import DeviceCode, sign_in_by_device
 from fastapi_logto.cli.doctor.diagnosis import diagnose
 from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
-from fastapi_logto.cli.machines import MACHINE, NATIVE, NATIVE_DEVICE, find_client_id, find_credentials
-from fastapi_logto.cli.minting import MintedToken, mint_by_sign_in, mint_for_machine, mint_for_user
-from fastapi_logto.cli.options import EnvFile, Json, Target, check_docs_url
+from fastapi_logto.cli.options import DOCS_URL, App, EnvFile, Json, Target, check_docs_url
 from fastapi_logto.cli.rendering import (
     render_diagnosis,
     render_inspection,
@@ -26,31 +24,46 @@ from fastapi_logto.cli.rendering import (
     render_markdown,
     render_routes,
 )
-from fastapi_logto.cli.results import CommandError, ExitCode, to_json
+from fastapi_logto.cli.results import CommandError, ExitCode
 from fastapi_logto.cli.route_table import list_routes
+from fastapi_logto.cli.scaffold import check_environment, list_local_variables, list_variables, write_application
 from fastapi_logto.cli.scope_commands import scopes_app
-from fastapi_logto.cli.scopes import find_tenant, list_required
-from fastapi_logto.cli.sign_in import open_browser, sign_in
-from fastapi_logto.cli.terminal import open_progress, open_terminal, print_result, warn, write
-from fastapi_logto.cli.token_input import check_arguments, prompt_token, read_token
-from fastapi_logto.cli.token_requests import TokenRequest, UserTokens
+from fastapi_logto.cli.scopes import find_given_tenant
+from fastapi_logto.cli.terminal import ask, open_progress, open_terminal, print_result, warn, write
+from fastapi_logto.cli.token_command import token
+from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.provider.transport import Transport
-from fastapi_logto.settings import LogtoSettings, read_known_variables
+from fastapi_logto.settings import LogtoSettings
 
 __all__ = ["app", "run"]
 
 app: Final = typer.Typer(
     name="fastapi-logto",
-    help="Diagnose rejected tokens, list route requirements, sync scopes with Logto.",
     epilog="Exit codes: 0 success, 1 a check failed, 2 invalid usage or settings, 70 internal error. Tokens are read "
     "from standard input or a prompt, and sent only where the help of a command says so.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 app.add_typer(scopes_app, name="scopes", short_help="Compare scopes with Logto, and create the missing ones.")
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - the form of a callback
+    if value:
+        write(metadata.version("fastapi-logto"))
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Diagnose rejected tokens, list route requirements, sync scopes with Logto."""
 
 
 class Format(StrEnum):
@@ -88,15 +101,19 @@ def run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else ExitCode.FINE
 
 
-@app.command()
+@app.command(
+    epilog="Examples: fastapi-logto doctor, fastapi-logto doctor --token --scope read:user, "
+    "fastapi-logto doctor --app main:app"
+)
 def doctor(
     *,
     token: Annotated[bool, typer.Option("--token", help="Prompt for a token and check it too.")] = False,
     token_stdin: Annotated[bool, typer.Option("--token-stdin", help="Check a token from standard input too.")] = False,
     scope: Annotated[list[str] | None, typer.Option(help="Scope that the route requires; repeatable.")] = None,
+    application: Annotated[str | None, App] = None,
     docs_url: Annotated[
         str, typer.Option(callback=check_docs_url, help="URL of your docs page; its sign-in is checked.")
-    ] = "http://127.0.0.1:8000/docs",
+    ] = DOCS_URL,
     env_file: Annotated[Path, EnvFile] = Path(".env"),
     is_json: Annotated[bool, Json] = False,
 ) -> None:
@@ -108,14 +125,17 @@ def doctor(
     """
     if token and token_stdin:
         raise CommandError("expected --token or --token-stdin, found both; omit one")
+    given = None if application is None else find_given_tenant(load_application(application))
     found = read_token() if token_stdin else prompt_token() if token else None
     with open_progress() as progress:
-        diagnosis = diagnose(env_file=env_file, docs_url=docs_url, token=found, scopes=scope or (), progress=progress)
+        diagnosis = diagnose(
+            env_file=env_file, given=given, docs_url=docs_url, token=found, scopes=scope or (), progress=progress
+        )
     print_result(diagnosis, is_json=is_json, rendered=render_diagnosis(diagnosis, console=open_terminal()))
     raise typer.Exit(diagnosis.exit_code)
 
 
-@app.command()
+@app.command(epilog="Examples: fastapi-logto inspect --verify, fastapi-logto inspect < token.txt")
 def inspect(
     *,
     verify: Annotated[bool, typer.Option("--verify", help="Fetch the tenant's keys and verify the token.")] = False,
@@ -142,7 +162,9 @@ def inspect(
     raise typer.Exit(ExitCode.FAILED if is_failed else ExitCode.FINE)
 
 
-@app.command()
+@app.command(
+    epilog="Examples: fastapi-logto routes main:app, fastapi-logto routes main:app --fail-unprotected --allow /health"
+)
 def routes(
     target: Annotated[str, Target],
     *,
@@ -168,7 +190,7 @@ def routes(
     raise typer.Exit(table.exit_code)
 
 
-@app.command()
+@app.command(epilog="Examples: fastapi-logto dev, fastapi-logto dev --file people.toml --port 3002")
 def dev(
     *,
     file: Annotated[Path | None, typer.Option(help="TOML file of users, roles and organizations.")] = None,
@@ -197,114 +219,55 @@ def dev(
     )
     from fastapi_logto.testing.issuer.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
 
-    running = describe_issuer(issuer)
+    running = describe_issuer(issuer, has_known_secrets=file is None)
     print_result(running, is_json=is_json, rendered=render_issuer(running))
     run_until_signal(issuer.app, sock=sock)
 
 
-@app.command()
-def token(
+@app.command(epilog="Examples: fastapi-logto init, fastapi-logto init --local")
+def init(
     *,
-    browser: Annotated[bool, typer.Option("--sign-in", help="Sign in at the tenant, in the browser.")] = False,
-    device: Annotated[
-        bool, typer.Option("--device", help="Sign in at the tenant on another device, e.g. over SSH.")
-    ] = False,
-    machine: Annotated[bool, typer.Option("--machine", help="Use a machine-to-machine application.")] = False,
-    user: Annotated[str | None, typer.Option(help="User of the running local issuer.")] = None,
-    application: Annotated[
-        str | None,
-        typer.Option("--app", metavar="MODULE:APP", help="Request the scopes that this application's routes require."),
-    ] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="Scope to request; repeatable.")] = None,
-    resource: Annotated[str | None, typer.Option(help="API resource; LOGTO_AUDIENCE by default.")] = None,
-    organization: Annotated[str | None, typer.Option(help="Organization ID, for permissions inside it.")] = None,
-    client_id: Annotated[
-        str | None,
-        typer.Option(
-            help="Client ID of the application, instead of LOGTO_NATIVE_ID (--sign-in), LOGTO_NATIVE_DEVICE_ID "
-            "(--device), LOGTO_MACHINE_ID (--machine) or LOGTO_SWAGGER_CLIENT_ID (--user)."
-        ),
-    ] = None,
-    redirect_uri: Annotated[
-        str, typer.Option(help="Redirect URI of the application, for --user.")
-    ] = "http://127.0.0.1:8000/docs/oauth2-redirect",
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for --sign-in.")] = 300,
-    env_file: Annotated[Path, EnvFile] = Path(".env"),
-    is_json: Annotated[bool, Json] = False,
+    local: Annotated[bool, typer.Option("--local", help="Use the local issuer of fastapi-logto dev.")] = False,
+    endpoint: Annotated[str | None, typer.Option(help="URL of the tenant; otherwise you are prompted.")] = None,
+    audience: Annotated[str | None, typer.Option(help="API identifier in Logto; otherwise you are prompted.")] = None,
 ) -> None:
-    """Print an access token to try out an API.
+    """Write a small protected application into the current folder.
 
-    A user's token comes from any tenant (--sign-in, or --device without a browser) or from a local issuer (--user). A
-    machine's token comes from any tenant (--machine); its secret is read from LOGTO_MACHINE_SECRET or a prompt. Only
-    the token is printed on standard output: curl -H "Authorization: Bearer $(fastapi-logto token --sign-in)" ...
+    Writes .env, main.py and test_main.py. Never changes a file: if one of them exists, nothing is written. Without
+    --local, then checks the tenant like doctor.
     """
-    modes = {"--sign-in": browser, "--device": device, "--machine": machine, "--user": user is not None}
-    chosen = [name for name, is_chosen in modes.items() if is_chosen]
-    if len(chosen) != 1:
-        raise CommandError(f"expected one of {', '.join(modes)}, found {' and '.join(chosen) or 'none'}")
-    loaded = None if application is None else load_application(application)
-    settings = LogtoSettings.from_environment(env_file=env_file) if loaded is None else find_tenant(loaded)
-    target = resource or settings.audience[0]
-    scopes = scope or (
-        [] if loaded is None else _list_scopes(loaded, target, is_in_organization=organization is not None)
+    check_environment()
+    if not local:
+        endpoint = endpoint or _ask("--endpoint", "Endpoint of the tenant, e.g. https://tenant-id.logto.app")
+        audience = audience or _ask("--audience", "API identifier in Logto, e.g. https://api.example.com")
+        variables = list_variables(endpoint=endpoint, audience=audience)
+    elif endpoint or audience:
+        raise CommandError("expected --local or --endpoint and --audience, found both; omit one")
+    else:
+        variables = list_local_variables()
+    *names, last = write_application(Path(), variables)
+    write(f"Created {', '.join(names)} and {last}.")
+    code = ExitCode.FINE
+    if not local:
+        with open_progress() as progress:
+            diagnosis = diagnose(env_file=Path(".env"), docs_url=DOCS_URL, progress=progress)
+        print_result(diagnosis, is_json=False, rendered=render_diagnosis(diagnosis, console=open_terminal()))
+        code = diagnosis.exit_code
+    write(
+        "\nNext, each in its own terminal:"
+        + ("\nfastapi-logto dev" if local else "")
+        + "\nfastapi dev\npytest    # after: pip install pytest"
     )
-    request = TokenRequest(resource=target, scopes=tuple(scopes), organization_id=organization)
-    if user is not None:
-        minted = mint_for_user(
-            settings,
-            request,
-            username=user,
-            client_id=client_id or settings.swagger_client_id or "local-spa",
-            redirect_uri=redirect_uri,
-        )
-    elif machine:
-        credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MACHINE)
-        minted = mint_for_machine(settings, credentials, request)
-    else:
-        minted = _sign_in(
-            settings, request, is_device=device, client_id=client_id, env_file=env_file, timeout_seconds=timeout
-        )
-    if minted.missing:
-        warn(f"not granted and not in the token: {' '.join(minted.missing)}")
-    write(to_json(minted) if is_json else minted.access_token)
+    raise typer.Exit(code)
 
 
-def _list_scopes(application: object, resource: str, *, is_in_organization: bool) -> list[str]:
-    (required,) = list_required(application, only=[resource])
-    return [*required.scopes, *(required.organization_scopes if is_in_organization else ())]
+def _ask(option: str, question: str) -> str:
+    if not can_ask():
+        raise CommandError(f"expected a terminal for the prompt, found none; pass {option}")
+    return ask(question)
 
 
-def _sign_in(
-    settings: LogtoSettings,
-    request: TokenRequest,
-    *,
-    is_device: bool,
-    client_id: str | None,
-    env_file: Path,
-    timeout_seconds: float,
-) -> MintedToken:
-    variables = read_known_variables(env_file=env_file)
-    transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
-    tokens: Coroutine[Any, Any, UserTokens]
-    if is_device:
-        found = find_client_id(
-            variables, client_id=client_id, prefix=NATIVE_DEVICE, kind="native application with device flow"
-        )
-        tokens = sign_in_by_device(settings, transport, request, client_id=found, announce=_announce_code)
-    else:
-        found = find_client_id(variables, client_id=client_id, prefix=NATIVE, kind="native application")
-        tokens = sign_in(
-            settings, transport, request, client_id=found, timeout_seconds=timeout_seconds, announce=_announce_page
-        )
-    return mint_by_sign_in(settings, request, tokens)
-
-
-def _announce_page(url: str) -> None:
-    warn(f"Sign in with your browser. If no window opens, open this URL on this machine:\n{url}")
-    open_browser(url)
-
-
-def _announce_code(code: DeviceCode) -> None:
-    warn(f"Sign in on any device: open {code.verification_uri} and enter the code {code.user_code}")
-    if code.verification_uri_complete is not None:
-        warn(f"Or open this URL, and compare the code:\n{code.verification_uri_complete}")
+app.command(
+    epilog="Examples: fastapi-logto token --user alice, fastapi-logto token --sign-in --app main:app, "
+    'curl -H "Authorization: Bearer $(fastapi-logto token --user alice)" http://127.0.0.1:8000/user/info'
+)(token)

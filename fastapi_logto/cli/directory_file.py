@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.testing import Application, Directory, Machine, Organization, Resource, User
@@ -42,6 +42,7 @@ class _User(_Table):
     roles: list[str] = Field(default_factory=list[str])
     suspended: bool = False
     personal_access_tokens: list[str] = Field(default_factory=list[str])
+    custom_claims: dict[_Name, JsonValue] = Field(default_factory=dict[str, JsonValue])
 
 
 class _Machine(_Table):
@@ -151,6 +152,7 @@ def _build(file: _File) -> Directory:
                 scopes=merge_own(one.roles),
                 is_suspended=one.suspended,
                 personal_access_tokens=one.personal_access_tokens,
+                custom_claims=one.custom_claims,
             )
             for one in file.users
         ],

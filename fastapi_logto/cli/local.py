@@ -1,5 +1,6 @@
 """Start the local issuer, and describe its users and the variables for the API."""
 
+import shlex
 import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -25,13 +26,18 @@ class LocalUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningIssuer:
-    """A running local issuer, the variables for `.env`, its users, machines and the client IDs of its applications."""
+    """A running local issuer: its page, the variables for `.env`, its users, machines and applications' client IDs.
+
+    `next_command` prints a token; empty if there is no user.
+    """
 
     issuer: str
+    page: str
     environment: Mapping[str, str]
     users: tuple[LocalUser, ...]
     machines: tuple[LocalUser, ...]
     applications: tuple[str, ...]
+    next_command: str
 
 
 def open_issuer(
@@ -70,16 +76,22 @@ def open_issuer(
     return issuer, sock
 
 
-def describe_issuer(issuer: LocalIssuer) -> RunningIssuer:
-    """Return a description of an issuer."""
+def describe_issuer(issuer: LocalIssuer, *, has_known_secrets: bool = False) -> RunningIssuer:
+    """Return a description of an issuer; with the secret of a machine only if it is a documented one."""
     directory = issuer.directory
     environment = {"LOGTO_ENDPOINT": issuer.endpoint}
     if directory.resources:
         environment["LOGTO_AUDIENCE"] = directory.resources[0].indicator
     if directory.applications:
         environment["LOGTO_SWAGGER_CLIENT_ID"] = directory.applications[0].client_id
+    if directory.machines:
+        environment["LOGTO_MACHINE_ID"] = directory.machines[0].client_id
+        if has_known_secrets:
+            environment["LOGTO_MACHINE_SECRET"] = directory.machines[0].client_secret
+    users = [user.username for user in directory.users if not user.is_suspended]
     return RunningIssuer(
         issuer=issuer.issuer,
+        page=f"{issuer.endpoint}/",
         environment=environment,
         users=tuple(_describe_one(directory, user.id, user.username, user.scopes) for user in directory.users),
         machines=tuple(
@@ -87,6 +99,7 @@ def describe_issuer(issuer: LocalIssuer) -> RunningIssuer:
             for machine in directory.machines
         ),
         applications=tuple(application.client_id for application in directory.applications),
+        next_command=f"fastapi-logto token --user {shlex.quote(users[0])}" if users else "",
     )
 
 

@@ -79,11 +79,11 @@ def get_token(
     settings: LogtoSettings,
     credentials: Credentials,
     *,
-    resource: str,
+    resource: str | None,
     scopes: Collection[str] = (),
     organization_id: str | None = None,
 ) -> IssuedToken:
-    """Return a token for an API resource, with the permissions of an organization if one is named."""
+    """Return a token for an API resource, in an organization if one is named, or an organization token without one."""
     client = LogtoClient(
         endpoint=settings.endpoint,
         fetch_endpoint=settings.fetch_endpoint,
@@ -92,4 +92,6 @@ def get_token(
         client_id=credentials.client_id,
         client_secret=credentials.client_secret,
     )
+    if resource is None:
+        return run_to_end(client.get_organization_token(organization_id or "", scopes=scopes))
     return run_to_end(client.get_token(resource, scopes=scopes, organization_id=organization_id))

@@ -4,18 +4,17 @@ import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from fastapi_logto.cli.authorization import build_challenge
+from fastapi_logto.cli.issuer_listing import fetch_listing, is_local
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.machines import Credentials, get_token
 from fastapi_logto.cli.requests import build_form, parse_location
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.cli.token_requests import TokenRequest, UserTokens, refresh_tokens, request_tokens
 from fastapi_logto.client.errors import GrantError, GrantUnavailableError
-from fastapi_logto.loopback import is_loopback
 from fastapi_logto.provider.failures import ExchangeError
 from fastapi_logto.provider.transport import RawResponse, Transport
 from fastapi_logto.redaction import quote
@@ -49,7 +48,7 @@ def mint_for_machine(
         issued = get_token(
             settings,
             credentials,
-            resource=request.resource,
+            resource=None if request.is_organization_token else request.resource,
             scopes=request.scopes,
             organization_id=request.organization_id,
         )
@@ -72,9 +71,14 @@ def mint_for_user(
 
     Nothing is sent to the redirect URI. An endpoint that is not on this machine is rejected.
     """
-    if not is_loopback(urlsplit(settings.fetch_base).hostname or ""):
+    if not is_local(settings):
         raise CommandError(f"expected a local issuer for --user, found {settings.fetch_base}; {_OTHER}")
     issuer = f"{settings.fetch_base}/oidc"
+    listing = fetch_listing(settings)
+    if listing is not None and username not in listing.users:
+        raise CommandError(
+            f"expected one of the users {', '.join(listing.users) or '(none)'}, found {quote(username)}; correct --user"
+        )
     try:
         tokens = run_to_end(
             _sign_in_locally(

@@ -11,7 +11,19 @@ from fastapi_logto.environment import is_file_or_pipe
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import read_known_variables
 
-__all__ = ["ClientId", "EnvFile", "Json", "Kind", "ManagementResource", "Only", "Target", "Without", "check_docs_url"]
+__all__ = [
+    "DOCS_URL",
+    "App",
+    "ClientId",
+    "EnvFile",
+    "Json",
+    "Kind",
+    "ManagementResource",
+    "Only",
+    "Target",
+    "Without",
+    "check_docs_url",
+]
 
 
 def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
@@ -42,6 +54,9 @@ def check_docs_url(value: str) -> str:
     return value
 
 
+DOCS_URL: Final = "http://127.0.0.1:8000/docs"
+"""Where `fastapi dev` and uvicorn serve the docs page."""
+
 Json: Final = typer.Option("--json", help="Print JSON instead of tables.")
 EnvFile: Final = typer.Option(
     "--env-file",
@@ -58,5 +73,8 @@ Kind: Final = typer.Option(
 ClientId: Final = typer.Option("--client-id", help="Client ID of the machine-to-machine application.")
 ManagementResource: Final = typer.Option(
     "--management-resource", help="Indicator of the Management API, for a Logto Cloud tenant with a custom domain."
+)
+App: Final = typer.Option(
+    "--app", metavar="MODULE:APP", help="Check the settings that this application passes in code, if it does."
 )
 Target: Final = typer.Argument(metavar="MODULE:APP", help="The application, e.g. example_app.main:app.")

@@ -36,7 +36,6 @@ _TOKEN: Final[dict[Protection, tuple[str, Status]]] = {
     "required": ("required", "ok"),
     "optional": ("optional", "warning"),
     "none": ("NOT PROTECTED", "failed"),
-    "documentation": ("documentation", "skipped"),
     "allowed": ("none, allowed", "skipped"),
 }
 
@@ -66,11 +65,12 @@ def render_diagnosis(diagnosis: Diagnosis, *, console: Terminal) -> RenderableTy
 def _render_settings(diagnosis: Diagnosis) -> Iterator[Check]:
     found = [setting for setting in diagnosis.settings if setting.source != "default"]
     for setting in found:
-        text = f"{setting.value} (from {'the environment' if setting.source == 'environment' else setting.source})"
+        source = {"environment": "the environment", "code": "the code"}.get(setting.source, setting.source)
+        text = f"{setting.value} (from {source})"
         yield Check(name=setting.variable, status="ok", found=text)
     rest = len(diagnosis.settings) - len(found)
     if rest:
-        yield Check(name=f"{rest} others", status="ok", found="default; --json lists them")
+        yield Check(name=f"{rest} other{'s' * (rest > 1)}", status="ok", found="default; --json lists them")
 
 
 def _render_section(title: str, checks: Iterable[Check], *, console: Terminal, next_step: str = "") -> Group:
@@ -162,15 +162,20 @@ def render_issuer(running: RunningIssuer) -> RenderableType:
         table.add_column(title, overflow="fold")
     for who in (*running.users, *running.machines):
         table.add_row(build_text(who.username), *_render_held(who))
-    return Group(
+    parts: list[RenderableType] = [
         build_text(f"Local issuer {running.issuer}, for development only; Ctrl-C stops it", style="bold"),
         build_text("No password: anyone who can connect can sign in as any user.", style="yellow"),
+        build_text(f"Page with all users and clients: {running.page}"),
         build_text(""),
         table,
         build_text(""),
         build_text("Put into .env:", style="bold"),
         build_text(*(f"{name}={value}" for name, value in running.environment.items()), style="cyan"),
-    )
+    ]
+    if running.next_command:
+        heading = build_text("Then, in the folder of .env and in another terminal, get a token:", style="bold")
+        parts.extend([build_text(""), heading, build_text(running.next_command, style="cyan")])
+    return Group(*parts)
 
 
 def _render_held(who: LocalUser) -> tuple[RenderableType, RenderableType]:
@@ -185,7 +190,7 @@ def render_routes(table: RouteTable, *, console: Terminal) -> RenderableType:
     grid.add_column(width=1, no_wrap=True)
     for title in ("Method", "Path", "Token", "Requires"):
         grid.add_column(title, overflow="fold")
-    for route in table.routes:
+    for route in table.api_routes:
         word, status = _TOKEN[route.token]
         grid.add_row(
             _mark(status, console=console),
@@ -201,21 +206,27 @@ def render_routes(table: RouteTable, *, console: Terminal) -> RenderableType:
 
 
 def _summarize(table: RouteTable) -> str:
+    tokens = [route.token for route in table.api_routes]
     if table.unprotected:
-        return f"{table.unprotected} of {len(table.routes)} routes are not protected."
-    tokens = [route.token for route in table.routes if route.token != "documentation"]  # noqa: S105 - a kind of route
+        verb = "is" if table.unprotected == 1 else "are"
+        return f"{table.unprotected} of {_count_routes(len(tokens))} {verb} not protected."
     if not tokens:
         return "There are no API routes."
     required = tokens.count("required")
+    verb = "requires" if required == 1 else "require"
     if required == len(tokens):
-        return f"All {required} API routes require a token."
-    return f"{required} of {len(tokens)} API routes require a token; for the others it is optional or not needed."
+        return f"{'The' if required == 1 else 'All'} {_count_routes(required)} {verb} a token."
+    return f"{required} of {_count_routes(len(tokens))} {verb} a token; for the others it is optional or not needed."
+
+
+def _count_routes(count: int) -> str:
+    return "1 API route" if count == 1 else f"{count} API routes"
 
 
 def render_markdown(table: RouteTable) -> str:
     """Return the routes as a Markdown table."""
     lines = ["| Method | Path | Token | Requires |", "|---|---|---|---|"]
-    for route in table.routes:
+    for route in table.api_routes:
         path, needs = _build_cell(route.path), _build_cell("; ".join(_list_needs(route.scopes, route.needs)))
         word = _TOKEN[route.token][0]
         shown = f"**{word}**" if route.token == "none" else word  # noqa: S105 - whether a token is needed

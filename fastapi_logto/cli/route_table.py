@@ -53,6 +53,11 @@ class RouteTable:
     problems: tuple[str, ...]
     exit_code: int
 
+    @property
+    def api_routes(self) -> tuple[RouteRow, ...]:
+        """The routes without FastAPI's own pages, such as `/docs`."""
+        return tuple(route for route in self.routes if route.token != "documentation")  # noqa: S105 - a kind of route
+
 
 def list_routes(app: object, *, allowed: Collection[str] = (), fails_unprotected: bool = False) -> RouteTable:
     """Return the routes of an application; raise if it has none, or if an allowed path does not exist."""

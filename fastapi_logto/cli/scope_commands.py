@@ -62,7 +62,7 @@ def _compare(
         return required, api, compare(required, api, tenant=settings.endpoint, kind=kind, is_exact=is_exact)
 
 
-@scopes_app.command("diff")
+@scopes_app.command("diff", epilog="Example: fastapi-logto scopes diff main:app")
 def scopes_diff(
     target: Annotated[str, Target],
     *,
@@ -93,7 +93,7 @@ def scopes_diff(
     raise typer.Exit(report.exit_code)
 
 
-@scopes_app.command("push")
+@scopes_app.command("push", epilog="Example: fastapi-logto scopes push main:app")
 def scopes_push(
     target: Annotated[str, Target],
     *,

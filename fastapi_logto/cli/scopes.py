@@ -22,6 +22,7 @@ __all__ = [
     "ResourceDifference",
     "ScopesReport",
     "compare",
+    "find_given_tenant",
     "find_tenant",
     "list_required",
     "push",
@@ -149,6 +150,12 @@ def find_tenant(app: object) -> LogtoSettings:
     if len(found) != 1:
         raise CommandError(f"expected protected routes of one tenant, found {', '.join(sorted(found)) or 'none'}")
     return next(iter(found.values()))
+
+
+def find_given_tenant(app: object) -> LogtoSettings | None:
+    """Return the settings that an application passes in code; `None` if it reads the environment."""
+    states = [find_state(scheme) for route in iter_routes(app) for scheme in route.schemes]
+    return None if states and not any(state.given for state in states) else find_tenant(app)
 
 
 def _find_scopes(route: RouteInfo) -> Iterator[tuple[AnyScheme[Any], tuple[str, ...]]]:

@@ -21,6 +21,7 @@ from fastapi_logto.cli.results import CommandError, to_json
 
 __all__ = [
     "Terminal",
+    "ask",
     "ask_secret",
     "build_text",
     "confirm",
@@ -111,9 +112,18 @@ def _print_nothing(_text: str) -> None:
     """Do nothing: standard error is not a terminal."""
 
 
+def ask(question: str) -> str:
+    """Prompt for a text."""
+    return _prompt(question, hide_input=False).strip()
+
+
 def ask_secret(question: str) -> str:
     """Prompt for a text without showing it."""
-    text: str = typer.prompt(escape(question), hide_input=True, err=True)
+    return _prompt(question, hide_input=True)
+
+
+def _prompt(question: str, *, hide_input: bool) -> str:
+    text: str = typer.prompt(escape(question), hide_input=hide_input, err=True)
     try:
         text.encode()
     except UnicodeEncodeError:

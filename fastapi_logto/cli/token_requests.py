@@ -21,11 +21,15 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
-    """What a token is for: an API resource, scopes, and an organization if one is named."""
+    """What a token is for: an API resource, scopes, and an organization if one is named.
+
+    An organization token names the organization and no API; its scopes are organization permissions.
+    """
 
     resource: str
     scopes: tuple[str, ...] = ()
     organization_id: str | None = None
+    is_organization_token: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ async def refresh_tokens(
     *,
     client_id: str,
 ) -> UserTokens:
-    """Exchange a refresh token for a token for the API resource, in the organization if one is named.
+    """Exchange a refresh token for a token for the API resource, the resource in an organization, or an organization.
 
     References:
         RFC 6749 section 6; RFC 8707 section 2.2.
@@ -95,8 +99,11 @@ async def refresh_tokens(
         "client_id": client_id,
         "grant_type": "refresh_token",
         "refresh_token": tokens.refresh_token,
-        "resource": request.resource,
     }
+    if request.is_organization_token:
+        form["scope"] = " ".join(request.scopes)
+    else:
+        form["resource"] = request.resource
     if request.organization_id is not None:
         form["organization_id"] = request.organization_id
     return await request_tokens(transport, url, form)

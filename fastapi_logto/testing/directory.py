@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from fastapi_logto.testing.dynamic_apps import DynamicApps
 from fastapi_logto.testing.redirects import check_redirect_uris
+from fastapi_logto.testing.signing import JsonValue
 from fastapi_logto.testing.texts import as_text, as_texts
 
 __all__ = [
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 EXAMPLE_AUDIENCE: Final = "https://api.example.test"
+_STANDARD_CLAIMS: Final = frozenset(
+    {"act", "aud", "client_id", "exp", "iat", "iss", "jti", "organization_id", "scope", "sub"}
+)
 ORGANIZATIONS: Final = "urn:logto:resource:organizations"
 """Used instead of a resource indicator for the permissions of organizations, which belong to no API."""
 
@@ -79,6 +83,8 @@ class User:
             userinfo. Issued JWTs stay valid.
         personal_access_tokens: Personal access tokens of the user, each starting with `pat_`; omitted from the `repr`.
             `LocalIssuer.personal_access_token()` creates others.
+        custom_claims: Claims that the issuer's endpoints add to the user's access tokens, like a custom JWT script of
+            Logto. They can't replace the claims that Logto sets.
     """
 
     id: str
@@ -87,15 +93,19 @@ class User:
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
     is_suspended: bool = False
     personal_access_tokens: Collection[str] = field(default=(), repr=False)
+    custom_claims: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
 
     def __post_init__(self) -> None:
-        """Store plain texts, and a read-only copy of the scopes; reject a personal access token without its prefix."""
+        """Store plain texts and read-only copies; reject other personal access tokens, and claims that Logto sets."""
         _freeze_texts(self, "id", "username", "name")
         object.__setattr__(self, "scopes", _freeze_scopes(self.scopes))
         tokens = as_texts(self.personal_access_tokens, what="personal_access_tokens")
         object.__setattr__(self, "personal_access_tokens", tokens)
         if not all(token.startswith("pat_") for token in tokens):
             raise ValueError("personal_access_tokens: expected texts that start with 'pat_', found another")
+        object.__setattr__(self, "custom_claims", MappingProxyType(dict(self.custom_claims)))
+        if taken := _STANDARD_CLAIMS & self.custom_claims.keys():
+            raise ValueError(f"custom_claims: expected no claim that Logto sets, found {', '.join(sorted(taken))}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

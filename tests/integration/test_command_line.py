@@ -97,11 +97,9 @@ def test_routes_fails_where_a_route_is_not_protected() -> None:
 
     table = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (1, "")
-    assert [row["path"] for row in table["routes"] if row["token"] == "none"] == ["/health"]
-    assert (
-        run_command("routes", "example_app.main:app", "--fail-unprotected", "--allow", "/health", cwd=ROOT).returncode
-        == 0
-    )
+    assert [row["path"] for row in table["routes"] if row["token"] == "none"] == ["/", "/health"]
+    allowed = ("--allow", "/", "--allow", "/health")
+    assert run_command("routes", "example_app.main:app", "--fail-unprotected", *allowed, cwd=ROOT).returncode == 0
 
 
 def test_a_missing_setting_is_reported_without_a_traceback(tmp_path: Path) -> None:
@@ -184,8 +182,8 @@ def test_dev_serves_what_its_file_says_and_token_mints_from_it(tmp_path: Path) -
     redirect = "http://localhost:5173/callback"
     arguments = ("dev", "--file", "people.toml", "--port", "0")
     with run_module("fastapi_logto", *arguments, environment={"COLUMNS": "200"}, cwd=tmp_path) as issuer:
-        output = issuer.wait_for_text("LOGTO_SWAGGER_CLIENT_ID=my-spa")
-        (tmp_path / ".env").write_text(output.partition("Put into .env:\n")[2])
+        output = issuer.wait_for_text("fastapi-logto token --user dora")
+        (tmp_path / ".env").write_text(output.partition("Put into .env:\n")[2].partition("\n\n")[0])
         minted = run_command(
             "token", "--user", "dora", "--scope", "read:user", "--redirect-uri", redirect, cwd=tmp_path
         )  # fmt: skip

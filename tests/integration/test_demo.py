@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests import captured
 from tests.integration.processes import find_free_port, run_module
@@ -30,12 +31,19 @@ def test_the_demo_prints_commands_that_do_what_they_say_and_ends_quietly() -> No
         commands = list(COMMAND.finditer(output))
         answers = {match["said"]: (run_curl(match["curl"]), int(match["status"]), match["code"]) for match in commands}
         docs = httpx.get(f"http://127.0.0.1:{port}/docs", trust_env=False)
-        issuer = httpx.get(f"http://127.0.0.1:{issuer_port}/", trust_env=False)
+        # The issuer as the demo prints it: a terminal makes a link of it.
+        printed = re.search(r"issuer  (\S+)", output)
+        assert printed is not None
+        issuer = httpx.get(printed[1], trust_env=False)
+        index = httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
         code = demo.interrupt()
         output = demo.output
 
     assert f"http://127.0.0.1:{port}/docs" in output
-    assert (docs.status_code, issuer.status_code) == (200, 200)
+    assert (docs.status_code, issuer.status_code, index.status_code) == (200, 200, 200)
+    assert issuer.url == f"http://127.0.0.1:{issuer_port}/oidc"
+    assert "<h1>Local issuer</h1>" in issuer.text
+    assert "/docs" in index.text
     assert "local-spa" in docs.text
     assert len(answers) == 4
     for said, (answer, status, expected) in answers.items():
@@ -68,13 +76,22 @@ def test_the_demo_uses_a_tenant_that_the_environment_names() -> None:
     assert code == 0
 
 
-def test_a_port_in_use_is_reported_and_not_in_a_traceback() -> None:
+@pytest.mark.parametrize("name", ["PORT", "ISSUER_PORT"])
+def test_a_port_in_use_is_reported_with_the_variable_that_selects_another(name: str) -> None:
     with captured.serve_captured() as other:
-        ports = {"PORT": str(other.port), "ISSUER_PORT": str(find_free_port())}
+        ports = {"PORT": str(find_free_port()), "ISSUER_PORT": str(find_free_port()), name: str(other.port)}
         with run_module("example_app.demo", environment=ports, cwd=ROOT) as demo:
-            assert demo.wait() == 3  # uvicorn's own code for a start that failed
-            assert "address already in use" in demo.output
-            assert "Traceback" not in demo.output
+            assert demo.wait() == 1
+            assert demo.output.startswith(f"port {other.port}: Address already in use")
+            assert f"; set {name} to another port, e.g. {name}=" in demo.output
+            assert demo.output.count("\n") == 1
+
+
+def test_a_port_that_is_no_number_is_reported() -> None:
+    environment = {"PORT": "http", "ISSUER_PORT": str(find_free_port())}
+    with run_module("example_app.demo", environment=environment, cwd=ROOT) as demo:
+        assert demo.wait() == 1
+        assert demo.output == "PORT: expected a port such as 8000, found 'http'\n"
 
 
 def test_a_mistake_is_reported_in_one_line_and_not_in_a_traceback() -> None:

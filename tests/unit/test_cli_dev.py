@@ -29,18 +29,29 @@ def test_the_command_serves_until_a_signal_and_ends_quietly(tmp_path: Path, numb
         assert process.stdout is not None
         try:
             lines: list[str] = []
-            while not lines or not lines[-1].startswith("LOGTO_SWAGGER_CLIENT_ID="):
+            while not lines or not lines[-1].startswith("fastapi-logto token"):
                 lines.append(process.stdout.readline().rstrip())
                 assert process.poll() is None
-            endpoint = lines[-3].removeprefix("LOGTO_ENDPOINT=")
+            endpoint = lines[-8].removeprefix("LOGTO_ENDPOINT=")
             document = fetch_discovery(endpoint)
+            pages = [httpx.get(url, trust_env=False) for url in (f"{endpoint}/", f"{endpoint}/oidc")]
             process.send_signal(number)
             out, err = process.communicate(timeout=DEADLINE_SECONDS)
         finally:
             process.kill()
     assert document["issuer"] == f"{endpoint}/oidc"
     assert lines[0] == f"Local issuer {endpoint}/oidc, for development only; Ctrl-C stops it"
-    assert lines[-2:] == ["LOGTO_AUDIENCE=urn:api", "LOGTO_SWAGGER_CLIENT_ID=local-spa"]
+    assert lines[2] == f"Page with all users and clients: {endpoint}/"
+    assert [page.text.count("<h1>Local issuer</h1>") for page in pages] == [1, 1]
+    assert lines[-7:] == [
+        "LOGTO_AUDIENCE=urn:api",
+        "LOGTO_SWAGGER_CLIENT_ID=local-spa",
+        "LOGTO_MACHINE_ID=local-machine",
+        "LOGTO_MACHINE_SECRET=local-machine-secret",
+        "",
+        "Then, in the folder of .env and in another terminal, get a token:",
+        "fastapi-logto token --user alice",
+    ]
     assert (process.returncode, out, err) == (0, "", "")
 
 

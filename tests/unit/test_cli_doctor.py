@@ -100,6 +100,48 @@ def test_the_list_of_settings_agrees_with_what_is_read(monkeypatch: pytest.Monke
     assert found["LOGTO_LEEWAY_SECONDS"].source == "default"
 
 
+def write_app(folder: Path, name: str, *, arguments: str) -> None:
+    (folder / f"{name}.py").write_text(
+        "from fastapi import Depends, FastAPI\n"
+        "from fastapi_logto import LogtoAuth\n"
+        f"auth = LogtoAuth({arguments})\n"
+        "app = FastAPI(dependencies=[Depends(auth)])\n"
+        "@app.get('/')\n"
+        "async def root() -> None: ...\n"
+    )
+
+
+def test_settings_in_code_are_checked_instead_of_the_environment(cli: RunCli, tmp_path: Path) -> None:
+    with serve_issuer() as issuer:
+        write_app(tmp_path, "doctor_given", arguments=f"endpoint={issuer.endpoint!r}, audience={API!r}")
+        write_app(tmp_path, "doctor_read", arguments="")
+        other = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": "urn:other"}
+
+        code, given = run_doctor(cli, "--app", "doctor_given:app", **other)
+        ended = cli("doctor", "--app", "doctor_given:app", **other)
+        _, read = run_doctor(cli, "--app", "doctor_read", **other)
+        missing = cli("doctor", "--app", "doctor_read")
+
+    sources = {one["variable"]: (one["value"], one["source"]) for one in given["settings"]}
+    assert code == 0
+    assert sources["LOGTO_AUDIENCE"] == (API, "code")
+    assert sources["LOGTO_LEEWAY_SECONDS"] == ("10", "default")
+    assert f"{API} (from the code)" in ended.out
+    found = {one["variable"]: (one["value"], one["source"]) for one in read["settings"]}
+    assert found["LOGTO_AUDIENCE"] == ("urn:other", "environment")
+    assert missing.code == 2
+    assert "audience is required" in missing.out
+
+
+def test_an_application_without_protected_routes_has_no_settings_to_check(cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "doctor_open.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
+
+    ended = cli("doctor", "--app", "doctor_open")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "fastapi-logto: expected protected routes of one tenant, found none\n"
+
+
 def test_wrong_settings_end_with_2_and_are_all_told(cli: RunCli) -> None:
     code, diagnosis = run_doctor(cli, LOGTO_ENDPOINT="ftp://x")
 

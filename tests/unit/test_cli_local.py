@@ -1,5 +1,6 @@
 """The local issuer as a command, the file of its users, and tokens minted from it."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fastapi_logto.cli.directory_file import read_directory
+from fastapi_logto.cli.issuer_listing import fetch_listing
 from fastapi_logto.cli.local import describe_issuer, open_issuer
+from fastapi_logto.cli.rendering import render_issuer
 from fastapi_logto.cli.results import CommandError
+from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.testing import Directory, LocalIssuer
 from fastapi_logto.testing.directory import ORGANIZATIONS
 from tests.captured import Answer, Fault, serve_captured
@@ -227,6 +232,13 @@ def test_dev_starts_nothing_with_a_mistake(cli: RunCli, file: Path) -> None:
     )
 
 
+def test_the_next_command_is_printed_only_if_there_is_a_user() -> None:
+    console = Console(record=True, width=100, file=io.StringIO())
+    console.print(render_issuer(describe_issuer(LocalIssuer(directory=Directory()))))
+
+    assert console.export_text().splitlines()[-2:] == ["Put into .env:", "LOGTO_ENDPOINT=http://127.0.0.1:3001"]
+
+
 def test_dev_without_uvicorn_says_what_to_install(cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "fastapi_logto.testing.issuer.serving", raising=False)
@@ -246,7 +258,10 @@ def test_what_to_put_into_a_file_of_variables_is_reported(file: Path) -> None:
         "LOGTO_ENDPOINT": issuer.endpoint,
         "LOGTO_AUDIENCE": "https://api.example.com",
         "LOGTO_SWAGGER_CLIENT_ID": "my-spa",
+        # A secret of the file is not printed.
+        "LOGTO_MACHINE_ID": "worker",
     }
+    assert running.next_command == "fastapi-logto token --user dora"
     assert {user.username: user.organizations for user in (*running.users, *running.machines)} == {
         "dora": {},
         "emil": {"acme": ("read:user", "read:member (of the organization)")},
@@ -254,6 +269,7 @@ def test_what_to_put_into_a_file_of_variables_is_reported(file: Path) -> None:
     }
     empty = describe_issuer(LocalIssuer(directory=Directory()))
     assert empty.environment == {"LOGTO_ENDPOINT": "http://127.0.0.1:3001"}
+    assert (empty.page, empty.next_command) == ("http://127.0.0.1:3001/", "")
 
 
 @pytest.fixture
@@ -300,6 +316,99 @@ def test_a_token_of_a_user_may_be_for_an_organization(mint: tuple[LocalIssuer, R
     assert "expected a token, found 'user is not a member of the organization' (status 403)" in stranger.err
 
 
+def test_without_scopes_all_that_the_local_issuer_grants_are_requested(mint: tuple[LocalIssuer, RunCli]) -> None:
+    issuer, run = mint
+    machine = {"LOGTO_MACHINE_ID": "local-machine", "LOGTO_MACHINE_SECRET": "local-machine-secret"}
+
+    ended = {
+        "read:user write:user": run("--user", "alice"),
+        "read:user": run("--user", "bob"),
+        "none": run("--user", "carol"),
+        "read:user write:user ": run("--machine", **machine),
+    }
+
+    for scopes, one in ended.items():
+        claims = issuer.read_access_token(one.out.strip())
+        assert claims is not None
+        assert claims["scope"] == scopes.strip().removeprefix("none")
+        assert one.err == (
+            f"scopes: {scopes.strip()}; to choose others, pass --scope, or --app with your application\n"
+        )  # fmt: skip
+
+
+def test_custom_claims_of_the_file_are_in_the_tokens_of_the_user(cli: RunCli, file: Path) -> None:
+    file.write_text(FILE.replace('name = "Dora Example"', 'custom_claims = { plan = "pro", teams = ["a"] }'))
+    issuer = LocalIssuer(directory=read_directory(file))
+    arguments = ("--client-id", "my-spa", "--redirect-uri", "http://localhost:5173/callback")
+
+    with serve(issuer):
+        environment = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": "https://api.example.com"}
+        dora, emil, member = (
+            issuer.read_access_token(cli("token", "--user", *user, *arguments, **environment).out.strip())
+            for user in (("dora",), ("emil",), ("emil", "--organization", "acme"))
+        )
+
+    assert dora is not None
+    assert (dora["plan"], dora["teams"]) == ("pro", ["a"])
+    assert "plan" not in (emil or {"plan": ""})
+    assert "plan" not in (member or {"plan": ""})
+
+
+@pytest.mark.parametrize("line", ['sub = "x"', 'iss = "x"'])
+def test_a_custom_claim_replaces_no_claim_of_logto(file: Path, line: str) -> None:
+    file.write_text(FILE.replace('name = "Dora Example"', f"custom_claims = {{ {line} }}"))
+
+    with pytest.raises(CommandError, match=r"custom_claims: expected no claim that Logto sets, found (sub|iss)$"):
+        read_directory(file)
+
+
+def test_an_organization_token_has_organization_permissions_and_names_no_api(mint: tuple[LocalIssuer, RunCli]) -> None:
+    issuer, run = mint
+    machine = {"LOGTO_MACHINE_ID": "local-machine", "LOGTO_MACHINE_SECRET": "local-machine-secret"}
+    arguments = ("--organization", "acme", "--organization-token")
+
+    users = run("--user", "alice", *arguments)
+    chosen = run("--user", "alice", *arguments, "--scope", "read:user", "--scope", "read:member")
+    machines = run("--machine", *arguments, **machine)
+
+    for ended in (users, chosen, machines):
+        claims = issuer.read_access_token(ended.out.strip())
+        assert claims is not None
+        assert (claims["aud"], claims["scope"]) == ("urn:logto:organization:acme", "read:member")
+    assert users.err.startswith("scopes: read:member; ")
+    assert chosen.err == "not granted and not in the token: read:user\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sign-in", "--organization", "acme"), "expected --user or --machine, found --sign-in"),
+        (("--machine",), "expected --organization alone, found no --organization"),
+        (("--user", "x", "--organization", "acme", "--resource", "urn:x"), "alone, found --resource; an organization"),
+    ],
+)
+def test_an_organization_token_needs_an_organization_alone(
+    cli: RunCli, arguments: tuple[str, ...], message: str
+) -> None:
+    ended = cli("token", "--organization-token", *arguments)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
+
+
+def test_only_the_list_of_a_local_issuer_is_read(mint: tuple[LocalIssuer, RunCli]) -> None:
+    listing = fetch_listing(LogtoSettings(endpoint=mint[0].endpoint, audience=API))
+    assert listing is not None
+    assert (listing.users, listing.scopes[API]) == (["alice", "bob", "carol"], ["read:user", "write:user"])
+
+    with serve_captured() as server:
+        settings = LogtoSettings(endpoint=server.endpoint, audience=API)
+        for answer in (Answer(body=b"<html>"), Answer.json({"users": 1}), Answer.json({}, status=404), Fault.RESET):
+            server.replace("/", answer)
+            assert fetch_listing(settings) is None
+    assert fetch_listing(LogtoSettings(endpoint="https://tenant.logto.app", audience=API)) is None
+
+
 def test_a_token_of_a_machine_comes_by_its_secret(mint: tuple[LocalIssuer, RunCli]) -> None:
     issuer, run = mint
     secret = {"LOGTO_MACHINE_ID": "local-machine", "LOGTO_MACHINE_SECRET": "local-machine-secret"}
@@ -333,8 +442,10 @@ def test_a_user_or_an_application_that_is_not_known_is_reported(mint: tuple[Loca
     resource = mint[1]("--user", "alice", "--resource", "urn:unknown")
 
     assert nobody.code == stranger.code == resource.code == 2
-    assert "a code for the user 'nobody' by the application 'local-spa' with the redirect URI 'http://" in nobody.err
-    assert "a code for the user 'alice' by the application 'nobody' with" in stranger.err
+    assert nobody.err == (
+        "fastapi-logto: expected one of the users alice, bob, carol, found 'nobody'; correct --user\n"
+    )  # fmt: skip
+    assert "a code for the user 'alice' by the application 'nobody' with the redirect URI 'http://" in stranger.err
     assert "found 'status 400'; the issuer's page lists its users and applications" in stranger.err
     assert "found 'resource indicator is missing, or unknown'" in resource.err
 

@@ -8,6 +8,7 @@ import re
 import secrets
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.conftest import RunCli
 from tests.tenants import API, serve
 from tests.terminals import run_on_terminal
 
-COMMANDS = ["doctor", "inspect", "routes", "dev", "token", "scopes"]
+COMMANDS = ["doctor", "inspect", "routes", "dev", "init", "token", "scopes"]
 
 
 def test_another_module_that_is_missing_is_a_fault_of_ours_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +34,21 @@ def test_help_may_be_printed_anywhere() -> None:
         assert main(["--help"]) == 0
 
     assert all(f"\n  {command} " in out.getvalue() for command in COMMANDS)
+
+
+def test_the_version_is_that_of_the_package(cli: RunCli) -> None:
+    ended = cli("--version")
+
+    assert (ended.code, ended.out, ended.err) == (0, f"{metadata.version('fastapi-logto')}\n", "")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], "scopes diff", "scopes push"])
+def test_the_help_of_each_command_has_an_example(command: str) -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main([*command.split(), "-h"]) == 0
+
+    text = " ".join(out.getvalue().split())
+    assert re.search(rf"Examples?: fastapi-logto {command}", text), text
 
 
 def test_without_a_command_the_help_is_shown(cli: RunCli) -> None:

@@ -222,8 +222,17 @@ def test_the_newest_change_is_of_this_version() -> None:
 def test_the_commands_of_the_readme_are_targets() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
-    assert {"demo", "test"} <= targets
-    assert set(re.findall(r"^\$ make (\w+)$", README.read_text(), re.MULTILINE)) <= targets
+    named = set(re.findall(r"^make (\w+)$", README.read_text(), re.MULTILINE))
+    assert {"demo", "test"} == named
+    assert named <= targets
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "docs/tutorial/first-steps.md", "docs/reference/command-line.md", "docs/how-to/local-issuer.md"],
+)
+def test_commands_are_copied_without_a_prompt(name: str) -> None:
+    assert re.findall(r"^(?:\$ .*|```console)$", (ROOT / name).read_text(), re.MULTILINE) == []
 
 
 def test_the_file_of_users_in_the_reference_is_one(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi_logto.cli.doctor.settings import FoundSetting, check_audience, check_source, list_settings
+from fastapi_logto.cli.doctor.settings import FoundSetting, check_audience, check_source, list_given, list_settings
 from fastapi_logto.cli.doctor.swagger import check_swagger
 from fastapi_logto.cli.doctor.tenant import check_tenant
 from fastapi_logto.cli.doctor.token import check_token
@@ -30,18 +30,23 @@ class Diagnosis:
 def diagnose(
     *,
     env_file: Path | None,
+    given: LogtoSettings | None = None,
     docs_url: str,
     token: str | None = None,
     scopes: Collection[str] = (),
     progress: Callable[[str], None],
 ) -> Diagnosis:
-    """Run all checks, each after the checks it depends on. The token is not sent anywhere."""
+    """Run all checks, each after the checks it depends on. The token is not sent anywhere.
+
+    `given` are settings passed in code; without them, the environment or `env_file` is read.
+    """
     try:
-        settings = LogtoSettings.from_environment(env_file=env_file)
+        settings = given or LogtoSettings.from_environment(env_file=env_file)
     except SettingsError as error:
         return _refuse(error)
+    sources = check_source(env_file) if given is None else ()
     transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
-    sections = [Section(title="Settings", checks=(*check_source(env_file), *check_audience(settings)))]
+    sections = [Section(title="Settings", checks=(*sources, *check_audience(settings)))]
     progress(f"Checking {settings.fetch_base}")
     tenant = check_tenant(settings, transport)
     sections.append(tenant.section)
@@ -54,7 +59,7 @@ def diagnose(
         sections.append(report.section)
     failed = next((check for section in sections for check in section.checks if check.status == "failed"), None)
     return Diagnosis(
-        settings=list_settings(settings, env_file=env_file),
+        settings=list_given(given) if given else list_settings(settings, env_file=env_file),
         sections=tuple(sections),
         exit_code=ExitCode.FINE if failed is None else ExitCode.FAILED,
         next_step="" if failed is None else failed.advice,

@@ -8,12 +8,12 @@ from fastapi_logto.cli.results import Check
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings, build_variable_name, read_known_variables
 
-__all__ = ["FoundSetting", "check_audience", "check_source", "list_settings"]
+__all__ = ["FoundSetting", "check_audience", "check_source", "list_given", "list_settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundSetting:
-    """A setting and its source: `environment`, the name of a file, or `default`."""
+    """A setting and its source: `environment`, the name of a file, `code`, or `default`."""
 
     variable: str
     value: str
@@ -28,6 +28,18 @@ def list_settings(settings: LogtoSettings, *, env_file: Path | None) -> tuple[Fo
             variable=build_variable_name(name),
             value=_describe(getattr(settings, name)),
             source=variables.source if build_variable_name(name) in variables.values else "default",
+        )
+        for name in LogtoSettings.model_fields
+    )
+
+
+def list_given(settings: LogtoSettings) -> tuple[FoundSetting, ...]:
+    """Return every setting of a `LogtoAuth` that gets its settings in code."""
+    return tuple(
+        FoundSetting(
+            variable=build_variable_name(name),
+            value=_describe(getattr(settings, name)),
+            source="code" if name in settings.model_fields_set else "default",
         )
         for name in LogtoSettings.model_fields
     )

@@ -219,6 +219,8 @@ class TokenEndpoint:
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
         """Return a token for a resource, for a resource within an organization, or for an organization."""
+        user = next((user for user in self._mint.directory.users if user.id == subject), None)
+        claims = {**({} if user is None else user.custom_claims), **(claims or {})}
         if organization and (not resource or resource == ORGANIZATIONS):
             return self._mint.organization_token(
                 organization.id,
@@ -324,7 +326,7 @@ class TokenEndpoint:
         if resource is None:
             token = self._mint.opaque_token(subject=subject, client_id=client_id, scopes=scopes)
         else:
-            token = self._mint.access_token(subject=subject, client_id=client_id, scopes=scopes, audience=resource)
+            token = self._mint_for(subject, client_id=client_id, scopes=scopes, resource=resource, organization=None)
         response = _build_response(token, scopes=scopes)
         if "openid" in grant.identity_scopes:
             claims = build_profile(grant.user, scopes=grant.identity_scopes) | {"nonce": grant.nonce}

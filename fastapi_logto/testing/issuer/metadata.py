@@ -1,11 +1,12 @@
-"""The discovery document of a local issuer."""
+"""The discovery document of a local issuer, and its list of users and scopes."""
 
 from collections.abc import Collection, Mapping
 
+from fastapi_logto.testing.directory import ORGANIZATIONS, Directory
 from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES
 from fastapi_logto.testing.signing import JsonValue
 
-__all__ = ["build_metadata"]
+__all__ = ["build_listing", "build_metadata"]
 
 
 def build_metadata(
@@ -45,4 +46,15 @@ def build_metadata(
         "introspection_endpoint": f"{base_url}/oidc/token/introspection",
         "claim_types_supported": ["normal"],
         **({"client_id_metadata_document_supported": True} if accepts_dynamic_apps else {}),
+    }
+
+
+def build_listing(directory: Directory) -> Mapping[str, JsonValue]:
+    """Return the usernames, and the scopes by resource indicator, for `fastapi-logto token`; nothing that is secret."""
+    members = [scopes for organization in directory.organizations for scopes in organization.members.values()]
+    permissions = dict.fromkeys(name for scopes in members for name in scopes.get(ORGANIZATIONS, ()))
+    scopes: dict[str, JsonValue] = {resource.indicator: list(resource.scopes) for resource in directory.resources}
+    return {
+        "users": [user.username for user in directory.users if not user.is_suspended],
+        "scopes": scopes | {ORGANIZATIONS: list(permissions)},
     }

@@ -21,7 +21,7 @@ from fastapi_logto.testing.issuer.grants import TokenEndpoint, build_profile
 from fastapi_logto.testing.issuer.hosts import HostGuard, check_same_origin, parse_hosts
 from fastapi_logto.testing.issuer.lookup import find_user
 from fastapi_logto.testing.issuer.management import ManagementError, create_subject_token
-from fastapi_logto.testing.issuer.metadata import build_metadata
+from fastapi_logto.testing.issuer.metadata import build_listing, build_metadata
 from fastapi_logto.testing.issuer.pages import build_error_page, build_index_page, build_sign_in_page
 from fastapi_logto.testing.issuer.refusals import NO_GRANT, RefusedError
 from fastapi_logto.testing.minting import TokenMint
@@ -66,6 +66,8 @@ def build_app(
     app = Starlette(
         routes=[
             Route("/", endpoints.show_index),
+            # Terminals make a link of the issuer identifier, so it is a page.
+            Route("/oidc", endpoints.show_index),
             Route("/oidc/.well-known/openid-configuration", endpoints.show_metadata, methods=readable),
             Route("/oidc/.well-known/oauth-authorization-server", endpoints.show_metadata, methods=readable),
             Route("/oidc/jwks", endpoints.show_keys, methods=readable),
@@ -116,6 +118,8 @@ class _Endpoints:
     tokens: TokenEndpoint
 
     async def show_index(self, request: Request) -> Response:
+        if request.headers.get("accept") == "application/json":
+            return JSONResponse(build_listing(self.mint.directory), headers=_NO_STORE)
         page = await asyncio.to_thread(
             build_index_page, self.mint.directory, issuer=self.mint.issuer, base_url=_find_base_url(request)
         )
