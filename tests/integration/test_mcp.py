@@ -43,7 +43,7 @@ class Server:
         headers = {"Accept": "application/json, text/event-stream", **more}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        return httpx.post(self.base + path, json=LIST_TOOLS, headers=headers, trust_env=False)
+        return httpx.post(self.base + path, json=LIST_TOOLS, headers=headers, trust_env=False, timeout=30)
 
 
 @contextmanager
