@@ -227,12 +227,9 @@ def test_the_commands_of_the_readme_are_targets() -> None:
     assert named <= targets
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["README.md", "docs/tutorial/first-steps.md", "docs/reference/command-line.md", "docs/how-to/local-issuer.md"],
-)
-def test_commands_are_copied_without_a_prompt(name: str) -> None:
-    assert re.findall(r"^(?:\$ .*|```console)$", (ROOT / name).read_text(), re.MULTILINE) == []
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "example_app/README.md"], ids=page_name)
+def test_commands_are_copied_without_a_prompt(page: Path) -> None:
+    assert re.findall(r"^(?:\$ .*|```console)$", page.read_text(), re.MULTILINE) == []
 
 
 def test_the_file_of_users_in_the_reference_is_one(tmp_path: Path) -> None:
