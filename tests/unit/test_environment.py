@@ -290,9 +290,9 @@ def test_a_machine_gets_its_token_by_the_variables_of_one_source(source: str, cl
         }
         if source == "file":
             write_file(variables)
-            ended = cli("token", "--machine")
+            ended = cli("token", "--machine", "--scope", "read:user")
         else:
-            ended = cli("token", "--machine", **variables)
+            ended = cli("token", "--machine", "--scope", "read:user", **variables)
 
     assert (ended.code, ended.err) == (0, "")
     assert issuer.read_access_token(ended.out.strip()) is not None

@@ -131,7 +131,9 @@ def test_no_command_sends_a_local_tenant_anything_by_the_proxy(
             **dict.fromkeys(PROXY_VARIABLES, proxy.url),
         )
 
-    assert (ended.code, ended.err) == (0, "")
+    # Without `--scope`, the scopes of the local issuer are requested first.
+    told = "scopes: read:user write:user; to choose others, pass --scope, or --app with your application\n"
+    assert (ended.code, ended.err) == (0, told if arguments[0] == "token" else "")
     assert proxy.requests == []
 
 
