@@ -60,7 +60,7 @@ def site(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_page_of_the_site_is_there_as_markdown(copy: Path, site: Path) -> None:
-    listed = re.findall(r"^- \[.+\]\((\S+\.md)\): .+\.$", (site / "llms.txt").read_text(), re.MULTILINE)
+    listed = re.findall(r"^- \[.+\]\((\S+\.md)\): .+[.。]$", (site / "llms.txt").read_text(), re.MULTILINE)
     pages = {page: (site / page).read_text() for page in listed}
     assert sorted(pages) == sorted(str(page.relative_to(copy / "docs")) for page in (copy / "docs").rglob("*.md"))
     for page, text in pages.items():

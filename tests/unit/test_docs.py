@@ -19,8 +19,12 @@ from fastapi_logto.errors import RefusalError
 from tests.docs import README, ROOT, build_settings_table
 from tests.tenants import FAULTS
 
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+TRANSLATED_README = ROOT / "README.zh-TW.md"
+READMES = [README, TRANSLATED_README]
+SITE_PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*READMES, *SITE_PAGES]
 PYTHON = re.compile(r"^```python.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w.*)\n((?s:.*?))^```$", re.MULTILINE)
 FILE = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
 SYMBOL = re.compile(r"`(fastapi_logto(?:\.\w+)+)(?:\(\))?`")
 
@@ -52,13 +56,12 @@ WITH_TESTS = [page for page in WITH_EXAMPLES if '```python title="test_' in page
 def test_the_navigation_has_every_page_once() -> None:
     paths = re.findall(r"^ +- .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
 
-    assert sorted(paths) == sorted(str(page.relative_to(ROOT / "docs")) for page in PAGES if page != README)
+    assert sorted(paths) == sorted(str(page.relative_to(ROOT / "docs")) for page in SITE_PAGES)
 
 
 def test_every_page_has_its_own_description() -> None:
-    described = {
-        page: re.match(r'---\ndescription: "?(.{30,140}?\.)"?\n', page.read_text()) for page in PAGES if page != README
-    }
+    pattern = re.compile(r'---\ndescription: "?(.{30,140}?[.。])"?\n')
+    described = {page: pattern.match(page.read_text()) for page in SITE_PAGES}
 
     assert [page_name(page) for page, found in described.items() if found is None] == []
     assert len({found[1] for found in described.values() if found is not None}) == len(described)
@@ -179,6 +182,51 @@ def test_the_table_of_answers_is_the_tree_of_errors() -> None:
 
     assert len(rows) == len(set(rows)) == len(leaves)
     assert set(rows) == leaves
+
+
+# Each section of the translated README, and the section of the README that it translates.
+TRANSLATED_SECTIONS = {
+    "快速開始": "Quickstart",
+    "加進你的應用程式": "Add it to your application",
+    "測試你的應用程式": "Test your application",
+    "接下來": "More",
+}
+
+
+def read_sections(page: Path) -> dict[str, str]:
+    return dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", page.read_text(), re.MULTILINE))
+
+
+# The integration tests run the quickstart in English only: a second installation would run the same blocks.
+def test_the_translated_readme_has_the_code_blocks_of_each_section() -> None:
+    english, translated = read_sections(README), read_sections(TRANSLATED_README)
+
+    assert list(translated) == list(TRANSLATED_SECTIONS)
+    for heading, text in translated.items():
+        assert BLOCK.findall(text) == BLOCK.findall(english[TRANSLATED_SECTIONS[heading]]), heading
+    assert len(BLOCK.findall(translated["快速開始"])) == 10
+    assert len(BLOCK.findall(TRANSLATED_README.read_text())) == sum(
+        len(BLOCK.findall(text)) for text in translated.values()
+    )
+
+
+def test_the_translated_tutorial_has_the_code_blocks_of_the_tutorial() -> None:
+    english, translated = (ROOT / "docs/tutorial" / name for name in ("first-steps.md", "first-steps.zh-TW.md"))
+
+    assert BLOCK.findall(translated.read_text()) == BLOCK.findall(english.read_text()) != []
+
+
+@pytest.mark.parametrize("page", READMES, ids=page_name)
+def test_every_relative_link_of_a_readme_has_a_target(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", page.read_text())
+
+    assert len(links) > 5
+    for path, anchor in links:
+        target = ROOT / path if path else page
+        assert target.exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, anchor
 
 
 def list_commands(group: Any, name: str = "") -> dict[str, set[str]]:
