@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -23,6 +24,7 @@ TRANSLATED_README = ROOT / "README.zh-TW.md"
 READMES = [README, TRANSLATED_README]
 SITE_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*READMES, *SITE_PAGES]
+PROJECTS = sorted(path.parent for path in (ROOT / "examples").glob("*/README.md"))
 PYTHON = re.compile(r"^```python.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(\w.*)\n((?s:.*?))^```$", re.MULTILINE)
 FILE = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
@@ -74,16 +76,35 @@ def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
 
+    check_tests_pass(tmp_path)
+
+
+def check_tests_pass(folder: Path) -> None:
+    """Run the tests of a folder as a user does; raise if one does not pass."""
     # Older versions of uvicorn import what newer ones of websockets warn of.
     warnings = ["-W", "error", "-W", "ignore:websockets:DeprecationWarning"]
     command = [sys.executable, "-m", "pytest", "-q", *warnings, "-p", "no:asyncio", "--strict-markers"]
     done = run(
-        [*command, "--rootdir", str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        [*command, "--rootdir", str(folder)], cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
 
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout
     assert "skipped" not in done.stdout
+
+
+@pytest.mark.parametrize("example", PROJECTS, ids=page_name)
+def test_the_tests_of_an_example_project_pass(example: Path, tmp_path: Path) -> None:
+    # In the repository, pytest would use its configuration, which a copy does not have.
+    copy = shutil.copytree(example, tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__"))
+
+    check_tests_pass(copy)
+
+
+def test_the_readme_lists_every_example_project() -> None:
+    listed = re.findall(r"^\| \[`(examples/\w+)`\]\(\1/\) \|", README.read_text(), re.MULTILINE)
+
+    assert listed == [page_name(example) for example in PROJECTS]
 
 
 def test_an_application_of_twenty_lines_is_tested_in_ten() -> None:
@@ -275,7 +296,16 @@ def test_the_commands_of_the_readme_are_targets() -> None:
     assert named <= targets
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "example_app/README.md"], ids=page_name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        *PAGES,
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "example_app/README.md",
+        *(example / "README.md" for example in PROJECTS),
+    ],
+    ids=page_name,
+)
 def test_commands_are_copied_without_a_prompt(page: Path) -> None:
     assert re.findall(r"^(?:\$ .*|```console)$", page.read_text(), re.MULTILINE) == []
 
