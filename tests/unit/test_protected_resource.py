@@ -594,6 +594,20 @@ class TestChallenge:
         with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"):
             TestClient(app).get(WELL_KNOWN)
 
+    def test_before_the_settings_of_every_scheme_are_known_it_is_left_out(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app = build_app(issuer.auth(public_url="https://api.example.com"))
+        other = LogtoAuth(scheme_name="Other")
+        other.install(app, lifespan=False)
+        for name, value in {"ENDPOINT": "https://b.example", "AUDIENCE": "https://api.example.com/b"}.items():
+            monkeypatch.setenv(f"LOGTO_{name}", value)
+
+        # Which resource has which page depends on the settings of both, and reading them could block the loop.
+        assert challenge(app) == READ
+        assert ask(app, "/b")["resource"] == "https://api.example.com/b"
+        assert challenge(app) == f'{READ}, resource_metadata="https://api.example.com{WELL_KNOWN}"'
+
     def test_the_first_caller_without_a_token_is_reported_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         app = build_app(LogtoAuth(), lifespan=False)
         for name, value in {"ENDPOINT": issuer.endpoint, "AUDIENCE": API, "PUBLIC_URL": "https://a.example"}.items():
