@@ -24,7 +24,9 @@ def issuer() -> Iterator[LocalIssuer]:
 def api() -> Iterator[str]:
     """The URL of the API, served in a thread. The socket already listens, so the test need not wait for the server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        # Without a limit, Python 3.12 waits until the other side has closed each connection.
+        config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
