@@ -1,6 +1,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -22,13 +23,16 @@ def issuer() -> Iterator[LocalIssuer]:
 
 @pytest.fixture
 def api() -> Iterator[str]:
-    """The URL of the API, served in a thread. The socket already listens, so the test need not wait for the server."""
+    """The URL of the API, served in a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # Without a limit, Python 3.12 waits until the other side has closed each connection.
         config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
+        # uvicorn does not close its sockets if it is stopped while it starts.
+        while thread.is_alive() and not server.started:
+            time.sleep(0.01)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join()
