@@ -243,6 +243,11 @@ def test_a_command_that_waits_for_a_tenant_can_be_interrupted(tmp_path: Path) ->
                 assert process.poll() is None
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
-            printed = process.communicate(timeout=30)
+            try:
+                printed = process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                # On a busy machine the first signal is sometimes lost: a user presses Ctrl-C again.
+                process.send_signal(signal.SIGINT)
+                printed = process.communicate(timeout=20)
 
     assert (process.returncode, printed) == (ExitCode.INTERRUPTED, (b"", b""))
