@@ -1,11 +1,13 @@
 """Every text passes one function before it reaches the terminal, and the terminal escapes what did not."""
 
+import asyncio
 import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import ExitCode
 from fastapi_logto.cli.terminal import Terminal, ask_secret, build_text, confirm, escape, escape_lines, warn, write
 from tests.captured import DISCOVERY_PATH, Answer, Fault, serve_captured
@@ -224,6 +227,36 @@ def test_an_interrupted_command_ends_without_a_word(cli: RunCli, tmp_path: Path)
     assert (ended.code, ended.out, ended.err) == (ExitCode.INTERRUPTED, "", "")
 
 
+@pytest.mark.parametrize("moment", ["before the coroutine runs", "while it runs"])
+def test_an_interrupt_while_the_thread_starts_cancels_the_coroutine(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    async def wait() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def start_and_interrupt(thread: threading.Thread) -> None:
+        start(thread)
+        started.append(thread)
+        if moment == "while it runs":
+            assert begun.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(wait())
+
+    started[0].join()
+    assert cancelled.is_set() == begun.is_set()
+
+
 def test_a_command_that_waits_for_a_tenant_can_be_interrupted(tmp_path: Path) -> None:
     with serve_captured() as server:
         server.replace(DISCOVERY_PATH, Fault.HANG)
@@ -243,11 +276,6 @@ def test_a_command_that_waits_for_a_tenant_can_be_interrupted(tmp_path: Path) ->
                 assert process.poll() is None
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
-            try:
-                printed = process.communicate(timeout=10)
-            except subprocess.TimeoutExpired:
-                # On a busy machine the first signal is sometimes lost: a user presses Ctrl-C again.
-                process.send_signal(signal.SIGINT)
-                printed = process.communicate(timeout=20)
+            printed = process.communicate(timeout=30)
 
     assert (process.returncode, printed) == (ExitCode.INTERRUPTED, (b"", b""))
