@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 __all__ = ["run_to_end"]
@@ -17,23 +16,22 @@ def run_to_end(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
 
     It runs in a separate thread, so that the caller's event loop, signal handlers and traces are left alone.
     """
-    cancel = Future[Callable[[], object]]()
-    interrupted = threading.Event()
+    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    # Made here, so that a Ctrl-C that comes before the thread has started finds it.
+    loop = runner.get_loop()
 
-    async def run() -> ResultT:
-        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(coroutine)
-        cancel.set_result(lambda: loop.call_soon_threadsafe(task.cancel))
-        if interrupted.is_set():
+    def cancel() -> None:
+        for task in asyncio.all_tasks(loop):
             task.cancel()
-        return await task
+
+    def run() -> ResultT:
+        with runner:
+            return runner.run(coroutine)
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastapi-logto") as executor:
         try:
-            # Ctrl-C may come while the thread starts, before or after the coroutine does.
-            return executor.submit(asyncio.run, run()).result()
+            return executor.submit(run).result()
         except KeyboardInterrupt:
-            interrupted.set()
-            if cancel.done():
-                with contextlib.suppress(RuntimeError):  # the loop has just ended
-                    cancel.result()()
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(cancel)
             raise
