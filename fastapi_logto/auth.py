@@ -23,6 +23,7 @@ from fastapi_logto.misuse import must_be_called
 from fastapi_logto.organizations import OrganizationSource
 from fastapi_logto.provider.health import ProviderHealth, combine_health
 from fastapi_logto.requirements import Requirement
+from fastapi_logto.revocation.revocations import Revocations, check_revocations
 from fastapi_logto.schemes import OptionalScheme, OrganizationScheme, TokenScheme
 from fastapi_logto.settings import LogtoSettings, SettingsOptions, check_audiences
 from fastapi_logto.state import AuthState, collect_tenants
@@ -65,6 +66,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         scheme_name: The name in OpenAPI. It must be unique within an application.
         introspection: Accept opaque tokens too, with `fastapi_logto.introspection.Introspection`. By default
             they are rejected.
+        revocations: Reject tokens that were revoked before their expiry, with
+            `fastapi_logto.revocation.Revocations`.
         clock: Wall time and monotonic time; for tests.
         http_transport: The httpx transport for requests to Logto; for tests.
         ssl_context: The TLS context, e.g. for a private certificate authority.
@@ -95,7 +98,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
     Raises:
         SettingsError: An argument is missing, invalid or unknown, or both settings and arguments are given.
-        TypeError: `claims_model` is not a subclass of `TokenClaims`, or `introspection` not an `Introspection`.
+        TypeError: `claims_model` is not a subclass of `TokenClaims`, or `introspection` not an `Introspection`, or
+            `revocations` not a `Revocations`.
 
     References:
         RFC 6750; RFC 9068.
@@ -110,6 +114,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         claims_model: type[ClaimsT] | None = None,
         scheme_name: str = "Logto",
         introspection: Introspection | None = None,
+        revocations: Revocations | None = None,
         clock: Clock | None = None,
         http_transport: "httpx.AsyncBaseTransport | None" = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -123,6 +128,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
             http_transport=http_transport,
             ssl_context=ssl_context,
             introspection=check_introspection(introspection),
+            revocations=check_revocations(revocations),
         )
         self._set_up(state, None, scheme_name=scheme_name)
 

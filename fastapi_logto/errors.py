@@ -8,7 +8,7 @@
         ├── InvalidTokenError            401, the token
         │   ├── MalformedTokenError  TokenTooLargeError  AlgorithmError     TokenTypeError  IdTokenError
         │   ├── OpaqueTokenError     InactiveTokenError  UnknownKeyError    SignatureError  IssuerError
-        │   └── AudienceError        ExpiredTokenError   ImmatureTokenError ClaimError
+        │   └── AudienceError        ExpiredTokenError   ImmatureTokenError RevokedTokenError  ClaimError
         ├── ForbiddenError               403, the token is valid but does not allow this
         │   ├── InsufficientScopeError
         │   ├── OrganizationRequiredError   OrganizationMismatchError
@@ -56,6 +56,7 @@ __all__ = [
     "ProviderUnavailableError",
     "Reason",
     "RefusalError",
+    "RevokedTokenError",
     "SettingsError",
     "SignatureError",
     "TokenTooLargeError",
@@ -261,6 +262,13 @@ class ImmatureTokenError(InvalidTokenError):
 
     reason: ClassVar[Reason] = "not_yet_valid"
     default_message: ClassVar[str] = "The token is not valid yet; check the clocks of the issuer and of this API"
+
+
+class RevokedTokenError(InvalidTokenError):
+    """The token was revoked before its expiry, e.g. because its user was suspended."""
+
+    reason: ClassVar[Reason] = "revoked"
+    default_message: ClassVar[str] = "The token was revoked; sign in again"
 
 
 class ClaimError(InvalidTokenError):

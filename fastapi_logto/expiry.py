@@ -1,43 +1,64 @@
-"""End WebSockets and streams when the token that opened them expires."""
+"""End WebSockets and streams when the token that opened them expires or is revoked."""
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 from fastapi import WebSocket, WebSocketDisconnect, status
 from starlette.websockets import WebSocketState
 
 from fastapi_logto.verification.claims import TokenClaims
 
-__all__ = ["CLOSE_TIMEOUT_SECONDS", "check_is_claims", "check_stream", "close_after", "pass_on"]
+__all__ = ["CLOSE_TIMEOUT_SECONDS", "Watch", "check_is_claims", "check_stream", "close_after", "pass_on"]
 
 ChunkT = TypeVar("ChunkT")
 
 CLOSE_TIMEOUT_SECONDS: Final = 5.0
 """Time limit for closing a WebSocket. Servers wait half a minute or more for a client that has stopped reading."""
 
+Watch: TypeAlias = Callable[[Callable[[], object]], Callable[[], None]]
+"""Calls a function, perhaps more than once, when the token is revoked; returns what ends this."""
+
 _logger: Final = logging.getLogger("fastapi_logto")
 
 
 @asynccontextmanager
-async def close_after(websocket: WebSocket, *, seconds: float, timeout_seconds: float) -> AsyncGenerator[None]:
-    """Cancel the block after `seconds` and close the WebSocket, for which it may take `timeout_seconds`."""
-    timeout = asyncio.timeout(seconds)
+async def close_after(
+    websocket: WebSocket, *, seconds: float, timeout_seconds: float, watch: Watch
+) -> AsyncGenerator[None]:
+    """Cancel the block after `seconds`, or when the token is revoked, and close the WebSocket.
+
+    Closing may take `timeout_seconds`.
+    """
+    loop, timeout, is_revoked = asyncio.get_running_loop(), asyncio.timeout(seconds), False
+
+    def revoke() -> None:
+        nonlocal is_revoked
+        if is_inside and not timeout.expired():
+            is_revoked = True
+            timeout.reschedule(loop.time())
+
     try:
         async with timeout:
-            yield
+            is_inside = True
+            stop = watch(revoke)
+            try:
+                yield
+            finally:
+                is_inside = False
+                stop()
     except TimeoutError:
         if not timeout.expired():
             raise  # raised by the block itself
-        await _close(websocket, timeout_seconds=timeout_seconds)
+        await _close(websocket, reason="revoked" if is_revoked else "expired", timeout_seconds=timeout_seconds)
 
 
-async def _close(websocket: WebSocket, *, timeout_seconds: float) -> None:
+async def _close(websocket: WebSocket, *, reason: str, timeout_seconds: float) -> None:
     if WebSocketState.DISCONNECTED in {websocket.application_state, websocket.client_state}:
         return
-    closing = asyncio.ensure_future(websocket.close(code=status.WS_1008_POLICY_VIOLATION, reason="expired"))
+    closing = asyncio.ensure_future(websocket.close(code=status.WS_1008_POLICY_VIOLATION, reason=reason))
     closing.add_done_callback(_retrieve)
     try:
         # Not `asyncio.timeout`: the `websockets` library of uvicorn catches the cancellation and keeps waiting.
@@ -79,8 +100,10 @@ def check_is_claims(claims: object) -> None:
         raise TypeError(msg)
 
 
-async def pass_on(chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], float]) -> AsyncGenerator[ChunkT]:
-    """Yield the chunks of a stream for a limited time, then close the stream.
+async def pass_on(
+    chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], float], watch: Watch
+) -> AsyncGenerator[ChunkT]:
+    """Yield the chunks of a stream for a limited time or until the token is revoked, then close the stream.
 
     It is closed on time even if nobody takes the next chunk because the client has stopped reading. The remaining
     seconds are read from `find_seconds` when the first chunk is taken.
@@ -88,7 +111,7 @@ async def pass_on(chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], f
     loop = asyncio.get_running_loop()
     deadline = loop.time() + find_seconds()
     source = _Source(aiter(chunks))
-    timer = loop.call_at(deadline, source.expire)
+    timer, stop = loop.call_at(deadline, source.expire), watch(source.expire)
     try:
         # A stream that never waits keeps the timer from running. The timer may be early by the clock's resolution.
         while loop.time() < deadline and not source.is_expired:
@@ -96,7 +119,7 @@ async def pass_on(chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], f
             try:
                 # The timeout covers each wait and not the loop, because it must not cancel the consumer of a chunk.
                 async with timeout:
-                    chunk = await source.take()
+                    chunk = await source.take(within=timeout)
             except StopAsyncIteration:
                 return
             except TimeoutError:
@@ -108,6 +131,7 @@ async def pass_on(chunks: AsyncIterable[ChunkT], *, find_seconds: Callable[[], f
                 yield chunk
     finally:
         timer.cancel()
+        stop()
         await source.close()
 
 
@@ -117,22 +141,24 @@ class _Source(Generic[ChunkT]):
     def __init__(self, iterator: AsyncIterator[ChunkT]) -> None:
         self.is_expired = False
         self._iterator = iterator
-        self._is_running = False
+        self._timeout: asyncio.Timeout | None = None
         self._closing: asyncio.Task[None] | None = None
 
-    async def take(self) -> ChunkT:
-        """Return the next chunk."""
-        self._is_running = True
+    async def take(self, *, within: asyncio.Timeout) -> ChunkT:
+        """Return the next chunk. The timeout, in which this is called, ends early if the stream expires."""
+        self._timeout = within
         try:
             return await anext(self._iterator)
         finally:
-            self._is_running = False
+            self._timeout = None
 
     def expire(self) -> None:
         """Close the stream in the background. If it is running, the timeout of that wait ends it instead."""
         self.is_expired = True
-        if not self._is_running:
-            self._closing = asyncio.ensure_future(self._close())
+        if self._timeout is None:
+            self._closing = self._closing or asyncio.ensure_future(self._close())
+        elif not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def close(self) -> None:
         """Close the stream, or wait until it is closed."""

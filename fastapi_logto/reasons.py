@@ -43,6 +43,7 @@ Reason: TypeAlias = Literal[
     "audience",
     "expired",
     "not_yet_valid",
+    "revoked",
     "claims",
     "scope",
     _Same,

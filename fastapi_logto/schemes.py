@@ -145,7 +145,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
     def closing_at_expiry(
         self, websocket: WebSocket, claims: TokenClaims, *, close_timeout_seconds: float = CLOSE_TIMEOUT_SECONDS
     ) -> AbstractAsyncContextManager[None]:
-        """Close a WebSocket when the token that opened it expires, with code 1008 and the reason `expired`.
+        """Close a WebSocket when the token that opened it ends, with code 1008 and the reason `expired` or `revoked`.
 
         ```python
         async with auth.closing_at_expiry(websocket, claims):
@@ -167,10 +167,15 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             TypeError: `claims` has another type, e.g. is the `None` of `auth.optional`.
         """
         check_is_claims(claims)
-        return close_after(websocket, seconds=self._seconds_left(claims), timeout_seconds=close_timeout_seconds)
+        return close_after(
+            websocket,
+            seconds=self._seconds_left(claims),
+            timeout_seconds=close_timeout_seconds,
+            watch=partial(self._state.watch, claims),
+        )
 
     def until_expiry(self, chunks: AsyncIterable[ChunkT], claims: TokenClaims) -> AsyncGenerator[ChunkT]:
-        """Forward a stream until the token that requested it expires, then close the stream.
+        """Forward a stream until the token that requested it expires or is revoked, then close the stream.
 
         ```python
         return StreamingResponse(auth.until_expiry(read_events(), claims))
@@ -185,14 +190,16 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
             claims: The claims of the token.
 
         Returns:
-            The chunks, until the token expires.
+            The chunks, until the token ends.
 
         Raises:
             TypeError: `chunks` is not an async iterator, or `claims` has another type.
         """
         check_stream(chunks)
         check_is_claims(claims)
-        return pass_on(chunks, find_seconds=partial(self._seconds_left, claims))
+        return pass_on(
+            chunks, find_seconds=partial(self._seconds_left, claims), watch=partial(self._state.watch, claims)
+        )
 
     def _seconds_left(self, claims: TokenClaims) -> float:
         # The same leeway as for requests. Otherwise a connection could end right after it was accepted.

@@ -17,6 +17,7 @@ from fastapi_logto.description.openapi import describe, list_offered_scopes
 from fastapi_logto.description.route_checks import check_routes, check_scheme_names
 from fastapi_logto.errors import RefusalError, SettingsError
 from fastapi_logto.responses import build_http_error
+from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.state import AuthState
 
 __all__ = ["install_handler", "install_lifespan", "install_openapi", "keep_keys"]
@@ -26,14 +27,18 @@ _logger: Final = logging.getLogger("fastapi_logto")
 
 @asynccontextmanager
 async def keep_keys(state: AuthState[Any]) -> AsyncGenerator[None]:
-    """Check the settings and fetch the keys at the start of a block, and end fetches in progress at its end."""
+    """Check the settings, fetch the keys and load the revocations at the start of a block; end all that at its end."""
     sources = [tenant.key_source for tenant in (await state.load_in_thread()).tenants]
-    await asyncio.gather(*(keys.warm() for keys in sources))
+    # Of this moment: a test may replace it inside the block.
+    feed = None if state.revocations is None else find_feeds(state.revocations).current
+    await asyncio.gather(*(keys.warm() for keys in sources), *([] if feed is None else [feed.warm()]))
     try:
         yield
     finally:
         for keys in sources:
             await keys.close()
+        if feed is not None:
+            await feed.close()
 
 
 class DescribedDocument:

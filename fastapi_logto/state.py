@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
@@ -16,10 +16,12 @@ from fastapi_logto.provider.discovery import build_metadata_source
 from fastapi_logto.provider.endpoints import Client, Endpoints, as_secret
 from fastapi_logto.provider.key_source import build_key_source
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.revocation.revocations import Revocations, find_feeds
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import running_loop
-from fastapi_logto.verification.claims import ClaimsT
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 from fastapi_logto.verification.introspector import Introspector
+from fastapi_logto.verification.revocation_feed import RevocationFeed
 from fastapi_logto.verification.tenants import Tenant
 from fastapi_logto.verification.turns import Turns
 from fastapi_logto.verification.verifier import TokenVerifier
@@ -64,6 +66,7 @@ class AuthState(Generic[ClaimsT]):
         scope_descriptions: Descriptions of scopes that the application provides, by name.
         given: The settings that the application passed; empty if the environment is to be read.
         claims_model: The class of the claims.
+        revocations: The revocations that are checked; `None` for none.
         clock: The clocks.
         verifier: The verifier, once it is built.
     """
@@ -77,6 +80,7 @@ class AuthState(Generic[ClaimsT]):
         http_transport: "httpx.AsyncBaseTransport | None",
         ssl_context: ssl.SSLContext | None,
         introspection: Introspection | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         """Store what is needed to build the verifier. No I/O.
 
@@ -87,6 +91,7 @@ class AuthState(Generic[ClaimsT]):
         self.scope_descriptions: dict[str, str] = {}
         self.given: tuple[LogtoSettings, ...] = tuple(settings)
         self.claims_model: type[ClaimsT] = claims_model
+        self.revocations: Revocations | None = revocations
         self.clock: Clock = clock
         self.verifier: TokenVerifier[ClaimsT] | None = None
         self._own_clock = clock
@@ -97,8 +102,11 @@ class AuthState(Generic[ClaimsT]):
         self._own: _Parts[ClaimsT] | None = None
         self._substitutes: list[_Parts[ClaimsT]] = []
         self._built: _Parts[ClaimsT] | None = None
+        if revocations is not None:
+            # Its calls need the clock even before the settings are read.
+            find_feeds(revocations).use_clock(clock)
         if settings:
-            self._own = self._build(settings, clock=clock, http_transport=http_transport)
+            self._own = self._build_own(settings)
             self._choose()
 
     @property
@@ -187,6 +195,13 @@ class AuthState(Generic[ClaimsT]):
     def _list_issuers(tenants: Sequence[LogtoSettings], issuer: str | None) -> frozenset[str]:
         return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), _NOBODY)
 
+    def watch(self, claims: TokenClaims, end: Callable[[], object]) -> Callable[[], None]:
+        """Call `end` when a token is revoked; return how to stop this."""
+        if self.revocations is None:
+            return _do_nothing
+        issuer = None if self.verifier is None else self.verifier.find_issuer(claims)
+        return find_feeds(self.revocations).current.tokens.watch(claims, issuer=issuer, end=end)
+
     def load(self) -> TokenVerifier[ClaimsT]:
         """Return the verifier, and read the settings from the environment if that has not happened yet."""
         return self._load().verifier
@@ -204,27 +219,28 @@ class AuthState(Generic[ClaimsT]):
     def replaced(
         self, settings: LogtoSettings, *, clock: Clock, http_transport: "httpx.AsyncBaseTransport"
     ) -> Generator[None]:
-        """Use other settings inside a block, with separate keys and cached tokens; for tests.
+        """Use other settings inside a block, with separate keys, cached tokens and revocations; for tests.
 
         The environment is not read. Blocks may overlap and end in any order: the one that started last applies.
         """
-        parts = self._build([settings], clock=clock, http_transport=http_transport)
-        with self._lock:
-            self._substitutes.append(parts)
-            self._choose()
-        try:
-            yield
-        finally:
+        with nullcontext() if self.revocations is None else find_feeds(self.revocations).replaced(clock=clock) as feed:
+            parts = self._build([settings], clock=clock, http_transport=http_transport, revocations=feed)
             with self._lock:
-                self._substitutes.remove(parts)
+                self._substitutes.append(parts)
                 self._choose()
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._substitutes.remove(parts)
+                    self._choose()
 
     def _load(self) -> _Parts[ClaimsT]:
         with self._lock:
             if self._built is not None:
                 return self._built
             settings = (LogtoSettings.from_environment(env_file=".env"),)
-            self._own = self._build(settings, clock=self._own_clock, http_transport=self._http_transport)
+            self._own = self._build_own(settings)
             self._choose()
             return self._own
 
@@ -233,8 +249,17 @@ class AuthState(Generic[ClaimsT]):
         self.verifier = self._built.verifier if self._built else None
         self.clock = self._built.clock if self._built else self._own_clock
 
+    def _build_own(self, tenants: Sequence[LogtoSettings]) -> _Parts[ClaimsT]:
+        feed = None if self.revocations is None else find_feeds(self.revocations).use_clock(self._own_clock)
+        return self._build(tenants, clock=self._own_clock, http_transport=self._http_transport, revocations=feed)
+
     def _build(
-        self, tenants: Sequence[LogtoSettings], *, clock: Clock, http_transport: "httpx.AsyncBaseTransport | None"
+        self,
+        tenants: Sequence[LogtoSettings],
+        *,
+        clock: Clock,
+        http_transport: "httpx.AsyncBaseTransport | None",
+        revocations: RevocationFeed | None,
     ) -> _Parts[ClaimsT]:
         if self._introspection is not None and len(tenants) > 1:
             raise SettingsError(
@@ -262,8 +287,13 @@ class AuthState(Generic[ClaimsT]):
             # One queue for all tenants, because its turns limit the application's share of the event loop.
             turns=Turns(max_waiting=max(settings.max_waiting_verifications for settings in tenants)),
             introspector=introspector,
+            revocations=revocations,
         )
         return _Parts(tuple(tenants), verifier, clock)
+
+
+def _do_nothing() -> None:
+    """Stop watching nothing."""
 
 
 def _build_introspector(config: Introspection, *, endpoints: Endpoints, clock: Clock) -> Introspector:

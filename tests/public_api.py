@@ -17,6 +17,7 @@ MODULES = (
     "fastapi_logto.client",
     "fastapi_logto.errors",
     "fastapi_logto.introspection",
+    "fastapi_logto.revocation",
     "fastapi_logto.testing",
 )
 FILE = Path(__file__).with_name("public_api.txt")

@@ -17,9 +17,10 @@ _LARGEST_EXPONENT: Final = 10
 class Backoff:
     """Counts consecutive failures of one endpoint and spaces the tries: 1, 2, 4 … 30 s apart, ±10 %."""
 
-    def __init__(self, *, monotonic: Callable[[], float]) -> None:
-        """Start without failures; `monotonic` returns seconds."""
+    def __init__(self, *, monotonic: Callable[[], float], longest_seconds: float = LONGEST_WAIT_SECONDS) -> None:
+        """Start without failures; `monotonic` returns seconds. `longest_seconds` limits the exponential wait."""
         self._monotonic = monotonic
+        self._longest_seconds = longest_seconds
         self._failures = 0
         self._next_try_at = -math.inf
 
@@ -48,7 +49,7 @@ class Backoff:
         if retry_after_seconds is None:
             exponent = min(self._failures - 1, _LARGEST_EXPONENT)
             # Spread, so that the processes of one deployment do not all try at the same moment.
-            wait = min(2.0**exponent, LONGEST_WAIT_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311
+            wait = min(2.0**exponent, self._longest_seconds) * random.uniform(0.9, 1.1)  # noqa: S311
         else:
             wait = float(min(retry_after_seconds, LONGEST_WAIT_SECONDS))
         self._next_try_at = self._monotonic() + wait

@@ -96,11 +96,16 @@ class Tenants:
                     )
                 by_issuer[issuer] = tenant
         self._by_issuer: Mapping[str, Tenant] = by_issuer
+        self._main_issuers: Mapping[str, str] = {name: one.settings.issuer for name, one in by_issuer.items()}
         self.max_token_bytes: int = max(tenant.settings.max_token_bytes for tenant in self.all)
         # Each once, in order: messages list them.
         algorithms = (name for tenant in self.all for name in tenant.settings.algorithms)
         self.algorithms: tuple[str, ...] = tuple(dict.fromkeys(algorithms))
         self.token_types: tuple[str, ...] = tuple(dict.fromkeys(name for one in self.all for name in one.token_types))
+
+    def find_issuer(self, issuer: str) -> str | None:
+        """Return the issuer in the settings of the tenant that an accepted issuer, e.g. a custom domain, belongs to."""
+        return self._main_issuers.get(issuer)
 
     def find(self, issuer: UnverifiedIssuer) -> Tenant:
         """Return the tenant with an issuer, which must match exactly.

@@ -23,7 +23,7 @@ from fastapi_logto.verification.cache import (
     pack_claims,
     unpack_claims,
 )
-from fastapi_logto.verification.claims import ClaimsT, build_claims, parse_claims
+from fastapi_logto.verification.claims import ClaimsT, TokenClaims, build_claims, parse_claims
 from fastapi_logto.verification.introspector import Introspector
 from fastapi_logto.verification.jws import (
     UnverifiedJws,
@@ -35,6 +35,7 @@ from fastapi_logto.verification.jws import (
     parse_unverified,
     parse_unverified_issuer,
 )
+from fastapi_logto.verification.revocation_feed import RevocationFeed
 from fastapi_logto.verification.signatures import verify_with_any
 from fastapi_logto.verification.tenants import AS_SET, AudiencePolicy, Tenant, Tenants
 from fastapi_logto.verification.turns import Turns
@@ -70,6 +71,7 @@ class TokenVerifier(Generic[ClaimsT]):
         claims_model: type[ClaimsT],
         turns: Turns,
         introspector: Introspector | None = None,
+        revocations: RevocationFeed | None = None,
     ) -> None:
         """Store the parts. No I/O. `SettingsError` if two tenants accept the same issuer.
 
@@ -80,6 +82,7 @@ class TokenVerifier(Generic[ClaimsT]):
         self._claims_model = claims_model
         self._turns = turns
         self._introspector = introspector
+        self._revocations = revocations
         self._max_header_bytes = len(USUAL_START) + self._tenants.max_token_bytes
         self._flights: Flights[bytes, _Verified[ClaimsT]] = Flights()
 
@@ -87,6 +90,10 @@ class TokenVerifier(Generic[ClaimsT]):
     def tenants(self) -> tuple[Tenant, ...]:
         """The tenants."""
         return self._tenants.all
+
+    def find_issuer(self, claims: TokenClaims) -> str | None:
+        """Return the issuer in the settings of the tenant that issued a token; `None` if it is not one of these."""
+        return self._tenants.find_issuer(claims.iss)
 
     async def verify_header(self, values: list[bytes], policy: AudiencePolicy = AS_SET) -> ClaimsT:
         """Return the claims of the token in the `Authorization` headers of a request, of which there must be one.
@@ -102,13 +109,16 @@ class TokenVerifier(Generic[ClaimsT]):
             digest = build_digest(values[0]) if is_short else b""
             claims = self._recall(digest, policy)
             if claims is not None:
-                return claims
+                return claims if self._revocations is None else await self._admit(claims, self._revocations)
             token = parse_authorization(values)
             is_usual = is_short and _is_usual(values[0], token)
         finally:
             # Error trackers show what they find in a frame.
             del values
-        return await (self._verify_new(token, digest, policy) if is_usual else self.verify(token, policy))
+        if not is_usual:
+            return await self.verify(token, policy)
+        claims = await self._verify_new(token, digest, policy)
+        return claims if self._revocations is None else await self._admit(claims, self._revocations)
 
     async def verify(self, token: SecretStr, policy: AudiencePolicy = AS_SET) -> ClaimsT:
         """Return the claims of a token without its header; see `verify_header`."""
@@ -116,7 +126,16 @@ class TokenVerifier(Generic[ClaimsT]):
         # That of the usual header: in another form, a token must not be cached once more.
         digest = build_digest(USUAL_START + token.get_secret_value().encode("utf-8", "surrogatepass"))
         claims = self._recall(digest, policy)
-        return await self._verify_new(token, digest, policy) if claims is None else claims
+        if claims is None:
+            claims = await self._verify_new(token, digest, policy)
+        return claims if self._revocations is None else await self._admit(claims, self._revocations)
+
+    async def _admit(self, claims: ClaimsT, revocations: RevocationFeed) -> ClaimsT:
+        """Return the claims of a verified token unless it was revoked."""
+        if not revocations.is_current:
+            await revocations.catch_up()
+        revocations.check(claims, issuer=self.find_issuer(claims))
+        return claims
 
     def _recall(self, digest: bytes, policy: AudiencePolicy) -> ClaimsT | None:
         """Return the claims of a cached token after checking again everything that can have changed, or `None`.
@@ -168,6 +187,8 @@ class TokenVerifier(Generic[ClaimsT]):
         """Check verified claims for this policy, cache them, and return an instance of this request's own."""
         verified.tenant.check(verified.claims, policy, now=self._now())
         verified.tenant.cache.keep(digest, verified.packed, weight=verified.weight)
+        if self._revocations is not None:
+            self._revocations.check_life(verified.claims)
         is_unshared = is_own and not is_shared(verified.packed)
         return verified.claims if is_unshared else unpack_claims(verified.packed, model=self._claims_model)
 

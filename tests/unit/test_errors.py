@@ -58,6 +58,7 @@ TREE: Final = {
     "AudienceError": (InvalidTokenError, "invalid_token", "audience", 401),
     "ExpiredTokenError": (InvalidTokenError, "invalid_token", "expired", 401),
     "ImmatureTokenError": (InvalidTokenError, "invalid_token", "not_yet_valid", 401),
+    "RevokedTokenError": (InvalidTokenError, "invalid_token", "revoked", 401),
     "ClaimError": (InvalidTokenError, "invalid_token", "claims", 401),
     "InsufficientScopeError": (ForbiddenError, "insufficient_scope", "scope", 403),
     "OrganizationRequiredError": (ForbiddenError, "organization_required", "organization_required", 403),

@@ -38,6 +38,7 @@ ADVICE: Final[dict[Reason, str]] = {
     ),
     "expired": "Refresh the token in the client, or sign in again. If it is new, correct this machine's clock (NTP).",
     "not_yet_valid": "Correct the clock of this machine or of Logto (NTP). A custom claim nbf can also cause this.",
+    "revoked": "Sign in again: the token was revoked, e.g. because its user was suspended.",
     "claims": "Send an access token issued by Logto. For another issuer, see LOGTO_REQUIRED_CLAIMS.",
     "scope": (
         "In the console, give the user or machine a role with the permission (Roles), and request the scope in the "

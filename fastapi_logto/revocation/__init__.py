@@ -1,0 +1,7 @@
+"""Revoke access tokens before they expire, on every worker at once."""
+
+from fastapi_logto.revocation.revocations import Revocations
+from fastapi_logto.verification.revocation_feed import Batch, RevocationHealth, RevocationStore, RevocationStoreError
+from fastapi_logto.verification.revoked import Revocation
+
+__all__ = ["Batch", "Revocation", "RevocationHealth", "RevocationStore", "RevocationStoreError", "Revocations"]

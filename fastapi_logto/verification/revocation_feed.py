@@ -1,0 +1,317 @@
+"""Keep the revocations of this process up to date with a store that several processes share."""
+
+import asyncio
+import logging
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal, Protocol, TypeAlias
+
+from fastapi_logto.clock import Clock
+from fastapi_logto.errors import LogtoError, ProviderUnavailableError
+from fastapi_logto.provider.backoff import Backoff
+from fastapi_logto.provider.loop_runs import LoopRun
+from fastapi_logto.single_flight import Flights, running_loop
+from fastapi_logto.verification.claims import TokenClaims
+from fastapi_logto.verification.revoked import Revocation, RevokedTokens
+
+__all__ = ["Batch", "OnOutage", "RevocationFeed", "RevocationHealth", "RevocationStore", "RevocationStoreError"]
+
+_logger = logging.getLogger("fastapi_logto")
+
+OnOutage: TypeAlias = Literal["closed", "open"]
+"""What happens to requests while the store is unavailable: 503, or a check against the revocations that are known."""
+
+# A read waits this long for the next revocation.
+_WAIT_SECONDS: Final = 2.0
+# A process whose last contact is older, e.g. because its loop was stopped, reads before it answers.
+_CURRENT_SECONDS: Final = 10.0
+# The first read may load a hundred thousand revocations. A store that does not respond fails much earlier.
+_LOAD_SECONDS: Final = 30.0
+# After an outage, revocations must arrive soon.
+_LONGEST_WAIT_SECONDS: Final = 2
+# Processes restore a store one after the other. What one of them has appended, the next one need not.
+_RESTORE_SECONDS: Final = 5.0
+_APPENDED_AT_ONCE: Final = 100
+
+
+class RevocationStoreError(LogtoError):
+    """The store of revocations is unavailable, or rejects the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Revocations that a store returned.
+
+    Attributes:
+        revocations: The revocations, in the order in which they were appended.
+        position: Where the next read continues.
+        is_last: Whether there are no others after these now.
+        is_restarted: Whether the store has lost what was before the requested position, e.g. because it was restarted
+            without its data. This batch is then the first one of those that it has now.
+    """
+
+    revocations: Sequence[Revocation]
+    position: str
+    is_last: bool
+    is_restarted: bool = False
+
+
+class RevocationStore(Protocol):
+    """Where several processes share revocations. Each method raises `RevocationStoreError` if the store fails.
+
+    A method must end within a few seconds, also if the store does not respond, and it may be called on any event loop.
+    """
+
+    async def append(self, revocations: Sequence[Revocation]) -> None:
+        """Append revocations, for all processes."""
+        ...
+
+    async def read(self, position: str | None, *, wait_seconds: float) -> Batch:
+        """Return the revocations after a position; `None` reads from the start.
+
+        If there are none, wait for the next one for up to `wait_seconds`.
+        """
+        ...
+
+    async def try_lead(self, task: str, *, seconds: float) -> bool:
+        """Return whether this process is the one that does a task for the next seconds. It may ask again earlier."""
+        ...
+
+    async def load_text(self, name: str) -> str | None:
+        """Return a text that a process has saved."""
+        ...
+
+    async def save_text(self, name: str, text: str) -> None:
+        """Save a short text for all processes."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationHealth:
+    """The state of the revocations, for a readiness route. Ages are in seconds.
+
+    Attributes:
+        is_ready: Whether requests are admitted. False while a store is unavailable and `on_outage` is `"closed"`.
+        is_stale: Whether revocations of other processes may be missing because the store is unavailable.
+        count: Number of revocations that are known to this process.
+        age_seconds: Time since the last contact with the store; `None` before the first one, and without a store.
+        waiting_count: Number of revocations of this process that the store has not got yet.
+        last_error: Why the store failed; `None` if it works.
+    """
+
+    is_ready: bool
+    is_stale: bool
+    count: int
+    age_seconds: float | None
+    waiting_count: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Follower:
+    """The task that follows the store, and where it runs."""
+
+    task: asyncio.Task[None]
+    run: LoopRun
+    process_id: int
+
+
+class RevocationFeed:
+    """The revocations of this process, and what a shared store adds to them."""
+
+    def __init__(
+        self,
+        store: RevocationStore | None,
+        *,
+        clock: Clock,
+        on_outage: OnOutage,
+        outage_seconds: float,
+        longest_token_seconds: float,
+    ) -> None:
+        """Store the parts. Nothing is read."""
+        self.tokens: Final = RevokedTokens(now=clock.now, longest_token_seconds=longest_token_seconds)
+        self._store = store
+        self._clock = clock
+        self._on_outage = on_outage
+        self._outage_seconds = outage_seconds
+        self._longest_token_seconds = longest_token_seconds
+        self._position: str | None = None
+        self._contact_at = -math.inf
+        self._last_error: RevocationStoreError | None = None
+        self._backoff = Backoff(monotonic=clock.monotonic, longest_seconds=_LONGEST_WAIT_SECONDS)
+        self._waiting: list[Revocation] = []
+        # Revocations that a restarted store may have lost.
+        self._lost: dict[Revocation, None] = {}
+        self._reads: Flights[None, None] = Flights()
+        self._follower: _Follower | None = None
+        self._has_warned = False
+
+    @property
+    def is_current(self) -> bool:
+        """Whether everything is known that was in the store a moment ago."""
+        if self._store is None:
+            return True
+        is_followed = self._follower is not None and not self._follower.run.has_ended()
+        return is_followed and self._clock.monotonic() - self._contact_at <= _CURRENT_SECONDS
+
+    def now(self) -> float:
+        """Return wall time in seconds since the epoch."""
+        return self._clock.now()
+
+    async def catch_up(self) -> None:
+        """Read what is new, once for concurrent requests, and keep following the store in the background.
+
+        `ProviderUnavailableError` if the store has been unavailable for too long and requests must not go on without
+        it.
+        """
+        store = self._store
+        if store is None:
+            return
+        if self._backoff.wait_seconds == 0:
+            await self._reads.join_or_lead(None, partial(self._read_all, store))
+        self._keep_following(store)
+        age = self._clock.monotonic() - self._contact_at
+        if self._on_outage == "closed" and age > self._outage_seconds:
+            raise ProviderUnavailableError(
+                "It can't be checked now whether the token was revoked; try again later",
+                retry_after_seconds=self._backoff.retry_after_seconds,
+                found=f"no contact with the store of revocations: {self._last_error}",
+            )
+
+    async def warm(self) -> None:
+        """Load the revocations. If the store is unavailable, the error is logged, not raised."""
+        with suppress(ProviderUnavailableError):
+            await self.catch_up()
+
+    def check(self, claims: TokenClaims, *, issuer: str | None) -> None:
+        """Raise `RevokedTokenError` if a token was revoked; `issuer` is that of the settings of its tenant."""
+        self.tokens.check(claims, issuer=issuer)
+
+    def check_life(self, claims: TokenClaims) -> None:
+        """Log a warning, once, about a token that lives longer than revocations are kept."""
+        if self._has_warned:
+            return
+        issued_at = self._clock.now() if claims.iat is None else claims.iat
+        if claims.exp - issued_at > self._longest_token_seconds:
+            self._has_warned = True
+            _logger.warning(
+                "a token lives longer than revocations are kept, %d s: once they have expired, it is accepted again; "
+                "set longest_token_seconds of Revocations to the longest token expiration in Logto",
+                self._longest_token_seconds,
+            )
+
+    async def add(self, revocations: Sequence[Revocation]) -> int:
+        """Apply revocations in this process, then append them to the store; return how many are new here.
+
+        `RevocationStoreError` if the store does not have them yet. It gets them when it works again.
+        """
+        added = [one for one in revocations if self.tokens.add(one)]
+        if self._store is not None and added:
+            self._waiting.extend(added)
+            try:
+                await self._flush(self._store)
+            except RevocationStoreError as error:
+                self._note_failure(error)
+                raise
+        return len(added)
+
+    async def close(self) -> None:
+        """Stop following the store, and close its connections."""
+        follower, self._follower = self._follower, None
+        if follower is not None and follower.task.get_loop() is running_loop():
+            follower.task.cancel()
+            await asyncio.wait([follower.task])
+        if self._store is not None:
+            await self._store.close()
+
+    def health(self) -> RevocationHealth:
+        """Return the state. Nothing is read."""
+        age = self._clock.monotonic() - self._contact_at
+        is_stale = self._store is not None and age > _CURRENT_SECONDS
+        return RevocationHealth(
+            is_ready=self._store is None or self._on_outage == "open" or age <= self._outage_seconds,
+            is_stale=is_stale,
+            count=len(self.tokens),
+            age_seconds=None if self._store is None or math.isinf(age) else age,
+            waiting_count=len(self._waiting),
+            last_error=None if self._last_error is None else str(self._last_error),
+        )
+
+    async def _read_all(self, store: RevocationStore) -> None:
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                while not await self._read(store, wait_seconds=0):
+                    pass
+        except RevocationStoreError as error:
+            self._note_failure(error)
+        except TimeoutError:
+            self._note_failure(RevocationStoreError(f"expected all revocations within {_LOAD_SECONDS:g} s, found more"))
+
+    def _keep_following(self, store: RevocationStore) -> None:
+        """Follow the store in the background, unless a task of this process and of a running loop does so."""
+        follower, loop = self._follower, running_loop()
+        if follower is not None and follower.process_id == os.getpid() and not follower.task.done():
+            if not follower.run.has_ended():
+                return
+            if follower.task.get_loop() is loop:
+                # It would continue with the loop.
+                follower.task.cancel()
+        task = loop.create_task(self._follow(store), name="fastapi_logto: follow the store of revocations")
+        self._follower = _Follower(task, LoopRun.current(), os.getpid())
+
+    async def _follow(self, store: RevocationStore) -> None:
+        while True:
+            try:
+                await self._read(store, wait_seconds=_WAIT_SECONDS)
+            except RevocationStoreError as error:
+                await asyncio.sleep(self._note_failure(error))
+
+    async def _read(self, store: RevocationStore, *, wait_seconds: float) -> bool:
+        """Read one batch; return whether it was the last one."""
+        batch = await store.read(self._position, wait_seconds=wait_seconds)
+        if batch.is_restarted:
+            self._lost = dict.fromkeys(await asyncio.to_thread(self.tokens.list_all))
+            _logger.warning("the store of revocations has lost its data; %d are appended again", len(self._lost))
+        for revocation in batch.revocations:
+            self.tokens.add(revocation)
+            self._lost.pop(revocation, None)
+        self._position = batch.position
+        if batch.is_last:
+            self._contact_at = self._clock.monotonic()
+            if self._last_error is not None:
+                _logger.info("the store of revocations works again")
+            self._last_error = None
+            self._backoff.succeed()
+            await self._repair(store)
+        return batch.is_last
+
+    async def _repair(self, store: RevocationStore) -> None:
+        """Append what the store could not take, or has lost."""
+        if self._lost and await store.try_lead("restore", seconds=_RESTORE_SECONDS):
+            self._waiting.extend(self._lost)
+            self._lost = {}
+        await self._flush(store)
+
+    async def _flush(self, store: RevocationStore) -> None:
+        while self._waiting:
+            taken, self._waiting = self._waiting[:_APPENDED_AT_ONCE], self._waiting[_APPENDED_AT_ONCE:]
+            try:
+                await store.append(taken)
+            except BaseException:
+                self._waiting = taken + self._waiting
+                raise
+
+    def _note_failure(self, error: RevocationStoreError) -> float:
+        """Remember why the store failed, and return the seconds until the next try."""
+        if self._last_error is None:
+            _logger.warning("the store of revocations is unavailable: %s", error)
+        self._last_error = error
+        return self._backoff.fail()

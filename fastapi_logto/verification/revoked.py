@@ -1,0 +1,215 @@
+"""Which tokens were revoked: the revocations that are known to this process, and a lookup for each token."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from operator import itemgetter
+from threading import Lock
+from typing import Any, Final, TypeAlias
+
+from fastapi_logto.errors import RevokedTokenError
+from fastapi_logto.verification.claims import TokenClaims
+
+__all__ = ["MAX_LATE_SECONDS", "Revocation", "RevokedTokens"]
+
+MAX_LATE_SECONDS: Final = 120
+"""How long after its expiry a token may still be accepted: the largest leeway twice, for clocks that differ."""
+
+_NAMES: Final = ("user_id", "organization_id", "client_id", "token_id", "issuer")
+# Connections that are checked again in one callback of the event loop, in a fifth of a millisecond.
+_WATCHES_PER_TURN: Final = 100
+
+_Key: TypeAlias = str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """Tokens that are refused: those that match every value given here, and were issued at or before a time.
+
+    Attributes:
+        before: Seconds since the epoch. Tokens that were issued later are not affected, nor does it change anything to
+            add the same revocation again.
+        user_id: The subject of the tokens, or the actor on whose behalf a token acts.
+        organization_id: The organization that the tokens are for.
+        client_id: The application to which the tokens were issued; also the subject of a machine's tokens.
+        token_id: The `jti` of one token.
+        issuer: The issuer in the settings of the tenant, `<endpoint>/oidc`; `None` for every tenant of the API.
+    """
+
+    before: float
+    user_id: str | None = None
+    organization_id: str | None = None
+    client_id: str | None = None
+    token_id: str | None = None
+    issuer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The revocations that give the same values, e.g. only a user: from the values to the time, the oldest first."""
+
+    names: tuple[str, ...]
+    find_key: Callable[[Mapping[str, Any]], _Key]
+    times: "OrderedDict[_Key, float]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Watch:
+    """A connection that ends when the token that opened it is revoked."""
+
+    claims: TokenClaims
+    issuer: str | None
+    end: Callable[[], object]
+
+
+class RevokedTokens:
+    """The revocations that are known, each until all tokens that it concerns have expired. A check is a lookup.
+
+    Several threads may use it.
+    """
+
+    def __init__(self, *, now: Callable[[], float], longest_token_seconds: float) -> None:
+        """Start without revocations. `now` returns wall time."""
+        self._now = now
+        self._kept_seconds = longest_token_seconds + MAX_LATE_SECONDS
+        # Replaced whole when another combination of values occurs, because checks do not take the lock.
+        self._tables: tuple[_Table, ...] = ()
+        self._watches: dict[asyncio.AbstractEventLoop, dict[str, set[_Watch]]] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        """Return the number of revocations."""
+        return sum(len(table.times) for table in self._tables)
+
+    def add(self, revocation: Revocation) -> bool:
+        """Add a revocation; return whether that changes anything. Expired ones are removed, two at a time."""
+        oldest = self._now() - self._kept_seconds
+        if revocation.before <= oldest:
+            return False
+        values = {name: getattr(revocation, name) for name in _NAMES}
+        with self._lock:
+            table = self._find_table(tuple(name for name in _NAMES if values[name] is not None))
+            key, times = table.find_key(values), table.times
+            if times.get(key, oldest) >= revocation.before:
+                return False
+            times[key] = revocation.before
+            times.move_to_end(key)
+            for expired in [old for old in islice(times, 2) if times[old] <= oldest]:
+                del times[expired]
+            watches = self._select_watches(revocation)
+        for loop, selected in watches:
+            with suppress(RuntimeError):  # its loop is closed
+                loop.call_soon_threadsafe(self._end_revoked, loop, selected)
+        return True
+
+    def check(self, claims: TokenClaims, *, issuer: str | None) -> None:
+        """Raise `RevokedTokenError` if a token was revoked; `issuer` is that of the settings of its tenant."""
+        if self._tables and self.is_revoked(claims, issuer=issuer):
+            raise RevokedTokenError
+
+    def is_revoked(self, claims: TokenClaims, *, issuer: str | None) -> bool:
+        """Return whether a token was revoked. Without a time of issue, it was issued before every revocation."""
+        values = {
+            "user_id": claims.sub,
+            "organization_id": claims.organization_id,
+            "client_id": claims.client_id,
+            "token_id": claims.jti,
+            "issuer": issuer,
+        }
+        if self._matches(values, claims.iat):
+            return True
+        # The actor is a user too, who must not act on behalf of others either.
+        return claims.act is not None and self._matches({**values, "user_id": claims.act.sub}, claims.iat)
+
+    def _matches(self, values: Mapping[str, Any], issued_at: float | None) -> bool:
+        for table in self._tables:
+            before = table.times.get(table.find_key(values))
+            if before is not None and (issued_at is None or issued_at <= before):
+                return True
+        return False
+
+    def list_all(self) -> list[Revocation]:
+        """Return all revocations, in any order."""
+        with self._lock:
+            return [
+                Revocation(before=before, **dict(zip(table.names, _as_tuple(key), strict=True)))
+                for table in self._tables
+                for key, before in table.times.items()
+            ]
+
+    def watch(self, claims: TokenClaims, *, issuer: str | None, end: Callable[[], object]) -> Callable[[], None]:
+        """Call `end` on the running loop when a token is revoked, or soon if it was already; return how to stop this.
+
+        `end` may be called more than once.
+        """
+        loop = asyncio.get_running_loop()
+        watch = _Watch(claims, issuer, end)
+        subjects = _list_subjects(claims)
+        with self._lock:
+            watches = self._watches.setdefault(loop, {})
+            for subject in subjects:
+                watches.setdefault(subject, set()).add(watch)
+        if self.is_revoked(claims, issuer=issuer):
+            loop.call_soon(end)
+        return partial(self._forget, loop, watch, subjects)
+
+    def _forget(self, loop: asyncio.AbstractEventLoop, watch: _Watch, subjects: frozenset[str]) -> None:
+        with self._lock:
+            watches = self._watches[loop]
+            for subject in subjects:
+                watches[subject].discard(watch)
+                if not watches[subject]:
+                    del watches[subject]
+            if not watches:
+                del self._watches[loop]
+
+    def _select_watches(self, revocation: Revocation) -> list[tuple[asyncio.AbstractEventLoop, Iterator[_Watch]]]:
+        """Return the connections that a revocation may concern, by their loop."""
+        return [
+            (
+                loop,
+                iter(tuple(watches.get(revocation.user_id, ())))
+                if revocation.user_id is not None
+                else iter([watch for group in watches.values() for watch in group]),
+            )
+            for loop, watches in self._watches.items()
+        ]
+
+    def _end_revoked(self, loop: asyncio.AbstractEventLoop, watches: Iterator[_Watch]) -> None:
+        """End the revoked ones of some connections, and continue with the others in the loop's next turn."""
+        selected = list(islice(watches, _WATCHES_PER_TURN))
+        for watch in selected:
+            if self.is_revoked(watch.claims, issuer=watch.issuer):
+                watch.end()
+        if selected:
+            loop.call_soon(self._end_revoked, loop, watches)
+
+    def _find_table(self, names: tuple[str, ...]) -> _Table:
+        table = next((table for table in self._tables if table.names == names), None)
+        if table is None:
+            table = _Table(names, _build_reader(names), OrderedDict())
+            self._tables = (*self._tables, table)
+        return table
+
+
+def _build_reader(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], _Key]:
+    """Return a function that reads the values with these names: one alone, which takes less memory, or a tuple."""
+    if not names:
+        return _read_nothing
+    return itemgetter(*names)  # pyright: ignore[reportUnknownVariableType] - it has no type arguments at run time
+
+
+def _read_nothing(_: Mapping[str, Any]) -> _Key:
+    return ()
+
+
+def _as_tuple(key: _Key) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else key
+
+
+def _list_subjects(claims: TokenClaims) -> frozenset[str]:
+    return frozenset({claims.sub} if claims.act is None else {claims.sub, claims.act.sub})
