@@ -20,7 +20,7 @@ from fastapi_logto.verification.revocation_feed import (
 )
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = ["Feeds", "RevocationSource", "Revocations", "check_revocations", "find_feeds"]
+__all__ = ["Feeds", "RevocationSource", "Revocations", "build_revocation", "check_revocations", "find_feeds"]
 
 RevocationSource: TypeAlias = Literal["call", "webhook", "log", "logout"]
 """Where a revocation came from: a call of the application, a webhook, the delivery log, or a back-channel logout."""
@@ -135,21 +135,15 @@ class Revocations:
             RevocationStoreError: The store is unavailable. The revocation is in effect in this process, and other
                 processes get it when the store works again.
         """
-        given = {
-            "user_id": user_id,
-            "organization_id": organization_id,
-            "client_id": client_id,
-            "token_id": token_id,
-        }
-        if all(value is None for value in given.values()):
-            # A `None` by mistake must not end all sessions.
-            raise ValueError(
-                "expected a user_id, organization_id, client_id or token_id, found none; to revoke all tokens, call "
-                "revoke_all()"
-            )
-        for name, value in {**given, "issuer": issuer}.items():
-            _check_text(name, value)
-        await self._add([Revocation(before=self._read_time(before), issuer=issuer, **given)], source="call")
+        revocation = build_revocation(
+            user_id=user_id,
+            organization_id=organization_id,
+            client_id=client_id,
+            token_id=token_id,
+            issuer=issuer,
+            before=self._feeds.current.now() if before is None else before,
+        )
+        await self._add([revocation], source="call")
 
     async def revoke_all(self, *, issuer: str | None = None, before: datetime | float | None = None) -> None:
         """Refuse all tokens that were issued at or before a time, so that every client needs a new one.
@@ -163,7 +157,8 @@ class Revocations:
             RevocationStoreError: As for `revoke`.
         """
         _check_text("issuer", issuer)
-        await self._add([Revocation(before=self._read_time(before), issuer=issuer)], source="call")
+        moment = _read_time(self._feeds.current.now() if before is None else before)
+        await self._add([Revocation(before=moment, issuer=issuer)], source="call")
 
     def health(self) -> RevocationHealth:
         """Return the state of the revocations. Nothing is read."""
@@ -179,23 +174,51 @@ class Revocations:
             # Without ids, which are personal data.
             _logger.info("%d revocations of the source %s are in effect", count, source)
 
-    def _read_time(self, before: datetime | float | None) -> float:
-        if before is None:
-            return self._feeds.current.now()
-        if isinstance(before, datetime):
-            if before.utcoffset() is None:
-                raise ValueError(
-                    "before: expected a datetime with a time zone, found one without; use datetime.now(timezone.utc)"
-                )
-            return before.timestamp()
-        if isinstance(before, bool) or not math.isfinite(before):
-            raise ValueError(f"before: expected seconds since the epoch, found {before!r}; pass time.time()")
-        return float(before)
-
 
 def find_feeds(revocations: Revocations) -> Feeds:
     """Return the revocations of this process. For this package: users have no need of it."""
     return revocations._feeds  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+
+
+def build_revocation(
+    *,
+    user_id: str | None,
+    organization_id: str | None,
+    client_id: str | None,
+    token_id: str | None,
+    issuer: str | None,
+    before: datetime | float,
+) -> Revocation:
+    """Return a revocation of some tokens; `ValueError` if it would concern all, or if a value is invalid."""
+    texts = {"user_id": user_id, "organization_id": organization_id, "client_id": client_id, "token_id": token_id}
+    if all(value is None for value in texts.values()):
+        # A `None` by mistake must not end all sessions.
+        raise ValueError(
+            "expected a user_id, organization_id, client_id or token_id, found none; to revoke all tokens, call "
+            "revoke_all()"
+        )
+    for name, value in {**texts, "issuer": issuer}.items():
+        _check_text(name, value)
+    return Revocation(
+        before=_read_time(before),
+        user_id=user_id,
+        organization_id=organization_id,
+        client_id=client_id,
+        token_id=token_id,
+        issuer=issuer,
+    )
+
+
+def _read_time(before: datetime | float) -> float:
+    if isinstance(before, datetime):
+        if before.utcoffset() is None:
+            raise ValueError(
+                "before: expected a datetime with a time zone, found one without; use datetime.now(timezone.utc)"
+            )
+        return before.timestamp()
+    if isinstance(before, bool) or not math.isfinite(before):
+        raise ValueError(f"before: expected seconds since the epoch, found {before!r}; pass time.time()")
+    return float(before)
 
 
 def _check_range(name: str, seconds: float, *, least: float) -> None:

@@ -13,6 +13,7 @@ from fastapi_logto.testing.dynamic_apps import DynamicApps
 from fastapi_logto.testing.issuer import LocalIssuer
 from fastapi_logto.testing.overriding import override
 from fastapi_logto.testing.protection import RouteInfo, assert_protected, routes
+from fastapi_logto.testing.revoking import revoke
 
 __all__ = [
     "BAD_TOKENS",
@@ -32,5 +33,6 @@ __all__ = [
     "bearer",
     "claims",
     "override",
+    "revoke",
     "routes",
 ]

@@ -35,9 +35,10 @@ from fastapi_logto.schemes import (
     find_scheme,
     find_state,
 )
+from fastapi_logto.state import AuthState
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
-__all__ = ["Entry", "Node", "Override", "find_schemes", "override", "override_schemes"]
+__all__ = ["Entry", "Node", "Override", "find_providers", "find_schemes", "override", "override_schemes"]
 
 Node: TypeAlias = AnyScheme[Any]
 Table: TypeAlias = MutableMapping[Callable[..., Any], Callable[..., Any]]
@@ -112,6 +113,16 @@ def override_schemes(
 def find_schemes(app: ASGIApp) -> tuple[Node, ...]:
     """Return every node that the routes of an application depend on."""
     return tuple(dict.fromkeys(scheme for route in iter_routes(app) for scheme in route.schemes))
+
+
+def find_providers(target: LogtoAuth[Any] | ASGIApp) -> tuple[AuthState[Any], ...]:
+    """Return the provider of a scheme, or the providers of all schemes that an application's routes use."""
+    if isinstance(target, LogtoAuth):
+        return (find_state(target),)
+    found = tuple(dict.fromkeys(find_state(node) for node in find_schemes(target)))
+    if not found:
+        raise ValueError("expected a LogtoAuth, or an application with a route that depends on one, found neither")
+    return found
 
 
 class _Block(AbstractContextManager[None]):

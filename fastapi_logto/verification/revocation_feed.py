@@ -29,10 +29,6 @@ OnOutage: TypeAlias = Literal["closed", "open"]
 _WAIT_SECONDS: Final = 2.0
 # A process whose last contact is older, e.g. because its loop was stopped, reads before it answers.
 _CURRENT_SECONDS: Final = 10.0
-# The first read may load a hundred thousand revocations. A store that does not respond fails much earlier.
-_LOAD_SECONDS: Final = 30.0
-# After an outage, revocations must arrive soon.
-_LONGEST_WAIT_SECONDS: Final = 2
 # Processes restore a store one after the other. What one of them has appended, the next one need not.
 _RESTORE_SECONDS: Final = 5.0
 _APPENDED_AT_ONCE: Final = 100
@@ -135,18 +131,26 @@ class RevocationFeed:
         on_outage: OnOutage,
         outage_seconds: float,
         longest_token_seconds: float,
+        longest_wait_seconds: float = 2,
+        load_seconds: float = 30,
     ) -> None:
-        """Store the parts. Nothing is read."""
+        """Store the parts. Nothing is read.
+
+        `longest_wait_seconds` limits the wait for the next try in an outage: after it, revocations must arrive soon.
+        `load_seconds` limits the first read, which may load a hundred thousand; a store that does not respond fails
+        much earlier.
+        """
         self.tokens: Final = RevokedTokens(now=clock.now, longest_token_seconds=longest_token_seconds)
         self._store = store
         self._clock = clock
         self._on_outage = on_outage
         self._outage_seconds = outage_seconds
         self._longest_token_seconds = longest_token_seconds
+        self._load_seconds = load_seconds
         self._position: str | None = None
         self._contact_at = -math.inf
         self._last_error: RevocationStoreError | None = None
-        self._backoff = Backoff(monotonic=clock.monotonic, longest_seconds=_LONGEST_WAIT_SECONDS)
+        self._backoff = Backoff(monotonic=clock.monotonic, longest_seconds=longest_wait_seconds)
         self._waiting: list[Revocation] = []
         # Revocations that a restarted store may have lost.
         self._lost: dict[Revocation, None] = {}
@@ -247,13 +251,14 @@ class RevocationFeed:
 
     async def _read_all(self, store: RevocationStore) -> None:
         try:
-            async with asyncio.timeout(_LOAD_SECONDS):
+            async with asyncio.timeout(self._load_seconds):
                 while not await self._read(store, wait_seconds=0):
                     pass
         except RevocationStoreError as error:
             self._note_failure(error)
         except TimeoutError:
-            self._note_failure(RevocationStoreError(f"expected all revocations within {_LOAD_SECONDS:g} s, found more"))
+            found = f"expected all revocations within {self._load_seconds:g} s, found more"
+            self._note_failure(RevocationStoreError(found))
 
     def _keep_following(self, store: RevocationStore) -> None:
         """Follow the store in the background, unless a task of this process and of a running loop does so."""

@@ -142,7 +142,7 @@ class RevokedTokens:
             ]
 
     def watch(self, claims: TokenClaims, *, issuer: str | None, end: Callable[[], object]) -> Callable[[], None]:
-        """Call `end` on the running loop when a token is revoked, or soon if it was already; return how to stop this.
+        """Call `end` on the running loop when a token is revoked, or now if it was already; return how to stop this.
 
         `end` may be called more than once.
         """
@@ -154,7 +154,7 @@ class RevokedTokens:
             for subject in subjects:
                 watches.setdefault(subject, set()).add(watch)
         if self.is_revoked(claims, issuer=issuer):
-            loop.call_soon(end)
+            end()
         return partial(self._forget, loop, watch, subjects)
 
     def _forget(self, loop: asyncio.AbstractEventLoop, watch: _Watch, subjects: frozenset[str]) -> None:

@@ -7,14 +7,11 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from fastapi_logto.auth import LogtoAuth
 from fastapi_logto.clock import Clock
-from fastapi_logto.schemes import find_state
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.state import AuthState
-from fastapi_logto.testing.overriding import find_schemes
 
-__all__ = ["build_transport", "find_providers", "replace_provider"]
+__all__ = ["build_transport", "replace_provider"]
 
 
 def build_transport(app: ASGIApp) -> httpx.AsyncBaseTransport:
@@ -23,16 +20,6 @@ def build_transport(app: ASGIApp) -> httpx.AsyncBaseTransport:
     Tools that patch httpx's network transports, such as pytest-httpx, neither see these requests nor respond to them.
     """
     return httpx.ASGITransport(app=app)
-
-
-def find_providers(target: LogtoAuth[Any] | ASGIApp) -> tuple[AuthState[Any], ...]:
-    """Return the provider of a scheme, or the providers of all schemes that an application's routes use."""
-    if isinstance(target, LogtoAuth):
-        return (find_state(target),)
-    found = tuple(dict.fromkeys(find_state(node) for node in find_schemes(target)))
-    if not found:
-        raise ValueError("expected a LogtoAuth, or an application with a route that depends on one, found neither")
-    return found
 
 
 @contextmanager

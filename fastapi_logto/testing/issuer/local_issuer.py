@@ -11,11 +11,13 @@ from typing_extensions import Unpack
 
 from fastapi_logto.auth import LogtoAuth
 from fastapi_logto.clock import Clock
+from fastapi_logto.revocation.revocations import Revocations
 from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing.bad_tokens import BadToken, build_bad_token
 from fastapi_logto.testing.directory import Directory
 from fastapi_logto.testing.issuer.server import build_app
 from fastapi_logto.testing.minting import TokenMint
+from fastapi_logto.testing.overriding import find_providers
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["LocalIssuer"]
@@ -97,6 +99,7 @@ class LocalIssuer(TokenMint):
         *,
         claims_model: type[ClaimsT] = TokenClaims,  # type: ignore[assignment]  # ClaimsT has this default
         scheme_name: str = "Logto",
+        revocations: Revocations | None = None,
         **arguments: Unpack[SettingsArguments],
     ) -> LogtoAuth[ClaimsT]:
         """Return a `LogtoAuth` that is connected to this issuer in memory, for an application built by a test.
@@ -104,6 +107,7 @@ class LocalIssuer(TokenMint):
         Args:
             claims_model: A subclass of `TokenClaims` with custom claims.
             scheme_name: Name of the security scheme in OpenAPI.
+            revocations: Reject tokens that were revoked.
             **arguments: The fields of `LogtoSettings`. The audience is that of the issuer's tokens by default.
         """
         from fastapi_logto.testing.issuer.connecting import build_transport  # noqa: PLC0415 - only this needs httpx
@@ -115,6 +119,7 @@ class LocalIssuer(TokenMint):
         return LogtoAuth(
             claims_model=claims_model,
             scheme_name=scheme_name,
+            revocations=revocations,
             clock=self.clock,
             http_transport=build_transport(self.app),
             **arguments,
@@ -139,7 +144,7 @@ class LocalIssuer(TokenMint):
         Raises:
             ValueError: No route of the application depends on a scheme.
         """
-        from fastapi_logto.testing.issuer.connecting import find_providers, replace_provider  # noqa: PLC0415 - as above
+        from fastapi_logto.testing.issuer.connecting import replace_provider  # noqa: PLC0415 - as above
 
         usual: SettingsArguments = {
             "endpoint": self.endpoint,

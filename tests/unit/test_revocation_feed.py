@@ -1,0 +1,401 @@
+"""How a process keeps up with the store of revocations: load, follow, outages, restarts, loops."""
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fastapi_logto.errors import ProviderUnavailableError
+from fastapi_logto.revocation import Revocation, RevocationHealth, RevocationStoreError
+from fastapi_logto.testing import ManualClock
+from fastapi_logto.testing import claims as make_claims
+from fastapi_logto.verification.revocation_feed import OnOutage, RevocationFeed, RevocationStore
+from tests.unit.fakes import wait_until
+from tests.unit.stores import SharedStore
+
+NOW = 1_800_000_000
+DAY = 24 * 3600
+
+
+def build(
+    store: RevocationStore | None,
+    *,
+    clock: ManualClock | None = None,
+    on_outage: OnOutage = "closed",
+    longest_wait_seconds: float = 2,
+    load_seconds: float = 30,
+) -> RevocationFeed:
+    return RevocationFeed(
+        store,
+        clock=clock or ManualClock(now=NOW),
+        on_outage=on_outage,
+        outage_seconds=30,
+        longest_token_seconds=DAY,
+        longest_wait_seconds=longest_wait_seconds,
+        load_seconds=load_seconds,
+    )
+
+
+@asynccontextmanager
+async def running(store: RevocationStore | None, **options: Any) -> AsyncGenerator[RevocationFeed]:
+    feed = build(store, **options)
+    try:
+        yield feed
+    finally:
+        await feed.close()
+
+
+def revoke(user_id: str) -> Revocation:
+    return Revocation(before=NOW, user_id=user_id)
+
+
+def knows(feed: RevocationFeed, *user_ids: str) -> bool:
+    return {one.user_id for one in feed.tokens.list_all()} == set(user_ids)
+
+
+def is_current(feed: RevocationFeed) -> bool:
+    # A call, because type checkers expect a property to stay the same.
+    return feed.is_current
+
+
+async def test_without_a_store_everything_is_known_and_nothing_is_read() -> None:
+    async with running(None) as feed:
+        assert is_current(feed)
+        await feed.catch_up()
+        assert await feed.add([revoke("a"), revoke("a"), revoke("b")]) == 2
+
+        assert knows(feed, "a", "b")
+        assert feed.health() == RevocationHealth(
+            is_ready=True, is_stale=False, count=2, age_seconds=None, waiting_count=0, last_error=None
+        )
+
+
+async def test_the_first_request_waits_until_all_revocations_are_loaded() -> None:
+    store = SharedStore(batch_size=2)
+    store.entries = [revoke(name) for name in "abcde"]
+
+    async with running(store) as feed:
+        assert not is_current(feed)
+        assert not feed.health().is_ready
+        await asyncio.gather(*(feed.catch_up() for _ in range(20)))
+
+        assert is_current(feed)
+        assert knows(feed, *"abcde")
+        # One load for all requests, and the follower that waits for more.
+        assert store.reads[:3] == [None, "1-2", "1-4"]
+        assert feed.health().age_seconds == 0
+
+
+async def test_a_revocation_of_one_process_reaches_the_others() -> None:
+    store = SharedStore()
+    async with running(store) as one, running(store) as other:
+        await one.catch_up()
+        await other.catch_up()
+
+        assert await one.add([revoke("a")]) == 1
+        await wait_until(lambda: knows(other, "a"))
+
+        assert knows(one, "a")
+        assert await other.add([revoke("a")]) == 0
+        assert store.appends == [1]
+
+
+async def test_a_process_whose_last_contact_is_old_reads_before_it_goes_on() -> None:
+    store, clock = SharedStore(), ManualClock(now=NOW)
+    async with running(store, clock=clock) as feed:
+        await feed.catch_up()
+        store.is_stuck = True
+        clock.advance(10)
+        assert is_current(feed)
+
+        clock.advance(0.1)
+        assert not is_current(feed)
+        waiting = asyncio.ensure_future(feed.catch_up())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        store.is_stuck = False
+        await waiting
+
+        assert is_current(feed)
+
+
+@pytest.mark.parametrize("on_outage", ["open", "closed"])
+async def test_a_store_that_was_never_reached_is_an_outage_at_once(
+    on_outage: OnOutage, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SharedStore()
+    store.error = "connection refused"
+    async with running(store, on_outage=on_outage) as feed:
+        if on_outage == "open":
+            await feed.catch_up()
+        else:
+            with pytest.raises(ProviderUnavailableError) as refused:
+                await feed.catch_up()
+            assert refused.value.message == "It can't be checked now whether the token was revoked; try again later"
+            assert str(refused.value) == (
+                "provider_unavailable: provider_unavailable, "
+                "found no contact with the store of revocations: connection refused"
+            )
+            assert 1 <= refused.value.retry_after_seconds <= 2
+
+        health = feed.health()
+        assert (health.is_ready, health.is_stale, health.age_seconds) == (on_outage == "open", True, None)
+        assert health.last_error == "connection refused"
+        assert caplog.messages == ["the store of revocations is unavailable: connection refused"]
+
+
+@pytest.mark.parametrize("on_outage", ["open", "closed"])
+async def test_an_outage_takes_effect_after_a_bounded_time_and_ends_with_it(
+    on_outage: OnOutage, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, clock = SharedStore(), ManualClock(now=NOW)
+    caplog.set_level(logging.INFO, logger="fastapi_logto")
+    async with running(store, clock=clock, on_outage=on_outage) as feed:
+        await feed.catch_up()
+        await feed.add([revoke("a")])
+        store.error = "timeout"
+        clock.advance(30)
+        await feed.catch_up()
+        assert feed.health().is_ready
+        assert feed.health().is_stale
+
+        clock.advance(0.1)
+        assert feed.health().is_ready == (on_outage == "open")
+        if on_outage == "closed":
+            with pytest.raises(ProviderUnavailableError):
+                await feed.catch_up()
+        else:
+            await feed.catch_up()
+            assert knows(feed, "a")
+
+        store.error = None
+        clock.advance(5)
+        await feed.catch_up()
+        assert is_current(feed)
+        assert (feed.health().is_ready, feed.health().last_error) == (True, None)
+        assert caplog.messages == [
+            "the store of revocations is unavailable: timeout",
+            "the store of revocations works again",
+        ]
+
+
+async def test_in_an_outage_requests_wait_for_one_try_and_not_for_the_next_ones() -> None:
+    store, clock = SharedStore(), ManualClock(now=NOW)
+    store.error = "connection refused"
+    async with running(store, clock=clock, on_outage="open") as feed:
+        await asyncio.gather(*(feed.catch_up() for _ in range(20)))
+        tries = len(store.reads)
+        await asyncio.gather(*(feed.catch_up() for _ in range(20)))
+        assert tries <= 2
+
+        clock.advance(3)
+        await feed.catch_up()
+        assert tries < len(store.reads) <= tries + 3
+
+
+async def test_an_outage_never_lengthens_the_wait_for_the_next_try_beyond_two_seconds() -> None:
+    store, clock = SharedStore(), ManualClock(now=NOW)
+    store.error = "connection refused"
+    async with running(store, clock=clock, on_outage="open") as feed:
+        for _ in range(10):
+            await feed.catch_up()
+            clock.advance(2.3)
+        assert len(store.reads) >= 10
+
+
+async def test_a_store_that_does_not_respond_ends_the_load() -> None:
+    store = SharedStore()
+    store.is_stuck = True
+    async with running(store, on_outage="open", load_seconds=0.01) as feed:
+        await feed.catch_up()
+
+        assert feed.health().last_error == "expected all revocations within 0.01 s, found more"
+        store.is_stuck = False
+
+
+async def test_a_revocation_that_the_store_could_not_take_is_appended_when_it_works_again() -> None:
+    store, clock = SharedStore(), ManualClock(now=NOW)
+    async with running(store, clock=clock) as feed, running(store, clock=clock) as other:
+        await feed.catch_up()
+        await other.catch_up()
+        store.error = "out of memory"
+        with pytest.raises(RevocationStoreError, match="out of memory"):
+            await feed.add([revoke("a")])
+        with pytest.raises(RevocationStoreError, match="out of memory"):
+            await feed.add([revoke("b")])
+        assert knows(feed, "a", "b")
+        assert feed.health().waiting_count == 2
+        assert feed.health().last_error == "out of memory"
+
+        store.error = None
+        clock.advance(11)
+        await feed.catch_up()
+        await wait_until(lambda: knows(other, "a", "b"))
+
+        assert feed.health().waiting_count == 0
+        assert [one.user_id for one in store.entries] == ["a", "b"]
+
+
+async def test_many_revocations_are_appended_in_pieces() -> None:
+    store = SharedStore(batch_size=1000)
+    async with running(store) as feed:
+        assert await feed.add([revoke(f"user{i}") for i in range(250)]) == 250
+
+        assert store.appends == [100, 100, 50]
+        assert len(store.entries) == 250
+
+
+async def test_a_store_that_was_restarted_without_its_data_gets_them_back(caplog: pytest.LogCaptureFixture) -> None:
+    store, clock = SharedStore(batch_size=10), ManualClock(now=NOW)
+    async with running(store, clock=clock) as feed:
+        await feed.catch_up()
+        await feed.add([revoke("a"), revoke("b"), revoke("c")])
+        await wait_until(lambda: store.reads[-1] == "1-3")
+        store.restart_empty()
+        # What another process has restored already is not appended once more.
+        store.entries.append(revoke("b"))
+        clock.advance(11)
+        await feed.catch_up()
+
+        assert sorted(str(one.user_id) for one in store.entries) == ["a", "b", "c"]
+        assert caplog.messages == ["the store of revocations has lost its data; 3 are appended again"]
+    async with running(store, clock=clock) as fresh:
+        await fresh.catch_up()
+        assert knows(fresh, "a", "b", "c")
+
+
+async def test_one_process_after_the_other_restores_a_store() -> None:
+    store, clock = SharedStore(batch_size=10), ManualClock(now=NOW)
+    async with running(store, clock=clock) as feed:
+        await feed.catch_up()
+        await feed.add([revoke("a"), revoke("b")])
+        store.is_leader_free = False
+        store.restart_empty()
+        clock.advance(11)
+        await feed.catch_up()
+        assert store.entries == []
+
+        store.entries.append(revoke("a"))
+        store.is_leader_free = True
+        clock.advance(11)
+        await feed.catch_up()
+        assert [one.user_id for one in store.entries] == ["a", "b"]
+
+
+async def test_the_follower_survives_an_outage() -> None:
+    store = SharedStore()
+    async with running(store, longest_wait_seconds=0) as feed:
+        await feed.catch_up()
+        store.error = "connection reset"
+        await wait_until(lambda: feed.health().last_error == "connection reset")
+
+        store.error = None
+        store.entries.append(revoke("a"))
+        await wait_until(lambda: knows(feed, "a"))
+
+        assert feed.health().last_error is None
+
+
+def test_each_run_of_a_loop_reads_before_its_first_request() -> None:
+    store, clock = SharedStore(), ManualClock(now=NOW)
+    feed = build(store, clock=clock)
+    followers: list[int] = []
+
+    async def request() -> bool:
+        was_current = feed.is_current
+        await feed.catch_up()
+        tasks = [task for task in asyncio.all_tasks() if "follow the store" in task.get_name()]
+        await asyncio.sleep(0)
+        followers.append(len([task for task in tasks if not task.done()]))
+        return was_current
+
+    # A loop that runs during requests only, as on AWS Lambda.
+    loop = asyncio.new_event_loop()
+    for name in "abc":
+        store.entries.append(revoke(name))
+        assert loop.run_until_complete(request()) is False
+    assert knows(feed, *"abc")
+    assert followers == [1, 1, 1]
+
+    # Another loop, as in tests with a loop each.
+    store.entries.append(revoke("d"))
+    with asyncio.Runner() as runner:
+        assert runner.run(request()) is False
+    assert knows(feed, *"abcd")
+    gc.collect()
+    with asyncio.Runner() as runner:
+        assert runner.run(request()) is False
+        # The task of the loop before can't be awaited here.
+        runner.run(feed.close())
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+        loop.run_until_complete(asyncio.wait([task]))
+    loop.close()
+
+
+async def test_a_forked_process_follows_the_store_itself() -> None:
+    store, clock = SharedStore(), ManualClock(now=NOW)
+    async with running(store, clock=clock) as feed:
+        await feed.catch_up()
+        follower = vars(feed)["_follower"]
+        assert follower.process_id == os.getpid()
+        # As in a child: the task that it inherits never runs.
+        vars(feed)["_follower"] = replace(follower, process_id=-1)
+        clock.advance(11)
+        await feed.catch_up()
+
+        assert vars(feed)["_follower"].task is not follower.task
+        follower.task.cancel()
+
+
+async def test_a_feed_that_is_closed_stops_following_and_can_be_used_again() -> None:
+    store = SharedStore()
+    feed = build(store)
+    await feed.catch_up()
+    await feed.close()
+    assert not [task for task in asyncio.all_tasks() if "follow the store" in task.get_name()]
+    assert not is_current(feed)
+    assert store.closed == 1
+
+    store.entries.append(revoke("a"))
+    await feed.catch_up()
+    assert knows(feed, "a")
+    await feed.close()
+
+
+async def test_warming_reports_an_outage_and_does_not_raise() -> None:
+    store = SharedStore()
+    store.error = "connection refused"
+    async with running(store) as feed:
+        await feed.warm()
+        assert feed.health().last_error == "connection refused"
+
+
+@pytest.mark.parametrize(
+    ("lifetime_seconds", "iat", "warns"),
+    [(DAY, NOW, 0), (DAY + 1, NOW, 1), (DAY + 1, None, 1), (DAY, None, 0), (10**400, NOW, 1)],
+)
+async def test_a_token_that_lives_longer_than_revocations_are_kept_is_reported_once(
+    lifetime_seconds: int, iat: int | None, warns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = build(None)
+    claims = make_claims(extra={"iat": iat, "exp": NOW + lifetime_seconds})
+
+    for _ in range(3):
+        feed.check_life(claims)
+
+    assert len(caplog.messages) == warns
+    assert all("longest_token_seconds" in message for message in caplog.messages)
+
+
+async def test_the_state_before_the_first_contact_has_no_age() -> None:
+    async with running(SharedStore()) as feed:
+        health = feed.health()
+        assert (health.age_seconds, health.is_stale, health.last_error) == (None, True, None)
+        assert feed.now() == NOW
