@@ -1,5 +1,10 @@
 """Tests of applications that move the time with freezegun, which replaces the functions of `time`."""
 
+import pytest
+
+# In a process of its own: the loops of other threads, e.g. of a server of another test, would get the frozen time too,
+# and their timers would go off years later.
+TEST = """
 from datetime import UTC, datetime, timedelta
 
 from fastapi import Depends, FastAPI
@@ -10,7 +15,7 @@ from fastapi_logto import LogtoAuth
 from fastapi_logto.testing import LocalIssuer, bearer
 
 
-def test_a_token_expires_when_freezegun_moves_the_time() -> None:
+def test_a_token_expires_when_freezegun_moves_the_time():
     auth = LogtoAuth(endpoint="https://tenant.example", audience="https://api.example.com")
     app = FastAPI()
     app.add_api_route("/", lambda: 1, dependencies=[Depends(auth)])
@@ -27,3 +32,10 @@ def test_a_token_expires_when_freezegun_moves_the_time() -> None:
 
     assert (expired.status_code, expired.json()["detail"]["reason"]) == (401, "expired")
     assert (fresh.status_code, again.status_code) == (200, 200)
+"""
+
+
+def test_a_token_expires_when_freezegun_moves_the_time(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TEST)
+
+    pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=1)
