@@ -8,6 +8,7 @@ import re
 import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
@@ -64,12 +65,10 @@ class LogtoAuth(TokenScheme[ClaimsT]):
             of the tenant whose issuer it names.
         claims_model: A subclass of `TokenClaims` with the tenant's custom claims.
         scheme_name: The name in OpenAPI. It must be unique within an application.
-        introspection: Accept opaque tokens too, with `fastapi_logto.introspection.Introspection`. By default
-            they are rejected.
-        revocations: Reject tokens that were revoked before their expiry, with
-            `fastapi_logto.revocation.Revocations`.
+        introspection: Accept opaque tokens, with `fastapi_logto.introspection.Introspection`.
+        revocations: Reject tokens that were revoked, with `fastapi_logto.revocation.Revocations`.
         clock: Wall time and monotonic time; for tests.
-        http_transport: The httpx transport for requests to Logto; for tests.
+        http_transport: The httpx transport; for tests.
         ssl_context: The TLS context, e.g. for a private certificate authority.
         issuers: Additional issuers to accept, such as a custom domain of the same tenant, including `/oidc`.
         fetch_endpoint: Base URL for fetching, if it differs from `endpoint`, e.g. inside a container network.
@@ -98,8 +97,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
     Raises:
         SettingsError: An argument is missing, invalid or unknown, or both settings and arguments are given.
-        TypeError: `claims_model` is not a subclass of `TokenClaims`, or `introspection` not an `Introspection`, or
-            `revocations` not a `Revocations`.
+        TypeError: `claims_model`, `introspection` or `revocations` has another type.
 
     References:
         RFC 6750; RFC 9068.
@@ -340,8 +338,13 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         return self._state.tenants[0]
 
     def health(self) -> ProviderHealth:
-        """Return the state of the cached keys; with several tenants, the worst one. Nothing is fetched."""
-        return combine_health([tenant.key_source.health() for tenant in self._state.load().tenants])
+        """Return the state of the cached keys; with several tenants, the worst one. Nothing is fetched.
+
+        Not ready either if `on_outage` is `"closed"` and the store of revocations is unavailable.
+        """
+        keys = combine_health([tenant.key_source.health() for tenant in self._state.load().tenants])
+        revocations = self._state.revocations
+        return keys if revocations is None or revocations.health().is_ready else replace(keys, is_ready=False)
 
     def install(
         self,

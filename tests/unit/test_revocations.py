@@ -348,6 +348,7 @@ def test_a_store_is_loaded_at_start_and_left_at_the_end(issuer: LocalIssuer) -> 
 
     with TestClient(app) as client:
         assert store.reads[0] is None
+        assert auth.health().is_ready
         token = issuer.access_token(subject="a")
         assert reason(client, token) == "accepted"
         client.post("/suspend")
@@ -368,6 +369,7 @@ def test_an_application_starts_without_its_store_and_responds_with_503(issuer: L
         return claims.user_id
 
     with TestClient(app) as client:
+        assert not auth.health().is_ready
         response = client.get("/me", headers=bearer(issuer.access_token()))
         assert response.status_code == 503
         assert (
