@@ -20,6 +20,7 @@ from fastapi import (
     params,
     status,
 )
+from fastapi.requests import HTTPConnection
 from pydantic import SecretStr
 from starlette.authentication import AuthCredentials, SimpleUser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -162,14 +163,10 @@ class _Mounted(Response):
 def _prepare(mounted: ASGIApp, conn: Request | WebSocket, claims: TokenClaims) -> _Mounted:
     """Return the mounted application with the scope that it gets, ready to be called."""
     scope = _build_scope(conn, claims)
-    token: SecretStr | None = None
-    # A test that overrides the caller has none.
-    with suppress(LookupError):
-        token = token_of(conn)
-    return _Mounted(_identify_caller(mounted, claims, token, scope=scope), conn, scope=scope)
+    return _Mounted(_identify_caller(mounted, conn, claims, scope=scope), conn, scope=scope)
 
 
-def _identify_caller(mounted: ASGIApp, claims: TokenClaims, token: SecretStr | None, *, scope: Scope) -> ASGIApp:
+def _identify_caller(mounted: ASGIApp, conn: HTTPConnection, claims: TokenClaims, *, scope: Scope) -> ASGIApp:
     """Add the caller to the scope of a mounted application, and return the application to call with it.
 
     Without its own user in the scope, the MCP SDK would let any caller continue the session of another one.
@@ -180,6 +177,10 @@ def _identify_caller(mounted: ASGIApp, claims: TokenClaims, token: SecretStr | N
         return mounted
     from fastapi_logto.mcp_user import AuthContextMiddleware, build_mcp_user  # noqa: PLC0415 - needs the SDK
 
+    token: SecretStr | None = None
+    # A test that overrides the caller has none.
+    with suppress(LookupError):
+        token = token_of(conn)
     scope["user"] = build_mcp_user(claims, token)
     return AuthContextMiddleware(mounted)
 
