@@ -202,6 +202,7 @@ def dev(
         list[str] | None,
         typer.Option(help="Accept requests to this host too, e.g. issuer:3001 in a container network; repeatable."),
     ] = None,
+    webhook: Annotated[str | None, typer.Option(help="URL of the API that gets all events, signed.")] = None,
     is_json: Annotated[bool, Json] = False,
 ) -> None:
     """Run a local issuer, for development only.
@@ -216,6 +217,7 @@ def dev(
         port=port,
         allow_remote=allow_remote,
         allowed_hosts=allowed_host or (),
+        webhook=webhook,
     )
     from fastapi_logto.testing.issuer.serving import run_until_signal  # noqa: PLC0415 - needs uvicorn
 

@@ -55,6 +55,7 @@ class _Application(_Table):
     client_id: _Name
     redirect_uris: list[str] = Field(default_factory=list[str])
     third_party: bool = False
+    backchannel_logout_uri: str | None = None
 
 
 class _Organization(_Table):
@@ -161,7 +162,12 @@ def _build(file: _File) -> Directory:
             for one in file.machines
         ],
         applications=[
-            Application(client_id=one.client_id, redirect_uris=one.redirect_uris, is_third_party=one.third_party)
+            Application(
+                client_id=one.client_id,
+                redirect_uris=one.redirect_uris,
+                is_third_party=one.third_party,
+                backchannel_logout_uri=one.backchannel_logout_uri,
+            )
             for one in file.applications
         ],
         organizations=[

@@ -48,11 +48,13 @@ def open_issuer(
     port: int,
     allow_remote: bool,
     allowed_hosts: Collection[str],
+    webhook: str | None = None,
 ) -> tuple[LocalIssuer, socket.socket]:
     """Return a local issuer and its listening socket.
 
-    Without a file, the issuer has the example users. Raises `CommandError` if uvicorn is missing, or if others can
-    reach the host and `allow_remote` is not set.
+    Without a file, the issuer has the example users. With the URL of a webhook, it delivers all events there. Raises
+    `CommandError` if uvicorn is missing, or if `allow_remote` is not set and others can reach the host or the webhook
+    is on another machine.
     """
     if path is not None and audience is not None:
         raise CommandError("expected --file or --audience, found both; the file names its own API resources")
@@ -62,7 +64,9 @@ def open_issuer(
     try:
         from fastapi_logto.testing.issuer.serving import build_url, listen  # noqa: PLC0415 - needs uvicorn
 
-        issuer = LocalIssuer(directory=directory, allowed_hosts=allowed_hosts)
+        issuer = LocalIssuer(directory=directory, allowed_hosts=allowed_hosts, allow_remote_webhooks=allow_remote)
+        if webhook is not None:
+            issuer.add_hook(webhook)
         sock = listen(host=host, port=port, allow_remote=allow_remote)
     except (ModuleNotFoundError, ValueError) as error:
         raise CommandError(str(error)) from None
@@ -88,6 +92,8 @@ def describe_issuer(issuer: LocalIssuer, *, has_known_secrets: bool = False) -> 
         environment["LOGTO_MACHINE_ID"] = directory.machines[0].client_id
         if has_known_secrets:
             environment["LOGTO_MACHINE_SECRET"] = directory.machines[0].client_secret
+    if issuer.hooks:
+        environment["LOGTO_WEBHOOK_SIGNING_KEY"] = issuer.hooks[0].signing_key
     users = [user.username for user in directory.users if not user.is_suspended]
     return RunningIssuer(
         issuer=issuer.issuer,

@@ -10,7 +10,7 @@ from fastapi_logto.testing.building import bearer, claims
 from fastapi_logto.testing.clocks import ManualClock
 from fastapi_logto.testing.directory import Application, Directory, Machine, Organization, Resource, User
 from fastapi_logto.testing.dynamic_apps import DynamicApps
-from fastapi_logto.testing.issuer import LocalIssuer
+from fastapi_logto.testing.issuer import Delivery, Hook, LocalIssuer
 from fastapi_logto.testing.overriding import override
 from fastapi_logto.testing.protection import RouteInfo, assert_protected, routes
 from fastapi_logto.testing.revoking import revoke
@@ -20,8 +20,10 @@ __all__ = [
     "Application",
     "BadToken",
     "Clock",
+    "Delivery",
     "Directory",
     "DynamicApps",
+    "Hook",
     "LocalIssuer",
     "Machine",
     "ManualClock",

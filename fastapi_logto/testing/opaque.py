@@ -30,12 +30,15 @@ class UserToken:
     expires_at: float
 
 
-class _Expiring(Protocol):
+class _Entry(Protocol):
+    @property
+    def subject(self) -> str: ...
+
     @property
     def expires_at(self) -> float: ...
 
 
-_EntryT = TypeVar("_EntryT", bound=_Expiring)
+_EntryT = TypeVar("_EntryT", bound=_Entry)
 
 
 class TokenStore(Generic[_EntryT]):
@@ -61,6 +64,12 @@ class TokenStore(Generic[_EntryT]):
         """Return the contents of a token; `None` if it is unknown or expired."""
         entry = self._entries.get(token)
         return entry if entry is not None and self._now() < entry.expires_at else None
+
+    def drop_of(self, subject: str) -> None:
+        """Drop all tokens of a user."""
+        for token, entry in list(self._entries.items()):
+            if entry.subject == subject:
+                self._entries.pop(token, None)
 
     def use_up(self, token: str) -> bool:
         """Drop a token; return whether it existed. Only one of several concurrent calls returns true."""

@@ -14,11 +14,11 @@ _LOOPBACK_URI: Final = re.compile(
 _EXPLICIT_URI: Final = re.compile(r"(?P<origin>https?://[A-Za-z0-9._\-\[\]:]+)(?:[/?][!\x24-\x5b\x5d-~]*)?")
 
 
-def check_redirect_uris(redirect_uris: Collection[str]) -> None:
+def check_redirect_uris(redirect_uris: Collection[str], *, what: str = "redirect_uris") -> None:
     """Raise `ValueError` for a redirect URI that is not a plain `http(s)` URI without a fragment."""
     for uri in redirect_uris:
         if _EXPLICIT_URI.fullmatch(uri) is None:
-            msg = f"redirect_uris: expected http(s) URIs without fragment, found {uri[:80]!r}"
+            msg = f"{what}: expected http(s) URIs without fragment, found {uri[:80]!r}"
             raise ValueError(msg)
 
 

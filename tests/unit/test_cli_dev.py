@@ -84,13 +84,14 @@ def test_the_issuer_of_a_container_network_accepts_its_names_and_puts_the_handle
 
     thread = threading.Thread(target=interrupt_when_printed, daemon=True)
     thread.start()
-    hosts = ["--allowed-host", "issuer:3001", "--allowed-host", "other"]
+    hosts = ["--allowed-host", "issuer:3001", "--allowed-host", "other", "--webhook", "http://api:8000/"]
     ended = cli("dev", "--port", "0", "--host", "0.0.0.0", "--allow-remote", *hosts, "--json")  # noqa: S104 - allowed
     thread.join(DEADLINE_SECONDS)
 
     assert (ended.code, ended.err) == (0, "")
     endpoint = json.loads("".join(seen))["environment"]["LOGTO_ENDPOINT"]
     assert endpoint.startswith("http://127.0.0.1:")
+    assert re.search(r'"LOGTO_WEBHOOK_SIGNING_KEY": "\w{32}"', "".join(seen))
     issuer, other, stranger = documents
     assert (issuer["issuer"], issuer["jwks_uri"]) == (f"{endpoint}/oidc", "http://issuer:3001/oidc/jwks")
     assert other["jwks_uri"] == "http://other:9/oidc/jwks"

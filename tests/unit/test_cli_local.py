@@ -22,6 +22,7 @@ from fastapi_logto.testing.directory import ORGANIZATIONS
 from tests.captured import Answer, Fault, serve_captured
 from tests.conftest import Ended, RunCli
 from tests.tenants import API, serve
+from tests.unit.hook_app import Receiver, is_signed
 
 FILE = """
 [[resources]]
@@ -270,6 +271,37 @@ def test_what_to_put_into_a_file_of_variables_is_reported(file: Path) -> None:
     empty = describe_issuer(LocalIssuer(directory=Directory()))
     assert empty.environment == {"LOGTO_ENDPOINT": "http://127.0.0.1:3001"}
     assert (empty.page, empty.next_command) == ("http://127.0.0.1:3001/", "")
+
+
+def test_a_webhook_of_dev_gets_signed_events() -> None:
+    receiver = Receiver()
+    with LocalIssuer().serve() as api:
+        # Any server on this machine; here one that the test kit can run.
+        api.app.mount("/api", receiver.app)
+        url = f"{api.endpoint}/api/webhooks/logto"
+        issuer, sock = open_issuer(
+            path=None,
+            audience=None,
+            host="127.0.0.1",
+            port=0,
+            allow_remote=False,
+            allowed_hosts=(),
+            webhook=url,
+        )
+        with sock:
+            key = describe_issuer(issuer).environment["LOGTO_WEBHOOK_SIGNING_KEY"]
+            issuer.suspend("alice")
+
+    assert is_signed(receiver.received[0], key)
+    assert [hook.url for hook in issuer.hooks] == [url]
+
+
+def test_a_webhook_on_another_machine_needs_a_second_option(cli: RunCli) -> None:
+    ended = cli("dev", "--webhook", "http://api:8000/webhooks/logto")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("fastapi-logto: url: expected a loopback host, found 'api'; ")
+    assert "(--allow-remote)" in ended.err
 
 
 @pytest.fixture

@@ -582,6 +582,7 @@ client_id = "my-spa"
 [[applications]]
 client_id = "partner"
 third_party = true
+backchannel_logout_uri = "http://127.0.0.1:8000/logout"
 """
 
 
@@ -596,6 +597,8 @@ def test_a_file_of_users_configures_token_exchange(tmp_path: Path) -> None:
     assert exchange(issuer, "pat_eve", PERSONAL, resource=API).json() == REFUSED
     assert exchange(issuer, issuer.access_token(client_id="my-spa"), resource=API).status_code == 200
     assert exchange(issuer, issuer.access_token(client_id="partner"), resource=API).json() == REFUSED
+    uris = [one.backchannel_logout_uri for one in issuer.directory.applications]
+    assert uris == [None, "http://127.0.0.1:8000/logout"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ EVERY_PATH: Final = (
     ("POST", "/oidc/token/introspection"),
     ("GET", "/oidc/me"),
     ("OPTIONS", "/oidc/token"),
+    ("POST", "/changes"),
+    ("POST", "/api/subject-tokens"),
+    ("GET", "/api/hooks"),
     ("GET", "/nowhere"),
 )
 

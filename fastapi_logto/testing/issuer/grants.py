@@ -129,6 +129,13 @@ class TokenEndpoint:
             "scope": " ".join(entry.grant.identity_scopes),
         }
 
+    def revoke_all(self, user_id: str) -> None:
+        """Revoke the opaque tokens and the refresh tokens of a user."""
+        self._opaque.drop_of(user_id)
+        with self._lock:
+            kept = {key: value for key, value in self._refresh_tokens.items() if value.grant.user.id != user_id}
+            self._refresh_tokens = kept
+
     def _respond_to_machine(
         self, form: Parameters, *, machine: Machine, resource: str | None
     ) -> Mapping[str, JsonValue]:

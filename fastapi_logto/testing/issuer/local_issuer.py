@@ -15,15 +15,15 @@ from fastapi_logto.revocation.revocations import Revocations
 from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing.bad_tokens import BadToken, build_bad_token
 from fastapi_logto.testing.directory import Directory
+from fastapi_logto.testing.issuer.administration import Administration
 from fastapi_logto.testing.issuer.server import build_app
-from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.overriding import find_providers
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 __all__ = ["LocalIssuer"]
 
 
-class LocalIssuer(TokenMint):
+class LocalIssuer(Administration):
     """An OpenID Connect issuer that behaves like Logto, for development, demos and tests.
 
     Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as any user. Each object has
@@ -53,6 +53,7 @@ class LocalIssuer(TokenMint):
         directory: Directory | None = None,
         clock: Clock | None = None,
         allowed_hosts: Collection[str] = (),
+        allow_remote_webhooks: bool = False,
     ) -> None:
         """Create an issuer with a new P-384 key. It is not served yet.
 
@@ -63,13 +64,23 @@ class LocalIssuer(TokenMint):
             allowed_hosts: Additional hosts for requests, e.g. `issuer` or `issuer:3001` in a container network.
                 The endpoint's host, `localhost` and literal loopback addresses with its port are always allowed.
                 Any other `Host` header is rejected with 421, which prevents DNS rebinding.
+            allow_remote_webhooks: Send webhooks and logout tokens to other machines too, e.g. in a container network.
+                Anyone who can reach the issuer can then make it send requests to any host.
 
         Raises:
             ValueError: An allowed host is malformed.
         """
-        super().__init__(endpoint=endpoint, directory=directory, clock=clock)
+        super().__init__(
+            endpoint=endpoint, directory=directory, clock=clock, allow_remote_webhooks=allow_remote_webhooks
+        )
         self.app = build_app(
-            self, keys=self._keys, issued=self._issued, is_away=self._is_away, allowed_hosts=allowed_hosts
+            self,
+            keys=self._keys,
+            issued=self._issued,
+            tokens=self._tokens,
+            webhooks=self._webhooks,
+            is_away=self._is_away,
+            allowed_hosts=allowed_hosts,
         )
         self._outages = 0
 

@@ -1,11 +1,13 @@
 """The pages of a local issuer: index, sign-in and error."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
 from fastapi_logto.testing.directory import Directory, User
 from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, AuthorizationRequest
+from fastapi_logto.testing.issuer.deliveries import Delivery
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.lookup import find_resource
 from fastapi_logto.testing.issuer.refusals import RefusedError
@@ -26,6 +28,7 @@ h1 { margin: 1rem 0 .25rem; font-size: 1.4rem; } h2 { margin: 1.75rem 0 .5rem; f
 p { margin: .25rem 0; } .soft { color: var(--soft); font-size: .9rem; }
 .warn { padding: .75rem 1rem; background: var(--warn); color: var(--warn-text); border-radius: 8px; font-size: .9rem; }
 code { font: .875em ui-monospace, monospace; overflow-wrap: anywhere; }
+code.words { overflow-wrap: break-word; }
 code + code { margin-left: .25em; }
 fieldset { margin: 1.5rem 0 0; padding: 0; border: 0; } legend { padding: 0 0 .5rem; font-weight: 600; }
 label { display: flex; gap: .75rem; align-items: flex-start; padding: .6rem .75rem; border: 1px solid var(--line);
@@ -41,11 +44,17 @@ fieldset + p { margin-top: .75rem; }
 .actions { display: flex; gap: .75rem; margin-top: 1.5rem; }
 button { padding: .55rem 1.25rem; border: 1px solid var(--line); border-radius: 8px; background: transparent;
   color: inherit; font: inherit; cursor: pointer; }
+td form { display: inline-block; }
+td button { margin: 0 .25rem .25rem 0; padding: .1rem .6rem; font-size: .85rem; white-space: nowrap; }
+.scroll { overflow-x: auto; } td:last-child { overflow-wrap: anywhere; padding-right: 0; }
 button[value=allow] { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .45rem .75rem .45rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 500; }
+@media (max-width: 30rem) { body { padding: .5rem; } main { padding: 1rem .75rem; }
+  th, td { padding-right: .4rem; } td button { margin-right: 0; padding: .1rem .4rem; } }
 """
+_MOST_DELIVERIES: Final = 10
 _WARNING: Final = (
     '<p class="warn"><strong>A local issuer, for development only.</strong> '
     "It requires no password: anyone who opens this page can sign in as any user.</p>"
@@ -73,7 +82,13 @@ def _codes(values: Iterable[str]) -> str:
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     lines = ("".join(f"<td>{cell}</td>" for cell in row) for row in rows)
-    return f"<table>\n<tr>{head}</tr>\n" + "".join(f"<tr>{line}</tr>\n" for line in lines) + "</table>"
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+    return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{body}</table></div>'
+
+
+def _button(text: str, fields: Mapping[str, str]) -> str:
+    hidden = "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in fields.items())
+    return f'<form method="post" action="changes">{hidden}<button>{escape(text)}</button></form>'
 
 
 def _all_scopes(holder_scopes: Iterable[Iterable[str]]) -> str:
@@ -90,18 +105,12 @@ def build_error_page(refusal: RefusedError) -> str:
     )
 
 
-def build_index_page(directory: Directory, *, issuer: str, base_url: str) -> str:
-    """Return the page that describes the issuer, its users and its clients, without secrets."""
+def build_index_page(directory: Directory, *, issuer: str, base_url: str, deliveries: Sequence[Delivery]) -> str:
+    """Return the page that describes the issuer, its users and its clients, without secrets.
+
+    Its buttons change users and organizations.
+    """
     paths = (".well-known/openid-configuration", "jwks", "auth", "token", "me")
-    users = [
-        (
-            _codes([user.username]),
-            f"{escape(user.name)}{' (suspended)' if user.is_suspended else ''}",
-            _codes([user.id]),
-            _all_scopes(user.scopes.values()),
-        )
-        for user in directory.users
-    ]
     clients = [
         (
             _codes([application.client_id]),
@@ -114,14 +123,61 @@ def build_index_page(directory: Directory, *, issuer: str, base_url: str) -> str
         for machine in directory.machines
     ]
     resources = [(_codes([resource.indicator]), _all_scopes([resource.scopes])) for resource in directory.resources]
+    heads = ["User", "Name", "Scopes", "Change"]
     return _page(
         "Local issuer",
         f"<p>Behaves like Logto. Issuer <code>{escape(issuer)}</code></p>\n"
-        f"<h2>Users</h2>\n{_table(['Username', 'Name', 'User id', 'Scopes'], users)}\n"
+        f"<h2>Users</h2>\n{_table(heads, map(_describe_user, directory.users))}\n"
+        f"{_build_organizations(directory)}"
         f"<h2>Clients</h2>\n{_table(['Client id', 'Kind', 'Scopes'], clients)}\n"
         f"<h2>API resources</h2>\n{_table(['Indicator', 'Scopes'], resources)}\n"
-        f"<h2>Endpoints</h2>\n{_table(['URL'], [(_codes([f'{base_url}/oidc/{path}']),) for path in paths])}",
+        f"<h2>Endpoints</h2>\n{_table(['URL'], [(_codes([f'{base_url}/oidc/{path}']),) for path in paths])}\n"
+        f"{_build_deliveries(deliveries[:_MOST_DELIVERIES])}",
     )
+
+
+def _describe_user(user: User) -> Sequence[str]:
+    change = ("Unsuspend", "unsuspend") if user.is_suspended else ("Suspend", "suspend")
+    return (
+        f'{_codes([user.username])}<br><span class="soft">{_codes([user.id])}</span>',
+        f"{escape(user.name)}{' (suspended)' if user.is_suspended else ''}",
+        _all_scopes(user.scopes.values()),
+        _button(change[0], {"action": change[1], "member": user.id})
+        + _button("Delete", {"action": "delete", "member": user.id}),
+    )
+
+
+def _build_organizations(directory: Directory) -> str:
+    names = {user.id: user.username for user in directory.users}
+    rows = [
+        (
+            _codes([organization.id]),
+            _codes([names.get(member, member)]),
+            _all_scopes(scopes.values()),
+            _button("Remove", {"action": "remove", "member": member, "organization": organization.id}),
+        )
+        for organization in directory.organizations
+        for member, scopes in organization.members.items()
+    ]
+    return f"<h2>Organizations</h2>\n{_table(['Id', 'Member', 'Scopes', 'Change'], rows)}\n" if rows else ""
+
+
+def _build_deliveries(deliveries: Sequence[Delivery]) -> str:
+    rows = [
+        (
+            f"{datetime.fromtimestamp(delivery.created_at / 1000, UTC):%H:%M:%S}",
+            f'<code class="words">{escape(delivery.event).replace(".", ".<wbr>")}</code>',
+            escape(_describe_result(delivery)),
+        )
+        for delivery in deliveries
+    ]
+    return f"<h2>Last webhook deliveries</h2>\n{_table(['Time (UTC)', 'Event', 'Result'], rows)}" if rows else ""
+
+
+def _describe_result(delivery: Delivery) -> str:
+    if delivery.status is not None:
+        return f"{delivery.result}: status {delivery.status}"
+    return f"{delivery.result}: {delivery.error}"
 
 
 def build_sign_in_page(request: AuthorizationRequest, *, parameters: Parameters, directory: Directory) -> str:

@@ -8,31 +8,33 @@ from typing import Final, cast
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi_logto.testing.directory import Application, Directory, User
+from fastapi_logto.testing.issuer.administration import Administration
 from fastapi_logto.testing.issuer.authorization import AuthorizationRequest, ReturnAddress
+from fastapi_logto.testing.issuer.bodies import read_body, read_form
 from fastapi_logto.testing.issuer.clients import authenticate_client
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.grants import TokenEndpoint, build_profile
 from fastapi_logto.testing.issuer.hosts import HostGuard, check_same_origin, parse_hosts
 from fastapi_logto.testing.issuer.lookup import find_user
 from fastapi_logto.testing.issuer.management import ManagementError, create_subject_token
+from fastapi_logto.testing.issuer.management_hooks import build_hook_routes
 from fastapi_logto.testing.issuer.metadata import build_listing, build_metadata
+from fastapi_logto.testing.issuer.page_changes import apply_change
 from fastapi_logto.testing.issuer.pages import build_error_page, build_index_page, build_sign_in_page
 from fastapi_logto.testing.issuer.refusals import NO_GRANT, RefusedError
-from fastapi_logto.testing.minting import TokenMint
+from fastapi_logto.testing.issuer.webhooks import Webhooks
 from fastapi_logto.testing.opaque import IssuedTokens
 from fastapi_logto.testing.redirects import accepts_origin
 from fastapi_logto.testing.signing import KeyRing
 
 __all__ = ["build_app"]
 
-_MAX_BODY_BYTES: Final = 64 * 1024
-_FORM: Final = "application/x-www-form-urlencoded"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _OPEN: Final = {"Access-Control-Allow-Origin": "*"}
 _PAGE_HEADERS: Final = {
@@ -49,10 +51,12 @@ _PAGE_HEADERS: Final = {
 
 
 def build_app(
-    mint: TokenMint,
+    mint: Administration,
     *,
     keys: KeyRing,
     issued: IssuedTokens,
+    tokens: TokenEndpoint,
+    webhooks: Webhooks,
     is_away: Callable[[], bool],
     allowed_hosts: Collection[str],
 ) -> Starlette:
@@ -61,7 +65,7 @@ def build_app(
     While `is_away` returns true, every response is 503. `allowed_hosts` are accepted in addition to the host of the
     mint's endpoint and the loopback names; a malformed one raises `ValueError`.
     """
-    endpoints = _Endpoints(mint=mint, keys=keys, issued=issued, tokens=TokenEndpoint(mint, issued=issued))
+    endpoints = _Endpoints(mint=mint, keys=keys, issued=issued, tokens=tokens)
     readable, callable_from_pages = ["GET", "OPTIONS"], ["GET", "POST", "OPTIONS"]
     app = Starlette(
         routes=[
@@ -75,7 +79,9 @@ def build_app(
             Route("/oidc/token", endpoints.exchange, methods=["POST", "OPTIONS"]),
             Route("/oidc/token/introspection", endpoints.introspect, methods=["POST"]),
             Route("/oidc/me", endpoints.show_profile, methods=callable_from_pages),
+            Route("/changes", endpoints.change, methods=["POST"]),
             Route("/api/subject-tokens", endpoints.create_subject_token, methods=["POST"]),
+            *build_hook_routes(mint, webhooks=webhooks),
         ],
         middleware=[
             Middleware(HostGuard, find_endpoint=lambda: mint.endpoint, allowed=parse_hosts(allowed_hosts)),
@@ -112,7 +118,7 @@ class _Endpoints:
     is called directly.
     """
 
-    mint: TokenMint
+    mint: Administration
     keys: KeyRing
     issued: IssuedTokens
     tokens: TokenEndpoint
@@ -121,9 +127,21 @@ class _Endpoints:
         if request.headers.get("accept") == "application/json":
             return JSONResponse(build_listing(self.mint.directory), headers=_NO_STORE)
         page = await asyncio.to_thread(
-            build_index_page, self.mint.directory, issuer=self.mint.issuer, base_url=_find_base_url(request)
+            build_index_page,
+            self.mint.directory,
+            issuer=self.mint.issuer,
+            base_url=_find_base_url(request),
+            deliveries=self.mint.deliveries,
         )
         return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+    async def change(self, request: Request) -> Response:
+        try:
+            check_same_origin(request.headers)
+            await asyncio.to_thread(apply_change, self.mint, Parameters.parse(await read_form(request)))
+        except RefusedError as refusal:
+            return _show_error(refusal)
+        return Response(status_code=303, headers=_PAGE_HEADERS | {"Location": "/"})
 
     async def show_metadata(self, request: Request) -> Response:
         if request.method == "OPTIONS":
@@ -149,19 +167,19 @@ class _Endpoints:
                 check_same_origin(request.headers)
             except RefusedError as refusal:
                 return _show_error(refusal)
-        raw = await _read_form(request) if is_form else _read_query(request)
+        raw = await read_form(request) if is_form else _read_query(request)
         return await asyncio.to_thread(self._authorize, raw, is_form=is_form)
 
     async def exchange(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return _build_preflight(request)
-        body, headers = await _read_form(request), request.headers
+        body, headers = await read_form(request), request.headers
         return await asyncio.to_thread(
             self._exchange, body, authorization=headers.get("authorization"), origin=headers.get("origin")
         )
 
     async def introspect(self, request: Request) -> Response:
-        body, authorization = await _read_form(request), request.headers.get("authorization")
+        body, authorization = await read_form(request), request.headers.get("authorization")
         return await asyncio.to_thread(self._introspect, body, authorization=authorization)
 
     async def show_profile(self, request: Request) -> Response:
@@ -180,7 +198,7 @@ class _Endpoints:
         return JSONResponse({"sub": opaque.subject} | profile, headers=_OPEN | _NO_STORE)
 
     async def create_subject_token(self, request: Request) -> Response:
-        body, authorization = await _read_body(request), request.headers.get("authorization")
+        body, authorization = await read_body(request), request.headers.get("authorization")
         created = await asyncio.to_thread(create_subject_token, self.mint, authorization=authorization, body=body)
         return JSONResponse(created, status_code=201, headers=_NO_STORE)
 
@@ -251,24 +269,6 @@ def _show_error(refusal: RefusedError) -> Response:
 
 def _read_query(request: Request) -> bytes:
     return bytes(request.scope["query_string"])
-
-
-async def _read_form(request: Request) -> bytes:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise RefusedError("invalid_request", f"only {_FORM} bodies are supported")
-    return await _read_body(request)
-
-
-async def _read_body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_BODY_BYTES:
-                raise RefusedError("invalid_request", f"the body is larger than {_MAX_BODY_BYTES} bytes")
-    except ClientDisconnect as err:
-        raise RefusedError("invalid_request", "the body ended too early") from err
-    return bytes(body)
 
 
 def _build_preflight(request: Request) -> Response:
