@@ -3,11 +3,12 @@
 from base64 import b64encode
 from collections.abc import Collection
 from typing import Final
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import SplitResult, quote_plus, unquote_plus, urlsplit
 
-__all__ = ["build_basic_secrets", "mask", "quote", "quote_setting"]
+__all__ = ["build_basic_secrets", "mask", "quote", "quote_setting", "quote_url", "show_url", "split_url"]
 
 _QUOTED_LENGTH: Final = 80
+_LONGEST_URL: Final = 200
 _MASKED: Final = "***"
 # Shorter pieces of a random secret occur in any text by chance, and are useless to an attacker.
 _PIECE_LENGTH: Final = 8
@@ -28,6 +29,27 @@ def quote_setting(value: object) -> str:
         return quote(value)
     kind = f"a string of {len(value)} characters" if isinstance(value, str) else "a value"
     return f"{kind}, not shown because it may contain credentials"
+
+
+def quote_url(url: str) -> str:
+    """Return a URL for messages: a URL from a document must not add lines to a log."""
+    return url if url.isascii() and url.isprintable() and len(url) <= _LONGEST_URL else quote(url)
+
+
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL; all are empty if it is invalid."""
+    try:
+        parts = urlsplit(url)
+        # Raises an error for an invalid port.
+        _ = parts.port
+    except ValueError:
+        return urlsplit("")
+    return parts
+
+
+def show_url(parts: SplitResult) -> str:
+    """Return a URL for messages without credentials, query and fragment."""
+    return quote_url(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 def mask(text: str, *, secrets: Collection[str]) -> str:

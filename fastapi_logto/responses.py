@@ -17,6 +17,7 @@ from fastapi_logto.errors import (
     Reason,
     RefusalError,
 )
+from fastapi_logto.telemetry import build_refusal_fields, count_refusal
 from fastapi_logto.verification.bearer import build_challenge
 
 __all__ = ["LogtoRefusal", "LogtoRefusalDetail", "build_body", "build_headers", "build_http_error"]
@@ -44,7 +45,7 @@ class LogtoRefusal(TypedDict):
 def build_http_error(
     error: RefusalError, *, conn: HTTPConnection, scopes: Collection[str] = (), resource_metadata: str | None = None
 ) -> HTTPException | WebSocketException:
-    """Log a refusal, and return the exception that FastAPI turns into the error response.
+    """Log and count a refusal, and return the exception that FastAPI turns into the error response.
 
     `scopes` are those that the route requires: clients choose by the challenge what to request. A WebSocket that was
     not accepted yet gets a denial response if the server supports it, otherwise a close with 1008.
@@ -53,7 +54,8 @@ def build_http_error(
         RFC 6750 section 3; RFC 9110 section 10.2.3; RFC 9728 section 5.1; the ASGI extension
         `websocket.http.response`.
     """
-    _logger.info("refused: %s", error)
+    _logger.info("refused: %s", error, extra=build_refusal_fields(error))
+    count_refusal(error)
     if conn.scope["type"] == "websocket" and "websocket.http.response" not in conn.scope.get("extensions", {}):
         return WebSocketException(code=status.WS_1008_POLICY_VIOLATION, reason=error.code)
     return HTTPException(

@@ -51,7 +51,11 @@ class ProviderMetadata:
 
 
 class MetadataSource:
-    """Fetches the discovery document and caches it for a day."""
+    """Fetches the discovery document and caches it for a day.
+
+    Attributes:
+        url: The URL of the document.
+    """
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class MetadataSource:
         `fetch_base` is the URL below which `/oidc/.well-known/openid-configuration` is; `allowed_jwks_origins` are
         origins, besides that of `fetch_base`, that may host the key set. `monotonic` returns seconds.
         """
-        self._url = build_discovery_url(fetch_base)
+        self.url: str = build_discovery_url(fetch_base)
         self._issuers = issuers
         self._allowed_jwks_origins = allowed_jwks_origins
         self._transport = transport
@@ -91,9 +95,9 @@ class MetadataSource:
         self._held = None
 
     async def _fetch(self) -> ProviderMetadata:
-        document = await self._transport.fetch_json(self._url)
+        document = await self._transport.fetch_json(self.url, purpose="discovery")
         return parse_metadata(
-            document, url=self._url, issuers=self._issuers, allowed_jwks_origins=self._allowed_jwks_origins
+            document, url=self.url, issuers=self._issuers, allowed_jwks_origins=self._allowed_jwks_origins
         )
 
 
@@ -114,7 +118,8 @@ def parse_metadata(
         raise FetchError(
             f"{url}: expected a jwks_uri at {' or '.join(sorted(origins))}, found {quote(jwks_uri)}; "
             "behind a proxy that terminates TLS, set TRUST_PROXY_HEADER=1 in Logto, or add the origin to "
-            "LOGTO_ALLOWED_JWKS_ORIGINS"
+            "LOGTO_ALLOWED_JWKS_ORIGINS",
+            url=url,
         )
 
     def find(name: str) -> str | None:
@@ -141,7 +146,8 @@ def check_issuer(document: JsonObject, *, url: str, issuers: Collection[str]) ->
         raise FetchError(
             f"{url}: expected the issuer {' or '.join(sorted(issuers))}, found {quote(issuer)}; "
             "correct LOGTO_ENDPOINT, or add this issuer to LOGTO_ISSUERS, or set LOGTO_FETCH_ENDPOINT to the URL "
-            "at which this machine reaches the issuer"
+            "at which this machine reaches the issuer",
+            url=url,
         )
     return issuer
 

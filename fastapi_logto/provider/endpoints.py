@@ -3,7 +3,7 @@
 Uses Authlib's parts without I/O.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote_plus, urlencode
@@ -17,12 +17,18 @@ from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.transport import Request, Response, Transport
 from fastapi_logto.redaction import build_basic_secrets
 from fastapi_logto.single_flight import Flights
+from fastapi_logto.telemetry import FetchPurpose
 
 __all__ = ["Client", "EndpointName", "Endpoints", "Form", "as_secret", "build_form_request", "is_encodable"]
 
 EndpointName: TypeAlias = Literal["introspection_endpoint", "token_endpoint", "userinfo_endpoint"]
 """The name of an endpoint in the discovery document."""
 
+_PURPOSES: Final[Mapping[EndpointName, FetchPurpose]] = {
+    "introspection_endpoint": "introspection",
+    "token_endpoint": "token",
+    "userinfo_endpoint": "userinfo",
+}
 # Statuses that mean that the endpoint is no longer at this URL.
 _MOVED: Final = frozenset({404, 410})
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -88,19 +94,21 @@ class Endpoints:
         404 or 410, or another status, further requests are pointless for now.
         """
         url = await self._find_url(name)
-        response = await self.send_to(url, build(url), expected=200)
+        response = await self.send_to(url, build(url), expected=200, purpose=_PURPOSES[name])
         if response.status in _MOVED:
             # The next try looks up the new URL.
             self._metadata.forget()
             raise _build_status_error(url, response, expected=200)
         return url, response
 
-    async def send_to(self, url: str, request: Request, *, expected: int) -> Response:
+    async def send_to(
+        self, url: str, request: Request, *, expected: int, purpose: FetchPurpose = "management"
+    ) -> Response:
         """Send a request to a fixed URL. `FetchError` unless its status is the expected one, or a 4xx but not 429."""
-        response = await self._transport.send(url, request)
+        response = await self._transport.send(url, request, purpose=purpose)
         if response.status == _TOO_MANY:
             seconds = _read_retry_after(response.retry_after)
-            raise FetchError(f"{url}: too many requests", status=_TOO_MANY, retry_after_seconds=seconds)
+            raise FetchError(f"{url}: too many requests", status=_TOO_MANY, retry_after_seconds=seconds, url=url)
         if response.status != expected and not 400 <= response.status < 500:
             raise _build_status_error(url, response, expected=expected)
         return response
@@ -115,7 +123,7 @@ class Endpoints:
 
 
 def _build_status_error(url: str, response: Response, *, expected: int) -> FetchError:
-    return FetchError(f"{url}: status {response.status} instead of {expected}", status=response.status)
+    return FetchError(f"{url}: status {response.status} instead of {expected}", status=response.status, url=url)
 
 
 def _read_retry_after(value: str | None) -> int | None:

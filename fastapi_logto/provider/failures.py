@@ -24,6 +24,7 @@ class FetchError(LogtoError):
     Attributes:
         status: The HTTP status, if it was not 200; `None` if there was no response.
         retry_after_seconds: The provider's `Retry-After`; `None` without one.
+        url: The URL that was requested, if there was one.
         is_about_request: The endpoint responded, and only the body of this response is unusable. Users choose some of
             what is in a body, so that it says nothing about the next request.
     """
@@ -34,11 +35,13 @@ class FetchError(LogtoError):
         *,
         status: int | None = None,
         retry_after_seconds: int | None = None,
+        url: str | None = None,
         is_about_request: bool = False,
     ) -> None:
         super().__init__(message)
         self.status: int | None = status
         self.retry_after_seconds: int | None = retry_after_seconds
+        self.url: str | None = url
         self.is_about_request: bool = is_about_request
 
 
@@ -47,12 +50,16 @@ class ExchangeError(LogtoError):
 
     Attributes:
         layer: The layer at which the request failed.
+        is_timeout: There was no complete response in time.
         is_about_request: As in `FetchError`.
     """
 
-    def __init__(self, message: str, *, layer: FailedLayer, is_about_request: bool = False) -> None:
+    def __init__(
+        self, message: str, *, layer: FailedLayer, is_timeout: bool = False, is_about_request: bool = False
+    ) -> None:
         super().__init__(message)
         self.layer: FailedLayer = layer
+        self.is_timeout: bool = is_timeout
         self.is_about_request: bool = is_about_request
 
 

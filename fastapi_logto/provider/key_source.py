@@ -22,6 +22,7 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import parse_object_of_entries
+from fastapi_logto.telemetry import build_fetch_fields, count_key_fetch
 
 __all__ = ["CoolingDownError", "KeySource", "build_key_source"]
 
@@ -312,16 +313,24 @@ class KeySource:
         self._held = _Held(key_set, started.at, started.at_wall_time, refresh_age, started.run)
         self._last_error = None
         self._backoff.succeed()
+        count_key_fetch(self._metadata.url, "success")
 
     def _note_failure(self, raised: Exception) -> None:
         error = raised if isinstance(raised, FetchError) else FetchError(type(raised).__name__)
         self._last_error = error
-        _logger.warning("keys: fetch failed, next try in %.0f s at the earliest: %s", self._backoff.fail(), error)
+        count_key_fetch(self._metadata.url, "failure")
+        wait = self._backoff.fail()
+        _logger.warning(
+            *("keys: fetch failed, next try in %.0f s at the earliest: %s", wait, error),
+            extra=build_fetch_fields(error.url, error.status, next_try_seconds=wait),
+        )
 
     async def _fetch(self) -> KeySet:
         metadata = await self._metadata.find()
         try:
-            document = await self._transport.fetch_json(metadata.jwks_uri, parse=parse_object_of_entries)
+            document = await self._transport.fetch_json(
+                metadata.jwks_uri, parse=parse_object_of_entries, purpose="keys"
+            )
         except FetchError as error:
             if error.status in {404, 410}:
                 self._metadata.forget()

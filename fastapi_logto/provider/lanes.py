@@ -9,6 +9,7 @@ from typing import Final
 
 from fastapi_logto.provider.backoff import Backoff
 from fastapi_logto.provider.failures import FetchError
+from fastapi_logto.telemetry import build_fetch_fields
 
 __all__ = ["KNOWN_SECONDS", "Lane", "LaneClosedError"]
 
@@ -96,4 +97,7 @@ class Lane:
                 return
             wait = self._backoff.fail(retry_after_seconds=error.retry_after_seconds)
             self._last_failure = str(error)
-        _logger.warning("%s: failed, next try in %.0f s at the earliest: %s", self._name, wait, error)
+        _logger.warning(
+            *("%s: failed, next try in %.0f s at the earliest: %s", self._name, wait, error),
+            extra=build_fetch_fields(error.url, error.status, next_try_seconds=wait),
+        )

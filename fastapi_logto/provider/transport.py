@@ -12,8 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from fastapi_logto.provider.failures import ExchangeError, FailedLayer, FetchError, explain_failure
-from fastapi_logto.redaction import quote
+from fastapi_logto.redaction import quote_url
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, estimate_weight, parse_object
+from fastapi_logto.telemetry import FetchPurpose, measure_fetch
 
 if TYPE_CHECKING:
     import ssl
@@ -24,7 +25,6 @@ __all__ = ["RawResponse", "Request", "Response", "TlsSession", "Transport"]
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
-_LONGEST_NAME: Final = 200
 _ENCODINGS: Final = ("gzip", "br", "zstd", "deflate", "x-gzip", "compress")
 
 
@@ -115,37 +115,47 @@ class Transport:
         self._ssl_context = ssl_context
         self._user_agent = ""
 
-    async def fetch_json(self, url: str, *, parse: Callable[[bytes], JsonObject] = parse_object) -> JsonObject:
+    async def fetch_json(
+        self, url: str, *, parse: Callable[[bytes], JsonObject] = parse_object, purpose: FetchPurpose = "other"
+    ) -> JsonObject:
         """Fetch one JSON object. `parse` is called in a thread.
 
         Anything but a 200 response with a strict JSON object within the timeout and the size limit raises `FetchError`,
         also a redirect. The message never quotes the body.
         """
-        response = await self._send(url, Request(), reads_errors=False, parse=parse)
+        response = await self._send(url, Request(), reads_errors=False, parse=parse, purpose=purpose)
         if response.status != 200:
-            where = f", a redirect to {_name(response.location)}" if response.location is not None else ""
-            raise FetchError(f"{_name(url)}: status {response.status} instead of 200{where}", status=response.status)
+            where = f", a redirect to {quote_url(response.location)}" if response.location is not None else ""
+            raise FetchError(
+                f"{quote_url(url)}: status {response.status} instead of 200{where}", status=response.status, url=url
+            )
         return response.document
 
-    async def send(self, url: str, request: Request) -> Response:
+    async def send(self, url: str, request: Request, *, purpose: FetchPurpose = "other") -> Response:
         """Send one request, and return the response whatever its status. Redirects are not followed.
 
         `FetchError` if there is no response within the timeout and the size limit, or if a response with status 200 is
         not a strict JSON object. The message never quotes the body.
         """
-        return await self._send(url, request, reads_errors=True)
+        return await self._send(url, request, reads_errors=True, purpose=purpose)
 
     async def _send(
-        self, url: str, request: Request, *, reads_errors: bool, parse: Callable[[bytes], JsonObject] = parse_object
+        self,
+        url: str,
+        request: Request,
+        *,
+        reads_errors: bool,
+        purpose: FetchPurpose,
+        parse: Callable[[bytes], JsonObject] = parse_object,
     ) -> Response:
-        name = _name(url)
+        name = quote_url(url)
         try:
-            raw = await self.exchange(url, request, reads_errors=reads_errors)
+            raw = await self.exchange(url, request, reads_errors=reads_errors, purpose=purpose)
             document = await asyncio.to_thread(_parse, raw.body, parse=parse, is_required=raw.status == 200)
         except ExchangeError as error:
-            raise FetchError(f"{name}: {error}", is_about_request=error.is_about_request) from None
+            raise FetchError(f"{name}: {error}", is_about_request=error.is_about_request, url=url) from None
         except StrictJsonError as error:
-            raise FetchError(f"{name}: {error}", is_about_request=True) from None
+            raise FetchError(f"{name}: {error}", is_about_request=True, url=url) from None
         return Response(
             status=raw.status,
             document=document,
@@ -154,12 +164,24 @@ class Transport:
             weight=estimate_weight(raw.body),
         )
 
-    async def exchange(self, url: str, request: Request, *, reads_errors: bool = True) -> RawResponse:
+    async def exchange(
+        self, url: str, request: Request, *, reads_errors: bool = True, purpose: FetchPurpose = "other"
+    ) -> RawResponse:
         """Send one request, and return the response unparsed, whatever its status. Redirects are not followed.
 
         `ExchangeError` if there is no response within the timeout and the size limit. Without `reads_errors`, the body
-        is empty unless the status is 200.
+        is empty unless the status is 200. `purpose` is for metrics and spans.
         """
+        with measure_fetch(request.method, url, purpose=purpose) as fetch:
+            try:
+                response = await self._exchange(url, request, reads_errors=reads_errors)
+            except ExchangeError as error:
+                fetch.error_type = "timeout" if error.is_timeout else error.layer
+                raise
+            fetch.status = response.status
+            return response
+
+    async def _exchange(self, url: str, request: Request, *, reads_errors: bool) -> RawResponse:
         layer: FailedLayer = "connection"
         try:
             if not self._user_agent:
@@ -189,7 +211,7 @@ class Transport:
         except TimeoutError:
             seconds = f"{self._timeout_seconds:g} s"
             found = f"no complete response within {seconds}" if layer == "http" else f"no response in time ({seconds})"
-            raise ExchangeError(found, layer=layer) from None
+            raise ExchangeError(found, layer=layer, is_timeout=True) from None
         except Exception as error:  # noqa: BLE001 - the HTTP client's edge: its frames contain the request and its secrets
             raise _explain(error, layer=layer) from None
 
@@ -248,13 +270,8 @@ def _explain(error: Exception, *, layer: FailedLayer) -> ExchangeError:
     import httpx  # noqa: PLC0415 - already loaded by `_prepare`
 
     if isinstance(error, httpx.TimeoutException):
-        return ExchangeError("no response in time", layer=layer)
+        return ExchangeError("no response in time", layer=layer, is_timeout=True)
     return explain_failure(error, layer="http" if isinstance(error, httpx.ProtocolError) else layer)
-
-
-def _name(url: str) -> str:
-    """Return a URL for messages: a URL from a document must not add lines to a log."""
-    return url if url.isascii() and url.isprintable() and len(url) <= _LONGEST_NAME else quote(url)
 
 
 def _name_encoding(encoding: str) -> str:

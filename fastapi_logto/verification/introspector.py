@@ -16,6 +16,7 @@ from fastapi_logto.provider.transport import Response
 from fastapi_logto.redaction import mask, quote
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject
+from fastapi_logto.telemetry import build_fetch_fields, count_introspection
 from fastapi_logto.verification.cache import TokenCache
 
 __all__ = ["Introspector"]
@@ -101,13 +102,17 @@ class Introspector:
                 message, retry_after_seconds=lane.retry_after_seconds, found=str(error)
             ) from None
         except FetchError as error:
+            count_introspection("failure")
             raise ProviderUnavailableError(retry_after_seconds=lane.retry_after_seconds, found=str(error)) from None
         if response.status != 200:
             # This status concerns one token: with a back-off, its bearer could close the lane for all others.
             found = f"status {response.status} instead of 200, {self._quote_error(response, token)}"
-            _logger.warning("introspection: %s: %s", url, found)
+            _logger.warning("introspection: %s: %s", url, found, extra=build_fetch_fields(url, response.status))
+            count_introspection("failure")
             raise ProviderUnavailableError(found=found)
-        return self._read(response, until=self._monotonic() + self._cache_seconds)
+        outcome = self._read(response, until=self._monotonic() + self._cache_seconds)
+        count_introspection("rejected" if outcome.claims is None else "accepted")
+        return outcome
 
     async def _send(self, token: SecretStr) -> tuple[str, Response]:
         form = Form((("token", token.get_secret_value()), ("token_type_hint", "access_token")))
@@ -121,6 +126,7 @@ class Introspector:
                 f"{url}: status {response.status} instead of 200, {self._quote_error(response, token)}; check "
                 "client_id and client_secret of the application that introspects",
                 status=response.status,
+                url=url,
             )
         return url, response
 

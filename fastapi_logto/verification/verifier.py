@@ -13,6 +13,7 @@ from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.key_source import CoolingDownError
 from fastapi_logto.redaction import quote
 from fastapi_logto.single_flight import Flights
+from fastapi_logto.telemetry import count_verification, measure_verification
 from fastapi_logto.verification.bearer import USUAL_START, parse_authorization
 from fastapi_logto.verification.cache import (
     PackedClaims,
@@ -161,12 +162,17 @@ class TokenVerifier(Generic[ClaimsT]):
             except ExpiredTokenError:
                 tenant.cache.drop(digest)
                 raise
+            count_verification("cache")
             return claims
         return None
 
     async def _verify_new(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> ClaimsT:
         if self._introspector is not None and policy.accepts_opaque and is_opaque(token) and not is_personal(token):
             return await self._introspect(self._introspector, token, digest, policy)
+        return await self._verify_signed(token, digest, policy)
+
+    @measure_verification
+    async def _verify_signed(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> ClaimsT:
         unverified, tenant = None, None
         if self._flights.find(digest) is None:
             unverified = self._parse(token, policy)
@@ -187,6 +193,7 @@ class TokenVerifier(Generic[ClaimsT]):
         """Check verified claims for this policy, cache them, and return an instance of this request's own."""
         verified.tenant.check(verified.claims, policy, now=self._now())
         verified.tenant.cache.keep(digest, verified.packed, weight=verified.weight)
+        count_verification("signature")
         if self._revocations is not None:
             self._revocations.check_life(verified.claims)
         is_unshared = is_own and not is_shared(verified.packed)
@@ -197,6 +204,7 @@ class TokenVerifier(Generic[ClaimsT]):
     ) -> ClaimsT:
         claims = build_claims(await introspector.introspect(token, digest), model=self._claims_model)
         self._tenants.all[0].check_opaque(claims, policy, now=self._now())
+        count_verification("introspection")
         return claims
 
     def _parse(self, token: SecretStr, policy: AudiencePolicy) -> UnverifiedJws:
