@@ -16,6 +16,7 @@ __all__ = [
     "JsonValue",
     "StrictJsonError",
     "check_strict",
+    "cut_deep_parts",
     "estimate_weight",
     "parse_object",
     "parse_object_of_entries",
@@ -38,6 +39,8 @@ _VALUE_BYTES: Final = 60
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 # The steps as signed bytes: +1 for an opening bracket, -1 for a closing one.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+# A string, which may lack its end, a bracket, or the text between them. Nothing is omitted.
+_PARTS: Final = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[{\]}]|[^"\[{\]}]+', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(sorted(set(range(256)) - set(b"[]{}")))
 
 
@@ -94,6 +97,28 @@ def check_strict(value: JsonValue) -> None:
     elif isinstance(value, list):
         for member in value:
             check_strict(member)
+
+
+def cut_deep_parts(data: bytes) -> bytes:
+    """Return a JSON text with `null` in place of what is nested too deeply for `parse_object`.
+
+    For a trusted sender who passes on what strangers wrote: they must not be able to make the rest unreadable. What is
+    replaced is not checked.
+    """
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return data
+    kept: list[bytes] = []
+    level = 0
+    for part in _PARTS.findall(data):
+        if part in {b"[", b"{"}:
+            level += 1
+            if level == MAX_DEPTH + 1:
+                kept.append(b"null")
+        if level <= MAX_DEPTH:
+            kept.append(part)
+        if part in {b"]", b"}"}:
+            level -= 1
+    return b"".join(kept)
 
 
 def estimate_weight(data: bytes) -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastapi_logto.strict_json import MAX_DEPTH, JsonValue, StrictJsonError, parse_object
+from fastapi_logto.strict_json import MAX_DEPTH, JsonValue, StrictJsonError, cut_deep_parts, parse_object
 
 
 @pytest.mark.parametrize(
@@ -160,3 +160,32 @@ def test_any_bytes_end_in_what_json_returns_or_in_a_refusal(data: bytes) -> None
         return
     assert repr(value) == repr(json.loads(data))
     assert json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+def nest(depth: int, inner: bytes) -> bytes:
+    return b'{"a":' * depth + inner + b"}" * depth
+
+
+def test_what_is_nested_too_deeply_can_be_cut_out() -> None:
+    data = b'{"before":"[{]}\\"{","deep":%s,"after":[1]}' % nest(100, b'"}]\\\\"')
+    kept: object = None
+    for _ in range(MAX_DEPTH - 1):
+        kept = {"a": kept}
+
+    assert parse_object(cut_deep_parts(data)) == {"before": '[{]}"{', "deep": kept, "after": [1]}
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=st.dictionaries(TEXTS, STRICT_VALUES, max_size=4), ascii_only=st.booleans())
+def test_nothing_is_cut_out_of_a_shallow_object(*, value: dict[str, JsonValue], ascii_only: bool) -> None:
+    data = json.dumps({"value": value, "brackets": [[]] * MAX_DEPTH}, ensure_ascii=ascii_only).encode()
+
+    assert cut_deep_parts(data) == data
+
+
+@pytest.mark.parametrize(
+    "data", [b"[" * 100, b"]" * 100 + b"[" * 100, nest(100, b'"'), nest(40, b"1") + b'"', nest(40, b"1") + b"]"]
+)
+def test_cutting_makes_no_invalid_text_valid(data: bytes) -> None:
+    with pytest.raises(StrictJsonError):
+        parse_object(cut_deep_parts(data))
