@@ -103,8 +103,10 @@ class AuthState(Generic[ClaimsT]):
         self._substitutes: list[_Parts[ClaimsT]] = []
         self._built: _Parts[ClaimsT] | None = None
         if revocations is not None:
+            feeds = find_feeds(revocations)
             # Its calls need the clock even before the settings are read.
-            find_feeds(revocations).use_clock(clock)
+            feeds.use_clock(clock)
+            feeds.verifiers.attach(self)
         if settings:
             self._own = self._build_own(settings)
             self._choose()

@@ -37,6 +37,7 @@ _TOKEN: Final[dict[Protection, tuple[str, Status]]] = {
     "optional": ("optional", "warning"),
     "none": ("NOT PROTECTED", "failed"),
     "allowed": ("none, allowed", "skipped"),
+    "signature": ("signed webhook", "ok"),
 }
 
 

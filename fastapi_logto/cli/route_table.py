@@ -14,8 +14,12 @@ from fastapi_logto.errors import SettingsError
 
 __all__ = ["Protection", "RouteRow", "RouteTable", "list_routes"]
 
-Protection: TypeAlias = Literal["required", "optional", "none", "documentation", "allowed"]
-"""Whether a token is required: `documentation` marks FastAPI's own pages, `allowed` the paths passed with `--allow`."""
+Protection: TypeAlias = Literal["required", "optional", "none", "documentation", "allowed", "signature"]
+"""Whether a token is required.
+
+`documentation` marks FastAPI's own pages, `allowed` the paths passed with `--allow`, and `signature` the routes for
+signed requests of Logto.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,8 @@ def _describe_token(route: RouteInfo, allowed: Collection[str]) -> Protection:
         return "optional" if route.is_optional else "required"
     if route.is_own_page:
         return "documentation"
+    if route.is_signed:
+        return "signature"
     return "none" if find_unlisted(route, allowed) else "allowed"
 
 

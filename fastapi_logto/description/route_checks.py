@@ -10,7 +10,7 @@ from fastapi.security.base import SecurityBase
 from pydantic import AliasChoices, AliasPath, BaseModel
 from pydantic.fields import FieldInfo
 
-from fastapi_logto.description.routes import MOUNTED_PATH, RouteInfo, find_dependants, iter_routes
+from fastapi_logto.description.routes import MOUNTED_PATH, RouteInfo, find_dependants, find_receiver, iter_routes
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.organizations import OrganizationSource, describe_absence
 from fastapi_logto.schemes import OptionalScheme, OrganizationScheme, TokenScheme, find_state
@@ -79,6 +79,7 @@ def _iter_problems(app: object, *, prefix: str = "", above: Sequence[RouteInfo] 
         yield from _iter_place_problems(route)
         yield from _iter_parameter_problems(route, above=above)
         yield from _iter_path_problems(route, above=above, prefix=prefix)
+        yield from _iter_receiver_problems(route, above=above)
         if route.mounted is not None:
             mount = route.path.removesuffix(f"/{{{MOUNTED_PATH}}}")
             yield from _iter_problems(route.mounted, prefix=mount, above=[*above, route])
@@ -172,6 +173,18 @@ def _iter_path_problems(route: RouteInfo, *, above: Sequence[RouteInfo], prefix:
                 f"{route.path}: expected one parameter {{{place.name}}}, checked at the mount {prefix}, found another "
                 "one below it; rename it"
             )
+
+
+def _iter_receiver_problems(route: RouteInfo, *, above: Sequence[RouteInfo]) -> Iterator[str]:
+    receiver = find_receiver(route)
+    if receiver is None:
+        return
+    if above:
+        yield f"{route.path}: expected no mount_protected above it, because Logto sends no token, found one"
+    try:
+        receiver.check()
+    except SettingsError as error:
+        yield f"{route.path}: {error}"
 
 
 def _iter_name_problems(routes: Sequence[RouteInfo]) -> Iterator[str]:

@@ -12,6 +12,8 @@ from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 
 from fastapi_logto.alternatives import AlternativeScheme
 from fastapi_logto.requirements import Requirement
+from fastapi_logto.revocation.logout import LogoutReceiver
+from fastapi_logto.revocation.webhooks import WebhookReceiver
 from fastapi_logto.schemes import AnyScheme, OptionalScheme, TokenScheme, find_resources
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "SchemeCall",
     "TestOverride",
     "find_dependants",
+    "find_receiver",
     "find_unknown",
     "find_unlisted",
     "iter_routes",
@@ -140,6 +143,11 @@ class RouteInfo:
         return name is not None and f"{getattr(self.endpoint, '__module__', '')}.{name}".startswith(_OWN_PAGES)
 
     @property
+    def is_signed(self) -> bool:
+        """Whether it accepts only signed requests of Logto, like those of `Revocations.webhooks` and `.logout`."""
+        return find_receiver(self) is not None
+
+    @property
     def names(self) -> frozenset[str]:
         """The names that a list of public routes can use for it: its path, or a method and the path."""
         kinds = {"WEBSOCKET"} if self.kind == "websocket" else self.methods
@@ -159,6 +167,12 @@ def list_required_scopes(route: RouteInfo) -> tuple[str, ...]:
 def find_dependants(route: RouteInfo) -> tuple[Dependant, ...]:
     """Return a route as FastAPI analyzed it, and each of its dependencies."""
     return route._dependants  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+
+
+def find_receiver(route: RouteInfo) -> WebhookReceiver | LogoutReceiver | None:
+    """Return what receives the signed requests of a route; `None` if it is not such a route."""
+    receiver = getattr(route.endpoint, "__self__", None)
+    return receiver if isinstance(receiver, WebhookReceiver | LogoutReceiver) else None
 
 
 def iter_routes(app: object, *, prefix: str = "") -> Iterator[RouteInfo]:

@@ -1,7 +1,42 @@
 """Revoke access tokens before they expire, on every worker at once."""
 
+from fastapi_logto.revocation.events import (
+    Event,
+    EventError,
+    GrantEvent,
+    LockoutEvent,
+    MembershipEvent,
+    OrganizationEvent,
+    RoleEvent,
+    ScopeEvent,
+    SignInEvent,
+    TrustedDeviceEvent,
+    UnknownEvent,
+    UserEvent,
+    parse_event,
+)
 from fastapi_logto.revocation.revocations import Revocations
 from fastapi_logto.verification.revocation_feed import Batch, RevocationHealth, RevocationStore, RevocationStoreError
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = ["Batch", "Revocation", "RevocationHealth", "RevocationStore", "RevocationStoreError", "Revocations"]
+__all__ = [
+    "Batch",
+    "Event",
+    "EventError",
+    "GrantEvent",
+    "LockoutEvent",
+    "MembershipEvent",
+    "OrganizationEvent",
+    "Revocation",
+    "RevocationHealth",
+    "RevocationStore",
+    "RevocationStoreError",
+    "Revocations",
+    "RoleEvent",
+    "ScopeEvent",
+    "SignInEvent",
+    "TrustedDeviceEvent",
+    "UnknownEvent",
+    "UserEvent",
+    "parse_event",
+]

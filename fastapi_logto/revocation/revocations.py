@@ -2,15 +2,22 @@
 
 import logging
 import math
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
-from threading import Lock
+from inspect import iscoroutinefunction
 from typing import Final, Literal, TypeAlias
 
-from fastapi_logto.clock import Clock
+from fastapi import APIRouter
+from pydantic import SecretStr
+
 from fastapi_logto.redaction import quote
+from fastapi_logto.revocation.effects import find_revocations
+from fastapi_logto.revocation.events import EVENT_NAMES, Event
+from fastapi_logto.revocation.feeds import Feeds
+from fastapi_logto.revocation.logout import LogoutReceiver
+from fastapi_logto.revocation.webhooks import WebhookReceiver, as_signing_keys
+from fastapi_logto.verification.logout_tokens import LogoutToken
 from fastapi_logto.verification.revocation_feed import (
     OnOutage,
     RevocationFeed,
@@ -20,7 +27,7 @@ from fastapi_logto.verification.revocation_feed import (
 )
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = ["Feeds", "RevocationSource", "Revocations", "build_revocation", "check_revocations", "find_feeds"]
+__all__ = ["RevocationSource", "Revocations", "build_revocation", "check_revocations", "find_feeds"]
 
 RevocationSource: TypeAlias = Literal["call", "webhook", "log", "logout"]
 """Where a revocation came from: a call of the application, a webhook, the delivery log, or a back-channel logout."""
@@ -29,42 +36,6 @@ _logger: Final = logging.getLogger("fastapi_logto")
 
 _MOST_SECONDS: Final = 366 * 24 * 3600
 _MOST_CHARACTERS: Final = 2048
-
-
-class Feeds:
-    """The revocations of this process, and those of tests that replace them."""
-
-    def __init__(self, store: RevocationStore | None, *, build: Callable[..., RevocationFeed]) -> None:
-        """Store the parts. `build` returns a feed of a store and a clock."""
-        self._store = store
-        self._build = build
-        self._lock = Lock()
-        self._own: RevocationFeed | None = None
-        self._substitutes: list[RevocationFeed] = []
-
-    @property
-    def current(self) -> RevocationFeed:
-        """The revocations in use."""
-        return self._substitutes[-1] if self._substitutes else self.use_clock(Clock())
-
-    def use_clock(self, clock: Clock) -> RevocationFeed:
-        """Return the revocations outside tests. Those of the first `LogtoAuth` decide about the clock."""
-        with self._lock:
-            if self._own is None:
-                self._own = self._build(self._store, clock=clock)
-            return self._own
-
-    @contextmanager
-    def replaced(self, *, clock: Clock) -> Generator[RevocationFeed]:
-        """Start without revocations and without the store inside a block; for tests. Blocks may overlap."""
-        feed = self._build(None, clock=clock)
-        with self._lock:
-            self._substitutes.append(feed)
-        try:
-            yield feed
-        finally:
-            with self._lock:
-                self._substitutes.remove(feed)
 
 
 class Revocations:
@@ -85,9 +56,15 @@ class Revocations:
             reached the store responds with 503 at once.
         longest_token_seconds: The longest token expiration in Logto, in seconds. Revocations are kept that long. A
             token that lives longer is reported once in the log.
+        revoke_all_on: Names of events that revoke all tokens of the tenant, e.g. `["Role.Scopes.Updated"]`. Such an
+            event does not say whose permissions have changed.
+        on_event: An `async` function that is called with each event, after what the event revokes is in effect. If it
+            raises an error, the delivery fails with that error and its revocations stay. It may be called more than
+            once with the same event. Logto waits for ten seconds.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: A value is out of range, or a name in `revoke_all_on` is not that of an event.
+        TypeError: `on_event` is not an `async` function.
     """
 
     def __init__(
@@ -97,6 +74,8 @@ class Revocations:
         on_outage: OnOutage = "closed",
         outage_seconds: float = 30,
         longest_token_seconds: float = 24 * 3600,
+        revoke_all_on: Collection[str] = (),
+        on_event: Callable[[Event], Awaitable[None]] | None = None,
     ) -> None:
         if on_outage not in {"closed", "open"}:
             raise ValueError(f"on_outage: expected 'closed' or 'open', found {quote(on_outage)}; pass one of them")
@@ -109,6 +88,8 @@ class Revocations:
             longest_token_seconds=longest_token_seconds,
         )
         self._feeds = Feeds(store, build=build)
+        self._revoke_all_on = _check_names(revoke_all_on)
+        self._on_event = _check_on_event(on_event)
 
     async def revoke(
         self,
@@ -141,7 +122,7 @@ class Revocations:
             client_id=client_id,
             token_id=token_id,
             issuer=issuer,
-            before=self._feeds.current.now() if before is None else before,
+            before=self._now() if before is None else before,
         )
         await self._add([revocation], source="call")
 
@@ -157,12 +138,131 @@ class Revocations:
             RevocationStoreError: As for `revoke`.
         """
         _check_text("issuer", issuer)
-        moment = _read_time(self._feeds.current.now() if before is None else before)
+        moment = _read_time(self._now() if before is None else before)
         await self._add([Revocation(before=moment, issuer=issuer)], source="call")
+
+    def webhooks(
+        self,
+        *,
+        signing_key: str | SecretStr | Collection[str | SecretStr],
+        path: str = "/webhooks/logto",
+        issuer: str | None = None,
+    ) -> APIRouter:
+        """Return a router with a route that receives the webhooks of a tenant: `app.include_router(...)`.
+
+        The signature of each request is verified. The route needs no token, so dependencies of the application and of
+        `include_router` do not apply to it. It is not in the OpenAPI document.
+
+        | response | meaning |
+        |---|---|
+        | 204 | the event is in effect, in this process and in the store |
+        | 400 | the body has a valid signature, but is no event |
+        | 401 | the signature is missing or invalid |
+        | 413 | the body is larger than 256 KiB |
+        | 503 | the store is unavailable: the event is in effect in this process, and the store gets it later |
+
+        An error of `on_event` is handled like one of any other route. Logto does not repeat failed deliveries, but
+        keeps them in its delivery log.
+
+        Args:
+            signing_key: The signing key of the webhook, which the Logto Console shows; several during a rotation.
+            path: The path of the route.
+            issuer: The issuer of the tenant, `<endpoint>/oidc`. Required if the API accepts several tenants, each of
+                which then needs its own route.
+
+        Raises:
+            ValueError: A signing key is empty, or has spaces around it; or `issuer` is empty.
+        """
+        try:
+            keys = as_signing_keys(signing_key)
+        finally:
+            # Error trackers show what they find in a frame.
+            del signing_key
+        _check_text("issuer", issuer)
+        receiver = WebhookReceiver(
+            partial(self.handle, issuer=issuer), signing_keys=keys, check=partial(self._check_tenant, issuer)
+        )
+        return receiver.build_router(path)
+
+    def logout(self, *, client_ids: Collection[str], path: str = "/webhooks/logto/logout") -> APIRouter:
+        """Return a router with a route that receives back-channel logouts: `app.include_router(...)`.
+
+        Logto sends a logout token to each application of a session when its user signs out. Access tokens do not name
+        their session, so **all** access tokens of the user that were issued until then are revoked, also those of other
+        devices. The signature is verified with the keys of the `LogtoAuth` that uses these revocations, so the route
+        needs no access token.
+
+        The response is 200, 400 if the request is invalid, 413 if it is too large, or 503 if the keys or the store are
+        unavailable. A logout token is accepted once by each process; another time, it would change nothing.
+
+        Args:
+            client_ids: Client ids of the applications whose backchannel logout URI in Logto is this route.
+            path: The path of the route.
+
+        Raises:
+            ValueError: There is no client id, or an empty one.
+
+        References:
+            OpenID Connect Back-Channel Logout 1.0.
+        """
+        clients = frozenset((client_ids,) if isinstance(client_ids, str) else client_ids)
+        for client_id in clients or {""}:
+            _check_text("client_ids", client_id)
+        receiver = LogoutReceiver(
+            partial(self._verify_logout, clients),
+            apply=self._apply_logout,
+            check=self._feeds.verifiers.check_attached,
+            now=self._now,
+        )
+        return receiver.build_router(path)
+
+    async def handle(
+        self, event: Event, *, issuer: str | None = None, source: Literal["webhook", "log"] = "webhook"
+    ) -> None:
+        """Apply an event, as the route of `webhooks` does, and call `on_event`. Its signature is not checked here.
+
+        Tokens that were issued after the event are not affected, so an event that comes late or again changes nothing.
+
+        Args:
+            event: The event.
+            issuer: As for `webhooks`.
+            source: Where the event comes from, for the log.
+
+        Raises:
+            RevocationStoreError: As for `revoke`. `on_event` was called.
+            SettingsError: The API accepts several tenants, and `issuer` is not that of one of them.
+        """
+        revocations = find_revocations(
+            event,
+            issuer=self._feeds.find_issuer(issuer),
+            revoke_all_on=self._revoke_all_on,
+            now=self._now(),
+        )
+        try:
+            await self._add(revocations, source=source)
+        except RevocationStoreError:
+            await self._pass_on(event)
+            raise
+        await self._pass_on(event)
 
     def health(self) -> RevocationHealth:
         """Return the state of the revocations. Nothing is read."""
         return self._feeds.current.health()
+
+    async def _pass_on(self, event: Event) -> None:
+        if self._on_event is not None:
+            await self._on_event(event)
+
+    def _check_tenant(self, issuer: str | None) -> None:
+        self._feeds.verifiers.check_attached()
+        self._feeds.find_issuer(issuer)
+
+    async def _verify_logout(self, client_ids: Collection[str], token: SecretStr) -> LogoutToken:
+        return await self._feeds.verifiers.verify_logout(token, client_ids=client_ids, now=self._now())
+
+    async def _apply_logout(self, token: LogoutToken) -> None:
+        revocation = Revocation(before=token.issued_at, user_id=token.subject, issuer=token.issuer)
+        await self._add([revocation], source="logout")
 
     async def _add(self, revocations: Sequence[Revocation], *, source: RevocationSource) -> None:
         try:
@@ -173,6 +273,10 @@ class Revocations:
         if count:
             # Without ids, which are personal data.
             _logger.info("%d revocations of the source %s are in effect", count, source)
+
+    def _now(self) -> float:
+        # Of the clock in use: a test may replace it.
+        return self._feeds.current.now()
 
 
 def find_feeds(revocations: Revocations) -> Feeds:
@@ -231,6 +335,22 @@ def _check_range(name: str, seconds: float, *, least: float) -> None:
 def _check_text(name: str, value: object) -> None:
     if value is not None and not (isinstance(value, str) and value.strip() and len(value) <= _MOST_CHARACTERS):
         raise ValueError(f"{name}: expected a text that is not empty, found {quote(value)}; pass the id from Logto")
+
+
+def _check_names(names: Collection[str]) -> frozenset[str]:
+    given = frozenset((names,) if isinstance(names, str) else names)
+    unknown = sorted(map(quote, given - EVENT_NAMES))
+    if unknown:
+        known = ", ".join(sorted(EVENT_NAMES))
+        raise ValueError(f"revoke_all_on: expected names of events, found {', '.join(unknown)}; choose from {known}")
+    return given
+
+
+def _check_on_event(on_event: Callable[[Event], Awaitable[None]] | None) -> Callable[[Event], Awaitable[None]] | None:
+    if on_event is None or iscoroutinefunction(on_event) or iscoroutinefunction(type(on_event).__call__):
+        return on_event
+    # A function that blocks would stop all requests.
+    raise TypeError("on_event: expected an async function, found another object; define it with `async def`")
 
 
 def check_revocations(revocations: object) -> Revocations | None:

@@ -32,7 +32,8 @@ def assert_protected(app: ASGIApp, *, except_: Collection[str] = ()) -> None:
     WebSocket routes, routes of mounted apps, plain Starlette routes, and mounted apps that can't be inspected, such as
     `StaticFiles`, are all checked. `auth.optional` does not protect a route. Routes that document the API are exempt:
     FastAPI's own `/docs`, `/redoc`, `/openapi.json` and `/docs/oauth2-redirect`, and the metadata that
-    `auth.install(app)` serves.
+    `auth.install(app)` serves. So are the routes of `Revocations.webhooks` and `Revocations.logout`, which accept only
+    signed requests of Logto.
 
     Args:
         app: The application.
@@ -57,7 +58,7 @@ def assert_protected(app: ASGIApp, *, except_: Collection[str] = ()) -> None:
 
 def _find_open(found: Collection[RouteInfo], allowed: Collection[str]) -> Iterator[str]:
     for route in found:
-        if route.is_protected or route.is_own_page:
+        if route.is_protected or route.is_own_page or route.is_signed:
             continue
         kinds = find_unlisted(route, allowed)
         if kinds:

@@ -217,15 +217,22 @@ class RevocationFeed:
 
         `RevocationStoreError` if the store does not have them yet. It gets them when it works again.
         """
-        added = [one for one in revocations if self.tokens.add(one)]
-        if self._store is not None and added:
-            self._waiting.extend(added)
+        count = 0
+        for number, one in enumerate(revocations, 1):
+            if self.tokens.add(one):
+                count += 1
+                if self._store is not None:
+                    self._waiting.append(one)
+            if number % _APPENDED_AT_ONCE == 0:
+                # An event may concern thousands of users.
+                await asyncio.sleep(0)
+        if self._store is not None and count:
             try:
                 await self._flush(self._store)
             except RevocationStoreError as error:
                 self._note_failure(error)
                 raise
-        return len(added)
+        return count
 
     async def close(self) -> None:
         """Stop following the store, and close its connections."""

@@ -1,6 +1,6 @@
 """From an `Authorization` header to checked claims: the steps for every token. This module does not use FastAPI."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final, Generic, NamedTuple
 
@@ -131,6 +131,20 @@ class TokenVerifier(Generic[ClaimsT]):
             claims = await self._verify_new(token, digest, policy)
         return claims if self._revocations is None else await self._admit(claims, self._revocations)
 
+    async def verify_payload(self, token: SecretStr, *, token_types: Collection[str]) -> tuple[bytes, Tenant]:
+        """Return the payload of a signed token that is not an access token, and the tenant whose key signed it.
+
+        Its claims are not checked. `token_types` are the accepted values of its `typ`.
+        """
+        check_size(token, max_bytes=self._tenants.max_token_bytes)
+        unverified = parse_unverified(token, algorithms=self._tenants.algorithms, token_types=token_types)
+        tenant = self._tenants.only
+        if tenant is None:
+            tenant = await self._turns.run(partial(self._find_tenant, unverified, token_types))
+        keys = await self._find_keys(unverified, tenant)
+        payload, _ = await self._turns.run(partial(verify_with_any, unverified, keys))
+        return payload, tenant
+
     async def _admit(self, claims: ClaimsT, revocations: RevocationFeed) -> ClaimsT:
         """Return the claims of a verified token unless it was revoked."""
         if not revocations.is_current:
@@ -233,14 +247,14 @@ class TokenVerifier(Generic[ClaimsT]):
             return self._tenants.only
         return self._find_tenant(unverified) if len(unverified.payload) <= _LONG_PAYLOAD else None
 
-    def _find_tenant(self, unverified: UnverifiedJws) -> Tenant:
+    def _find_tenant(self, unverified: UnverifiedJws, token_types: Collection[str] | None = None) -> Tenant:
         """Return the tenant whose issuer a token names, after checking it by the tenant's own settings."""
         tenant = self._tenants.find(parse_unverified_issuer(unverified))
         check_again(
             unverified,
             max_bytes=tenant.settings.max_token_bytes,
             algorithms=tenant.settings.algorithms,
-            token_types=tenant.token_types,
+            token_types=token_types or tenant.token_types,
         )
         return tenant
 

@@ -276,3 +276,21 @@ def test_the_summary_of_one_route_is_in_the_singular(
     out = project("routes", "web:app").out
     assert out.rstrip().endswith(summary)
     assert "/openapi.json" not in out
+
+
+def test_a_route_for_signed_webhooks_needs_no_token_and_is_marked(project: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "web.py").write_text(
+        "from fastapi import FastAPI\n"
+        "from fastapi_logto import LogtoAuth\n"
+        "from fastapi_logto.revocation import Revocations\n"
+        "revocations = Revocations()\n"
+        "auth = LogtoAuth(endpoint='https://a.example', audience='https://api', revocations=revocations)\n"
+        "app = FastAPI()\n"
+        "app.include_router(revocations.webhooks(signing_key='key'))\n"
+    )
+
+    ended = project("routes", "web:app", "--fail-unprotected")
+
+    (line,) = [line for line in ended.out.splitlines() if "/webhooks/logto" in line]
+    assert (ended.code, line.split()) == (0, ["✓", "POST", "/webhooks/logto", "signed", "webhook"])
+    assert "| signed webhook |" in project("routes", "web:app", "--format", "markdown").out

@@ -1,0 +1,54 @@
+"""The revocations that one `Revocations` has in this process."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Final
+
+from fastapi_logto.clock import Clock
+from fastapi_logto.revocation.verifiers import Verifiers
+from fastapi_logto.verification.revocation_feed import RevocationFeed, RevocationStore
+
+__all__ = ["Feeds"]
+
+
+class Feeds:
+    """The revocations of this process, and those of tests that replace them."""
+
+    def __init__(self, store: RevocationStore | None, *, build: Callable[..., RevocationFeed]) -> None:
+        """Store the parts. `build` returns a feed of a store and a clock."""
+        self.verifiers: Final = Verifiers()
+        self._store = store
+        self._build = build
+        self._lock = Lock()
+        self._own: RevocationFeed | None = None
+        self._substitutes: list[RevocationFeed] = []
+
+    @property
+    def current(self) -> RevocationFeed:
+        """The revocations in use."""
+        return self._substitutes[-1] if self._substitutes else self.use_clock(Clock())
+
+    def use_clock(self, clock: Clock) -> RevocationFeed:
+        """Return the revocations outside tests. Those of the first `LogtoAuth` decide about the clock."""
+        with self._lock:
+            if self._own is None:
+                self._own = self._build(self._store, clock=clock)
+            return self._own
+
+    def find_issuer(self, issuer: str | None) -> str | None:
+        """Return the issuer of the tenant that sends events; `None` if there is only one. See `Verifiers`."""
+        # In a test, one connected issuer represents every tenant.
+        return None if self._substitutes else self.verifiers.find_issuer(issuer)
+
+    @contextmanager
+    def replaced(self, *, clock: Clock) -> Generator[RevocationFeed]:
+        """Start without revocations and without the store inside a block; for tests. Blocks may overlap."""
+        feed = self._build(None, clock=clock)
+        with self._lock:
+            self._substitutes.append(feed)
+        try:
+            yield feed
+        finally:
+            with self._lock:
+                self._substitutes.remove(feed)
