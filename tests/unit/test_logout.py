@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs, urlencode
 
@@ -30,6 +30,7 @@ from fastapi_logto.errors import (
     MalformedTokenError,
     OpaqueTokenError,
     RefusalError,
+    RevokedTokenError,
     SignatureError,
     TokenTooLargeError,
     TokenTypeError,
@@ -38,7 +39,7 @@ from fastapi_logto.errors import (
 from fastapi_logto.revocation import Revocations
 from fastapi_logto.revocation.logout import LogoutReceiver
 from fastapi_logto.revocation.revocations import find_feeds
-from fastapi_logto.testing import LocalIssuer, ManualClock, assert_protected, bearer
+from fastapi_logto.testing import Application, Directory, LocalIssuer, ManualClock, assert_protected, bearer
 from fastapi_logto.verification.logout_tokens import LogoutToken
 from tests.captured import DIRECTORY
 from tests.unit.apps import API
@@ -484,6 +485,23 @@ def test_in_a_test_the_connected_issuer_signs_logout_tokens() -> None:
         assert not bench.accepts(access)
         assert bench.post(bench.token()).status_code == 400
     assert bench.revocations.health().count == 0
+
+
+def test_the_end_of_a_session_at_the_local_issuer_takes_effect() -> None:
+    spa = Application(client_id=CLIENT, backchannel_logout_uri=f"http://testserver{PATH}")
+    issuer = LocalIssuer(directory=replace(Directory.example(), applications=[spa]), clock=ManualClock(now=NOW))
+    revocations = Revocations()
+    auth = issuer.auth(revocations=revocations)
+    app = FastAPI()
+    app.include_router(revocations.logout(client_ids=[CLIENT]))
+    issuer.deliver_to(app)
+    token = issuer.access_token()
+    assert asyncio.run(auth.verify(token)).client_id == CLIENT
+
+    assert issuer.end_session("alice") == {CLIENT: 200}
+
+    with pytest.raises(RevokedTokenError):
+        asyncio.run(auth.verify(token))
 
 
 def test_the_route_needs_a_logto_auth_for_its_keys() -> None:

@@ -18,7 +18,9 @@ from starlette.types import ASGIApp, Message
 from fastapi_logto import LogtoAuth, LogtoSettings, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.cli.route_table import list_routes
 from fastapi_logto.revocation import Event, Revocations, RevocationStoreError, UserEvent, parse_event
+from fastapi_logto.revocation.events import EVENT_NAMES
 from fastapi_logto.testing import LocalIssuer, ManualClock, assert_protected, bearer, routes
+from fastapi_logto.testing.issuer.hooks import HOOK_EVENTS
 from tests.unit.apps import API
 from tests.unit.deliveries import DELIVERIES, NOW, SIGNATURE, SIGNING_KEY, Delivery, build_body, sign, sign_headers
 from tests.unit.fakes import wait_until
@@ -706,6 +708,25 @@ def test_below_mount_protected_it_is_an_error_because_logto_sends_no_token(bench
         bench.client,
     ):
         pass
+
+
+def test_what_an_administrator_does_at_the_local_issuer_takes_effect(bench: Bench) -> None:
+    issuer = bench.issuer
+    issuer.deliver_to(bench.app)
+    issuer.add_hook(f"http://testserver{PATH}", signing_key=SIGNING_KEY)
+    alice, bob = issuer.access_token(), issuer.access_token(subject="bob000000001")
+    inside = issuer.access_token(subject="bob000000001", organization_id="acme")
+
+    issuer.suspend("alice")
+    issuer.delete_organization("acme")
+    assert [bench.accepts(token) for token in (alice, bob, inside)] == [False, True, False]
+    issuer.remove_from_organization("bob", organization_id="globex")
+    assert not bench.accepts(bob)
+
+    assert set(HOOK_EVENTS) < EVENT_NAMES
+    for name in HOOK_EVENTS:
+        issuer.emit(name, params=dict.fromkeys(["id", "userId", "resourceId", "scopeId"], "an-id"))
+    assert {delivery.result for delivery in issuer.deliveries} == {"Success"}
 
 
 async def test_open_connections_of_the_user_end(bench: Bench) -> None:
