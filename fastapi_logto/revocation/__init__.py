@@ -1,7 +1,16 @@
 """Revoke access tokens before they expire, on every worker at once."""
 
+from fastapi_logto.revocation.redis_store import RedisStore
 from fastapi_logto.revocation.revocations import Revocations
 from fastapi_logto.verification.revocation_feed import Batch, RevocationHealth, RevocationStore, RevocationStoreError
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = ["Batch", "Revocation", "RevocationHealth", "RevocationStore", "RevocationStoreError", "Revocations"]
+__all__ = [
+    "Batch",
+    "RedisStore",
+    "Revocation",
+    "RevocationHealth",
+    "RevocationStore",
+    "RevocationStoreError",
+    "Revocations",
+]
