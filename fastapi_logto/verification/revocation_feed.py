@@ -168,6 +168,10 @@ class RevocationFeed:
         is_followed = self._follower is not None and not self._follower.run.has_ended()
         return is_followed and self._clock.monotonic() - self._contact_at <= _CURRENT_SECONDS
 
+    def admits_now(self, claims: TokenClaims, *, issuer: str | None) -> bool:
+        """Return whether a token was not revoked; false also if that is not known without waiting."""
+        return self.is_current and not self.tokens.is_revoked(claims, issuer=issuer)
+
     def now(self) -> float:
         """Return wall time in seconds since the epoch."""
         return self._clock.now()
