@@ -15,6 +15,7 @@ from fastapi_logto.revocation.events import (
     UserEvent,
     parse_event,
 )
+from fastapi_logto.revocation.redis_store import RedisStore
 from fastapi_logto.revocation.revocations import Revocations
 from fastapi_logto.verification.revocation_feed import Batch, RevocationHealth, RevocationStore, RevocationStoreError
 from fastapi_logto.verification.revoked import Revocation
@@ -27,6 +28,7 @@ __all__ = [
     "LockoutEvent",
     "MembershipEvent",
     "OrganizationEvent",
+    "RedisStore",
     "Revocation",
     "RevocationHealth",
     "RevocationStore",

@@ -32,6 +32,8 @@ _CURRENT_SECONDS: Final = 10.0
 # Processes restore a store one after the other. What one of them has appended, the next one need not.
 _RESTORE_SECONDS: Final = 5.0
 _APPENDED_AT_ONCE: Final = 100
+# Revocations that are listed in one turn of the event loop, in a quarter of a millisecond.
+_LISTED_PER_TURN: Final = 100
 
 
 class RevocationStoreError(LogtoError):
@@ -62,8 +64,8 @@ class RevocationStore(Protocol):
     A method must end within a few seconds, also if the store does not respond, and it may be called on any event loop.
     """
 
-    async def append(self, revocations: Sequence[Revocation]) -> None:
-        """Append revocations, for all processes."""
+    async def append(self, revocations: Sequence[Revocation], *, kept_seconds: float) -> None:
+        """Append revocations, for all processes. They may be removed after `kept_seconds`."""
         ...
 
     async def read(self, position: str | None, *, wait_seconds: float) -> Batch:
@@ -165,6 +167,10 @@ class RevocationFeed:
             return True
         is_followed = self._follower is not None and not self._follower.run.has_ended()
         return is_followed and self._clock.monotonic() - self._contact_at <= _CURRENT_SECONDS
+
+    def admits_now(self, claims: TokenClaims, *, issuer: str | None) -> bool:
+        """Return whether a token was not revoked; false also if that is not known without waiting."""
+        return self.is_current and not self.tokens.is_revoked(claims, issuer=issuer)
 
     def now(self) -> float:
         """Return wall time in seconds since the epoch."""
@@ -290,7 +296,7 @@ class RevocationFeed:
         """Read one batch; return whether it was the last one."""
         batch = await store.read(self._position, wait_seconds=wait_seconds)
         if batch.is_restarted:
-            self._lost = dict.fromkeys(await asyncio.to_thread(self.tokens.list_all))
+            self._lost = await self._list_known()
             _logger.warning("the store of revocations has lost its data; %d are appended again", len(self._lost))
         for revocation in batch.revocations:
             self.tokens.add(revocation)
@@ -305,6 +311,14 @@ class RevocationFeed:
             await self._repair(store)
         return batch.is_last
 
+    async def _list_known(self) -> dict[Revocation, None]:
+        known: dict[Revocation, None] = {}
+        for revocation in self.tokens.list_all():
+            known[revocation] = None
+            if len(known) % _LISTED_PER_TURN == 0:
+                await asyncio.sleep(0)
+        return known
+
     async def _repair(self, store: RevocationStore) -> None:
         """Append what the store could not take, or has lost."""
         if self._lost and await store.try_lead("restore", seconds=_RESTORE_SECONDS):
@@ -314,11 +328,12 @@ class RevocationFeed:
 
     async def _flush(self, store: RevocationStore) -> None:
         while self._waiting:
-            taken, self._waiting = self._waiting[:_APPENDED_AT_ONCE], self._waiting[_APPENDED_AT_ONCE:]
+            taken = self._waiting[:_APPENDED_AT_ONCE]
+            del self._waiting[:_APPENDED_AT_ONCE]
             try:
-                await store.append(taken)
+                await store.append(taken, kept_seconds=self.tokens.kept_seconds)
             except BaseException:
-                self._waiting = taken + self._waiting
+                self._waiting[:0] = taken
                 raise
 
     def _note_failure(self, error: RevocationStoreError) -> float:

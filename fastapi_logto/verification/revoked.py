@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from operator import itemgetter
+from itertools import compress, islice
+from operator import attrgetter, itemgetter
 from threading import Lock
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from fastapi_logto.errors import RevokedTokenError
 from fastapi_logto.verification.claims import TokenClaims
@@ -20,10 +20,12 @@ MAX_LATE_SECONDS: Final = 120
 """How long after its expiry a token may still be accepted: the largest leeway twice, for clocks that differ."""
 
 _NAMES: Final = ("user_id", "organization_id", "client_id", "token_id", "issuer")
+_read_values: Final[Callable[[object], tuple[str | None, ...]]] = attrgetter(*_NAMES)
 # Connections that are checked again in one callback of the event loop, in a fifth of a millisecond.
 _WATCHES_PER_TURN: Final = 100
 
 _Key: TypeAlias = str | tuple[str, ...]
+_Values: TypeAlias = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,8 @@ class Revocation:
 class _Table:
     """The revocations that give the same values, e.g. only a user: from the values to the time, the oldest first."""
 
-    names: tuple[str, ...]
-    find_key: Callable[[Mapping[str, Any]], _Key]
+    are_given: tuple[bool, ...]
+    find_key: Callable[[_Values], _Key]
     times: "OrderedDict[_Key, float]"
 
 
@@ -70,12 +72,15 @@ class RevokedTokens:
     """The revocations that are known, each until all tokens that it concerns have expired. A check is a lookup.
 
     Several threads may use it.
+
+    Attributes:
+        kept_seconds: How long after its time a revocation is kept.
     """
 
     def __init__(self, *, now: Callable[[], float], longest_token_seconds: float) -> None:
         """Start without revocations. `now` returns wall time."""
         self._now = now
-        self._kept_seconds = longest_token_seconds + MAX_LATE_SECONDS
+        self.kept_seconds: Final = longest_token_seconds + MAX_LATE_SECONDS
         # Replaced whole when another combination of values occurs, because checks do not take the lock.
         self._tables: tuple[_Table, ...] = ()
         self._watches: dict[asyncio.AbstractEventLoop, dict[str, set[_Watch]]] = {}
@@ -87,12 +92,12 @@ class RevokedTokens:
 
     def add(self, revocation: Revocation) -> bool:
         """Add a revocation; return whether that changes anything. Expired ones are removed, two at a time."""
-        oldest = self._now() - self._kept_seconds
+        oldest = self._now() - self.kept_seconds
         if revocation.before <= oldest:
             return False
-        values = {name: getattr(revocation, name) for name in _NAMES}
+        values = _read_values(revocation)
         with self._lock:
-            table = self._find_table(tuple(name for name in _NAMES if values[name] is not None))
+            table = self._find_table(tuple(value is not None for value in values))
             key, times = table.find_key(values), table.times
             if times.get(key, oldest) >= revocation.before:
                 return False
@@ -113,33 +118,32 @@ class RevokedTokens:
 
     def is_revoked(self, claims: TokenClaims, *, issuer: str | None) -> bool:
         """Return whether a token was revoked. Without a time of issue, it was issued before every revocation."""
-        values = {
-            "user_id": claims.sub,
-            "organization_id": claims.organization_id,
-            "client_id": claims.client_id,
-            "token_id": claims.jti,
-            "issuer": issuer,
-        }
+        # A tuple, because this happens in each request.
+        values = (claims.sub, claims.organization_id, claims.client_id, claims.jti, issuer)
         if self._matches(values, claims.iat):
             return True
         # The actor is a user too, who must not act on behalf of others either.
-        return claims.act is not None and self._matches({**values, "user_id": claims.act.sub}, claims.iat)
+        return claims.act is not None and self._matches((claims.act.sub, *values[1:]), claims.iat)
 
-    def _matches(self, values: Mapping[str, Any], issued_at: float | None) -> bool:
+    def _matches(self, values: _Values, issued_at: float | None) -> bool:
         for table in self._tables:
             before = table.times.get(table.find_key(values))
             if before is not None and (issued_at is None or issued_at <= before):
                 return True
         return False
 
-    def list_all(self) -> list[Revocation]:
-        """Return all revocations, in any order."""
-        with self._lock:
-            return [
-                Revocation(before=before, **dict(zip(table.names, _as_tuple(key), strict=True)))
-                for table in self._tables
-                for key, before in table.times.items()
-            ]
+    def list_all(self) -> Iterator[Revocation]:
+        """Yield all revocations that have not expired, in any order. Those that are added meanwhile may be missing."""
+        oldest = self._now() - self.kept_seconds
+        for table in self._tables:
+            with self._lock:
+                # The order does not matter, and an `OrderedDict` takes ten times as long in its own.
+                keys = list(dict[_Key, float].keys(table.times))
+            for key in keys:
+                before = table.times.get(key, oldest)
+                if before > oldest:
+                    given = compress(_NAMES, table.are_given)
+                    yield Revocation(before=before, **dict(zip(given, _as_tuple(key), strict=True)))
 
     def watch(self, claims: TokenClaims, *, issuer: str | None, end: Callable[[], object]) -> Callable[[], None]:
         """Call `end` on the running loop when a token is revoked, or now if it was already; return how to stop this.
@@ -188,22 +192,24 @@ class RevokedTokens:
         if selected:
             loop.call_soon(self._end_revoked, loop, watches)
 
-    def _find_table(self, names: tuple[str, ...]) -> _Table:
-        table = next((table for table in self._tables if table.names == names), None)
-        if table is None:
-            table = _Table(names, _build_reader(names), OrderedDict())
-            self._tables = (*self._tables, table)
+    def _find_table(self, are_given: tuple[bool, ...]) -> _Table:
+        for table in self._tables:
+            if table.are_given == are_given:
+                return table
+        table = _Table(are_given, _build_reader(are_given), OrderedDict())
+        self._tables = (*self._tables, table)
         return table
 
 
-def _build_reader(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], _Key]:
-    """Return a function that reads the values with these names: one alone, which takes less memory, or a tuple."""
-    if not names:
+def _build_reader(are_given: tuple[bool, ...]) -> Callable[[_Values], _Key]:
+    """Return a function that reads the given values: one alone, which takes less memory, or a tuple."""
+    places = list(compress(range(len(are_given)), are_given))
+    if not places:
         return _read_nothing
-    return itemgetter(*names)  # pyright: ignore[reportUnknownVariableType] - it has no type arguments at run time
+    return itemgetter(*places)
 
 
-def _read_nothing(_: Mapping[str, Any]) -> _Key:
+def _read_nothing(_: _Values) -> _Key:
     return ()
 
 

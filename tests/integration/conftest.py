@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from fastapi_logto.testing import LocalIssuer
 from tests.integration.processes import find_free_port
 from tests.integration.provider import Provider, node_is_installed, run_provider
+from tests.integration.redis_server import RedisServer, redis_is_installed
 from tests.integration.serving import serve
 
 
@@ -43,3 +45,16 @@ def example() -> Iterator[Example]:
             for name in ("LOGTO_ENDPOINT", "LOGTO_AUDIENCE", "EXAMPLE_MACHINE_ID", "EXAMPLE_MACHINE_SECRET"):
                 os.environ.pop(name)
             yield Example(url, issuer)
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A real Redis server without data, of its own for each test."""
+    if not redis_is_installed():
+        pytest.skip("redis-server is missing")
+    server = RedisServer(tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

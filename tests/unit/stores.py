@@ -27,7 +27,8 @@ class SharedStore:
         self.entries.clear()
         self._life += 1
 
-    async def append(self, revocations: Sequence[Revocation]) -> None:
+    async def append(self, revocations: Sequence[Revocation], *, kept_seconds: float) -> None:
+        assert kept_seconds == 24 * 3600 + 120
         self._check()
         self.appends.append(len(revocations))
         self.entries.extend(revocations)

@@ -270,6 +270,25 @@ async def test_a_store_that_was_restarted_without_its_data_gets_them_back(caplog
         assert knows(fresh, "a", "b", "c")
 
 
+async def test_other_tasks_run_while_many_revocations_are_listed_for_a_restarted_store() -> None:
+    store, clock = SharedStore(batch_size=1000), ManualClock(now=NOW)
+    async with running(store, clock=clock) as feed:
+        await feed.catch_up()
+        await feed.add([revoke(f"user{i}") for i in range(1000)])
+        await wait_until(lambda: store.reads[-1] == "1-1000")
+        store.restart_empty()
+        clock.advance(11)
+
+        turns = 0
+        reading = asyncio.ensure_future(feed.catch_up())
+        while not reading.done():
+            turns += 1
+            await asyncio.sleep(0)
+
+        assert turns >= 10
+        assert len(store.entries) == 1000
+
+
 async def test_one_process_after_the_other_restores_a_store() -> None:
     store, clock = SharedStore(batch_size=10), ManualClock(now=NOW)
     async with running(store, clock=clock) as feed:

@@ -143,6 +143,17 @@ def test_revocations_are_kept_until_all_their_tokens_have_expired() -> None:
     assert {one.user_id for one in tokens.list_all()} == {"new", "newer", "newest", "last"}
 
 
+def test_revocations_that_have_expired_are_not_listed_even_if_they_are_still_kept() -> None:
+    clock = [NOW]
+    tokens = build(lambda: clock[0])
+    tokens.add(Revocation(before=NOW, user_id="old"))
+    tokens.add(Revocation(before=NOW + 1, user_id="new"))
+
+    clock[0] = NOW + DAY + MAX_LATE_SECONDS
+    assert len(tokens) == 2
+    assert [one.user_id for one in tokens.list_all()] == ["new"]
+
+
 def test_a_revocation_whose_tokens_have_expired_is_not_added() -> None:
     tokens = build()
 
