@@ -24,7 +24,7 @@ MCP_CONFORMANCE := tests/integration/mcp_conformance
 JOSE := tests/attack/jose
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test attack screenshots lint types docs recordings dist package lowest newest audit sbom release bench \
+.PHONY: help demo revocation test attack screenshots lint types docs recordings dist package lowest newest audit sbom release bench \
 	all clean
 
 help:  ## this list
@@ -32,6 +32,9 @@ help:  ## this list
 
 demo: $(VENV)/demo.stamp  ## run the example against a local issuer
 	@exec $(BIN)/python -m example_app.demo
+
+revocation: $(VENV)/demo.stamp  ## suspend a user and watch four workers refuse the token; needs redis-server
+	@exec $(BIN)/python -m example_app.revocation
 
 test: $(VENV)/integration.stamp provider docs-assets mcp-conformance jose  ## run all tests and list the skipped ones
 ifneq ($(ARGS),)

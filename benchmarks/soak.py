@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import httpx
 
-from fastapi_logto.testing import BAD_TOKENS, Application, Directory, LocalIssuer, Resource, User, bearer
+from fastapi_logto.testing import BAD_TOKENS, Application, BadToken, Directory, LocalIssuer, Resource, User, bearer
 from tests.integration.processes import find_free_ports
 from tests.integration.redis_server import RedisServer
 
@@ -40,7 +40,7 @@ RENEWAL_SECONDS: Final = 15
 PROPAGATION_SECONDS: Final = 0.25
 KEYS_SECONDS: Final = 8.0
 RECOVERY_SECONDS: Final = 4.0
-_INVALID: Final = tuple(kind for kind in BAD_TOKENS if kind not in {"opaque"})
+_INVALID: Final[tuple[BadToken, ...]] = tuple(BAD_TOKENS)
 
 
 @dataclass(slots=True)

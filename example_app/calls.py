@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel
 
+from example_app.scheme import auth
 from example_app.settings import ExampleSettings
-from fastapi_logto import LogtoAuth, TokenClaims, auth
+from fastapi_logto import LogtoAuth, TokenClaims
 from fastapi_logto.client import GrantError, LogtoClient
 from fastapi_logto.introspection import Introspection
 

@@ -5,10 +5,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from example_app import calls
 from example_app.routes import router
-from example_app.settings import ExampleSettings
-from fastapi_logto import auth
-
-settings = ExampleSettings()
+from example_app.scheme import auth, revocations, settings
 
 app = FastAPI(
     title="Example API",
@@ -18,6 +15,8 @@ auth.install(app)
 app.include_router(router)
 if settings.machine_id:
     app.include_router(calls.build_router(settings))
+if settings.webhook_signing_key:
+    app.include_router(revocations.webhooks(signing_key=settings.webhook_signing_key))
 # Tokens are sent in a header and never in a cookie, so any origin is allowed: a page can only send its own token.
 # JavaScript in a browser can read why a request was rejected only if WWW-Authenticate is exposed.
 app.add_middleware(

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Query, WebSocket
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
-from fastapi_logto import OrganizationSource, TokenClaims, auth, require_scopes
+from example_app.scheme import auth, require_scopes
+from fastapi_logto import OrganizationSource, TokenClaims
 
 __all__ = ["router"]
 

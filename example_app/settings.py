@@ -20,9 +20,16 @@ class ExampleSettings:
         machine_secret: Its secret, from `EXAMPLE_MACHINE_SECRET`.
         opaque_clients: Applications whose opaque tokens are accepted, from `EXAMPLE_OPAQUE_CLIENTS`, separated by
             commas.
+        redis_url: Redis server through which several processes share revocations, from `LOGTO_REDIS_URL`; empty for
+            one process.
+        webhook_signing_key: Signing key of the webhook in Logto, from `LOGTO_WEBHOOK_SIGNING_KEY`; empty for none.
     """
 
     cors_origins: tuple[str, ...] = field(default_factory=lambda: _read_list("EXAMPLE_CORS_ORIGINS", "*"))
     machine_id: str = field(default_factory=lambda: os.environ.get("EXAMPLE_MACHINE_ID", ""))
     machine_secret: str = field(default_factory=lambda: os.environ.get("EXAMPLE_MACHINE_SECRET", ""), repr=False)
     opaque_clients: tuple[str, ...] = field(default_factory=lambda: _read_list("EXAMPLE_OPAQUE_CLIENTS", "local-spa"))
+    redis_url: str = field(default_factory=lambda: os.environ.get("LOGTO_REDIS_URL", ""), repr=False)
+    webhook_signing_key: str = field(
+        default_factory=lambda: os.environ.get("LOGTO_WEBHOOK_SIGNING_KEY", ""), repr=False
+    )

@@ -54,8 +54,9 @@ FetchOutcome: TypeAlias = Literal["success", "failure"]
 IntrospectionOutcome: TypeAlias = Literal["accepted", "rejected", "failure"]
 """What the provider says about an opaque token; `failure` if it says nothing."""
 
-RevocationSource: TypeAlias = Literal["api", "webhook", "delivery_log", "logout", "store"]
-"""Where a revocation came from; `api` is a call of the application."""
+RevocationSource: TypeAlias = Literal["call", "webhook", "log", "logout", "store"]
+"""Where a revocation came from: a call of the application, a webhook, the delivery log, a back-channel logout, or
+another process through the store."""
 
 _NAME: Final = "fastapi_logto"
 _logger: Final = logging.getLogger(_NAME)
@@ -144,7 +145,8 @@ def count_introspection(outcome: IntrospectionOutcome) -> None:
 
 def count_revocations(*, source: RevocationSource, count: int = 1) -> None:
     """Count revocations that were applied."""
-    _revocations.add(count, {"fastapi_logto.source": source})
+    if count:
+        _revocations.add(count, {"fastapi_logto.source": source})
 
 
 def count_store_failure() -> None:

@@ -13,7 +13,8 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import start_http_server
 
-from fastapi_logto import TokenClaims, auth, require_scopes
+from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto.revocation import Revocations
 
 # --8<-- [start:metrics]
 metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()]))
@@ -46,10 +47,12 @@ handler.setFormatter(JsonFormatter())
 logging.basicConfig(handlers=[handler])
 logging.getLogger("fastapi_logto").setLevel(logging.INFO)
 
+revocations = Revocations()
+auth = LogtoAuth(revocations=revocations)
 app = FastAPI(lifespan=serve_metrics)
 auth.install(app)
 
-Reader = Annotated[TokenClaims, Depends(require_scopes("read:user"))]
+Reader = Annotated[TokenClaims, Depends(auth.require_scopes("read:user"))]
 
 
 @app.get("/user/info")

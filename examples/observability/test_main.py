@@ -1,3 +1,4 @@
+import asyncio
 import json
 import re
 import socket
@@ -8,9 +9,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from fastapi_logto import auth, telemetry
 from fastapi_logto.testing import LocalIssuer, assert_protected, bearer
-from main import JsonFormatter, app
+from main import JsonFormatter, app, auth, revocations
 
 DASHBOARD = json.loads((Path(__file__).parent / "dashboard.json").read_text())
 
@@ -75,7 +75,7 @@ def test_the_metrics_count_what_happened(client: TestClient, issuer: LocalIssuer
 def test_every_metric_of_the_dashboard_is_collected(client: TestClient, issuer: LocalIssuer, port: int) -> None:
     client.get("/user/info", headers=bearer(issuer.access_token(scopes=["read:user"])))
     client.get("/user/info", headers=bearer(issuer.bad_token("expired")))
-    telemetry.count_revocations(source="api")
+    asyncio.run(revocations.revoke(user_id="alice"))
 
     collected = {sample.partition("{")[0] for sample in scrape(port)}
     queries = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]

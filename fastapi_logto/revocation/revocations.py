@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from fastapi import APIRouter
 from pydantic import SecretStr
@@ -17,6 +17,7 @@ from fastapi_logto.revocation.events import EVENT_NAMES, Event
 from fastapi_logto.revocation.feeds import Feeds
 from fastapi_logto.revocation.logout import LogoutReceiver
 from fastapi_logto.revocation.webhooks import WebhookReceiver, as_signing_keys
+from fastapi_logto.telemetry import RevocationSource
 from fastapi_logto.verification.logout_tokens import LogoutToken
 from fastapi_logto.verification.revocation_feed import (
     OnOutage,
@@ -27,10 +28,7 @@ from fastapi_logto.verification.revocation_feed import (
 )
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = ["RevocationSource", "Revocations", "build_revocation", "check_revocations", "find_feeds"]
-
-RevocationSource: TypeAlias = Literal["call", "webhook", "log", "logout"]
-"""Where a revocation came from: a call of the application, a webhook, the delivery log, or a back-channel logout."""
+__all__ = ["Revocations", "build_revocation", "check_revocations", "find_feeds"]
 
 _logger: Final = logging.getLogger("fastapi_logto")
 
@@ -158,7 +156,7 @@ class Revocations:
         | 204 | the event is in effect, in this process and in the store |
         | 400 | the body has a valid signature, but is no event |
         | 401 | the signature is missing or invalid |
-        | 413 | the body is larger than 256 KiB |
+        | 413 | the body is larger than 4 MiB |
         | 503 | the store is unavailable: the event is in effect in this process, and the store gets it later |
 
         An error of `on_event` is handled like one of any other route. Logto does not repeat failed deliveries, but
@@ -266,7 +264,7 @@ class Revocations:
 
     async def _add(self, revocations: Sequence[Revocation], *, source: RevocationSource) -> None:
         try:
-            count = await self._feeds.current.add(revocations)
+            count = await self._feeds.current.add(revocations, source=source)
         except RevocationStoreError:
             _logger.warning("revocations of the source %s are in effect in this process only", source)
             raise

@@ -22,8 +22,9 @@ SIGNATURE_HEADER: Final = "logto-signature-sha-256"
 
 _logger: Final = logging.getLogger("fastapi_logto")
 
-# Logto lists at most 5000 ids of each kind in an event, and sends at most two kinds, with 24 bytes for an id.
-_MAX_BYTES: Final = 256 * 1024
+# An event holds the custom data of its user, who may be able to change them, and must not escape a suspension by making
+# them large. Logto accepts 1 MiB of JSON in a request.
+_MAX_BYTES: Final = 4 * 1024 * 1024
 # The signature and the parser need up to a tenth of a millisecond for so much.
 _MAX_BYTES_ON_THE_LOOP: Final = 4 * 1024
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)

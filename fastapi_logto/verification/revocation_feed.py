@@ -15,6 +15,7 @@ from fastapi_logto.errors import LogtoError, ProviderUnavailableError
 from fastapi_logto.provider.backoff import Backoff
 from fastapi_logto.provider.loop_runs import LoopRun
 from fastapi_logto.single_flight import Flights, running_loop
+from fastapi_logto.telemetry import RevocationSource, count_revocations, count_store_failure
 from fastapi_logto.verification.claims import TokenClaims
 from fastapi_logto.verification.revoked import Revocation, RevokedTokens
 
@@ -218,7 +219,7 @@ class RevocationFeed:
                 self._longest_token_seconds,
             )
 
-    async def add(self, revocations: Sequence[Revocation]) -> int:
+    async def add(self, revocations: Sequence[Revocation], *, source: RevocationSource = "call") -> int:
         """Apply revocations in this process, then append them to the store; return how many are new here.
 
         `RevocationStoreError` if the store does not have them yet. It gets them when it works again.
@@ -232,6 +233,7 @@ class RevocationFeed:
             if number % _APPENDED_AT_ONCE == 0:
                 # An event may concern thousands of users.
                 await asyncio.sleep(0)
+        count_revocations(source=source, count=count)
         if self._store is not None and count:
             try:
                 await self._flush(self._store)
@@ -298,9 +300,11 @@ class RevocationFeed:
         if batch.is_restarted:
             self._lost = await self._list_known()
             _logger.warning("the store of revocations has lost its data; %d are appended again", len(self._lost))
+        count = 0
         for revocation in batch.revocations:
-            self.tokens.add(revocation)
+            count += self.tokens.add(revocation)
             self._lost.pop(revocation, None)
+        count_revocations(source="store", count=count)
         self._position = batch.position
         if batch.is_last:
             self._contact_at = self._clock.monotonic()
@@ -338,6 +342,7 @@ class RevocationFeed:
 
     def _note_failure(self, error: RevocationStoreError) -> float:
         """Remember why the store failed, and return the seconds until the next try."""
+        count_store_failure()
         if self._last_error is None:
             _logger.warning("the store of revocations is unavailable: %s", error)
         self._last_error = error

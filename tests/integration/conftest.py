@@ -1,6 +1,5 @@
 """The real parts that integration tests share."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from tests.integration.processes import find_free_port
 from tests.integration.provider import Provider, node_is_installed, run_provider
 from tests.integration.redis_server import RedisServer, redis_is_installed
 from tests.integration.serving import serve
+
+WEBHOOK_SIGNING_KEY = "signing-key-of-the-example"
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +42,9 @@ def example() -> Iterator[Example]:
         # And the example these, while it is imported.
         patch.setenv("EXAMPLE_MACHINE_ID", "local-machine")
         patch.setenv("EXAMPLE_MACHINE_SECRET", "local-machine-secret")
+        patch.setenv("LOGTO_WEBHOOK_SIGNING_KEY", WEBHOOK_SIGNING_KEY)
         with serve("example_app.main:app", port=find_free_port()) as url:
-            for name in ("LOGTO_ENDPOINT", "LOGTO_AUDIENCE", "EXAMPLE_MACHINE_ID", "EXAMPLE_MACHINE_SECRET"):
-                os.environ.pop(name)
+            patch.undo()
             yield Example(url, issuer)
 
 

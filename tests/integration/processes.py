@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import httpx
 
-__all__ = ["Process", "find_free_port", "run_command", "run_module"]
+__all__ = ["Process", "find_free_port", "find_free_ports", "run_command", "run_module"]
 
 _START_SECONDS = 60.0
 
@@ -23,6 +23,19 @@ def find_free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+def find_free_ports(count: int) -> int:
+    """Give the first of some ports in a row that nobody listens on at this moment."""
+    while True:
+        first = find_free_port()
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as sock:
+                    sock.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
 
 
 class Process:

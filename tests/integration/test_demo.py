@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from tests import captured
-from tests.integration.processes import find_free_port, run_module
+from tests.integration.processes import find_free_port, find_free_ports, run_module
+from tests.integration.redis_server import redis_is_installed
 
 ROOT = Path(__file__).parents[2]
 COMMAND = re.compile(r"^  (?P<said>.+): (?P<status>\d{3})(?: (?P<code>\S+))?\n    (?P<curl>curl .+)$", re.MULTILINE)
@@ -99,3 +100,33 @@ def test_a_mistake_is_reported_in_one_line_and_not_in_a_traceback() -> None:
         assert demo.wait() == 1
         assert demo.output.startswith("LOGTO_AUDIENCE (argument audience): audience is required; found nothing")
         assert demo.output.count("\n") == 1
+
+
+@pytest.mark.skipif(not redis_is_installed(), reason="redis-server is missing")
+def test_four_workers_refuse_the_token_of_a_user_who_is_suspended_on_the_page_of_the_issuer() -> None:
+    port, issuer_port = find_free_ports(4), find_free_port()
+
+    def build_line(text: str) -> str:
+        return "  ".join(f"{one}: {text}".ljust(18) for one in range(port, port + 4)).rstrip()
+
+    with run_module(
+        "example_app.revocation", environment={"PORT": str(port), "ISSUER_PORT": str(issuer_port)}, cwd=ROOT
+    ) as demo:
+        demo.wait_for_text(build_line("200"))
+        page = f"http://127.0.0.1:{issuer_port}"
+        button = {"action": "suspend", "member": "alice0000001"}
+        pressed = httpx.post(f"{page}/changes", data=button, headers={"Origin": page}, trust_env=False)
+        demo.wait_for_text(build_line("401 revoked"))
+        code = demo.interrupt()
+
+    assert pressed.status_code == 303
+    assert code == 0
+    assert "Traceback" not in demo.output
+
+
+def test_the_demo_of_revocation_says_that_redis_is_missing(tmp_path: Path) -> None:
+    ports = {"PORT": str(find_free_port()), "ISSUER_PORT": str(find_free_port())}
+    with run_module("example_app.revocation", environment={**ports, "PATH": str(tmp_path)}, cwd=ROOT) as demo:
+        assert demo.wait() == 1
+
+    assert demo.output == "expected redis-server, found none; install it, e.g. with apt-get install redis-server\n"

@@ -1,6 +1,9 @@
 """The example application on a real socket, route by route."""
 
+import hmac
+import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -10,11 +13,9 @@ from fastapi.testclient import TestClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from example_app import calls
 from example_app.settings import ExampleSettings
-from fastapi_logto import auth
 from fastapi_logto.testing import LocalIssuer, bearer
-from tests.integration.conftest import Example
+from tests.integration.conftest import WEBHOOK_SIGNING_KEY, Example
 from tests.integration.processes import find_free_port, run_module
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +156,12 @@ def test_the_api_calls_on_as_itself_and_on_behalf_of_its_caller(example: Example
     assert call(example, "/calls/on-behalf", example.issuer.machine_token()).status_code == 403
 
 
+@pytest.mark.usefixtures("example")
 def test_a_tenant_that_issues_no_token_is_reported() -> None:
+    # Here, because these modules read the environment that the fixture sets.
+    from example_app import calls
+    from example_app.scheme import auth
+
     app = FastAPI()
     app.include_router(calls.build_router(ExampleSettings(machine_id="local-machine", machine_secret="wrong")))
 
@@ -163,6 +169,32 @@ def test_a_tenant_that_issues_no_token_is_reported() -> None:
         answer = TestClient(app).get("/calls/machine", headers=bearer(issuer.access_token()))
 
     assert (answer.status_code, answer.json()) == (502, {"detail": "The tenant issues no token"})
+
+
+def test_a_webhook_revokes_the_tokens_of_a_suspended_user(example: Example) -> None:
+    token = example.issuer.access_token(subject="suspended")
+    other = example.issuer.access_token(subject="another")
+    assert call(example, "/account/claims", token).status_code == 200
+    body = json.dumps(
+        {
+            "event": "User.SuspensionStatus.Updated",
+            "createdAt": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "hookId": "hook",
+            "data": {"id": "suspended", "isSuspended": True},
+        }
+    ).encode()
+    signature = hmac.new(WEBHOOK_SIGNING_KEY.encode(), body, "sha256").hexdigest()
+
+    received = httpx.post(
+        f"{example.url}/webhooks/logto",
+        content=body,
+        headers={"logto-signature-sha-256": signature},
+        trust_env=False,
+    )
+
+    assert received.status_code == 204
+    assert call(example, "/account/claims", token).json()["detail"]["reason"] == "revoked"
+    assert call(example, "/account/claims", other).status_code == 200
 
 
 def test_an_opaque_token_opens_the_profile_alone(example: Example) -> None:

@@ -16,7 +16,9 @@ from fastapi_logto import LogtoSettings, errors, testing
 from fastapi_logto.cli.commands import app
 from fastapi_logto.cli.directory_file import read_directory
 from fastapi_logto.cli.results import ExitCode
+from fastapi_logto.environment import CREDENTIALS
 from fastapi_logto.errors import RefusalError
+from fastapi_logto.settings import build_variable_name
 from tests.docs import README, ROOT, build_settings_table
 from tests.tenants import FAULTS
 
@@ -136,6 +138,8 @@ def test_the_reference_has_every_name_of_the_test_kit() -> None:
 @pytest.mark.parametrize("page", [page for page in WITH_EXAMPLES if page not in WITH_TESTS], ids=page_name)
 def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in re.findall(r'os\.environ\["(\w+)"\]', page.read_text()):
+        monkeypatch.setenv(name, "redis://127.0.0.1:1/0" if name.endswith("_URL") else "value")
     names: dict[str, object] = {"__name__": "example"}
     for block in PYTHON.findall(page.read_text()):
         exec(compile(block, page_name(page), "exec"), names)  # noqa: S102 - our own documentation
@@ -192,7 +196,7 @@ def test_every_setting_of_the_example_file_exists() -> None:
     variables = re.findall(r"^#? ?(LOGTO_\w+)=", (ROOT / "example_app/.env.example").read_text(), re.MULTILINE)
 
     assert variables[:2] == ["LOGTO_ENDPOINT", "LOGTO_AUDIENCE"]
-    assert {name.removeprefix("LOGTO_").lower() for name in variables} <= set(LogtoSettings.model_fields)
+    assert set(variables) <= {*map(build_variable_name, LogtoSettings.model_fields), *CREDENTIALS}
 
 
 def test_the_table_of_answers_is_the_tree_of_errors() -> None:

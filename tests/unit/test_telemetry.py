@@ -489,13 +489,13 @@ def read_attributes(span: ReadableSpan) -> dict[str, Any]:
 class TestRevocations:
     def test_revocations_are_counted_by_their_source(self, recording: Recording) -> None:
         telemetry.count_revocations(source="webhook", count=3)
-        telemetry.count_revocations(source="api")
+        telemetry.count_revocations(source="call")
         telemetry.count_store_failure()
 
         recorded = recording.read()
         assert recorded["fastapi_logto.revocations"] == [
             Point(3, {"fastapi_logto.source": "webhook"}),
-            Point(1, {"fastapi_logto.source": "api"}),
+            Point(1, {"fastapi_logto.source": "call"}),
         ]
         assert recorded["fastapi_logto.revocation_store.failures"] == [Point(1, {})]
 
@@ -576,7 +576,7 @@ def tell_everything() -> None:
     issuer = LocalIssuer()
     build_client(issuer.auth()).get("/any", headers=bearer(issuer.bad_token("expired")))
     telemetry.count_verification("cache")
-    telemetry.count_revocations(source="api")
+    telemetry.count_revocations(source="call")
     telemetry.count_store_failure()
 
     async def fetch() -> None:
