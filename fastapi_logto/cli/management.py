@@ -15,7 +15,7 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_value
 
-__all__ = ["ManagementApi", "find_management_resource", "sign_in"]
+__all__ = ["ManagementApi", "sign_in"]
 
 _PAGE_SIZE: Final = 100
 _MOST_PAGES: Final = 100
@@ -28,12 +28,6 @@ _ADVICE: Final = {
     _FORBIDDEN: "the machine-to-machine application has no access; give it a machine role with the permission all of "
     "the Logto Management API (console: Roles)",
 }
-
-
-def find_management_resource(settings: LogtoSettings) -> str:
-    """Return the indicator of a tenant's Management API: its own in Logto Cloud, a fixed one elsewhere."""
-    is_cloud = settings.endpoint.startswith("https://") and settings.endpoint.endswith(".logto.app")
-    return f"{settings.endpoint}/api" if is_cloud else "https://default.logto.app/api"
 
 
 def sign_in(
