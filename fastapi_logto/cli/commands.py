@@ -32,6 +32,7 @@ from fastapi_logto.cli.scopes import find_given_tenant
 from fastapi_logto.cli.terminal import ask, open_progress, open_terminal, print_result, warn, write
 from fastapi_logto.cli.token_command import token
 from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
+from fastapi_logto.cli.webhook_commands import webhook_app
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.settings import LogtoSettings
 
@@ -48,6 +49,7 @@ app: Final = typer.Typer(
 )
 
 app.add_typer(scopes_app, name="scopes", short_help="Compare scopes with Logto, and create the missing ones.")
+app.add_typer(webhook_app, name="webhook", short_help="Set up the webhook that tells an API which tokens to revoke.")
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - the form of a callback

@@ -1,4 +1,4 @@
-"""Logto's Management API for API resources and permissions. This module has no function that deletes anything."""
+"""Logto's Management API for API resources, permissions and webhooks. This module deletes nothing."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def sign_in(
 
 
 class ManagementApi:
-    """The API resources of a tenant, their permissions, and the organization permissions."""
+    """The API resources of a tenant, their permissions, the organization permissions, and the webhooks."""
 
     def __init__(self, transport: Transport, *, base_url: str, token: str) -> None:
         """Store the base URL and the token, which appears in no `repr`, error or log."""
@@ -84,6 +84,30 @@ class ManagementApi:
     def create_organization_scope(self, name: str, *, description: str) -> None:
         """Create an organization permission; leave an existing one unchanged."""
         self._create("/organization-scopes", name, description=description, taken="entity.unique_integrity_violation")
+
+    def list_hooks(self) -> list[JsonObject]:
+        """Return the webhooks, with their signing keys."""
+        return self._list("/hooks")
+
+    def create_hook(self, document: JsonObject) -> JsonObject:
+        """Create a webhook, and return it with its signing key."""
+        return self._write("POST", "/hooks", document, expected=_CREATED, what="creating the webhook")
+
+    def update_hook(self, hook_id: str, document: JsonObject) -> JsonObject:
+        """Replace members of a webhook, and return it."""
+        return self._write("PATCH", f"/hooks/{hook_id}", document, expected=_OK, what="updating the webhook")
+
+    def rotate_signing_key(self, hook_id: str) -> JsonObject:
+        """Replace the signing key of a webhook, and return the webhook. Deliveries with the old key end at once."""
+        path = f"/hooks/{hook_id}/signing-key"
+        return self._write("PATCH", path, {}, expected=_OK, what="replacing the signing key")
+
+    def _write(self, method: str, path: str, document: JsonObject, *, expected: int, what: str) -> JsonObject:
+        response = self._send(method, path, document=document)
+        if response.status != expected:
+            raise _explain(response, what)
+        found = _read(response)
+        return found if isinstance(found, dict) else {}
 
     def _create(self, path: str, name: str, *, description: str, taken: str) -> None:
         response = self._send("POST", path, document={"name": name, "description": description})
