@@ -28,8 +28,11 @@ CREDENTIALS: Final = (
     "LOGTO_MANAGEMENT_CLIENT_SECRET",
     "LOGTO_NATIVE_ID",
     "LOGTO_NATIVE_DEVICE_ID",
+    "LOGTO_REDIS_URL",
+    "LOGTO_WEBHOOK_ID",
+    "LOGTO_WEBHOOK_SIGNING_KEY",
 )
-"""The variables of the command line. They are not settings, but belong to the same tenant."""
+"""Other variables, e.g. of the command line. They are not settings, but belong to the same tenant."""
 
 
 class BrokenList(str):

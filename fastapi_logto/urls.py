@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from fastapi_logto.loopback import is_loopback
 
-__all__ = ["check_url", "is_fetchable", "normalise_endpoint"]
+__all__ = ["check_url", "find_management_resource", "is_fetchable", "normalise_endpoint"]
 
 _NOT_IN_URLS: Final = re.compile(r"[ \"<>\\^`{|}]")
 
@@ -40,3 +40,9 @@ def is_fetchable(url: str) -> bool:
     """Return whether keys may be fetched from a URL without `allow_http`: https, or http on loopback."""
     parts = urlsplit(url)
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
+
+
+def find_management_resource(endpoint: str) -> str:
+    """Return the indicator of a tenant's Management API: its own in Logto Cloud, a fixed one elsewhere."""
+    is_cloud = endpoint.startswith("https://") and endpoint.endswith(".logto.app")
+    return f"{endpoint}/api" if is_cloud else "https://default.logto.app/api"

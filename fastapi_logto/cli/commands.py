@@ -13,6 +13,7 @@ import typer
 
 from fastapi_logto.cli.applications import load_application
 from fastapi_logto.cli.doctor.diagnosis import diagnose
+from fastapi_logto.cli.doctor.revocation import find_revocations
 from fastapi_logto.cli.faults import explain_fault, explain_usage
 from fastapi_logto.cli.inspection import inspect_token
 from fastapi_logto.cli.local import describe_issuer, open_issuer
@@ -32,6 +33,7 @@ from fastapi_logto.cli.scopes import find_given_tenant
 from fastapi_logto.cli.terminal import ask, open_progress, open_terminal, print_result, warn, write
 from fastapi_logto.cli.token_command import token
 from fastapi_logto.cli.token_input import can_ask, check_arguments, prompt_token, read_token
+from fastapi_logto.cli.webhook_commands import webhook_app
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.settings import LogtoSettings
 
@@ -48,6 +50,7 @@ app: Final = typer.Typer(
 )
 
 app.add_typer(scopes_app, name="scopes", short_help="Compare scopes with Logto, and create the missing ones.")
+app.add_typer(webhook_app, name="webhook", short_help="Set up the webhook that tells an API which tokens to revoke.")
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - the form of a callback
@@ -120,16 +123,24 @@ def doctor(
     """Check settings, tenant and token, and suggest fixes.
 
     Checks the settings and their source, then the tenant's DNS name, TLS, discovery document, clock, issuer and keys,
-    then the sign-in of Swagger UI, and then a token, with every check of a request. The token is checked on this
-    machine and not sent anywhere.
+    then the sign-in of Swagger UI, then the webhook with its route, its delivery log and the store of revocations, and
+    then a token, with every check of a request. The token is checked on this machine and not sent anywhere.
     """
     if token and token_stdin:
         raise CommandError("expected --token or --token-stdin, found both; omit one")
-    given = None if application is None else find_given_tenant(load_application(application))
+    loaded = None if application is None else load_application(application)
+    given = None if application is None else find_given_tenant(loaded)
+    revocations = () if application is None else find_revocations(loaded)
     found = read_token() if token_stdin else prompt_token() if token else None
     with open_progress() as progress:
         diagnosis = diagnose(
-            env_file=env_file, given=given, docs_url=docs_url, token=found, scopes=scope or (), progress=progress
+            env_file=env_file,
+            given=given,
+            revocations=revocations,
+            docs_url=docs_url,
+            token=found,
+            scopes=scope or (),
+            progress=progress,
         )
     print_result(diagnosis, is_json=is_json, rendered=render_diagnosis(diagnosis, console=open_terminal()))
     raise typer.Exit(diagnosis.exit_code)

@@ -1,4 +1,4 @@
-"""Logto's Management API for API resources and permissions. This module has no function that deletes anything."""
+"""Logto's Management API for API resources, permissions and webhooks. This module deletes nothing."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_value
 
-__all__ = ["ManagementApi", "find_management_resource", "sign_in"]
+__all__ = ["ManagementApi", "sign_in"]
 
 _PAGE_SIZE: Final = 100
 _MOST_PAGES: Final = 100
@@ -28,12 +28,6 @@ _ADVICE: Final = {
     _FORBIDDEN: "the machine-to-machine application has no access; give it a machine role with the permission all of "
     "the Logto Management API (console: Roles)",
 }
-
-
-def find_management_resource(settings: LogtoSettings) -> str:
-    """Return the indicator of a tenant's Management API: its own in Logto Cloud, a fixed one elsewhere."""
-    is_cloud = settings.endpoint.startswith("https://") and settings.endpoint.endswith(".logto.app")
-    return f"{settings.endpoint}/api" if is_cloud else "https://default.logto.app/api"
 
 
 def sign_in(
@@ -50,7 +44,7 @@ def sign_in(
 
 
 class ManagementApi:
-    """The API resources of a tenant, their permissions, and the organization permissions."""
+    """The API resources of a tenant, their permissions, the organization permissions, and the webhooks."""
 
     def __init__(self, transport: Transport, *, base_url: str, token: str) -> None:
         """Store the base URL and the token, which appears in no `repr`, error or log."""
@@ -90,6 +84,30 @@ class ManagementApi:
     def create_organization_scope(self, name: str, *, description: str) -> None:
         """Create an organization permission; leave an existing one unchanged."""
         self._create("/organization-scopes", name, description=description, taken="entity.unique_integrity_violation")
+
+    def list_hooks(self) -> list[JsonObject]:
+        """Return the webhooks, with their signing keys."""
+        return self._list("/hooks")
+
+    def create_hook(self, document: JsonObject) -> JsonObject:
+        """Create a webhook, and return it with its signing key."""
+        return self._write("POST", "/hooks", document, expected=_CREATED, what="creating the webhook")
+
+    def update_hook(self, hook_id: str, document: JsonObject) -> JsonObject:
+        """Replace members of a webhook, and return it."""
+        return self._write("PATCH", f"/hooks/{hook_id}", document, expected=_OK, what="updating the webhook")
+
+    def rotate_signing_key(self, hook_id: str) -> JsonObject:
+        """Replace the signing key of a webhook, and return the webhook. Deliveries with the old key end at once."""
+        path = f"/hooks/{hook_id}/signing-key"
+        return self._write("PATCH", path, {}, expected=_OK, what="replacing the signing key")
+
+    def _write(self, method: str, path: str, document: JsonObject, *, expected: int, what: str) -> JsonObject:
+        response = self._send(method, path, document=document)
+        if response.status != expected:
+            raise _explain(response, what)
+        found = _read(response)
+        return found if isinstance(found, dict) else {}
 
     def _create(self, path: str, name: str, *, description: str, taken: str) -> None:
         response = self._send("POST", path, document={"name": name, "description": description})

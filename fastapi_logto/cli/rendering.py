@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from fastapi_logto.cli.doctor.diagnosis import Diagnosis
+from fastapi_logto.cli.hooks import HookReport
 from fastapi_logto.cli.inspection import Inspection
 from fastapi_logto.cli.local import LocalUser, RunningIssuer
 from fastapi_logto.cli.results import Check, Status
@@ -19,6 +20,7 @@ from fastapi_logto.strict_json import JsonObject, JsonValue
 
 __all__ = [
     "render_diagnosis",
+    "render_hook",
     "render_inspection",
     "render_issuer",
     "render_markdown",
@@ -284,3 +286,36 @@ def _list_organization_scopes(difference: OrganizationDifference) -> Iterator[Ch
         found = "missing in Logto, here and in the API resource; choose with --organization-scopes"
         yield Check(name=scope, status="failed", found=found)
     yield from _list_permissions(difference)
+
+
+def render_hook(report: HookReport, *, console: Terminal) -> RenderableType:
+    """Render the result of `webhook push`."""
+    rows = list(_list_hook(report))
+    parts: list[RenderableType] = [_render_section(f"Webhook at {report.tenant}", rows, console=console)]
+    if report.differs:
+        parts.append(
+            build_text("Logto lacks a part of it; create it with fastapi-logto webhook push.", style="bold yellow")
+        )
+    else:
+        text = "Done. Logto has the webhook." if report.is_pushed else "Logto has the webhook."
+        parts.append(build_text(text, style="bold green"))
+    if report.environment:
+        lines = (f"{name}={value}" for name, value in report.environment.items())
+        parts.extend([build_text("Put into .env:", style="bold"), build_text(*lines, style="cyan")])
+    return Group(*parts)
+
+
+def _list_hook(report: HookReport) -> Iterator[Check]:
+    if report.hook_id is None:
+        yield Check(name="Webhook", status="failed", found="missing in Logto")
+    else:
+        status: Status = "ok" if report.is_enabled else "failed"
+        yield Check(name="Webhook", status=status, found="enabled" if report.is_enabled else "disabled")
+    found = report.url if report.found_url is None else f"{report.found_url} in Logto, expected {report.url}"
+    yield Check(name="URL", status="ok" if report.hook_id and report.found_url is None else "failed", found=found)
+    for event in report.present:
+        yield Check(name=event, status="ok", found="delivered")
+    for event in report.missing:
+        yield Check(name=event, status="failed", found="missing in Logto")
+    for event in report.extra:
+        yield Check(name=event, status="skipped", found="not needed; left unchanged")

@@ -8,7 +8,7 @@ import typer
 
 from fastapi_logto.cli.applications import load_application
 from fastapi_logto.cli.machines import MANAGEMENT_CLIENT, find_credentials
-from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
+from fastapi_logto.cli.management import ManagementApi, sign_in
 from fastapi_logto.cli.options import ClientId, EnvFile, Json, Kind, ManagementResource, Only, Target, Without
 from fastapi_logto.cli.rendering import render_scopes
 from fastapi_logto.cli.results import CommandError
@@ -24,6 +24,7 @@ from fastapi_logto.cli.scopes import (
 from fastapi_logto.cli.terminal import confirm, open_progress, open_terminal, print_result
 from fastapi_logto.cli.token_input import can_ask
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.urls import find_management_resource
 
 __all__ = ["scopes_app"]
 
@@ -54,7 +55,7 @@ def _compare(
     required = list_required(application, only=only, without=without)
     credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MANAGEMENT_CLIENT)
     transport = Transport(timeout_seconds=settings.fetch_timeout_seconds)
-    resource = management_resource or find_management_resource(settings)
+    resource = management_resource or find_management_resource(settings.endpoint)
     with open_progress() as progress:
         progress(f"Signing in at {settings.fetch_base}")
         api = sign_in(settings, credentials, resource=resource, transport=transport)

@@ -1,9 +1,9 @@
 """The API as a client: tokens for its own requests to other APIs, and for requests on behalf of its callers."""
 
 import ssl
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from pydantic import SecretStr
 
@@ -33,7 +33,9 @@ from fastapi_logto.verification.cache import TokenCache
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["IssuedToken", "LogtoClient", "MachineAuth", "SubjectTokenType"]
+__all__ = ["IssuedToken", "LogtoClient", "MachineAuth", "SubjectTokenType", "call_management_api"]
+
+ResultT = TypeVar("ResultT")
 
 _MACHINE_GRANT: Final = "client_credentials"
 _UNAUTHORIZED: Final = 401
@@ -276,16 +278,9 @@ class LogtoClient:
         """
         user_id = check_text("user_id", user_id)
         form = build_form(_MACHINE_GRANT, resource=resource, scopes=["all"], organization_id=None)
-        create = partial(self._grants.create_subject_token, user_id, url=self._subject_tokens_url)
-        issued = await self._get(form)
-        try:
-            return await create(issued=issued)
-        except GrantRefusedError as error:
-            another = await self._get(form, instead_of=issued) if error.status == _UNAUTHORIZED else issued
-            if another is issued:
-                raise
-        # The first token was signed with a key that the tenant no longer has.
-        return await create(issued=another)
+        return await self._call(
+            form, lambda issued: self._grants.create_subject_token(user_id, url=self._subject_tokens_url, issued=issued)
+        )
 
     async def get_userinfo(self, token: str | SecretStr) -> JsonObject:
         """Return the profile of a user.
@@ -337,6 +332,18 @@ class LogtoClient:
         form = build_form(_MACHINE_GRANT, resource=resource, scopes=scopes, organization_id=organization_id)
         return MachineAuth(partial(self._get, form), base_url=base_url, allow_http=self._allow_http)
 
+    async def _call(self, form: Form, call: Callable[[IssuedToken], Awaitable[ResultT]]) -> ResultT:
+        """Make a call with a token of this machine, and once more with a new token if the first one is rejected."""
+        issued = await self._get(form)
+        try:
+            return await call(issued)
+        except GrantRefusedError as error:
+            another = await self._get(form, instead_of=issued) if error.status == _UNAUTHORIZED else issued
+            if another is issued:
+                raise
+        # The first token was signed with a key that the tenant no longer has.
+        return await call(another)
+
     async def _get(self, form: Form, *, instead_of: IssuedToken | None = None) -> IssuedToken:
         key = build_key(form)
         kept, now = self._cache.find(key), self._monotonic()
@@ -345,3 +352,14 @@ class LogtoClient:
             kept = await self._flights.join_or_lead(key, partial(self._grants.request_token, form, kind="machine"))
             self._cache.keep(key, kept, weight=kept.weight)
         return kept.issued
+
+
+async def call_management_api(
+    client: LogtoClient, resource: str, call: Callable[[IssuedToken], Awaitable[ResultT]]
+) -> ResultT:
+    """Call the Management API with a token, and once more with a new token if `call` raises a refusal with status 401.
+
+    For this package: users have no need of it.
+    """
+    form = build_form(_MACHINE_GRANT, resource=resource, scopes=["all"], organization_id=None)
+    return await client._call(form, call)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from fastapi_logto.errors import LogtoError
 
-__all__ = ["ExchangeError", "FailedLayer", "FetchError", "explain_failure"]
+__all__ = ["ExchangeError", "FailedLayer", "FetchError", "TooLargeError", "explain_failure"]
 
 FailedLayer: TypeAlias = Literal["dns", "tls", "no_tls", "connection", "http"]
 """The layer at which a request failed: `no_tls` means that the server speaks another protocol than TLS, `http` that the
@@ -61,6 +61,13 @@ class ExchangeError(LogtoError):
         self.layer: FailedLayer = layer
         self.is_timeout: bool = is_timeout
         self.is_about_request: bool = is_about_request
+
+
+class TooLargeError(ExchangeError):
+    """The body of the response is larger than the limit."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        super().__init__(f"expected at most {max_bytes} bytes, found more", layer="http", is_about_request=True)
 
 
 def explain_failure(error: Exception, *, layer: FailedLayer) -> ExchangeError:

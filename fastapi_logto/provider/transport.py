@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
-from fastapi_logto.provider.failures import ExchangeError, FailedLayer, FetchError, explain_failure
+from fastapi_logto.provider.failures import (
+    ExchangeError,
+    FailedLayer,
+    FetchError,
+    TooLargeError,
+    explain_failure,
+)
 from fastapi_logto.redaction import quote_url
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, estimate_weight, parse_object
 from fastapi_logto.telemetry import FetchPurpose, measure_fetch
@@ -33,7 +39,7 @@ class Request:
     """A request to send. It may contain secrets, so its `repr` shows nothing.
 
     Attributes:
-        method: `GET` or `POST`.
+        method: `GET`, `POST` or `PATCH`.
         headers: Additional headers.
         body: The body.
     """
@@ -252,9 +258,7 @@ class Transport:
         async for chunk in chunks:
             body += chunk
             if len(body) > self._max_bytes:
-                raise ExchangeError(
-                    f"expected at most {self._max_bytes} bytes, found more", layer="http", is_about_request=True
-                )
+                raise TooLargeError(max_bytes=self._max_bytes)
         return bytes(body)
 
 

@@ -1,13 +1,13 @@
 """The revocations that one `Revocations` has in this process."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.revocation.verifiers import Verifiers
-from fastapi_logto.verification.revocation_feed import RevocationFeed, RevocationStore
+from fastapi_logto.verification.revocation_feed import RevocationFeed, RevocationLog, RevocationStore
 
 __all__ = ["Feeds"]
 
@@ -15,11 +15,18 @@ __all__ = ["Feeds"]
 class Feeds:
     """The revocations of this process, and those of tests that replace them."""
 
-    def __init__(self, store: RevocationStore | None, *, build: Callable[..., RevocationFeed]) -> None:
-        """Store the parts. `build` returns a feed of a store and a clock."""
+    def __init__(
+        self,
+        store: RevocationStore | None,
+        *,
+        build: Callable[..., RevocationFeed],
+        build_logs: Callable[[], Sequence[RevocationLog]],
+    ) -> None:
+        """Store the parts. `build` returns a feed of a store, a clock and the logs that `build_logs` returns."""
         self.verifiers: Final = Verifiers()
-        self._store = store
+        self.store: Final = store
         self._build = build
+        self._build_logs = build_logs
         self._lock = Lock()
         self._own: RevocationFeed | None = None
         self._substitutes: list[RevocationFeed] = []
@@ -33,7 +40,7 @@ class Feeds:
         """Return the revocations outside tests. Those of the first `LogtoAuth` decide about the clock."""
         with self._lock:
             if self._own is None:
-                self._own = self._build(self._store, clock=clock)
+                self._own = self._build(self.store, clock=clock, logs=self._build_logs())
             return self._own
 
     def find_issuer(self, issuer: str | None) -> str | None:
@@ -43,7 +50,7 @@ class Feeds:
 
     @contextmanager
     def replaced(self, *, clock: Clock) -> Generator[RevocationFeed]:
-        """Start without revocations and without the store inside a block; for tests. Blocks may overlap."""
+        """Start without revocations, store and logs inside a block; for tests. Blocks may overlap."""
         feed = self._build(None, clock=clock)
         with self._lock:
             self._substitutes.append(feed)

@@ -12,9 +12,12 @@ from fastapi import APIRouter
 from pydantic import SecretStr
 
 from fastapi_logto.redaction import quote
+from fastapi_logto.revocation.delivery_log import DeliveryLog, check_logs
 from fastapi_logto.revocation.effects import find_revocations
 from fastapi_logto.revocation.events import EVENT_NAMES, Event
 from fastapi_logto.revocation.feeds import Feeds
+from fastapi_logto.revocation.hook_api import NEEDED_EVENTS
+from fastapi_logto.revocation.log_follower import LogFollower
 from fastapi_logto.revocation.logout import LogoutReceiver
 from fastapi_logto.revocation.webhooks import WebhookReceiver, as_signing_keys
 from fastapi_logto.telemetry import RevocationSource
@@ -26,9 +29,9 @@ from fastapi_logto.verification.revocation_feed import (
     RevocationStore,
     RevocationStoreError,
 )
-from fastapi_logto.verification.revoked import Revocation
+from fastapi_logto.verification.revoked import MAX_LATE_SECONDS, Revocation
 
-__all__ = ["Revocations", "build_revocation", "check_revocations", "find_feeds"]
+__all__ = ["Revocations", "build_revocation", "check_revocations", "find_feeds", "find_sources"]
 
 _logger: Final = logging.getLogger("fastapi_logto")
 
@@ -47,6 +50,7 @@ class Revocations:
 
     Args:
         store: Where several processes share revocations, such as `RedisStore`.
+        log: The delivery log of a webhook, so that no event is missed; several for several tenants.
         on_outage: What happens while the store is unavailable for longer than `outage_seconds`: `"closed"` responds
             with 503, `"open"` goes on with the revocations that are known. Both are reported by `health()` and in the
             log.
@@ -62,13 +66,14 @@ class Revocations:
 
     Raises:
         ValueError: A value is out of range, or a name in `revoke_all_on` is not that of an event.
-        TypeError: `on_event` is not an `async` function.
+        TypeError: `on_event` is not an `async` function, or `log` not a `DeliveryLog`.
     """
 
     def __init__(
         self,
         store: RevocationStore | None = None,
         *,
+        log: DeliveryLog | Sequence[DeliveryLog] | None = None,
         on_outage: OnOutage = "closed",
         outage_seconds: float = 30,
         longest_token_seconds: float = 24 * 3600,
@@ -85,9 +90,11 @@ class Revocations:
             outage_seconds=outage_seconds,
             longest_token_seconds=longest_token_seconds,
         )
-        self._feeds = Feeds(store, build=build)
+        self._logs = check_logs(log)
         self._revoke_all_on = _check_names(revoke_all_on)
         self._on_event = _check_on_event(on_event)
+        follow = partial(self._follow, longest_seconds=longest_token_seconds + MAX_LATE_SECONDS)
+        self._feeds = Feeds(store, build=build, build_logs=lambda: [follow(one) for one in self._logs])
 
     async def revoke(
         self,
@@ -262,6 +269,16 @@ class Revocations:
         revocation = Revocation(before=token.issued_at, user_id=token.subject, issuer=token.issuer)
         await self._add([revocation], source="logout")
 
+    def _follow(self, log: DeliveryLog, *, longest_seconds: float) -> LogFollower:
+        return LogFollower(
+            log,
+            store=self._feeds.store,
+            handle=partial(self.handle, issuer=log.issuer, source="log"),
+            has_stored=lambda: self.health().waiting_count == 0,
+            events=(*NEEDED_EVENTS, *self._revoke_all_on),
+            longest_seconds=longest_seconds,
+        )
+
     async def _add(self, revocations: Sequence[Revocation], *, source: RevocationSource) -> None:
         try:
             count = await self._feeds.current.add(revocations, source=source)
@@ -280,6 +297,11 @@ class Revocations:
 def find_feeds(revocations: Revocations) -> Feeds:
     """Return the revocations of this process. For this package: users have no need of it."""
     return revocations._feeds  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+
+
+def find_sources(revocations: Revocations) -> tuple[RevocationStore | None, tuple[DeliveryLog, ...]]:
+    """Return the store and the delivery logs. For this package: users have no need of it."""
+    return revocations._feeds.store, revocations._logs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
 
 
 def build_revocation(

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,14 +11,23 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import LogtoError, ProviderUnavailableError
+from fastapi_logto.provider.background import BackgroundTask
 from fastapi_logto.provider.backoff import Backoff
-from fastapi_logto.provider.loop_runs import LoopRun
-from fastapi_logto.single_flight import Flights, running_loop
+from fastapi_logto.single_flight import Flights
 from fastapi_logto.telemetry import RevocationSource, count_revocations, count_store_failure
 from fastapi_logto.verification.claims import TokenClaims
 from fastapi_logto.verification.revoked import Revocation, RevokedTokens
 
-__all__ = ["Batch", "OnOutage", "RevocationFeed", "RevocationHealth", "RevocationStore", "RevocationStoreError"]
+__all__ = [
+    "Batch",
+    "LogHealth",
+    "OnOutage",
+    "RevocationFeed",
+    "RevocationHealth",
+    "RevocationLog",
+    "RevocationStore",
+    "RevocationStoreError",
+]
 
 _logger = logging.getLogger("fastapi_logto")
 
@@ -94,6 +102,45 @@ class RevocationStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogHealth:
+    """The state of a delivery log.
+
+    Attributes:
+        name: The issuer of the tenant and the id of the webhook.
+        age_seconds: Time since the log was last read to its end, by this process or, with a store, by another one;
+            `None` before that.
+        skipped_count: Number of deliveries that this process could not read or understand.
+        last_error: Why the log can't be read, or what is wrong with the webhook; `None` if it works.
+    """
+
+    name: str
+    age_seconds: float | None
+    skipped_count: int
+    last_error: str | None
+
+
+class RevocationLog(Protocol):
+    """Another source of revocations: what Logto has delivered, or could not deliver, to a webhook."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is read in the background, and was read, or tried, recently."""
+        ...
+
+    async def catch_up(self) -> None:
+        """Read what is new, for a bounded time, and keep reading in the background. Failures are not raised."""
+        ...
+
+    async def close(self) -> None:
+        """Stop reading."""
+        ...
+
+    def health(self) -> LogHealth:
+        """Return the state. Nothing is read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationHealth:
     """The state of the revocations, for a readiness route. Ages are in seconds.
 
@@ -104,6 +151,7 @@ class RevocationHealth:
         age_seconds: Time since the last contact with the store; `None` before the first one, and without a store.
         waiting_count: Number of revocations of this process that the store has not got yet.
         last_error: Why the store failed; `None` if it works.
+        logs: The state of each delivery log. Requests are admitted while a log can't be read.
     """
 
     is_ready: bool
@@ -112,15 +160,7 @@ class RevocationHealth:
     age_seconds: float | None
     waiting_count: int
     last_error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Follower:
-    """The task that follows the store, and where it runs."""
-
-    task: asyncio.Task[None]
-    run: LoopRun
-    process_id: int
+    logs: tuple[LogHealth, ...] = ()
 
 
 class RevocationFeed:
@@ -136,6 +176,7 @@ class RevocationFeed:
         longest_token_seconds: float,
         longest_wait_seconds: float = 2,
         load_seconds: float = 30,
+        logs: Sequence[RevocationLog] = (),
     ) -> None:
         """Store the parts. Nothing is read.
 
@@ -145,6 +186,7 @@ class RevocationFeed:
         """
         self.tokens: Final = RevokedTokens(now=clock.now, longest_token_seconds=longest_token_seconds)
         self._store = store
+        self._logs = tuple(logs)
         self._clock = clock
         self._on_outage = on_outage
         self._outage_seconds = outage_seconds
@@ -158,16 +200,18 @@ class RevocationFeed:
         # Revocations that a restarted store may have lost.
         self._lost: dict[Revocation, None] = {}
         self._reads: Flights[None, None] = Flights()
-        self._follower: _Follower | None = None
+        self._follower = BackgroundTask("fastapi_logto: follow the store of revocations")
         self._has_warned = False
 
     @property
     def is_current(self) -> bool:
-        """Whether everything is known that was in the store a moment ago."""
+        """Whether everything is known that was in the store a moment ago, and the logs are followed."""
+        for log in self._logs:
+            if not log.is_current:
+                return False
         if self._store is None:
             return True
-        is_followed = self._follower is not None and not self._follower.run.has_ended()
-        return is_followed and self._clock.monotonic() - self._contact_at <= _CURRENT_SECONDS
+        return self._follower.is_running and self._clock.monotonic() - self._contact_at <= _CURRENT_SECONDS
 
     def admits_now(self, claims: TokenClaims, *, issuer: str | None) -> bool:
         """Return whether a token was not revoked; false also if that is not known without waiting."""
@@ -178,17 +222,19 @@ class RevocationFeed:
         return self._clock.now()
 
     async def catch_up(self) -> None:
-        """Read what is new, once for concurrent requests, and keep following the store in the background.
+        """Read what is new, once for concurrent requests, and keep following the logs and the store.
 
         `ProviderUnavailableError` if the store has been unavailable for too long and requests must not go on without
         it.
         """
+        # The logs first: what another process has found in them is in the store.
+        await asyncio.gather(*(log.catch_up() for log in self._logs if not log.is_current))
         store = self._store
         if store is None:
             return
         if self._backoff.wait_seconds == 0:
             await self._reads.join_or_lead(None, partial(self._read_all, store))
-        self._keep_following(store)
+        self._follower.keep(partial(self._follow, store))
         age = self._clock.monotonic() - self._contact_at
         if self._on_outage == "closed" and age > self._outage_seconds:
             raise ProviderUnavailableError(
@@ -243,11 +289,10 @@ class RevocationFeed:
         return count
 
     async def close(self) -> None:
-        """Stop following the store, and close its connections."""
-        follower, self._follower = self._follower, None
-        if follower is not None and follower.task.get_loop() is running_loop():
-            follower.task.cancel()
-            await asyncio.wait([follower.task])
+        """Stop following the logs and the store, and close its connections."""
+        for log in self._logs:
+            await log.close()
+        await self._follower.close()
         if self._store is not None:
             await self._store.close()
 
@@ -262,6 +307,7 @@ class RevocationFeed:
             age_seconds=None if self._store is None or math.isinf(age) else age,
             waiting_count=len(self._waiting),
             last_error=None if self._last_error is None else str(self._last_error),
+            logs=tuple(log.health() for log in self._logs),
         )
 
     async def _read_all(self, store: RevocationStore) -> None:
@@ -274,18 +320,6 @@ class RevocationFeed:
         except TimeoutError:
             found = f"expected all revocations within {self._load_seconds:g} s, found more"
             self._note_failure(RevocationStoreError(found))
-
-    def _keep_following(self, store: RevocationStore) -> None:
-        """Follow the store in the background, unless a task of this process and of a running loop does so."""
-        follower, loop = self._follower, running_loop()
-        if follower is not None and follower.process_id == os.getpid() and not follower.task.done():
-            if not follower.run.has_ended():
-                return
-            if follower.task.get_loop() is loop:
-                # It would continue with the loop.
-                follower.task.cancel()
-        task = loop.create_task(self._follow(store), name="fastapi_logto: follow the store of revocations")
-        self._follower = _Follower(task, LoopRun.current(), os.getpid())
 
     async def _follow(self, store: RevocationStore) -> None:
         while True:

@@ -18,11 +18,12 @@ from starlette.routing import Route
 
 from fastapi_logto import LogtoAuth, LogtoSettings
 from fastapi_logto.cli.machines import Credentials
-from fastapi_logto.cli.management import ManagementApi, find_management_resource, sign_in
+from fastapi_logto.cli.management import ManagementApi, sign_in
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.cli.scopes import compare, list_required, push
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.testing import LocalIssuer
+from fastapi_logto.urls import find_management_resource
 from tests.captured import Answer, Fault, serve_captured
 from tests.conftest import Ended, RunCli
 from tests.management import EXCHANGES, MANAGEMENT, FakeManagement, serve_management
@@ -361,7 +362,7 @@ def test_a_resource_that_can_not_be_created_is_reported(document: object, status
 
 def test_the_management_api_of_the_cloud_is_the_tenants_own() -> None:
     def find(endpoint: str) -> str:
-        return find_management_resource(LogtoSettings(endpoint=endpoint, audience=API))
+        return find_management_resource(LogtoSettings(endpoint=endpoint, audience=API).endpoint)
 
     assert find("https://abc123.logto.app") == "https://abc123.logto.app/api"
     assert find("https://logto.example.com") == find("http://127.0.0.1:3001") == "https://default.logto.app/api"

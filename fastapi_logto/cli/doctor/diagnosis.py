@@ -1,9 +1,10 @@
-"""Diagnose settings, tenant, Swagger UI and an optional token, and find the first thing to fix."""
+"""Diagnose settings, tenant, Swagger UI, webhook and an optional token, and find the first thing to fix."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastapi_logto.cli.doctor.revocation import check_revocation
 from fastapi_logto.cli.doctor.settings import FoundSetting, check_audience, check_source, list_given, list_settings
 from fastapi_logto.cli.doctor.swagger import check_swagger
 from fastapi_logto.cli.doctor.tenant import check_tenant
@@ -12,7 +13,8 @@ from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Check, ExitCode, Section
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.provider.transport import Transport
-from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.revocation import Revocations
+from fastapi_logto.settings import LogtoSettings, read_known_variables
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -31,6 +33,7 @@ def diagnose(
     *,
     env_file: Path | None,
     given: LogtoSettings | None = None,
+    revocations: Collection[Revocations] = (),
     docs_url: str,
     token: str | None = None,
     scopes: Collection[str] = (),
@@ -38,7 +41,8 @@ def diagnose(
 ) -> Diagnosis:
     """Run all checks, each after the checks it depends on. The token is not sent anywhere.
 
-    `given` are settings passed in code; without them, the environment or `env_file` is read.
+    `given` are settings passed in code; without them, the environment or `env_file` is read. `revocations` are those of
+    the application.
     """
     try:
         settings = given or LogtoSettings.from_environment(env_file=env_file)
@@ -53,6 +57,10 @@ def diagnose(
     if tenant.has_keys:
         progress("Checking the sign-in of Swagger UI")
         sections.append(check_swagger(settings, transport, docs_url=docs_url.rstrip("/")))
+        progress("Checking what revocation needs")
+        variables = read_known_variables(env_file=env_file).values
+        revocation = check_revocation(settings, transport, variables=variables, revocations=revocations)
+        sections.extend([] if revocation is None else [revocation])
     if token is not None:
         progress("Checking the token on this machine")
         report = run_to_end(check_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
