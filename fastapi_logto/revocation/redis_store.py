@@ -202,7 +202,7 @@ class RedisStore:
         return await self._run("EVAL", script, len(keys), *keys, *arguments)
 
     async def _run(self, *command: Argument) -> object:
-        """Run a command on a connection of its own: the server may have closed one that was not used for a while."""
+        """Run a command on a new connection: the server may have closed one that was not used for a while."""
         async with self._guard(self._timeout_seconds):
             link = await self._connector.open()
             try:
