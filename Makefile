@@ -130,7 +130,7 @@ bench: .venv-bench/stamp  ## measure the performance claims of the documentation
 
 .venv-bench/stamp: $(BIN)/uv benchmarks/peers.txt pyproject.toml
 	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.12 .venv-bench
-	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/peers.txt --editable ".[testing,aws-lc]"
+	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/peers.txt --editable ".[testing,aws-lc,redis]"
 	@touch $@
 
 all: lint types test lowest newest docs package

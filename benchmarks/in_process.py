@@ -14,13 +14,14 @@ from fastapi import FastAPI
 from benchmarks.apps import build
 from benchmarks.provider import BenchProvider
 
-__all__ = ["measure_in_process"]
+__all__ = ["call", "measure_in_process"]
 
 _ROUNDS = 60
 _CALLS = 100
 
 
-async def _call(app: FastAPI, token: str) -> None:
+async def call(app: FastAPI, token: str) -> None:
+    """Send one request to the protected route; it must be accepted."""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -53,12 +54,12 @@ async def _measure(apps: dict[str, FastAPI], token: str) -> dict[str, float]:
     samples: dict[str, list[float]] = {name: [] for name in apps}
     for app in apps.values():
         for _ in range(200):
-            await _call(app, token)
+            await call(app, token)
     for _ in range(_ROUNDS):
         for name, app in apps.items():
             start = time.process_time()
             for _ in range(_CALLS):
-                await _call(app, token)
+                await call(app, token)
             samples[name].append((time.process_time() - start) / _CALLS * 1e6)
     return {name: statistics.median(values) for name, values in samples.items()}
 

@@ -22,7 +22,7 @@ __all__ = ["RedisStore", "parse_entry"]
 _logger: Final = logging.getLogger("fastapi_logto")
 
 # They are parsed and applied in a quarter of a millisecond.
-_BATCH_ENTRIES: Final = 40
+_BATCH_ENTRIES: Final = 32
 _START: Final = "0-0"
 _NAMES: Final = ("user_id", "organization_id", "client_id", "token_id", "issuer")
 _FIELDS: Final = {name.encode(): name for name in ("before", *_NAMES)}
@@ -202,7 +202,7 @@ class RedisStore:
         return await self._run("EVAL", script, len(keys), *keys, *arguments)
 
     async def _run(self, *command: Argument) -> object:
-        """Run a command on a connection of its own: the server may have closed one that was not used for a while."""
+        """Run a command on a new connection: the server may have closed one that was not used for a while."""
         async with self._guard(self._timeout_seconds):
             link = await self._connector.open()
             try:

@@ -11,6 +11,7 @@ from typing import Final, Literal
 from fastapi import APIRouter
 from pydantic import SecretStr
 
+from fastapi_logto.provider.endpoints import is_encodable
 from fastapi_logto.redaction import quote
 from fastapi_logto.revocation.delivery_log import DeliveryLog, check_logs
 from fastapi_logto.revocation.effects import find_revocations
@@ -353,7 +354,10 @@ def _check_range(name: str, seconds: float, *, least: float) -> None:
 
 
 def _check_text(name: str, value: object) -> None:
-    if value is not None and not (isinstance(value, str) and value.strip() and len(value) <= _MOST_CHARACTERS):
+    if value is None:
+        return
+    # A lone surrogate can't be sent to a store, and would hold up all others.
+    if not (isinstance(value, str) and value.strip() and len(value) <= _MOST_CHARACTERS and is_encodable(value)):
         raise ValueError(f"{name}: expected a text that is not empty, found {quote(value)}; pass the id from Logto")
 
 

@@ -190,6 +190,7 @@ class RevocationFeed:
         self._clock = clock
         self._on_outage = on_outage
         self._outage_seconds = outage_seconds
+        self._current_seconds = min(_CURRENT_SECONDS, outage_seconds)
         self._longest_token_seconds = longest_token_seconds
         self._load_seconds = load_seconds
         self._position: str | None = None
@@ -211,7 +212,7 @@ class RevocationFeed:
                 return False
         if self._store is None:
             return True
-        return self._follower.is_running and self._clock.monotonic() - self._contact_at <= _CURRENT_SECONDS
+        return self._follower.is_running and self._clock.monotonic() - self._contact_at <= self._current_seconds
 
     def admits_now(self, claims: TokenClaims, *, issuer: str | None) -> bool:
         """Return whether a token was not revoked; false also if that is not known without waiting."""
@@ -232,7 +233,8 @@ class RevocationFeed:
         store = self._store
         if store is None:
             return
-        if self._backoff.wait_seconds == 0:
+        # In an outage, the task that follows the store tries again, and requests do not wait for it.
+        if self._backoff.wait_seconds == 0 and not (self._backoff.is_failing and self._follower.is_running):
             await self._reads.join_or_lead(None, partial(self._read_all, store))
         self._follower.keep(partial(self._follow, store))
         age = self._clock.monotonic() - self._contact_at
@@ -299,7 +301,7 @@ class RevocationFeed:
     def health(self) -> RevocationHealth:
         """Return the state. Nothing is read."""
         age = self._clock.monotonic() - self._contact_at
-        is_stale = self._store is not None and age > _CURRENT_SECONDS
+        is_stale = self._store is not None and age > self._current_seconds
         return RevocationHealth(
             is_ready=self._store is None or self._on_outage == "open" or age <= self._outage_seconds,
             is_stale=is_stale,
@@ -324,7 +326,7 @@ class RevocationFeed:
     async def _follow(self, store: RevocationStore) -> None:
         while True:
             try:
-                await self._read(store, wait_seconds=_WAIT_SECONDS)
+                await self._read(store, wait_seconds=min(_WAIT_SECONDS, self._current_seconds / 2))
             except RevocationStoreError as error:
                 await asyncio.sleep(self._note_failure(error))
 

@@ -3,15 +3,19 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncGenerator
+import tracemalloc
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from fastapi_logto.revocation import RedisStore, Revocation
-from tests.integration.processes import run_module
+from fastapi_logto.revocation import RedisStore, Revocation, RevocationStoreError
+from fastapi_logto.testing import ManualClock
+from fastapi_logto.verification.revocation_feed import RevocationFeed
+from tests.integration.processes import find_free_port, run_module
 from tests.integration.redis_server import RedisServer
+from tests.tenants import make_certificate
 
 NOW: Final = 1_800_000_000
 DAY: Final = 24 * 3600
@@ -79,6 +83,67 @@ async def test_many_are_read_in_small_batches(store: RedisStore) -> None:
     assert len(first.revocations) <= 50
     assert not first.is_last
     assert await read_all(store) == names
+
+
+async def test_100_000_are_loaded_completely_and_take_little_memory(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
+    for first in range(0, 100_000, 500):
+        names = [f"user{number:08d}" for number in range(first, first + 500)]
+        await store.append(revoke(*names), kept_seconds=KEPT)
+    feed = RevocationFeed(
+        RedisStore(redis_server.url),
+        clock=ManualClock(now=NOW),
+        on_outage="closed",
+        outage_seconds=30,
+        longest_token_seconds=DAY,
+    )
+    # The modules for a connection are loaded already, and count towards no process.
+    gc.collect()
+    tracemalloc.start()
+    await feed.warm()
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    await feed.close()
+
+    assert len(feed.tokens) == 100_000
+    assert taken <= 30 * 2**20
+
+
+@pytest.fixture
+def certificate() -> Iterator[tuple[Path, Path]]:
+    """The files of an authority, and of a certificate for 127.0.0.1 with its key."""
+    with make_certificate() as files:
+        yield files
+
+
+async def test_a_server_is_reached_over_tls_if_its_certificate_is_valid(
+    redis_server: RedisServer, certificate: tuple[Path, Path]
+) -> None:
+    authority, own = certificate
+    port = find_free_port()
+    files = ("tls-cert-file", str(own), "tls-key-file", str(own), "tls-auth-clients", "no")
+    await run(redis_server, "CONFIG", "SET", *files, "tls-port", port)
+    url = f"rediss://127.0.0.1:{port}"
+    trusting = RedisStore(f"{url}?ssl_ca_certs={authority}")
+
+    await trusting.save_text("name", "text")
+    assert await trusting.load_text("name") == "text"
+    with pytest.raises(RevocationStoreError, match=r"found none \(invalid certificate: "):
+        await RedisStore(url).load_text("name")
+
+
+async def test_a_server_is_reached_over_a_unix_socket(tmp_path: Path, redis_server: RedisServer) -> None:
+    redis_server.kill()
+    local = RedisServer(tmp_path, "--unixsocket", str(tmp_path / "redis.sock"))
+    await asyncio.to_thread(local.start)
+    try:
+        store = RedisStore(f"unix://{tmp_path}/redis.sock?db=1")
+        await store.save_text("name", "text")
+        assert await store.load_text("name") == "text"
+    finally:
+        local.kill()
 
 
 async def test_entries_are_removed_by_their_age_and_the_next_read_continues(

@@ -446,6 +446,7 @@ async def test_a_time_is_seconds_a_datetime_or_now(
         ({}, "expected a user_id, organization_id, client_id or token_id, found none"),
         ({"user_id": None, "issuer": "https://a.test/oidc"}, "to revoke all tokens, call revoke_all"),
         ({"user_id": ""}, "user_id: expected a text that is not empty"),
+        ({"user_id": "\ud800"}, "user_id: expected a text that is not empty"),
         ({"organization_id": "  "}, "organization_id: expected a text"),
         ({"client_id": 7}, "client_id: expected a text"),
         ({"token_id": "x" * 2049}, "token_id: expected a text"),
