@@ -6,6 +6,7 @@ It needs `redis-server`, through which the workers share revocations. `PORT` sel
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -99,6 +100,8 @@ def watch(ports: Sequence[int], token: str) -> Iterator[str]:
 
 def main() -> int:
     """Run the demo and return the exit code."""
+    # Otherwise the programs that it has started would continue.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         first = read_port("PORT", 8000)
         ports = range(first, first + WORKERS)

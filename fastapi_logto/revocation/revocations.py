@@ -53,7 +53,7 @@ class Revocations:
         store: Where several processes share revocations, such as `RedisStore`.
         log: The delivery log of a webhook, so that no event is missed; several for several tenants.
         on_outage: What happens while the store is unavailable for longer than `outage_seconds`: `"closed"` responds
-            with 503, `"open"` goes on with the revocations that are known. Both are reported by `health()` and in the
+            with 503, `"open"` continues with the revocations that are known. Both are reported by `health()` and in the
             log.
         outage_seconds: How long the store may be unavailable before `"closed"` takes effect. A process that has never
             reached the store responds with 503 at once.
