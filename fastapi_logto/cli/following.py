@@ -59,6 +59,9 @@ async def _follow(revocations: Revocations, *, name: str) -> None:
             warming.cancel()
     finally:
         await feed.close()
+        for number in _SIGNALS:
+            # asyncio does this when it closes the loop, uvloop does not.
+            loop.remove_signal_handler(number)
 
 
 class _PrintingHandler(logging.Handler):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from fastapi_logto import LogtoSettings, errors, testing
+from fastapi_logto import LogtoSettings, errors, telemetry, testing
 from fastapi_logto.cli.commands import app
 from fastapi_logto.cli.directory_file import read_directory
 from fastapi_logto.cli.results import ExitCode
@@ -32,7 +32,7 @@ BLOCK = re.compile(r"^```(\w.*)\n((?s:.*?))^```$", re.MULTILINE)
 FILE = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
 SYMBOL = re.compile(r"`(fastapi_logto(?:\.\w+)+)(?:\(\))?`")
 # Names of metrics and of their attributes, which are no symbols.
-MEASURED = set(re.findall(r'"(fastapi_logto\.[\w.]+)"', (ROOT / "fastapi_logto/telemetry.py").read_text()))
+MEASURED = set(re.findall(r'"(fastapi_logto\.[\w.]+)"', Path(telemetry.__file__).read_text()))
 
 
 def page_name(page: Path) -> str:
