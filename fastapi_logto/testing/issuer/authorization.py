@@ -10,7 +10,7 @@ from fastapi_logto.testing.directory import Application, Directory, User
 from fastapi_logto.testing.issuer.clients import find_or_fetch_client
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.lookup import find_resource, list_held
-from fastapi_logto.testing.issuer.refusals import RefusedError
+from fastapi_logto.testing.issuer.refusals import NO_TARGET, RefusedError
 from fastapi_logto.testing.redirects import accepts_redirect
 
 __all__ = ["IDENTITY_SCOPES", "AuthorizationRequest", "Grant", "ReturnAddress"]
@@ -78,6 +78,31 @@ class Grant:
     resource_scopes: Mapping[str, tuple[str, ...]]
     nonce: str | None
 
+    def check_subset(self, scope: str) -> frozenset[str]:
+        """Return the scopes that a refresh request names; refuse one that was not granted."""
+        requested = frozenset(scope.split())
+        granted = {name for names in self.resource_scopes.values() for name in names}.union(self.identity_scopes)
+        missing = " ".join(sorted(requested - granted))
+        if missing:
+            raise RefusedError("invalid_scope", "refresh token missing requested scope", scope=missing)
+        return requested
+
+    def choose_resource(self, resource: str | None) -> str | None:
+        """Return the resource of the access token; `None` for an opaque token.
+
+        If `openid` was granted, only the `resource` of the token request counts. Users of Swagger UI who tick `openid`
+        therefore get an opaque token.
+        """
+        if resource is not None:
+            if resource not in self.resource_scopes:
+                raise RefusedError("invalid_target", NO_TARGET)
+            return resource
+        if "openid" in self.identity_scopes or not self.resource_scopes:
+            return None
+        if len(self.resource_scopes) > 1:
+            raise RefusedError("invalid_target", "only a single resource indicator value must be requested")
+        return next(iter(self.resource_scopes))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
@@ -106,7 +131,7 @@ class AuthorizationRequest:
             raise RefusedError("invalid_request", "code_challenge must be 43 characters of base64url")
         resources = parameters.find_all("resource")
         if any(find_resource(directory, resource) is None for resource in resources):
-            raise RefusedError("invalid_target", "resource indicator is missing, or unknown")
+            raise RefusedError("invalid_target", NO_TARGET)
         prompts = (parameters.find("prompt") or "").split()
         if "none" in prompts:
             raise RefusedError("login_required", "End-User authentication is required")

@@ -23,6 +23,7 @@ def build_metadata(
         "claims_parameter_supported": False,
         "claims_supported": ["sub", "name", "username", "iss"],
         "code_challenge_methods_supported": ["S256"],
+        "end_session_endpoint": f"{base_url}/oidc/session/end",
         "grant_types_supported": [
             "authorization_code",
             "refresh_token",
@@ -44,6 +45,7 @@ def build_metadata(
         "request_uri_parameter_supported": False,
         "userinfo_endpoint": f"{base_url}/oidc/me",
         "introspection_endpoint": f"{base_url}/oidc/token/introspection",
+        "revocation_endpoint": f"{base_url}/oidc/token/revocation",
         "claim_types_supported": ["normal"],
         **({"client_id_metadata_document_supported": True} if accepts_dynamic_apps else {}),
     }
