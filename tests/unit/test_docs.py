@@ -98,7 +98,7 @@ def check_tests_pass(folder: Path) -> None:
 @pytest.mark.parametrize("example", PROJECTS, ids=page_name)
 def test_the_tests_of_an_example_project_pass(example: Path, tmp_path: Path) -> None:
     # In the repository, pytest would use its configuration, which a copy does not have.
-    copy = shutil.copytree(example, tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    copy = shutil.copytree(example, tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
 
     check_tests_pass(copy)
 
