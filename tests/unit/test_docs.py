@@ -43,6 +43,8 @@ def test_there_are_examples() -> None:
     )
     assert [page.stem for page in WITH_TESTS] == [
         "from-zero-to-production",
+        "move-from-azure-auth",
+        "move-from-flask",
         "move-from-pyjwt",
         "test-a-handler",
         "test-end-to-end",
