@@ -416,7 +416,7 @@ def test_an_organization_token_has_organization_permissions_and_names_no_api(min
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--sign-in", "--organization", "acme"), "expected --user or --machine, found --sign-in"),
+        (("--sign-in",), "expected --organization alone, found no --organization"),
         (("--machine",), "expected --organization alone, found no --organization"),
         (("--user", "x", "--organization", "acme", "--resource", "urn:x"), "alone, found --resource; an organization"),
     ],

@@ -15,6 +15,7 @@ from fastapi_logto.testing.redirects import accepts_redirect
 
 __all__ = ["IDENTITY_SCOPES", "AuthorizationRequest", "Grant", "ReturnAddress"]
 
+_ORGANIZATIONS_SCOPE: Final = "urn:logto:scope:organizations"
 IDENTITY_SCOPES: Final = (
     "openid",
     "offline_access",
@@ -25,7 +26,7 @@ IDENTITY_SCOPES: Final = (
     "custom_data",
     "identities",
     "roles",
-    "urn:logto:scope:organizations",
+    _ORGANIZATIONS_SCOPE,
     "urn:logto:scope:organization_roles",
     "urn:logto:scope:sessions",
     "urn:logto:scope:trusted_devices",
@@ -78,14 +79,24 @@ class Grant:
     resource_scopes: Mapping[str, tuple[str, ...]]
     nonce: str | None
 
+    @property
+    def scopes(self) -> frozenset[str]:
+        """All granted scopes."""
+        return frozenset(self.identity_scopes).union(*self.resource_scopes.values())
+
     def check_subset(self, scope: str) -> frozenset[str]:
         """Return the scopes that a refresh request names; refuse one that was not granted."""
         requested = frozenset(scope.split())
-        granted = {name for names in self.resource_scopes.values() for name in names}.union(self.identity_scopes)
-        missing = " ".join(sorted(requested - granted))
+        missing = " ".join(sorted(requested - self.scopes))
         if missing:
             raise RefusedError("invalid_scope", "refresh token missing requested scope", scope=missing)
         return requested
+
+    def check_organizations(self) -> None:
+        """Refuse a grant whose refresh tokens can't be exchanged for tokens of an organization."""
+        if _ORGANIZATIONS_SCOPE not in self.identity_scopes:
+            description = "refresh token missing required scope"
+            raise RefusedError("insufficient_scope", description, status=403, scope=_ORGANIZATIONS_SCOPE)
 
     def choose_resource(self, resource: str | None) -> str | None:
         """Return the resource of the access token; `None` for an opaque token.

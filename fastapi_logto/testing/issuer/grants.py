@@ -209,7 +209,7 @@ class TokenEndpoint:
 
     def _check_target(self, resource: str | None, *, is_in_organization: bool) -> None:
         is_known = not resource or find_resource(self._mint.directory, resource) is not None
-        if not is_known and not (is_in_organization and resource == ORGANIZATIONS):
+        if not is_known or (resource == ORGANIZATIONS and not is_in_organization):
             raise RefusedError("invalid_target", NO_TARGET)
 
     def _grant_scopes(
@@ -277,7 +277,8 @@ class TokenEndpoint:
             target = entry.grant.choose_resource(resource)
             self._codes[code] = replace(entry, is_used=True)
             refresh_token = self._issue_refresh_token(entry.grant)
-        return self._respond_for_grant(entry.grant, resource=target, refresh_token=refresh_token, only=None)
+        grant = entry.grant
+        return self._respond_for_grant(grant, resource=target, refresh_token=refresh_token, only=grant.scopes)
 
     def _respond_to_refresh(
         self, form: Parameters, *, client: Application, resource: str | None
@@ -292,25 +293,25 @@ class TokenEndpoint:
                 self._revoke(entry.grant)
                 raise RefusedError("invalid_grant", NO_GRANT)
             self._check_active(entry.grant)
+            # In Logto's order: it decides which error a request with several mistakes gets.
+            only = entry.grant.scopes if scope is None else entry.grant.check_subset(scope)
             organization = self._find_membership(entry.grant.user, form.find("organization_id") or None)
             if organization is not None:
-                self._check_target(resource, is_in_organization=True)
-                only, target = None, resource
-            else:
-                only = None if scope is None else entry.grant.check_subset(scope)
-                target = entry.grant.choose_resource(resource)
+                entry.grant.check_organizations()
+            is_organization_token = organization is not None and resource is None
+            target = None if is_organization_token else entry.grant.choose_resource(resource)
             if entry.reusable_until is None:
                 self._refresh_tokens[token] = replace(entry, reusable_until=now + REUSE_GRACE_SECONDS)
             refresh_token = self._issue_refresh_token(entry.grant)
         if organization is None:
             return self._respond_for_grant(entry.grant, resource=target, refresh_token=refresh_token, only=only)
-        held = organization.members[entry.grant.user.id].get(resource or ORGANIZATIONS, ())
-        granted = [name for name in held if scope is None or name in scope.split()]
+        held = organization.members[entry.grant.user.id].get(target or ORGANIZATIONS, ())
+        granted = [name for name in held if name in only]
         token = self._mint_for(
             entry.grant.user.id,
             client_id=client.client_id,
             scopes=granted,
-            resource=resource,
+            resource=target,
             organization=organization,
         )
         response = _build_response(token, scopes=granted)
@@ -336,10 +337,10 @@ class TokenEndpoint:
         self._refresh_tokens = kept
 
     def _respond_for_grant(
-        self, grant: Grant, *, resource: str | None, refresh_token: str | None, only: frozenset[str] | None
+        self, grant: Grant, *, resource: str | None, refresh_token: str | None, only: frozenset[str]
     ) -> Mapping[str, JsonValue]:
         granted = grant.identity_scopes if resource is None else grant.resource_scopes[resource]
-        scopes = [name for name in granted if only is None or name in only]
+        scopes = [name for name in granted if name in only]
         subject, client_id = grant.user.id, grant.client_id
         if resource is None:
             token = self._mint.opaque_token(subject=subject, client_id=client_id, scopes=scopes)

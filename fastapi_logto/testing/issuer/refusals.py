@@ -7,6 +7,7 @@ __all__ = ["NO_GRANT", "NO_TARGET", "ErrorCode", "RefusedError"]
 
 ErrorCode: TypeAlias = Literal[
     "access_denied",
+    "insufficient_scope",
     "invalid_client",
     "invalid_grant",
     "invalid_request",
