@@ -1,8 +1,13 @@
-"""Write the table of settings, generated from the code, into the README: `python -m tests.docs`."""
+"""Run what the documentation shows, and generate its table of settings.
+
+`python -m tests.docs` writes the table into the README.
+"""
 
 import re
+import shutil
 import sys
 from pathlib import Path
+from subprocess import run
 from typing import cast
 
 from fastapi_logto import LogtoSettings
@@ -35,6 +40,25 @@ def write_tables(text: str) -> str:
         text,
         flags=re.DOTALL,
     )
+
+
+def copy_project(example: Path, folder: Path) -> Path:
+    """Return a copy of an example project. In the repository, pytest would use the repository's configuration."""
+    return shutil.copytree(example, folder / "project", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+
+
+def check_tests_pass(folder: Path) -> None:
+    """Run the tests of a folder as a user does; raise if one does not pass."""
+    # Older versions of uvicorn import what newer ones of websockets warn of.
+    warnings = ["-W", "error", "-W", "ignore:websockets:DeprecationWarning"]
+    command = [sys.executable, "-m", "pytest", "-q", *warnings, "-p", "no:asyncio", "--strict-markers"]
+    # A test that hangs is ended with its stack in the output, before the timeout of the test that runs it.
+    limits = ["-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true"]
+    done = run([*command, *limits, "--rootdir", str(folder)], cwd=folder, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
 
 
 def main() -> int:

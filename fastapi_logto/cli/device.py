@@ -63,7 +63,7 @@ async def sign_in_by_device(
     form = {
         "client_id": client_id,
         "scope": build_scope(request, is_refreshed=True),
-        "resource": request.resource,
+        "resource": request.sign_in_resource,
         # Required for `offline_access`.
         "prompt": "consent",
     }

@@ -54,6 +54,7 @@ class _Machine(_Table):
 class _Application(_Table):
     client_id: _Name
     redirect_uris: list[str] = Field(default_factory=list[str])
+    post_logout_redirect_uris: list[str] = Field(default_factory=list[str])
     third_party: bool = False
     backchannel_logout_uri: str | None = None
 
@@ -165,6 +166,7 @@ def _build(file: _File) -> Directory:
             Application(
                 client_id=one.client_id,
                 redirect_uris=one.redirect_uris,
+                post_logout_redirect_uris=one.post_logout_redirect_uris,
                 is_third_party=one.third_party,
                 backchannel_logout_uri=one.backchannel_logout_uri,
             )

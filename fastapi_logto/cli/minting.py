@@ -13,6 +13,7 @@ from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.machines import Credentials, get_token
 from fastapi_logto.cli.requests import build_form, parse_location
 from fastapi_logto.cli.results import CommandError
+from fastapi_logto.cli.sign_in import build_scope
 from fastapi_logto.cli.token_requests import TokenRequest, UserTokens, refresh_tokens, request_tokens
 from fastapi_logto.client.errors import GrantError, GrantUnavailableError
 from fastapi_logto.provider.failures import ExchangeError
@@ -129,8 +130,8 @@ async def _sign_in_locally(
     form: dict[str, str | Sequence[str]] = {
         **client,
         "response_type": "code",
-        "resource": request.resource,
-        "scope": " ".join([*request.scopes, "offline_access"]),
+        "resource": request.sign_in_resource,
+        "scope": build_scope(request, is_refreshed=True),
         "prompt": "consent",
         "code_challenge": build_challenge(verifier),
         "code_challenge_method": "S256",
@@ -147,7 +148,7 @@ async def _sign_in_locally(
         "grant_type": "authorization_code",
         "code": location["code"],
         "code_verifier": verifier,
-        "resource": request.resource,
+        "resource": request.sign_in_resource,
     }
     tokens = await request_tokens(transport, f"{issuer}/token", exchange)
     if request.organization_id is None:

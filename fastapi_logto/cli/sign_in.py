@@ -56,7 +56,7 @@ async def sign_in(
             page,
             client_id=client_id,
             redirect_uri=callback.redirect_uri,
-            resource=request.resource,
+            resource=request.sign_in_resource,
             scope=build_scope(request, is_refreshed=request.organization_id is not None),
             state=state,
             verifier=verifier,
@@ -79,7 +79,7 @@ async def sign_in(
         "redirect_uri": callback.redirect_uri,
         "code_verifier": verifier,
         # Without it here too, Logto issues an opaque token if `openid` is among the scopes.
-        "resource": request.resource,
+        "resource": request.sign_in_resource,
     }
     tokens = await request_tokens(transport, endpoint, form)
     if request.organization_id is None:

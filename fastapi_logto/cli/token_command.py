@@ -42,7 +42,7 @@ def token(
     organization: Annotated[str | None, typer.Option(help="Organization ID, for permissions inside it.")] = None,
     organization_token: Annotated[
         bool,
-        typer.Option("--organization-token", help="Request an organization token, for --user or --machine."),
+        typer.Option("--organization-token", help="Request an organization token, which names no API."),
     ] = False,
     client_id: Annotated[
         str | None,
@@ -70,7 +70,7 @@ def token(
     if len(chosen) != 1:
         raise CommandError(f"expected one of {', '.join(modes)}, found {' and '.join(chosen) or 'none'}")
     if organization_token:
-        _check_organization_token(chosen[0], organization=organization, resource=resource)
+        _check_organization_token(organization=organization, resource=resource)
     loaded = None if application is None else load_application(application)
     settings = LogtoSettings.from_environment(env_file=env_file) if loaded is None else find_tenant(loaded)
     request = TokenRequest(
@@ -100,9 +100,7 @@ def token(
     write(to_json(minted) if is_json else minted.access_token)
 
 
-def _check_organization_token(mode: str, *, organization: str | None, resource: str | None) -> None:
-    if mode not in {"--user", "--machine"}:
-        raise CommandError(f"--organization-token: expected --user or --machine, found {mode}")
+def _check_organization_token(*, organization: str | None, resource: str | None) -> None:
     if organization is None or resource is not None:
         found = "--resource" if resource is not None else "no --organization"
         raise CommandError(
@@ -114,8 +112,9 @@ def _choose_scopes(settings: LogtoSettings, request: TokenRequest, *, applicatio
     """Return the scopes of the application's routes, or without an application those of a local issuer."""
     if application is not None:
         (required,) = list_required(application, only=[request.resource])
+        own = () if request.is_organization_token else required.scopes
         more = () if request.organization_id is None else required.organization_scopes
-        return (*required.scopes, *more)
+        return (*own, *more)
     listing = fetch_listing(settings)
     if listing is None:
         return ()

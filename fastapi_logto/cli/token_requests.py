@@ -10,6 +10,7 @@ from fastapi_logto.cli.results import CommandError
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.redaction import mask, quote
 from fastapi_logto.strict_json import StrictJsonError, parse_object
+from fastapi_logto.testing.directory import ORGANIZATIONS
 
 __all__ = ["TokenRefusedError", "TokenRequest", "UserTokens", "refresh_tokens", "request_tokens"]
 
@@ -30,6 +31,11 @@ class TokenRequest:
     scopes: tuple[str, ...] = ()
     organization_id: str | None = None
     is_organization_token: bool = False
+
+    @property
+    def sign_in_resource(self) -> str:
+        """The `resource` of the sign-in; Logto has one for the permissions of organizations."""
+        return ORGANIZATIONS if self.is_organization_token else self.resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +106,7 @@ async def refresh_tokens(
         "grant_type": "refresh_token",
         "refresh_token": tokens.refresh_token,
     }
-    if request.is_organization_token:
-        form["scope"] = " ".join(request.scopes)
-    else:
+    if not request.is_organization_token:
         form["resource"] = request.resource
     if request.organization_id is not None:
         form["organization_id"] = request.organization_id

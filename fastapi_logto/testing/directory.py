@@ -138,20 +138,24 @@ class Application:
         redirect_uris: The allowed redirect URIs, compared exactly. **If empty, any `http` URI on
             `localhost`, `127.0.0.1` or `[::1]` is allowed**, with any port and path. This is
             convenient for development; Logto itself does not do it.
+        post_logout_redirect_uris: The URIs to which a sign-out may return, with the same rules.
         is_third_party: Whether it is a third-party application. Logto does not exchange its tokens.
         backchannel_logout_uri: Where `LocalIssuer.end_session()` sends logout tokens; none if it is `None`.
     """
 
     client_id: str
     redirect_uris: Collection[str] = ()
+    post_logout_redirect_uris: Collection[str] = ()
     is_third_party: bool = False
     backchannel_logout_uri: str | None = None
 
     def __post_init__(self) -> None:
         """Store plain texts, and reject URIs that are not plain `http(s)` URIs without a fragment."""
         _freeze_texts(self, "client_id")
-        object.__setattr__(self, "redirect_uris", as_texts(self.redirect_uris, what="redirect_uris"))
-        check_redirect_uris(self.redirect_uris)
+        for name in ("redirect_uris", "post_logout_redirect_uris"):
+            uris = as_texts(getattr(self, name), what=name)
+            object.__setattr__(self, name, uris)
+            check_redirect_uris(uris, what=name)
         if self.backchannel_logout_uri is not None:
             _freeze_texts(self, "backchannel_logout_uri")
             check_redirect_uris([self.backchannel_logout_uri], what="backchannel_logout_uri")

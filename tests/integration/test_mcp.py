@@ -13,12 +13,12 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from fastapi_logto.testing import Directory, DynamicApps, LocalIssuer
+from tests.docs import ROOT, check_tests_pass, copy_project
 from tests.integration.mcp_client import REDIRECT_URI, SignIn, connect
 from tests.integration.processes import find_free_port, run_module
 from tests.tenants import make_certificate, serve
 
-ROOT = Path(__file__).parents[2]
-SERVERS = {"official SDK": "example_app.mcp_server", "FastMCP": "tests.integration.mcp_servers.fastmcp_server"}
+SERVERS = {"official SDK": "examples.mcp.main", "FastMCP": "tests.integration.mcp_servers.fastmcp_server"}
 LIST_TOOLS: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
 
 
@@ -69,6 +69,10 @@ def run_server(module: str, *, dynamic_apps: DynamicApps | None = None) -> Gener
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with run_server(SERVERS[request.param]) as running:
         yield running
+
+
+def test_the_tests_of_the_example_project_pass(tmp_path: Path) -> None:
+    check_tests_pass(copy_project(ROOT / "examples/mcp", tmp_path))
 
 
 def texts(result: CallToolResult) -> list[str]:

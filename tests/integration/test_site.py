@@ -13,7 +13,7 @@ from tests.docs import ROOT
 # As in `make docs`.
 BUILD = [[str(Path(sys.executable).with_name("zensical")), "build", "--strict"], [sys.executable, "-m", "tests.site"]]
 FILES = ["CHANGELOG.md", "README.md", "SECURITY.md", "mkdocs.yml"]
-FOLDERS = ["benchmarks", "docs", "example_app", "fastapi_logto", "pytest_fastapi_logto", "tests"]
+FOLDERS = ["benchmarks", "docs", "example_app", "examples", "fastapi_logto", "pytest_fastapi_logto", "tests"]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,7 +33,9 @@ def detail(client: TestClient, path: str, headers: dict[str, str] | None = None)
     return answer.status_code, body["code"], body["reason"]
 
 
-def sign_in(issuer: LocalIssuer, *, user: str = "alice", scope: str = "openid offline_access") -> dict[str, Any]:
+def sign_in(
+    issuer: LocalIssuer, *, user: str = "alice", scope: str = "openid offline_access", resources: Sequence[str] = ()
+) -> dict[str, Any]:
     """Walk through the authorization code flow and give the token endpoint's answer."""
     http = TestClient(issuer.app, base_url=issuer.endpoint, follow_redirects=False)
     verifier = "v" * 43
@@ -42,6 +45,8 @@ def sign_in(issuer: LocalIssuer, *, user: str = "alice", scope: str = "openid of
         "client_id": "local-spa",
         "redirect_uri": "http://127.0.0.1:8000/docs/oauth2-redirect",
         "scope": scope,
+        "resource": resources,
+        "grant": scope.split(),
         "prompt": "consent",
         "code_challenge": challenge,
         "code_challenge_method": "S256",

@@ -53,6 +53,7 @@ roles = ["writer"]
 [[applications]]
 client_id = "my-spa"
 redirect_uris = ["http://localhost:5173/callback"]
+post_logout_redirect_uris = ["http://localhost:5173/"]
 
 [[organizations]]
 id = "acme"
@@ -89,6 +90,7 @@ def test_a_file_says_who_holds_what(file: Path) -> None:
         "worker": {},
     }
     assert directory.applications[0].redirect_uris == ("http://localhost:5173/callback",)
+    assert directory.applications[0].post_logout_redirect_uris == ("http://localhost:5173/",)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +416,7 @@ def test_an_organization_token_has_organization_permissions_and_names_no_api(min
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--sign-in", "--organization", "acme"), "expected --user or --machine, found --sign-in"),
+        (("--sign-in",), "expected --organization alone, found no --organization"),
         (("--machine",), "expected --organization alone, found no --organization"),
         (("--user", "x", "--organization", "acme", "--resource", "urn:x"), "alone, found --resource; an organization"),
     ],

@@ -125,6 +125,20 @@ def test_a_user_signs_in_to_an_organization(cli: RunCli, issuer: LocalIssuer) ->
     assert query["prompt"] == ["consent"]
 
 
+def test_a_user_signs_in_for_an_organization_token(cli: RunCli, issuer: LocalIssuer) -> None:
+    ended = cli(
+        "token", "--sign-in", "--organization", "acme", "--organization-token", "--scope", "read:member",
+        **build_environment(issuer),
+    )  # fmt: skip
+
+    claims = issuer.read_access_token(ended.out.strip())
+    assert claims is not None
+    assert (claims["aud"], claims["scope"]) == ("urn:logto:organization:acme", "read:member")
+    query = parse_qs(urlsplit(ended.err.splitlines()[1]).query)
+    assert query["resource"] == ["urn:logto:resource:organizations"]
+    assert query["scope"] == ["read:member profile offline_access urn:logto:scope:organizations"]
+
+
 def test_a_user_who_cancels_is_reported(cli: RunCli, issuer: LocalIssuer) -> None:
     ended = cli("token", "--sign-in", **build_environment(issuer, "nobody"))
 

@@ -2,11 +2,8 @@
 
 import importlib
 import re
-import shutil
-import sys
 import tomllib
 from pathlib import Path
-from subprocess import run
 from typing import Any
 
 import pytest
@@ -19,7 +16,7 @@ from fastapi_logto.cli.results import ExitCode
 from fastapi_logto.environment import CREDENTIALS
 from fastapi_logto.errors import RefusalError
 from fastapi_logto.settings import build_variable_name
-from tests.docs import README, ROOT, build_settings_table
+from tests.docs import README, ROOT, build_settings_table, check_tests_pass, copy_project
 from tests.tenants import FAULTS
 
 TRANSLATED_README = ROOT / "README.zh-TW.md"
@@ -48,6 +45,8 @@ def test_there_are_examples() -> None:
     )
     assert [page.stem for page in WITH_TESTS] == [
         "from-zero-to-production",
+        "move-from-azure-auth",
+        "move-from-flask",
         "move-from-pyjwt",
         "test-a-handler",
         "test-end-to-end",
@@ -83,26 +82,10 @@ def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     check_tests_pass(tmp_path)
 
 
-def check_tests_pass(folder: Path) -> None:
-    """Run the tests of a folder as a user does; raise if one does not pass."""
-    # Older versions of uvicorn import what newer ones of websockets warn of.
-    warnings = ["-W", "error", "-W", "ignore:websockets:DeprecationWarning"]
-    command = [sys.executable, "-m", "pytest", "-q", *warnings, "-p", "no:asyncio", "--strict-markers"]
-    # A test that hangs is ended with its stack in the output, before the timeout of the test that runs it.
-    limits = ["-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true"]
-    done = run([*command, *limits, "--rootdir", str(folder)], cwd=folder, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "passed" in done.stdout
-    assert "skipped" not in done.stdout
-
-
-@pytest.mark.parametrize("example", PROJECTS, ids=page_name)
+# The integration tests run `examples/mcp`, which needs the MCP SDK.
+@pytest.mark.parametrize("example", [path for path in PROJECTS if path.name != "mcp"], ids=page_name)
 def test_the_tests_of_an_example_project_pass(example: Path, tmp_path: Path) -> None:
-    # In the repository, pytest would use its configuration, which a copy does not have.
-    copy = shutil.copytree(example, tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__"))
-
-    check_tests_pass(copy)
+    check_tests_pass(copy_project(example, tmp_path))
 
 
 def test_the_readme_lists_every_example_project() -> None:

@@ -1,7 +1,6 @@
 """Organizations and token exchange of the local issuer, asked for by the package's own client."""
 
-import asyncio
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -88,32 +87,78 @@ def refresh(issuer: LocalIssuer, refresh_token: str, **form: str) -> tuple[int, 
     return answer.status_code, answer.json()
 
 
-async def test_a_user_gets_organization_tokens_by_a_refresh_token(issuer: LocalIssuer) -> None:
-    token = (await asyncio.to_thread(sign_in, issuer, user="alice"))["refresh_token"]
+SCOPE: Final = "openid offline_access urn:logto:scope:organizations read:user read:member"
 
-    status, answer = await asyncio.to_thread(refresh, issuer, token, organization_id="acme")
+
+def sign_in_to_refresh(issuer: LocalIssuer, user: str, *, scope: str = SCOPE) -> str:
+    """Sign in as Logto's SDKs do if their scopes include that of organizations."""
+    token: str = sign_in(issuer, user=user, scope=scope, resources=[API, ORGANIZATIONS])["refresh_token"]
+    return token
+
+
+def read_token(issuer: LocalIssuer, answer: dict[str, Any]) -> dict[str, Any]:
+    claims = issuer.read_access_token(answer["access_token"])
+    assert claims is not None
+    return claims
+
+
+def test_a_user_gets_organization_tokens_by_a_refresh_token(issuer: LocalIssuer) -> None:
+    token = sign_in_to_refresh(issuer, "alice")
+
+    status, answer = refresh(issuer, token, organization_id="acme")
     assert (status, answer["scope"]) == (200, "read:member")
-    assert (await read(issuer, answer["access_token"]))["aud"] == "urn:logto:organization:acme"
-    _, answer = await asyncio.to_thread(
-        refresh, issuer, answer["refresh_token"], organization_id="acme", resource=API, scope="write:user"
-    )
-    claims = await read(issuer, answer["access_token"])
-    assert (claims["aud"], claims["organization_id"], claims["scope"]) == (API, "acme", "write:user")
-    status, _ = await asyncio.to_thread(
-        refresh, issuer, answer["refresh_token"], organization_id="acme", resource="nope"
-    )
-    assert status == 400
+    assert read_token(issuer, answer)["aud"] == "urn:logto:organization:acme"
+    _, answer = refresh(issuer, answer["refresh_token"], organization_id="acme", resource=ORGANIZATIONS)
+    claims = read_token(issuer, answer)
+    assert (claims["aud"], claims["organization_id"], claims["scope"]) == (ORGANIZATIONS, "acme", "read:member")
+    # `write:user` is held and was not requested at the sign-in.
+    _, answer = refresh(issuer, answer["refresh_token"], organization_id="acme", resource=API)
+    claims = read_token(issuer, answer)
+    assert (claims["aud"], claims["organization_id"], claims["scope"]) == (API, "acme", "read:user")
+    _, answer = refresh(issuer, answer["refresh_token"], organization_id="acme", scope="openid")
+    assert answer["scope"] == ""
 
 
-async def test_a_member_without_a_role_gets_a_token_with_an_empty_scope(issuer: LocalIssuer) -> None:
-    token = (await asyncio.to_thread(sign_in, issuer, user="bob"))["refresh_token"]
-
-    status, answer = await asyncio.to_thread(refresh, issuer, token, organization_id="globex")
+def test_a_member_without_a_role_gets_a_token_with_an_empty_scope(issuer: LocalIssuer) -> None:
+    status, answer = refresh(issuer, sign_in_to_refresh(issuer, "bob"), organization_id="globex")
     assert (status, answer["scope"]) == (200, "")
-    assert (await read(issuer, answer["access_token"]))["scope"] == ""
-    carol = (await asyncio.to_thread(sign_in, issuer, user="carol"))["refresh_token"]
-    status, answer = await asyncio.to_thread(refresh, issuer, carol, organization_id="globex")
-    assert (status, answer["error_description"]) == (403, "user is not a member of the organization")
+    assert read_token(issuer, answer)["scope"] == ""
+
+
+@pytest.mark.parametrize(
+    ("user", "scope", "form", "refusal"),
+    [
+        ("carol", SCOPE, {}, (403, "access_denied", "user is not a member of the organization")),
+        (
+            "alice",
+            "openid offline_access read:member",
+            {},
+            (403, "insufficient_scope", "refresh token missing required scope"),
+        ),
+        (
+            "alice",
+            SCOPE,
+            {"scope": "write:user"},
+            (400, "invalid_scope", "refresh token missing requested scope"),
+        ),
+        ("alice", SCOPE, {"resource": "nope"}, (400, "invalid_target", "resource indicator is missing, or unknown")),
+    ],
+)
+def test_an_organization_token_that_the_sign_in_does_not_allow_is_refused(
+    issuer: LocalIssuer, user: str, scope: str, form: dict[str, str], refusal: tuple[int, str, str]
+) -> None:
+    token = sign_in_to_refresh(issuer, user, scope=scope)
+
+    status, answer = refresh(issuer, token, organization_id="acme" if user == "alice" else "globex", **form)
+
+    assert (status, answer["error"], answer["error_description"]) == refusal
+
+
+def test_the_permissions_of_organizations_are_requested_like_those_of_an_api(issuer: LocalIssuer) -> None:
+    answer = sign_in(issuer, user="alice", scope="read:member", resources=[ORGANIZATIONS])
+
+    assert answer["scope"] == "read:member"
+    assert read_token(issuer, answer)["aud"] == ORGANIZATIONS
 
 
 def test_a_plain_token_carries_the_scopes_of_all_organization_roles() -> None:

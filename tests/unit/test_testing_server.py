@@ -50,10 +50,12 @@ def test_the_issuer_is_fixed_and_all_other_urls_follow_the_request(http: TestCli
     assert document["issuer"] == "http://127.0.0.1:3001/oidc"
     assert {name: document[name] for name in document if name.endswith(("_endpoint", "_uri"))} == {
         "authorization_endpoint": "http://logto:3001/oidc/auth",
+        "end_session_endpoint": "http://logto:3001/oidc/session/end",
         "jwks_uri": "http://logto:3001/oidc/jwks",
         "token_endpoint": "http://logto:3001/oidc/token",
         "userinfo_endpoint": "http://logto:3001/oidc/me",
         "introspection_endpoint": "http://logto:3001/oidc/token/introspection",
+        "revocation_endpoint": "http://logto:3001/oidc/token/revocation",
     }
 
 
@@ -91,7 +93,7 @@ def test_the_index_names_users_clients_and_endpoints_and_no_secret(http: TestCli
     assert page.headers["x-frame-options"] == "DENY"
 
 
-@pytest.mark.parametrize("path", [DISCOVERY, "/oidc/jwks", "/oidc/token", "/oidc/me"])
+@pytest.mark.parametrize("path", [DISCOVERY, "/oidc/jwks", "/oidc/token", "/oidc/token/revocation", "/oidc/me"])
 def test_every_preflight_is_answered_with_yes(http: TestClient, path: str) -> None:
     headers = {"Origin": "https://attacker.test", "Access-Control-Request-Headers": "authorization,x-a"}
     answer = http.options(path, headers=headers)

@@ -10,11 +10,12 @@ from fastapi_logto.testing.directory import Application, Directory, User
 from fastapi_logto.testing.issuer.clients import find_or_fetch_client
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.lookup import find_resource, list_held
-from fastapi_logto.testing.issuer.refusals import RefusedError
+from fastapi_logto.testing.issuer.refusals import NO_TARGET, RefusedError
 from fastapi_logto.testing.redirects import accepts_redirect
 
 __all__ = ["IDENTITY_SCOPES", "AuthorizationRequest", "Grant", "ReturnAddress"]
 
+_ORGANIZATIONS_SCOPE: Final = "urn:logto:scope:organizations"
 IDENTITY_SCOPES: Final = (
     "openid",
     "offline_access",
@@ -25,7 +26,7 @@ IDENTITY_SCOPES: Final = (
     "custom_data",
     "identities",
     "roles",
-    "urn:logto:scope:organizations",
+    _ORGANIZATIONS_SCOPE,
     "urn:logto:scope:organization_roles",
     "urn:logto:scope:sessions",
     "urn:logto:scope:trusted_devices",
@@ -78,6 +79,41 @@ class Grant:
     resource_scopes: Mapping[str, tuple[str, ...]]
     nonce: str | None
 
+    @property
+    def scopes(self) -> frozenset[str]:
+        """All granted scopes."""
+        return frozenset(self.identity_scopes).union(*self.resource_scopes.values())
+
+    def check_subset(self, scope: str) -> frozenset[str]:
+        """Return the scopes that a refresh request names; refuse one that was not granted."""
+        requested = frozenset(scope.split())
+        missing = " ".join(sorted(requested - self.scopes))
+        if missing:
+            raise RefusedError("invalid_scope", "refresh token missing requested scope", scope=missing)
+        return requested
+
+    def check_organizations(self) -> None:
+        """Refuse a grant whose refresh tokens can't be exchanged for tokens of an organization."""
+        if _ORGANIZATIONS_SCOPE not in self.identity_scopes:
+            description = "refresh token missing required scope"
+            raise RefusedError("insufficient_scope", description, status=403, scope=_ORGANIZATIONS_SCOPE)
+
+    def choose_resource(self, resource: str | None) -> str | None:
+        """Return the resource of the access token; `None` for an opaque token.
+
+        If `openid` was granted, only the `resource` of the token request counts. Users of Swagger UI who tick `openid`
+        therefore get an opaque token.
+        """
+        if resource is not None:
+            if resource not in self.resource_scopes:
+                raise RefusedError("invalid_target", NO_TARGET)
+            return resource
+        if "openid" in self.identity_scopes or not self.resource_scopes:
+            return None
+        if len(self.resource_scopes) > 1:
+            raise RefusedError("invalid_target", "only a single resource indicator value must be requested")
+        return next(iter(self.resource_scopes))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
@@ -106,7 +142,7 @@ class AuthorizationRequest:
             raise RefusedError("invalid_request", "code_challenge must be 43 characters of base64url")
         resources = parameters.find_all("resource")
         if any(find_resource(directory, resource) is None for resource in resources):
-            raise RefusedError("invalid_target", "resource indicator is missing, or unknown")
+            raise RefusedError("invalid_target", NO_TARGET)
         prompts = (parameters.find("prompt") or "").split()
         if "none" in prompts:
             raise RefusedError("login_required", "End-User authentication is required")

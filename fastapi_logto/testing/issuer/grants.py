@@ -12,7 +12,7 @@ from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES, Authoriz
 from fastapi_logto.testing.issuer.exchanges import TOKEN_EXCHANGE, ExchangeParties
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.lookup import find_active_user, find_membership, find_resource, list_held
-from fastapi_logto.testing.issuer.refusals import NO_GRANT, RefusedError
+from fastapi_logto.testing.issuer.refusals import NO_GRANT, NO_TARGET, RefusedError
 from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
 from fastapi_logto.testing.opaque import IssuedTokens
 from fastapi_logto.testing.signing import JsonValue, encode_segment
@@ -23,8 +23,6 @@ CODE_SECONDS: Final = 60
 REFRESH_SECONDS: Final = 14 * 24 * 3600
 # A client that lost a response may repeat the request within this time. Later, a used token counts as stolen.
 REUSE_GRACE_SECONDS: Final = 3
-
-_NO_TARGET: Final = "resource indicator is missing, or unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +98,7 @@ class TokenEndpoint:
         Any client may introspect the tokens of any other, as with Logto. A token with the three parts of a JWT is
         refused.
         """
-        if token.count(".") == 2:
-            description = "Structured JWT Tokens cannot be introspected via the introspection_endpoint"
-            raise RefusedError("unsupported_token_type", description)
+        _check_unstructured(token, "introspected via the introspection_endpoint")
         opaque = self._opaque.find(token)
         if opaque is not None:
             return {
@@ -128,6 +124,21 @@ class TokenEndpoint:
             "iss": self._mint.issuer,
             "scope": " ".join(entry.grant.identity_scopes),
         }
+
+    def revoke(self, token: str, *, client: Application | Machine) -> None:
+        """Revoke a refresh token with the others of its sign-in, or an opaque access token. JWTs are refused.
+
+        An unknown token, or one of another client, is ignored (RFC 7009 section 2.2). Logto also revokes the opaque
+        tokens of the sign-in.
+        """
+        _check_unstructured(token, "revoked via the revocation_endpoint")
+        opaque = self._opaque.find(token)
+        if opaque is not None and opaque.client_id == client.client_id:
+            self._opaque.use_up(token)
+        with self._lock:
+            entry = self._refresh_tokens.get(token)
+            if entry is not None and entry.grant.client_id == client.client_id:
+                self._revoke(entry.grant)
 
     def revoke_all(self, user_id: str) -> None:
         """Revoke the opaque tokens and the refresh tokens of a user."""
@@ -198,8 +209,8 @@ class TokenEndpoint:
 
     def _check_target(self, resource: str | None, *, is_in_organization: bool) -> None:
         is_known = not resource or find_resource(self._mint.directory, resource) is not None
-        if not is_known and not (is_in_organization and resource == ORGANIZATIONS):
-            raise RefusedError("invalid_target", _NO_TARGET)
+        if not is_known or (resource == ORGANIZATIONS and not is_in_organization):
+            raise RefusedError("invalid_target", NO_TARGET)
 
     def _grant_scopes(
         self,
@@ -263,10 +274,11 @@ class TokenEndpoint:
             if entry.redirect_uri != redirect_uri or not secrets.compare_digest(challenge, entry.code_challenge):
                 raise RefusedError("invalid_grant", NO_GRANT)
             self._check_active(entry.grant)
-            target = _choose_resource(entry.grant, resource)
+            target = entry.grant.choose_resource(resource)
             self._codes[code] = replace(entry, is_used=True)
             refresh_token = self._issue_refresh_token(entry.grant)
-        return self._respond_for_grant(entry.grant, resource=target, refresh_token=refresh_token, only=None)
+        grant = entry.grant
+        return self._respond_for_grant(grant, resource=target, refresh_token=refresh_token, only=grant.scopes)
 
     def _respond_to_refresh(
         self, form: Parameters, *, client: Application, resource: str | None
@@ -281,25 +293,25 @@ class TokenEndpoint:
                 self._revoke(entry.grant)
                 raise RefusedError("invalid_grant", NO_GRANT)
             self._check_active(entry.grant)
+            # In Logto's order: it decides which error a request with several mistakes gets.
+            only = entry.grant.scopes if scope is None else entry.grant.check_subset(scope)
             organization = self._find_membership(entry.grant.user, form.find("organization_id") or None)
             if organization is not None:
-                self._check_target(resource, is_in_organization=True)
-                only, target = None, resource
-            else:
-                only = None if scope is None else _check_subset(scope, grant=entry.grant)
-                target = _choose_resource(entry.grant, resource)
+                entry.grant.check_organizations()
+            is_organization_token = organization is not None and resource is None
+            target = None if is_organization_token else entry.grant.choose_resource(resource)
             if entry.reusable_until is None:
                 self._refresh_tokens[token] = replace(entry, reusable_until=now + REUSE_GRACE_SECONDS)
             refresh_token = self._issue_refresh_token(entry.grant)
         if organization is None:
             return self._respond_for_grant(entry.grant, resource=target, refresh_token=refresh_token, only=only)
-        held = organization.members[entry.grant.user.id].get(resource or ORGANIZATIONS, ())
-        granted = [name for name in held if scope is None or name in scope.split()]
+        held = organization.members[entry.grant.user.id].get(target or ORGANIZATIONS, ())
+        granted = [name for name in held if name in only]
         token = self._mint_for(
             entry.grant.user.id,
             client_id=client.client_id,
             scopes=granted,
-            resource=resource,
+            resource=target,
             organization=organization,
         )
         response = _build_response(token, scopes=granted)
@@ -325,10 +337,10 @@ class TokenEndpoint:
         self._refresh_tokens = kept
 
     def _respond_for_grant(
-        self, grant: Grant, *, resource: str | None, refresh_token: str | None, only: frozenset[str] | None
+        self, grant: Grant, *, resource: str | None, refresh_token: str | None, only: frozenset[str]
     ) -> Mapping[str, JsonValue]:
         granted = grant.identity_scopes if resource is None else grant.resource_scopes[resource]
-        scopes = [name for name in granted if only is None or name in only]
+        scopes = [name for name in granted if name in only]
         subject, client_id = grant.user.id, grant.client_id
         if resource is None:
             token = self._mint.opaque_token(subject=subject, client_id=client_id, scopes=scopes)
@@ -350,27 +362,6 @@ def _build_response(token: str, *, scopes: Collection[str]) -> dict[str, JsonVal
     }
 
 
-def _check_subset(scope: str, *, grant: Grant) -> frozenset[str]:
-    requested = frozenset(scope.split())
-    granted = {name for names in grant.resource_scopes.values() for name in names}.union(grant.identity_scopes)
-    missing = " ".join(sorted(requested - granted))
-    if missing:
-        raise RefusedError("invalid_scope", "refresh token missing requested scope", scope=missing)
-    return requested
-
-
-def _choose_resource(grant: Grant, resource: str | None) -> str | None:
-    """Return the resource of the access token; `None` for an opaque token.
-
-    If `openid` was granted, only the `resource` of the token request counts. Users of Swagger UI who tick `openid`
-    therefore get an opaque token.
-    """
-    if resource is not None:
-        if resource not in grant.resource_scopes:
-            raise RefusedError("invalid_target", _NO_TARGET)
-        return resource
-    if "openid" in grant.identity_scopes or not grant.resource_scopes:
-        return None
-    if len(grant.resource_scopes) > 1:
-        raise RefusedError("invalid_target", "only a single resource indicator value must be requested")
-    return next(iter(grant.resource_scopes))
+def _check_unstructured(token: str, what: str) -> None:
+    if token.count(".") == 2:
+        raise RefusedError("unsupported_token_type", f"Structured JWT Tokens cannot be {what}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastapi_logto.testing.directory import (
     MANAGEMENT_API,
+    ORGANIZATIONS,
     Application,
     Directory,
     Machine,
@@ -12,13 +13,33 @@ from fastapi_logto.testing.directory import (
     User,
 )
 
-__all__ = ["find_active_user", "find_client", "find_membership", "find_resource", "find_user", "list_held"]
+__all__ = [
+    "find_active_user",
+    "find_client",
+    "find_membership",
+    "find_resource",
+    "find_user",
+    "list_held",
+    "list_permissions",
+]
 
 
 def find_resource(directory: Directory, indicator: str) -> Resource | None:
-    """Return the resource with this indicator, compared as a plain string; `None` if there is none."""
+    """Return the resource with this indicator, compared as a plain string; `None` if there is none.
+
+    The permissions of organizations have a resource too, which Logto reserves.
+    """
+    if indicator == ORGANIZATIONS:
+        scopes = dict.fromkeys(list_permissions(directory), "Permission in an organization")
+        return Resource(indicator=ORGANIZATIONS, scopes=scopes)
     known = (*directory.resources, MANAGEMENT_API)
     return next((resource for resource in known if resource.indicator == indicator), None)
+
+
+def list_permissions(directory: Directory) -> list[str]:
+    """Return the permissions that members have in any organization."""
+    members = [scopes for organization in directory.organizations for scopes in organization.members.values()]
+    return list(dict.fromkeys(name for scopes in members for name in scopes.get(ORGANIZATIONS, ())))
 
 
 def find_user(directory: Directory, username: str) -> User | None:

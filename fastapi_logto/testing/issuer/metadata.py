@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from fastapi_logto.testing.directory import ORGANIZATIONS, Directory
 from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES
+from fastapi_logto.testing.issuer.lookup import list_permissions
 from fastapi_logto.testing.signing import JsonValue
 
 __all__ = ["build_listing", "build_metadata"]
@@ -23,6 +24,7 @@ def build_metadata(
         "claims_parameter_supported": False,
         "claims_supported": ["sub", "name", "username", "iss"],
         "code_challenge_methods_supported": ["S256"],
+        "end_session_endpoint": f"{base_url}/oidc/session/end",
         "grant_types_supported": [
             "authorization_code",
             "refresh_token",
@@ -44,6 +46,7 @@ def build_metadata(
         "request_uri_parameter_supported": False,
         "userinfo_endpoint": f"{base_url}/oidc/me",
         "introspection_endpoint": f"{base_url}/oidc/token/introspection",
+        "revocation_endpoint": f"{base_url}/oidc/token/revocation",
         "claim_types_supported": ["normal"],
         **({"client_id_metadata_document_supported": True} if accepts_dynamic_apps else {}),
     }
@@ -51,10 +54,9 @@ def build_metadata(
 
 def build_listing(directory: Directory) -> Mapping[str, JsonValue]:
     """Return the usernames, and the scopes by resource indicator, for `fastapi-logto token`; nothing that is secret."""
-    members = [scopes for organization in directory.organizations for scopes in organization.members.values()]
-    permissions = dict.fromkeys(name for scopes in members for name in scopes.get(ORGANIZATIONS, ()))
     scopes: dict[str, JsonValue] = {resource.indicator: list(resource.scopes) for resource in directory.resources}
+    permissions = list_permissions(directory)
     return {
         "users": [user.username for user in directory.users if not user.is_suspended],
-        "scopes": scopes | {ORGANIZATIONS: list(permissions)},
+        "scopes": scopes | {ORGANIZATIONS: permissions},
     }

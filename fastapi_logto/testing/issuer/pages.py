@@ -12,7 +12,7 @@ from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.lookup import find_resource
 from fastapi_logto.testing.issuer.refusals import RefusedError
 
-__all__ = ["build_error_page", "build_index_page", "build_sign_in_page"]
+__all__ = ["build_error_page", "build_index_page", "build_sign_in_page", "build_signed_out_page"]
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --text: #1c2430; --soft: #5c6675;
@@ -103,6 +103,11 @@ def build_error_page(refusal: RefusedError) -> str:
         f"<p><code>{escape(refusal.error)}</code>: {escape(refusal.description)}</p>\n"
         '<p class="soft">The application that sent you here must correct its request.</p>',
     )
+
+
+def build_signed_out_page() -> str:
+    """Return the page after a sign-out that names no page to return to."""
+    return _page("Signed out", '<p class="soft">You can close this page.</p>')
 
 
 def build_index_page(directory: Directory, *, issuer: str, base_url: str, deliveries: Sequence[Delivery]) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["NO_GRANT", "ErrorCode", "RefusedError"]
+__all__ = ["NO_GRANT", "NO_TARGET", "ErrorCode", "RefusedError"]
 
 ErrorCode: TypeAlias = Literal[
     "access_denied",
+    "insufficient_scope",
     "invalid_client",
     "invalid_grant",
     "invalid_request",
@@ -22,6 +23,9 @@ ErrorCode: TypeAlias = Literal[
 
 NO_GRANT: Final = "grant request is invalid"
 """The description of `invalid_grant`: like Logto, without a reason."""
+
+NO_TARGET: Final = "resource indicator is missing, or unknown"
+"""The description of `invalid_target`."""
 
 _MESSAGES: Final[Mapping[str, str]] = {
     "access_denied": "Access denied.",

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastapi_logto.testing.directory import Application, Directory, User
+from fastapi_logto.testing.directory import Application, Directory, Machine, User
 from fastapi_logto.testing.issuer.administration import Administration
 from fastapi_logto.testing.issuer.authorization import AuthorizationRequest, ReturnAddress
 from fastapi_logto.testing.issuer.bodies import read_body, read_form
@@ -26,8 +26,14 @@ from fastapi_logto.testing.issuer.management import ManagementError, create_subj
 from fastapi_logto.testing.issuer.management_hooks import build_hook_routes
 from fastapi_logto.testing.issuer.metadata import build_listing, build_metadata
 from fastapi_logto.testing.issuer.page_changes import apply_change
-from fastapi_logto.testing.issuer.pages import build_error_page, build_index_page, build_sign_in_page
+from fastapi_logto.testing.issuer.pages import (
+    build_error_page,
+    build_index_page,
+    build_sign_in_page,
+    build_signed_out_page,
+)
 from fastapi_logto.testing.issuer.refusals import NO_GRANT, RefusedError
+from fastapi_logto.testing.issuer.signing_out import find_sign_out_target
 from fastapi_logto.testing.issuer.webhooks import Webhooks
 from fastapi_logto.testing.opaque import IssuedTokens
 from fastapi_logto.testing.redirects import accepts_origin
@@ -35,6 +41,7 @@ from fastapi_logto.testing.signing import KeyRing
 
 __all__ = ["build_app"]
 
+_ClientOperation: TypeAlias = Callable[[Parameters, Application | Machine], Response]
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _OPEN: Final = {"Access-Control-Allow-Origin": "*"}
 _PAGE_HEADERS: Final = {
@@ -78,6 +85,8 @@ def build_app(
             Route("/oidc/auth", endpoints.authorize, methods=["GET", "POST"]),
             Route("/oidc/token", endpoints.exchange, methods=["POST", "OPTIONS"]),
             Route("/oidc/token/introspection", endpoints.introspect, methods=["POST"]),
+            Route("/oidc/token/revocation", endpoints.revoke, methods=["POST", "OPTIONS"]),
+            Route("/oidc/session/end", endpoints.sign_out, methods=["GET", "POST"]),
             Route("/oidc/me", endpoints.show_profile, methods=callable_from_pages),
             Route("/changes", endpoints.change, methods=["POST"]),
             Route("/api/subject-tokens", endpoints.create_subject_token, methods=["POST"]),
@@ -171,12 +180,14 @@ class _Endpoints:
         return await asyncio.to_thread(self._authorize, raw, is_form=is_form)
 
     async def exchange(self, request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return _build_preflight(request)
-        body, headers = await read_form(request), request.headers
-        return await asyncio.to_thread(
-            self._exchange, body, authorization=headers.get("authorization"), origin=headers.get("origin")
-        )
+        return await self._serve_client(request, self._exchange)
+
+    async def revoke(self, request: Request) -> Response:
+        return await self._serve_client(request, self._revoke)
+
+    async def sign_out(self, request: Request) -> Response:
+        raw = await read_form(request) if request.method == "POST" else _read_query(request)
+        return await asyncio.to_thread(self._sign_out, raw)
 
     async def introspect(self, request: Request) -> Response:
         body, authorization = await read_form(request), request.headers.get("authorization")
@@ -202,6 +213,15 @@ class _Endpoints:
         created = await asyncio.to_thread(create_subject_token, self.mint, authorization=authorization, body=body)
         return JSONResponse(created, status_code=201, headers=_NO_STORE)
 
+    def _sign_out(self, raw: bytes) -> Response:
+        try:
+            target = find_sign_out_target(Parameters.parse(raw), directory=self.mint.directory)
+        except RefusedError as refusal:
+            return _show_error(refusal)
+        if target is None:
+            return HTMLResponse(build_signed_out_page(), headers=_PAGE_HEADERS)
+        return Response(status_code=303, headers=_PAGE_HEADERS | {"Location": target})
+
     def _authorize(self, raw: bytes, *, is_form: bool) -> Response:
         directory = self.mint.directory
         try:
@@ -226,7 +246,18 @@ class _Endpoints:
             raise RefusedError("access_denied", "End-User aborted interaction")
         return self.tokens.issue_code(request, grant=request.build_grant(user, ticked=ticked))
 
-    def _exchange(self, body: bytes, *, authorization: str | None, origin: str | None) -> Response:
+    async def _serve_client(self, request: Request, operation: _ClientOperation) -> Response:
+        if request.method == "OPTIONS":
+            return _build_preflight(request)
+        body, headers = await read_form(request), request.headers
+        return await asyncio.to_thread(
+            self._call, operation, body, authorization=headers.get("authorization"), origin=headers.get("origin")
+        )
+
+    def _call(
+        self, operation: _ClientOperation, body: bytes, *, authorization: str | None, origin: str | None
+    ) -> Response:
+        """Authenticate a client, and respond to a page only if its origin may use the application."""
         form = Parameters.parse(body)
         client = authenticate_client(
             form, authorization=authorization, directory=self.mint.directory, issuer=self.mint.issuer
@@ -237,7 +268,14 @@ class _Endpoints:
             description = f"origin {origin[:80]} not allowed for client: {client.client_id}"
             # Without Access-Control-Allow-Origin, so that the page can't read the response.
             return _build_refusal(RefusedError("invalid_request", description), headers=_NO_STORE)
+        return operation(form, client)
+
+    def _exchange(self, form: Parameters, client: Application | Machine) -> Response:
         return JSONResponse(self.tokens.respond(form, client=client), headers=_NO_STORE | _OPEN)
+
+    def _revoke(self, form: Parameters, client: Application | Machine) -> Response:
+        self.tokens.revoke(form.require("token"), client=client)
+        return Response(headers=_NO_STORE | _OPEN)
 
     def _introspect(self, body: bytes, *, authorization: str | None) -> Response:
         form = Parameters.parse(body)

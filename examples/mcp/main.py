@@ -1,9 +1,4 @@
-"""An MCP server for language models whose tools know the caller.
-
-Run it with `uvicorn example_app.mcp_server:app`. It needs the package `mcp`, and the variables
-`LOGTO_ENDPOINT`, `LOGTO_AUDIENCE` and `LOGTO_PUBLIC_URL=http://127.0.0.1:8000`. Challenges link to the
-metadata at this URL, which names the tenant.
-"""
+"""An MCP server for language models whose tools know the caller."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator
