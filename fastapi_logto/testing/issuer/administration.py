@@ -26,6 +26,8 @@ class Administration(TokenMint):
     The methods are thread-safe. They return after the last webhook has responded.
     """
 
+    directory: Directory
+
     def __init__(
         self, *, endpoint: str, directory: Directory | None, clock: Clock | None, allow_remote_webhooks: bool
     ) -> None:
