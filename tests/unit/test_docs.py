@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from typer.main import get_command
 
+from example_app.calls import build_router
+from example_app.routes import router
+from example_app.settings import ExampleSettings
 from fastapi_logto import LogtoSettings, errors, telemetry, testing
 from fastapi_logto.cli.commands import app
 from fastapi_logto.cli.directory_file import read_directory
@@ -92,6 +96,16 @@ def test_the_readme_lists_every_example_project() -> None:
     listed = re.findall(r"^\| \[`(examples/\w+)`\]\(\1/\) \|", README.read_text(), re.MULTILINE)
 
     assert listed == [page_name(example) for example in PROJECTS]
+
+
+def test_the_readme_of_the_example_application_lists_every_route() -> None:
+    listed = re.findall(r"^\| `(\w+) (/\S*)` \|", (ROOT / "example_app/README.md").read_text(), re.MULTILINE)
+    application = FastAPI(openapi_url=None)  # without the pages that document it
+    application.include_router(router)
+    application.include_router(build_router(ExampleSettings(machine_id="a-machine", machine_secret="a-secret")))
+
+    found = [(method, route.path) for route in testing.routes(application) for method in (route.methods or {"WS"})]
+    assert sorted(listed) == sorted(found)
 
 
 def test_an_application_of_twenty_lines_is_tested_in_ten() -> None:
