@@ -21,9 +21,9 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 def open_store(url: str | None, variables: Mapping[str, str], *, key: str | None) -> RevocationStore:
     """Return the store at a URL, or at that of the variables. Nothing is connected yet."""
-    if url is not None and "@" in url:
+    if url is not None and any(mark in url.lower() for mark in ("@", "password=", "username=")):
         raise CommandError(
-            "--redis-url: expected a URL without a user and password, found one with an @; the shell history and other "
+            "--redis-url: expected a URL without a user and password, found one with them; the shell history and other "
             "processes can read it; set LOGTO_REDIS_URL"
         )
     url = url or variables.get("LOGTO_REDIS_URL")

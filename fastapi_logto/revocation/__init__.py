@@ -18,7 +18,7 @@ from fastapi_logto.revocation.events import (
 )
 from fastapi_logto.revocation.redis_store import RedisStore
 from fastapi_logto.revocation.revocations import Revocations
-from fastapi_logto.verification.revocation_feed import (
+from fastapi_logto.verification.revocation_store import (
     Batch,
     LogHealth,
     RevocationHealth,

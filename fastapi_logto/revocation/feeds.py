@@ -7,7 +7,8 @@ from typing import Final
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.revocation.verifiers import Verifiers
-from fastapi_logto.verification.revocation_feed import RevocationFeed, RevocationLog, RevocationStore
+from fastapi_logto.verification.revocation_feed import RevocationFeed
+from fastapi_logto.verification.revocation_store import RevocationLog, RevocationStore
 
 __all__ = ["Feeds"]
 
@@ -43,10 +44,22 @@ class Feeds:
                 self._own = self._build(self.store, clock=clock, logs=self._build_logs())
             return self._own
 
-    def find_issuer(self, issuer: str | None) -> str | None:
-        """Return the issuer of the tenant that sends events; `None` if there is only one. See `Verifiers`."""
+    def check_issuer(self, issuer: str | None) -> None:
+        """Raise `SettingsError` if it is known already that it is unclear whose events these are."""
+        if not self._substitutes:
+            self.verifiers.find_issuer(issuer)
+
+    async def find_issuer(self, issuer: str | None, *, is_required: bool) -> str | None:
+        """Return the issuer in the settings of the tenant that is meant; `None` for every tenant. See `Verifiers`.
+
+        With `is_required`, `None` is accepted for one tenant only.
+        """
         # In a test, one connected issuer represents every tenant.
-        return None if self._substitutes else self.verifiers.find_issuer(issuer)
+        if self._substitutes or (issuer is None and not is_required):
+            return None
+        # All tenants, also those of settings that nothing has read yet.
+        await self.verifiers.load()
+        return self.verifiers.find_issuer(issuer)
 
     @contextmanager
     def replaced(self, *, clock: Clock) -> Generator[RevocationFeed]:

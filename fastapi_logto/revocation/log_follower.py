@@ -18,7 +18,7 @@ from fastapi_logto.revocation.events import Event, EventError, build_event
 from fastapi_logto.revocation.hook_api import PAGE_SIZES, Delivery, Page, Window, find_problem
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import StrictJsonError, parse_object
-from fastapi_logto.verification.revocation_feed import LogHealth, RevocationStore, RevocationStoreError
+from fastapi_logto.verification.revocation_store import LogHealth, RevocationStore, RevocationStoreError
 
 __all__ = ["LogFollower"]
 
@@ -28,6 +28,7 @@ _logger: Final = logging.getLogger("fastapi_logto")
 _OVERLAP_MS: Final = 60_000
 # A process that reads for all and has ended is replaced after the interval and this.
 _LEAD_SECONDS: Final = 30.0
+_LONGEST_PASS_SECONDS: Final = 60.0
 # Deliveries that are applied in one turn of the event loop.
 _APPLIED_AT_ONCE: Final = 10
 
@@ -100,12 +101,15 @@ class LogFollower:
 
     @property
     def is_current(self) -> bool:
-        """Whether the log is read in the background, and was read, or tried, recently."""
-        return self._background.is_running and not self._is_due(after_seconds=2 * self._interval_seconds)
+        """Whether the log is read in the background, and no pause of this process is likely."""
+        # Longer than a pass and the longest wait after a failure: no request waits because Logto does not respond.
+        return self._background.is_running and not self._is_due(
+            after_seconds=2 * self._interval_seconds + _LONGEST_PASS_SECONDS
+        )
 
     async def catch_up(self) -> None:
         """Read what is new if that was not tried recently, and keep reading in the background."""
-        if self._is_due(after_seconds=self._interval_seconds):
+        if self._is_due(after_seconds=self._interval_seconds) and self._backoff.wait_seconds == 0:
             # Not only by the process that reads for all: it may be stopped, as this one was.
             await self._passes.join_or_lead(None, self._pass)
         self._background.keep(self._follow)

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from fastapi_logto.errors import InvalidTokenError, ProviderUnavailableError
 from fastapi_logto.provider.endpoints import as_secret
-from fastapi_logto.revocation.bodies import BodyError, read_body
+from fastapi_logto.revocation.bodies import BodyError, BodyReader
 from fastapi_logto.verification.logout_tokens import LogoutToken
-from fastapi_logto.verification.revocation_feed import RevocationStoreError
+from fastapi_logto.verification.revocation_store import RevocationStoreError
 
 __all__ = ["LogoutReceiver"]
 
@@ -45,6 +45,7 @@ class LogoutReceiver:
         self._verify = verify
         self._apply = apply
         self._now = now
+        self._bodies = BodyReader(max_bytes=_MAX_BYTES)
         self._seen: dict[tuple[str, str], float] = {}
 
     def build_router(self, path: str) -> APIRouter:
@@ -61,7 +62,7 @@ class LogoutReceiver:
             OpenID Connect Back-Channel Logout 1.0 sections 2.5 to 2.8.
         """
         try:
-            token = await self._verify(await _read_token(request))
+            token = await self._verify(await _read_token(request, self._bodies))
             self._check_is_new(token)
             await self._apply(token)
         except BodyError as error:
@@ -89,11 +90,11 @@ class LogoutReceiver:
         self._seen[token.issuer, token.token_id] = token.refused_at
 
 
-async def _read_token(request: Request) -> SecretStr:
+async def _read_token(request: Request, bodies: BodyReader) -> SecretStr:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _FORM:
         raise BodyError(f"expected a form, {_FORM}, found another content type")
-    body = await read_body(request, max_bytes=_MAX_BYTES)
+    body = await bodies.read(request)
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from fastapi_logto.provider.endpoints import as_secret
 from fastapi_logto.revocation.redis_connection import Argument, Connector, Link, explain_redis_error
 from fastapi_logto.single_flight import running_loop
-from fastapi_logto.verification.revocation_feed import Batch, RevocationStoreError
+from fastapi_logto.verification.revocation_store import Batch, RevocationStoreError
 from fastapi_logto.verification.revoked import Revocation
 
 __all__ = ["RedisStore", "parse_entry"]
@@ -31,8 +31,11 @@ _LONGEST_NUMBER: Final = 32
 
 # The age of entries is that of the server's clock, which also makes their ids. With the entries that are removed, a
 # process that has not read for a long time must know that they were removed because of their age, and are not lost.
+# Of several APIs with this key, that with the longest tokens decides.
 _APPEND: Final = """
-local oldest = string.format('%.0f', (redis.call('TIME')[1] - ARGV[1]) * 1000)
+local kept = math.max(tonumber(ARGV[1]), tonumber(redis.call('GET', KEYS[3]) or '0'))
+redis.call('SET', KEYS[3], string.format('%.0f', kept))
+local oldest = string.format('%.0f', (redis.call('TIME')[1] - kept) * 1000)
 local first = 2
 while first <= #ARGV do
   local last = first + ARGV[first]
@@ -106,7 +109,7 @@ class RedisStore:
         for revocation in revocations:
             fields = _build_fields(revocation)
             arguments += [len(fields), *fields]
-        await self._run_script(_APPEND, [self._key, self._oldest_key], arguments)
+        await self._run_script(_APPEND, [self._key, self._oldest_key, f"{self._key}:kept"], arguments)
 
     async def read(self, position: str | None, *, wait_seconds: float) -> Batch:
         """Return the revocations after a position; `None` reads from the start.

@@ -1,8 +1,8 @@
 """Revoke access tokens before they expire."""
 
 import logging
-import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutinefunction
@@ -11,8 +11,8 @@ from typing import Final, Literal
 from fastapi import APIRouter
 from pydantic import SecretStr
 
-from fastapi_logto.provider.endpoints import is_encodable
 from fastapi_logto.redaction import quote
+from fastapi_logto.revocation.arguments import build_revocation, check_range, check_text, read_time
 from fastapi_logto.revocation.delivery_log import DeliveryLog, check_logs
 from fastapi_logto.revocation.effects import find_revocations
 from fastapi_logto.revocation.events import EVENT_NAMES, Event
@@ -23,21 +23,13 @@ from fastapi_logto.revocation.logout import LogoutReceiver
 from fastapi_logto.revocation.webhooks import WebhookReceiver, as_signing_keys
 from fastapi_logto.telemetry import RevocationSource
 from fastapi_logto.verification.logout_tokens import LogoutToken
-from fastapi_logto.verification.revocation_feed import (
-    OnOutage,
-    RevocationFeed,
-    RevocationHealth,
-    RevocationStore,
-    RevocationStoreError,
-)
+from fastapi_logto.verification.revocation_feed import OnOutage, RevocationFeed
+from fastapi_logto.verification.revocation_store import RevocationHealth, RevocationStore, RevocationStoreError
 from fastapi_logto.verification.revoked import MAX_LATE_SECONDS, Revocation
 
-__all__ = ["Revocations", "build_revocation", "check_revocations", "find_feeds", "find_sources"]
+__all__ = ["Revocations", "check_revocations", "find_feeds", "find_sources"]
 
 _logger: Final = logging.getLogger("fastapi_logto")
-
-_MOST_SECONDS: Final = 366 * 24 * 3600
-_MOST_CHARACTERS: Final = 2048
 
 
 class Revocations:
@@ -83,8 +75,10 @@ class Revocations:
     ) -> None:
         if on_outage not in {"closed", "open"}:
             raise ValueError(f"on_outage: expected 'closed' or 'open', found {quote(on_outage)}; pass one of them")
-        _check_range("outage_seconds", outage_seconds, least=1)
-        _check_range("longest_token_seconds", longest_token_seconds, least=1)
+        if isinstance(store, str):
+            raise TypeError("store: expected a store, found a text; pass RedisStore(url)")
+        check_range("outage_seconds", outage_seconds, least=1)
+        check_range("longest_token_seconds", longest_token_seconds, least=1)
         build = partial(
             RevocationFeed,
             on_outage=on_outage,
@@ -115,12 +109,14 @@ class Revocations:
             client_id: The application to which the tokens were issued.
             token_id: The `jti` of one token.
             issuer: The issuer of the tenant, `<endpoint>/oidc`, if the API accepts several; by default every tenant.
-            before: The time, in seconds since the epoch or as a `datetime` with a time zone; by default now.
+            before: The time, in seconds since the epoch or as a `datetime` with a time zone; by default now, by the
+                clock of this machine.
 
         Raises:
-            ValueError: No value is given, or an invalid one.
-            RevocationStoreError: The store is unavailable. The revocation is in effect in this process, and other
-                processes get it when the store works again.
+            ValueError: No value is given, or an invalid one, such as a time in the future.
+            SettingsError: `issuer` is not an issuer of the settings, or settings are missing.
+            RevocationStoreError: The store is unavailable. The revocation is in effect in this process, and the store
+                gets it when it works again, if this process still runs then.
         """
         revocation = build_revocation(
             user_id=user_id,
@@ -128,9 +124,11 @@ class Revocations:
             client_id=client_id,
             token_id=token_id,
             issuer=issuer,
-            before=self._now() if before is None else before,
+            before=before,
+            now=self._now(),
         )
-        await self._add([revocation], source="call")
+        found = await self._feeds.find_issuer(issuer, is_required=False)
+        await self._add([replace(revocation, issuer=found)], source="call")
 
     async def revoke_all(self, *, issuer: str | None = None, before: datetime | float | None = None) -> None:
         """Refuse all tokens that were issued at or before a time, so that every client needs a new one.
@@ -141,11 +139,13 @@ class Revocations:
 
         Raises:
             ValueError: As for `revoke`.
+            SettingsError: As for `revoke`.
             RevocationStoreError: As for `revoke`.
         """
-        _check_text("issuer", issuer)
-        moment = _read_time(self._now() if before is None else before)
-        await self._add([Revocation(before=moment, issuer=issuer)], source="call")
+        check_text("issuer", issuer)
+        moment = read_time(before, now=self._now())
+        found = await self._feeds.find_issuer(issuer, is_required=False)
+        await self._add([Revocation(before=moment, issuer=found)], source="call")
 
     def webhooks(
         self,
@@ -164,8 +164,9 @@ class Revocations:
         | 204 | the event is in effect, in this process and in the store |
         | 400 | the body has a valid signature, but is no event |
         | 401 | the signature is missing or invalid |
-        | 413 | the body is larger than 4 MiB |
+        | 408, 413 | the body does not arrive within 10 s; it is larger than 4 MiB |
         | 503 | the store is unavailable: the event is in effect in this process, and the store gets it later |
+        | 503 | too many large bodies arrive concurrently |
 
         An error of `on_event` is handled like one of any other route. Logto does not repeat failed deliveries, but
         keeps them in its delivery log.
@@ -184,7 +185,7 @@ class Revocations:
         finally:
             # Error trackers show what they find in a frame.
             del signing_key
-        _check_text("issuer", issuer)
+        check_text("issuer", issuer)
         receiver = WebhookReceiver(
             partial(self.handle, issuer=issuer), signing_keys=keys, check=partial(self._check_tenant, issuer)
         )
@@ -213,7 +214,7 @@ class Revocations:
         """
         clients = frozenset((client_ids,) if isinstance(client_ids, str) else client_ids)
         for client_id in clients or {""}:
-            _check_text("client_ids", client_id)
+            check_text("client_ids", client_id)
         receiver = LogoutReceiver(
             partial(self._verify_logout, clients),
             apply=self._apply_logout,
@@ -240,7 +241,7 @@ class Revocations:
         """
         revocations = find_revocations(
             event,
-            issuer=self._feeds.find_issuer(issuer),
+            issuer=await self._feeds.find_issuer(issuer, is_required=True),
             revoke_all_on=self._revoke_all_on,
             now=self._now(),
         )
@@ -261,7 +262,7 @@ class Revocations:
 
     def _check_tenant(self, issuer: str | None) -> None:
         self._feeds.verifiers.check_attached()
-        self._feeds.find_issuer(issuer)
+        self._feeds.check_issuer(issuer)
 
     async def _verify_logout(self, client_ids: Collection[str], token: SecretStr) -> LogoutToken:
         return await self._feeds.verifiers.verify_logout(token, client_ids=client_ids, now=self._now())
@@ -303,62 +304,6 @@ def find_feeds(revocations: Revocations) -> Feeds:
 def find_sources(revocations: Revocations) -> tuple[RevocationStore | None, tuple[DeliveryLog, ...]]:
     """Return the store and the delivery logs. For this package: users have no need of it."""
     return revocations._feeds.store, revocations._logs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
-
-
-def build_revocation(
-    *,
-    user_id: str | None,
-    organization_id: str | None,
-    client_id: str | None,
-    token_id: str | None,
-    issuer: str | None,
-    before: datetime | float,
-) -> Revocation:
-    """Return a revocation of some tokens; `ValueError` if it would concern all, or if a value is invalid."""
-    texts = {"user_id": user_id, "organization_id": organization_id, "client_id": client_id, "token_id": token_id}
-    if all(value is None for value in texts.values()):
-        # A `None` by mistake must not end all sessions.
-        raise ValueError(
-            "expected a user_id, organization_id, client_id or token_id, found none; to revoke all tokens, call "
-            "revoke_all()"
-        )
-    for name, value in {**texts, "issuer": issuer}.items():
-        _check_text(name, value)
-    return Revocation(
-        before=_read_time(before),
-        user_id=user_id,
-        organization_id=organization_id,
-        client_id=client_id,
-        token_id=token_id,
-        issuer=issuer,
-    )
-
-
-def _read_time(before: datetime | float) -> float:
-    if isinstance(before, datetime):
-        if before.utcoffset() is None:
-            raise ValueError(
-                "before: expected a datetime with a time zone, found one without; use datetime.now(timezone.utc)"
-            )
-        return before.timestamp()
-    if isinstance(before, bool) or not math.isfinite(before):
-        raise ValueError(f"before: expected seconds since the epoch, found {before!r}; pass time.time()")
-    return float(before)
-
-
-def _check_range(name: str, seconds: float, *, least: float) -> None:
-    if isinstance(seconds, bool) or not least <= seconds <= _MOST_SECONDS:
-        raise ValueError(
-            f"{name}: expected {least:g} to {_MOST_SECONDS} seconds, found {seconds!r}; pass such a number"
-        )
-
-
-def _check_text(name: str, value: object) -> None:
-    if value is None:
-        return
-    # A lone surrogate can't be sent to a store, and would hold up all others.
-    if not (isinstance(value, str) and value.strip() and len(value) <= _MOST_CHARACTERS and is_encodable(value)):
-        raise ValueError(f"{name}: expected a text that is not empty, found {quote(value)}; pass the id from Logto")
 
 
 def _check_names(names: Collection[str]) -> frozenset[str]:

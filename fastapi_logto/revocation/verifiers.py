@@ -45,6 +45,11 @@ class Verifiers:
                 "LogtoAuth(revocations=...)"
             )
 
+    async def load(self) -> None:
+        """Read the settings of all. `SettingsError` if one is missing or invalid."""
+        for source in self._sources:
+            await source.load_in_thread()
+
     def find_issuer(self, issuer: str | None) -> str | None:
         """Return the issuer in the settings of the tenant that is meant; `None` if there is only one.
 

@@ -6,7 +6,8 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from fastapi_logto.auth import LogtoAuth
-from fastapi_logto.revocation.revocations import build_revocation, find_feeds
+from fastapi_logto.revocation.arguments import build_revocation
+from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing.overriding import find_providers
 
 __all__ = ["revoke"]
@@ -54,6 +55,7 @@ def revoke(
             client_id=client_id,
             token_id=token_id,
             issuer=None,
-            before=feed.now() if before is None else before,
+            before=before,
+            now=feed.now(),
         )
         feed.tokens.add(revocation)

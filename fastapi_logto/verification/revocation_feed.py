@@ -5,29 +5,27 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, Protocol, TypeAlias
+from itertools import islice
+from typing import Final, Literal, TypeAlias
 
 from fastapi_logto.clock import Clock
-from fastapi_logto.errors import LogtoError, ProviderUnavailableError
+from fastapi_logto.errors import ProviderUnavailableError
 from fastapi_logto.provider.background import BackgroundTask
 from fastapi_logto.provider.backoff import Backoff
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.telemetry import RevocationSource, count_revocations, count_store_failure
 from fastapi_logto.verification.claims import TokenClaims
+from fastapi_logto.verification.revocation_store import (
+    RevocationHealth,
+    RevocationLog,
+    RevocationStore,
+    RevocationStoreError,
+    call_store,
+)
 from fastapi_logto.verification.revoked import Revocation, RevokedTokens
 
-__all__ = [
-    "Batch",
-    "LogHealth",
-    "OnOutage",
-    "RevocationFeed",
-    "RevocationHealth",
-    "RevocationLog",
-    "RevocationStore",
-    "RevocationStoreError",
-]
+__all__ = ["OnOutage", "RevocationFeed"]
 
 _logger = logging.getLogger("fastapi_logto")
 
@@ -43,124 +41,6 @@ _RESTORE_SECONDS: Final = 5.0
 _APPENDED_AT_ONCE: Final = 100
 # Revocations that are listed in one turn of the event loop, in a quarter of a millisecond.
 _LISTED_PER_TURN: Final = 100
-
-
-class RevocationStoreError(LogtoError):
-    """The store of revocations is unavailable, or rejects the request."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Revocations that a store returned.
-
-    Attributes:
-        revocations: The revocations, in the order in which they were appended.
-        position: Where the next read continues.
-        is_last: Whether there are no others after these now.
-        is_restarted: Whether the store has lost what was before the requested position, e.g. because it was restarted
-            without its data. This batch is then the first one of those that it has now.
-    """
-
-    revocations: Sequence[Revocation]
-    position: str
-    is_last: bool
-    is_restarted: bool = False
-
-
-class RevocationStore(Protocol):
-    """Where several processes share revocations. Each method raises `RevocationStoreError` if the store fails.
-
-    A method must end within a few seconds, also if the store does not respond, and it may be called on any event loop.
-    """
-
-    async def append(self, revocations: Sequence[Revocation], *, kept_seconds: float) -> None:
-        """Append revocations, for all processes. They may be removed after `kept_seconds`."""
-        ...
-
-    async def read(self, position: str | None, *, wait_seconds: float) -> Batch:
-        """Return the revocations after a position; `None` reads from the start.
-
-        If there are none, wait for the next one for up to `wait_seconds`.
-        """
-        ...
-
-    async def try_lead(self, task: str, *, seconds: float) -> bool:
-        """Return whether this process is the one that does a task for the next seconds. It may ask again earlier."""
-        ...
-
-    async def load_text(self, name: str) -> str | None:
-        """Return a text that a process has saved."""
-        ...
-
-    async def save_text(self, name: str, text: str) -> None:
-        """Save a short text for all processes."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections of the running event loop."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogHealth:
-    """The state of a delivery log.
-
-    Attributes:
-        name: The issuer of the tenant and the id of the webhook.
-        age_seconds: Time since the log was last read to its end, by this process or, with a store, by another one;
-            `None` before that.
-        skipped_count: Number of deliveries that this process could not read or understand.
-        last_error: Why the log can't be read, or what is wrong with the webhook; `None` if it works.
-    """
-
-    name: str
-    age_seconds: float | None
-    skipped_count: int
-    last_error: str | None
-
-
-class RevocationLog(Protocol):
-    """Another source of revocations: what Logto has delivered, or could not deliver, to a webhook."""
-
-    @property
-    def is_current(self) -> bool:
-        """Whether it is read in the background, and was read, or tried, recently."""
-        ...
-
-    async def catch_up(self) -> None:
-        """Read what is new, for a bounded time, and keep reading in the background. Failures are not raised."""
-        ...
-
-    async def close(self) -> None:
-        """Stop reading."""
-        ...
-
-    def health(self) -> LogHealth:
-        """Return the state. Nothing is read."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationHealth:
-    """The state of the revocations, for a readiness route. Ages are in seconds.
-
-    Attributes:
-        is_ready: Whether requests are admitted. False while a store is unavailable and `on_outage` is `"closed"`.
-        is_stale: Whether revocations of other processes may be missing because the store is unavailable.
-        count: Number of revocations that are known to this process.
-        age_seconds: Time since the last contact with the store; `None` before the first one, and without a store.
-        waiting_count: Number of revocations of this process that the store has not got yet.
-        last_error: Why the store failed; `None` if it works.
-        logs: The state of each delivery log. Requests are admitted while a log can't be read.
-    """
-
-    is_ready: bool
-    is_stale: bool
-    count: int
-    age_seconds: float | None
-    waiting_count: int
-    last_error: str | None
-    logs: tuple[LogHealth, ...] = ()
 
 
 class RevocationFeed:
@@ -192,15 +72,19 @@ class RevocationFeed:
         self._outage_seconds = outage_seconds
         self._current_seconds = min(_CURRENT_SECONDS, outage_seconds)
         self._longest_token_seconds = longest_token_seconds
+        self._longest_wait_seconds = longest_wait_seconds
         self._load_seconds = load_seconds
         self._position: str | None = None
         self._contact_at = -math.inf
         self._last_error: RevocationStoreError | None = None
         self._backoff = Backoff(monotonic=clock.monotonic, longest_seconds=longest_wait_seconds)
-        self._waiting: list[Revocation] = []
+        # Revocations that the store has not got yet; in a dict, because two flushes may append the same ones.
+        self._waiting: dict[Revocation, None] = {}
         # Revocations that a restarted store may have lost.
         self._lost: dict[Revocation, None] = {}
         self._reads: Flights[None, None] = Flights()
+        self._flushes: Flights[None, None] = Flights()
+        self._user_count = 0
         self._follower = BackgroundTask("fastapi_logto: follow the store of revocations")
         self._has_warned = False
 
@@ -246,7 +130,11 @@ class RevocationFeed:
             )
 
     async def warm(self) -> None:
-        """Load the revocations. If the store is unavailable, the error is logged, not raised."""
+        """Load the revocations, and keep them up to date until `close` is called as often as this.
+
+        If the store is unavailable, the error is logged, not raised.
+        """
+        self._user_count += 1
         with suppress(ProviderUnavailableError):
             await self.catch_up()
 
@@ -259,7 +147,8 @@ class RevocationFeed:
         if self._has_warned:
             return
         issued_at = self._clock.now() if claims.iat is None else claims.iat
-        if claims.exp - issued_at > self._longest_token_seconds:
+        # Both may be integers that are too large for a float.
+        if claims.exp > max(issued_at, 0) + self._longest_token_seconds:
             self._has_warned = True
             _logger.warning(
                 "a token lives longer than revocations are kept, %d s: once they have expired, it is accepted again; "
@@ -277,21 +166,27 @@ class RevocationFeed:
             if self.tokens.add(one):
                 count += 1
                 if self._store is not None:
-                    self._waiting.append(one)
+                    self._waiting[one] = None
             if number % _APPENDED_AT_ONCE == 0:
                 # An event may concern thousands of users.
                 await asyncio.sleep(0)
         count_revocations(source=source, count=count)
-        if self._store is not None and count:
+        # Also if these are known: the store may have rejected them before.
+        if self._store is not None and self._waiting:
             try:
-                await self._flush(self._store)
+                await self._flushes.join_or_lead(None, partial(self._flush, self._store))
             except RevocationStoreError as error:
                 self._note_failure(error)
+                # It appends them later. Without requests, nothing else would start it.
+                self._follower.keep(partial(self._follow, self._store))
                 raise
         return count
 
     async def close(self) -> None:
-        """Stop following the logs and the store, and close its connections."""
+        """Stop following the logs and the store, and close its connections, unless another application needs them."""
+        self._user_count = max(0, self._user_count - 1)
+        if self._user_count:
+            return
         for log in self._logs:
             await log.close()
         await self._follower.close()
@@ -307,7 +202,7 @@ class RevocationFeed:
             is_stale=is_stale,
             count=len(self.tokens),
             age_seconds=None if self._store is None or math.isinf(age) else age,
-            waiting_count=len(self._waiting),
+            waiting_count=len(self._waiting) + len(self._lost),
             last_error=None if self._last_error is None else str(self._last_error),
             logs=tuple(log.health() for log in self._logs),
         )
@@ -318,21 +213,25 @@ class RevocationFeed:
                 while not await self._read(store, wait_seconds=0):
                     pass
         except RevocationStoreError as error:
-            self._note_failure(error)
+            self._note_failed_read(error)
         except TimeoutError:
             found = f"expected all revocations within {self._load_seconds:g} s, found more"
-            self._note_failure(RevocationStoreError(found))
+            self._note_failed_read(RevocationStoreError(found))
 
     async def _follow(self, store: RevocationStore) -> None:
         while True:
             try:
-                await self._read(store, wait_seconds=min(_WAIT_SECONDS, self._current_seconds / 2))
+                wait_seconds = 0 if self._waiting else min(_WAIT_SECONDS, self._current_seconds / 2)
+                await self._read(store, wait_seconds=wait_seconds)
+                if self._waiting:
+                    # It can be read, but rejects new entries.
+                    await asyncio.sleep(self._longest_wait_seconds)
             except RevocationStoreError as error:
-                await asyncio.sleep(self._note_failure(error))
+                await asyncio.sleep(self._note_failed_read(error))
 
     async def _read(self, store: RevocationStore, *, wait_seconds: float) -> bool:
         """Read one batch; return whether it was the last one."""
-        batch = await store.read(self._position, wait_seconds=wait_seconds)
+        batch = await call_store(store.read(self._position, wait_seconds=wait_seconds))
         if batch.is_restarted:
             self._lost = await self._list_known()
             _logger.warning("the store of revocations has lost its data; %d are appended again", len(self._lost))
@@ -344,12 +243,20 @@ class RevocationFeed:
         self._position = batch.position
         if batch.is_last:
             self._contact_at = self._clock.monotonic()
+            self._backoff.succeed()
+            await self._try_to_repair(store)
+        return batch.is_last
+
+    async def _try_to_repair(self, store: RevocationStore) -> None:
+        """Append what the store does not have. It may be read although it is full."""
+        try:
+            await self._repair(store)
+        except RevocationStoreError as error:
+            self._note_failure(error)
+        else:
             if self._last_error is not None:
                 _logger.info("the store of revocations works again")
             self._last_error = None
-            self._backoff.succeed()
-            await self._repair(store)
-        return batch.is_last
 
     async def _list_known(self) -> dict[Revocation, None]:
         known: dict[Revocation, None] = {}
@@ -361,25 +268,28 @@ class RevocationFeed:
 
     async def _repair(self, store: RevocationStore) -> None:
         """Append what the store could not take, or has lost."""
-        if self._lost and await store.try_lead("restore", seconds=_RESTORE_SECONDS):
-            self._waiting.extend(self._lost)
-            self._lost = {}
-        await self._flush(store)
+        if self._lost:
+            leads = await call_store(store.try_lead("restore", seconds=_RESTORE_SECONDS))
+            if leads:
+                self._waiting |= self._lost
+                self._lost = {}
+        if self._waiting:
+            await self._flushes.join_or_lead(None, partial(self._flush, store))
 
     async def _flush(self, store: RevocationStore) -> None:
         while self._waiting:
-            taken = self._waiting[:_APPENDED_AT_ONCE]
-            del self._waiting[:_APPENDED_AT_ONCE]
-            try:
-                await store.append(taken, kept_seconds=self.tokens.kept_seconds)
-            except BaseException:
-                self._waiting[:0] = taken
-                raise
+            taken = list(islice(self._waiting, _APPENDED_AT_ONCE))
+            await call_store(store.append(taken, kept_seconds=self.tokens.kept_seconds))
+            for revocation in taken:
+                self._waiting.pop(revocation, None)
 
-    def _note_failure(self, error: RevocationStoreError) -> float:
-        """Remember why the store failed, and return the seconds until the next try."""
+    def _note_failed_read(self, error: RevocationStoreError) -> float:
+        """Note why the store failed, and return the seconds until the next read."""
+        self._note_failure(error)
+        return self._backoff.fail()
+
+    def _note_failure(self, error: RevocationStoreError) -> None:
         count_store_failure()
         if self._last_error is None:
             _logger.warning("the store of revocations is unavailable: %s", error)
         self._last_error = error
-        return self._backoff.fail()

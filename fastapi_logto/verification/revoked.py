@@ -35,9 +35,10 @@ class Revocation:
     Attributes:
         before: Seconds since the epoch. Tokens that were issued later are not affected, nor does it change anything to
             add the same revocation again.
-        user_id: The subject of the tokens, or the actor on whose behalf a token acts.
+        user_id: The subject of the tokens, or the actor who acts on behalf of the subject. Only the outermost actor
+            counts (RFC 8693 section 4.1).
         organization_id: The organization that the tokens are for.
-        client_id: The application to which the tokens were issued; also the subject of a machine's tokens.
+        client_id: The application to which the tokens were issued, also a machine.
         token_id: The `jti` of one token.
         issuer: The issuer in the settings of the tenant, `<endpoint>/oidc`; `None` for every tenant of the API.
     """
@@ -119,7 +120,10 @@ class RevokedTokens:
     def is_revoked(self, claims: TokenClaims, *, issuer: str | None) -> bool:
         """Return whether a token was revoked. Without a time of issue, it was issued before every revocation."""
         # A tuple, because this happens in each request.
-        values = (claims.sub, claims.organization_id, claims.client_id, claims.jti, issuer)
+        values: _Values = (claims.sub, claims.organization_id, claims.client_id, claims.jti, issuer)
+        if type(claims) is not TokenClaims:
+            # An application's model may have converted them, e.g. to a UUID.
+            values = tuple(map(_as_text, values))
         if self._matches(values, claims.iat):
             return True
         # The actor is a user too, who must not act on behalf of others either.
@@ -211,6 +215,10 @@ def _build_reader(are_given: tuple[bool, ...]) -> Callable[[_Values], _Key]:
 
 def _read_nothing(_: _Values) -> _Key:
     return ()
+
+
+def _as_text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 def _as_tuple(key: _Key) -> tuple[str, ...]:

@@ -222,6 +222,8 @@ class TokenVerifier(Generic[ClaimsT]):
     ) -> ClaimsT:
         claims = build_claims(await introspector.introspect(token, digest), model=self._claims_model)
         self._tenants.all[0].check_opaque(claims, policy, now=self._now())
+        if self._revocations is not None:
+            self._revocations.check_life(claims)
         count_verification("introspection")
         return claims
 

@@ -15,6 +15,10 @@ class SharedStore:
         self.entries: list[Revocation] = []
         self.texts: dict[str, str] = {}
         self.error: str | None = None
+        self.append_error: str | None = None
+        # Until it is set, appends wait, and `waiting` counts them.
+        self.blocked: asyncio.Event | None = None
+        self.waiting = 0
         self.is_stuck = False
         self.reads: list[str | None] = []
         self.appends: list[int] = []
@@ -29,6 +33,11 @@ class SharedStore:
 
     async def append(self, revocations: Sequence[Revocation], *, kept_seconds: float) -> None:
         assert kept_seconds == 24 * 3600 + 120
+        if self.blocked is not None:
+            self.waiting += 1
+            await self.blocked.wait()
+        if self.append_error is not None:
+            raise RevocationStoreError(self.append_error)
         self._check()
         self.appends.append(len(revocations))
         self.entries.extend(revocations)

@@ -256,7 +256,12 @@ _REDIS: Final = "redis://127.0.0.1:9/0"
         (
             ["--redis-url", "redis://user:hidden@host/0"],
             {},
-            "--redis-url: expected a URL without a user and password, found one with an @",
+            "--redis-url: expected a URL without a user and password, found one with them",
+        ),
+        (
+            ["--redis-url", "redis://host/0?Password=hidden"],
+            {},
+            "--redis-url: expected a URL without a user and password, found one with them",
         ),
         ([], {"LOGTO_REDIS_URL": "hidden"}, "url: expected the URL of a Redis server, found another text"),
         (["--redis-key", " "], {"LOGTO_REDIS_URL": _REDIS}, "key: expected a text that is not empty, found none"),

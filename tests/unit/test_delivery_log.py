@@ -82,7 +82,7 @@ async def test_what_one_process_reads_reaches_the_others_over_the_store() -> Non
         await find_feeds(one).current.catch_up()
     log.entries = [build_entry("alice", **_SUSPENDED)]
     # Only the first process reads the log after its start.
-    clock.advance(120)
+    clock.advance(200)
     await find_feeds(first).current.catch_up()
 
     expected = [Revocation(before=_BEFORE, user_id="alice")]
@@ -104,7 +104,7 @@ async def test_the_position_waits_for_a_store_that_is_away_while_requests_go_on(
     assert revocations.health().waiting_count == 1
     store.is_away = False
     await wait_until(lambda: len(store.revocations) == 1)
-    clock.advance(120)
+    clock.advance(200)
     await feed.catch_up()
 
     assert len(store.texts) == 1

@@ -16,7 +16,7 @@ from fastapi_logto.revocation.events import Event
 from fastapi_logto.revocation.hook_api import NEEDED_EVENTS
 from fastapi_logto.revocation.log_follower import LogFollower
 from fastapi_logto.testing import ManualClock
-from fastapi_logto.verification.revocation_feed import LogHealth
+from fastapi_logto.verification.revocation_store import LogHealth
 from tests.unit.fakes import ENDPOINT, wait_until
 from tests.unit.hook_log import CAPTURED, HOOK, NOW, FakeConnection, FakeLog, FakeStore, build_entry
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from fastapi_logto.errors import ProviderUnavailableError
-from fastapi_logto.revocation import Revocation, RevocationHealth, RevocationStoreError
+from fastapi_logto.revocation import Batch, Revocation, RevocationHealth, RevocationStoreError
 from fastapi_logto.testing import ManualClock
 from fastapi_logto.testing import claims as make_claims
-from fastapi_logto.verification.revocation_feed import OnOutage, RevocationFeed, RevocationStore
+from fastapi_logto.verification.revocation_feed import OnOutage, RevocationFeed
+from fastapi_logto.verification.revocation_store import RevocationStore
 from tests.unit.fakes import wait_until
 from tests.unit.stores import SharedStore
 
@@ -443,3 +444,91 @@ async def test_the_state_before_the_first_contact_has_no_age() -> None:
         health = feed.health()
         assert (health.age_seconds, health.is_stale, health.last_error) == (None, True, None)
         assert feed.now() == NOW
+
+
+async def test_without_requests_a_revocation_is_appended_when_the_store_works_again() -> None:
+    store = SharedStore()
+    async with running(store, longest_wait_seconds=0) as feed:
+        store.error = "connection refused"
+        with pytest.raises(RevocationStoreError):
+            await feed.add([revoke("a")])
+
+        store.error = None
+        await wait_until(lambda: store.entries == [revoke("a")])
+        await wait_until(lambda: feed.health().waiting_count == 0)
+
+
+async def test_a_revocation_that_is_repeated_in_an_outage_fails_each_time() -> None:
+    store = SharedStore()
+    async with running(store) as feed:
+        store.error = "connection refused"
+        for _ in range(2):
+            with pytest.raises(RevocationStoreError, match="connection refused"):
+                await feed.add([revoke("a")])
+
+        store.error = None
+        assert await feed.add([revoke("a")]) == 0
+        assert store.entries == [revoke("a")]
+
+
+async def test_concurrent_calls_return_only_when_the_store_has_their_revocations() -> None:
+    store = SharedStore()
+    async with running(store) as feed:
+        store.blocked = asyncio.Event()
+        first = asyncio.ensure_future(feed.add([revoke("a")]))
+        await wait_until(lambda: store.waiting == 1)
+        second = asyncio.ensure_future(feed.add([revoke(f"user{i}") for i in range(150)]))
+        await wait_until(lambda: feed.health().waiting_count == 151)
+        assert not second.done()
+        # What is being appended is not stored yet.
+        assert store.entries == []
+
+        store.error = "connection reset"
+        store.blocked.set()
+        for call in (first, second):
+            with pytest.raises(RevocationStoreError, match="connection reset"):
+                await call
+        assert feed.health().waiting_count == 151
+
+        store.error = None
+        await feed.add([])
+        assert len(store.entries) == 151
+
+
+async def test_a_failed_append_does_not_delay_the_first_read() -> None:
+    store = SharedStore()
+    store.entries = [revoke("mallory")]
+    async with running(store, on_outage="open") as feed:
+        store.append_error = "out of memory"
+        with pytest.raises(RevocationStoreError, match="out of memory"):
+            await feed.add([revoke("a")])
+
+        await feed.catch_up()
+        assert knows(feed, "a", "mallory")
+        assert feed.health().last_error == "out of memory"
+        assert not feed.health().is_stale
+
+
+async def test_any_error_of_an_application_s_own_store_is_an_outage() -> None:
+    class Broken(SharedStore):
+        async def read(self, position: str | None, *, wait_seconds: float) -> Batch:
+            raise LookupError(f"redis://user:hidden@host from {position} for {wait_seconds}")
+
+    async with running(Broken(), on_outage="open") as feed:
+        await feed.catch_up()
+        assert feed.health().last_error == "unexpected LookupError"
+        assert feed.health().is_stale
+
+
+async def test_the_store_is_followed_until_the_last_application_has_ended() -> None:
+    store = SharedStore()
+    feed = build(store)
+    await feed.warm()
+    await feed.warm()
+
+    await feed.close()
+    assert is_current(feed)
+    assert store.closed == 0
+    await feed.close()
+    assert not is_current(feed)
+    assert store.closed == 1

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
@@ -13,10 +14,10 @@ from fastapi.responses import StreamingResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from fastapi_logto import LogtoAuth, LogtoSettings, TokenClaims
+from fastapi_logto import LogtoAuth, LogtoSettings, SettingsError, TokenClaims
 from fastapi_logto.errors import ProviderUnavailableError, RevokedTokenError
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.revocation import RevocationHealth, Revocations, RevocationStoreError
+from fastapi_logto.revocation import Revocation, RevocationHealth, Revocations, RevocationStoreError
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer, override, revoke
 from fastapi_logto.testing import claims as make_claims
 from fastapi_logto.testing.issuer.connecting import build_transport
@@ -141,8 +142,10 @@ async def test_verify_refuses_a_revoked_token(auth: LogtoAuth, issuer: LocalIssu
         await auth.require_user().verify(issuer.access_token(subject="a"))
 
 
-async def test_an_introspected_token_is_refused_too(issuer: LocalIssuer, clock: ManualClock) -> None:
-    revocations = Revocations()
+async def test_an_introspected_token_is_refused_too(
+    issuer: LocalIssuer, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    revocations = Revocations(longest_token_seconds=60)
     auth = LogtoAuth(
         endpoint=issuer.endpoint,
         audience=API,
@@ -158,6 +161,7 @@ async def test_an_introspected_token_is_refused_too(issuer: LocalIssuer, clock: 
 
     with pytest.raises(RevokedTokenError):
         await auth.verify(token)
+    assert "a token lives longer" in caplog.text
 
 
 async def test_a_revocation_for_one_tenant_leaves_the_others_alone(clock: ManualClock) -> None:
@@ -192,6 +196,11 @@ async def test_a_revocation_for_one_tenant_leaves_the_others_alone(clock: Manual
         with pytest.raises(RevokedTokenError):
             await auth.verify(token)
 
+    # By the name of a custom domain too.
+    await revocations.revoke_all(issuer=custom)
+    assert (await auth.verify(b)).user_id == "same"
+    with pytest.raises(SettingsError, match="issuer: expected an issuer of the settings, found 'https://b"):
+        await revocations.revoke(user_id="same", issuer=issuers[1].endpoint)
     await revocations.revoke_all()
     with pytest.raises(RevokedTokenError):
         await auth.verify(b)
@@ -383,7 +392,7 @@ def test_an_application_starts_without_its_store_and_responds_with_503(issuer: L
 
 async def test_a_first_request_without_a_lifespan_loads_the_store(issuer: LocalIssuer) -> None:
     store = SharedStore()
-    await Revocations(store).revoke(user_id="a", before=NOW)
+    store.entries.append(Revocation(before=NOW, user_id="a"))
     auth = issuer.auth(revocations=Revocations(store))
 
     with pytest.raises(RevokedTokenError):
@@ -455,6 +464,9 @@ async def test_a_time_is_seconds_a_datetime_or_now(
         ({"user_id": "a", "before": True}, "before: expected seconds since the epoch"),
         ({"user_id": "a", "before": float("nan")}, "before: expected seconds since the epoch"),
         ({"user_id": "a", "before": float("inf")}, "before: expected seconds since the epoch"),
+        ({"user_id": "a", "before": "2024"}, "before: expected seconds since the epoch, found '2024'"),
+        ({"user_id": "a", "before": 10**400}, "that are not in the future"),
+        ({"user_id": "a", "before": time.time() * 1000}, "milliseconds must be divided by 1000"),
     ],
 )
 async def test_invalid_arguments_revoke_nothing(
@@ -484,11 +496,17 @@ async def test_everything_can_be_revoked_only_by_its_own_method(revocations: Rev
         ({"outage_seconds": float("nan")}, "outage_seconds: expected"),
         ({"longest_token_seconds": True}, "longest_token_seconds: expected"),
         ({"longest_token_seconds": 1e12}, "longest_token_seconds: expected"),
+        ({"outage_seconds": "30"}, "outage_seconds: expected"),
     ],
 )
 def test_invalid_options_are_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Revocations(**options)
+
+
+def test_a_url_in_place_of_a_store_is_an_error_that_does_not_show_it() -> None:
+    with pytest.raises(TypeError, match=r"store: expected a store, found a text; pass RedisStore\(url\)"):
+        Revocations("redis://user:hidden@host/0")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def test_another_object_is_not_taken_for_revocations() -> None:
@@ -526,6 +544,42 @@ def test_a_long_lived_token_is_reported_once(issuer: LocalIssuer, caplog: pytest
     assert len(reported) == 1
     assert "3599 s" in reported[0]
     assert "set longest_token_seconds of Revocations to the longest token expiration in Logto" in reported[0]
+
+
+async def test_a_custom_domain_of_settings_that_nothing_has_read_yet_is_known(
+    issuer: LocalIssuer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = "https://login.example.test/oidc"
+    for name, value in {"ENDPOINT": issuer.endpoint, "AUDIENCE": API, "ISSUERS": custom}.items():
+        monkeypatch.setenv(f"LOGTO_{name}", value)
+    revocations = Revocations()
+    auth = LogtoAuth(revocations=revocations, clock=clock, http_transport=build_transport(issuer.app))
+
+    await revocations.revoke(user_id="a", issuer=custom)
+
+    for claims in ({}, {"iss": custom}):
+        with pytest.raises(RevokedTokenError):
+            await auth.verify(issuer.access_token(subject="a", audience=API, claims=claims))
+
+
+async def test_an_id_that_the_application_s_model_has_converted_is_compared_too(issuer: LocalIssuer) -> None:
+    class Converted(TokenClaims):
+        jti: UUID  # type: ignore[assignment] # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - as applications may do
+
+    revocations = Revocations()
+    auth = issuer.auth(claims_model=Converted, revocations=revocations)
+    token = issuer.access_token(claims={"jti": "0b5b54ad-7e07-4a0f-a0a0-6d3a3f0e9a55"})
+    assert isinstance((await auth.verify(token)).jti, UUID)
+
+    await revocations.revoke(token_id="0b5b54ad-7e07-4a0f-a0a0-6d3a3f0e9a55")
+
+    with pytest.raises(RevokedTokenError):
+        await auth.verify(token)
+
+
+async def test_a_token_with_times_too_large_for_a_float_is_no_error(auth: LogtoAuth, issuer: LocalIssuer) -> None:
+    for times in ({"exp": 10**400, "iat": NOW - 0.5}, {"exp": 10**400, "iat": -(10**400)}):
+        assert (await auth.verify(issuer.access_token(subject="a", claims=times))).user_id == "a"
 
 
 async def test_a_store_outage_is_checked_after_the_token(issuer: LocalIssuer) -> None:

@@ -21,7 +21,7 @@ from fastapi_logto.revocation.revocations import Revocations, find_sources
 from fastapi_logto.revocation.webhooks import SIGNATURE_HEADER
 from fastapi_logto.schemes import find_state
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.verification.revocation_feed import RevocationStore
+from fastapi_logto.verification.revocation_store import RevocationStore
 
 __all__ = ["check_revocation", "find_revocations"]
 
