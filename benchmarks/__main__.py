@@ -18,6 +18,7 @@ from benchmarks.in_process import measure_in_process
 from benchmarks.one_process import measure_import, measure_memory
 from benchmarks.revocation import measure_revocation
 from benchmarks.scenarios import BASELINES, KEY_VERIFY, OURS, OURS_AWS_LC, OURS_SCOPES, contestants
+from benchmarks.soak import run_soak
 from benchmarks.turns import measure_turns
 from fastapi_logto.settings import Algorithm
 
@@ -73,6 +74,7 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     "slow-provider": lambda: scenarios.measure_slow_provider([OURS, *_named("pyjwt", "python_jose", "fastmcp")]),
     "memory": measure_memory,
     "revocation": measure_revocation,
+    "soak": lambda: run_soak(300),
     "import": measure_import,
     "start": lambda: scenarios.measure_start([BASELINES[0], OURS, *contestants("ES384")]),
 }

@@ -64,6 +64,8 @@ def write(results: dict[str, Any]) -> None:
         )
     if "revocation" in results:
         tables["revocation"] = _revocation(results["revocation"])
+    if "soak" in results:
+        tables["soak"] = _soak(results["soak"])
     if "start" in results:
         base = results["start"]["unprotected"]
         tables["start"] = _table(
@@ -161,6 +163,18 @@ def _revocation(found: dict[str, Any]) -> str:
     rows.append(("from `revoke` to the refusal in four other processes, p50", "", f"{propagation['p50']:.1f} ms", ""))
     rows.append(("the longest turn of all", "", f"{load['held_longest']:.0f} ms", ""))
     return _table(("100,000 revocations in Redis", "target", "result", "reached"), rows)
+
+
+def _soak(found: dict[str, Any]) -> str:
+    before, after = (max(found[f"memory_mib_{when}"]) for when in ("after_a_third", "at_the_end"))
+    rows = [
+        ("requests", f"{found['requests']}"),
+        ("responses that the policy does not allow", f"{found['wrong_count']}"),
+        ("memory of the largest worker after a third of the time", f"{before:.1f} MiB"),
+        ("memory of the largest worker at the end", f"{after:.1f} MiB"),
+        *((f"`{outcome}`", f"{count}") for outcome, count in found["outcomes"].items()),
+    ]
+    return _table((f"{found['seconds']:g} seconds", "result"), rows)
 
 
 def _numbers(results: dict[str, Any]) -> str:
