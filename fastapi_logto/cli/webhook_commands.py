@@ -17,6 +17,7 @@ from fastapi_logto.cli.scopes import find_given_tenant
 from fastapi_logto.cli.terminal import confirm, open_progress, open_terminal, print_result
 from fastapi_logto.cli.token_input import can_ask
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.redaction import quote
 from fastapi_logto.revocation import DeliveryLog, Revocations
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 from fastapi_logto.urls import find_management_resource
@@ -124,6 +125,12 @@ def follow(
     hook_id = hook_id or variables.get("LOGTO_WEBHOOK_ID")
     if not hook_id:
         raise CommandError("expected the ID of the webhook, found none; set LOGTO_WEBHOOK_ID or pass --hook-id")
+    if issuer is not None and issuer not in settings.accepted_issuers:
+        # Revocations of another issuer would concern no token.
+        raise CommandError(
+            f"--issuer: expected an issuer of the settings, found {quote(issuer)}; pass {settings.issuer}, or add it "
+            "to LOGTO_ISSUERS"
+        )
     store = open_store(redis_url, variables, key=redis_key)
     credentials = find_credentials(settings, client_id=client_id, env_file=env_file, prefix=MANAGEMENT_CLIENT)
     log = DeliveryLog(
@@ -132,7 +139,8 @@ def follow(
         client_secret=credentials.client_secret,
         hook_id=hook_id,
         interval_seconds=interval,
-        issuer=issuer,
+        # That of the endpoint, also for a custom domain.
+        issuer=None if issuer is None else settings.issuer,
         management_resource=management_resource,
         fetch_endpoint=settings.fetch_endpoint,
         allow_http=settings.allow_http,

@@ -263,6 +263,11 @@ _REDIS: Final = "redis://127.0.0.1:9/0"
             {},
             "--redis-url: expected a URL without a user and password, found one with them",
         ),
+        (
+            ["--issuer", "https://other.test/oidc", "--redis-url", _REDIS],
+            {},
+            "--issuer: expected an issuer of the settings",
+        ),
         ([], {"LOGTO_REDIS_URL": "hidden"}, "url: expected the URL of a Redis server, found another text"),
         (["--redis-key", " "], {"LOGTO_REDIS_URL": _REDIS}, "key: expected a text that is not empty, found none"),
         (["--event", "No.Event"], {"LOGTO_REDIS_URL": _REDIS}, "revoke_all_on: "),
