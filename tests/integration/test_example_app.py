@@ -276,7 +276,9 @@ def test_the_documented_ways_to_see_why_a_request_was_rejected(way: str, tmp_pat
         ) as api:
             api.wait_for_text("Uvicorn running on")
             headers = bearer(issuer.access_token(audience="https://other.example.test"))
-            assert httpx.get(f"http://127.0.0.1:{port}/", headers=headers, trust_env=False).status_code == 401
+            # The first request loads modules and fetches the keys.
+            response = httpx.get(f"http://127.0.0.1:{port}/", headers=headers, trust_env=False, timeout=60)
+            assert response.status_code == 401
             shown = api.wait_for_text("other.example.test")
 
     (line,) = (line for line in shown.splitlines() if "refused" in line)
