@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryDirectory
 
 import httpx
@@ -66,11 +66,10 @@ def run_redis() -> Generator[str]:
 @contextmanager
 def run_workers(ports: Sequence[int]) -> Generator[None]:
     """Run a process of the example on each port."""
-    if not ports:
-        yield
-        return
-    arguments = ("-m", "uvicorn", "example_app.main:app", "--port", str(ports[0]), "--log-level", "error")
-    with run(sys.executable, *arguments), run_workers(ports[1:]):
+    with ExitStack() as stack:
+        for port in ports:
+            arguments = ("-m", "uvicorn", "example_app.main:app", "--port", str(port), "--log-level", "error")
+            stack.enter_context(run(sys.executable, *arguments))
         yield
 
 

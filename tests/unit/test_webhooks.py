@@ -622,7 +622,8 @@ def test_in_a_test_one_connected_issuer_represents_every_tenant() -> None:
     app = add(a=a.issuer, b=b.issuer)
     issuer = LocalIssuer(clock=ManualClock(now=NOW))
 
-    with issuer.connect(app):
+    # Nor does the startup ask which tenant sends the events.
+    with issuer.connect(app), TestClient(app):
         token = issuer.access_token(subject="alice")
         body = suspend("alice")
         assert client.get("/me", headers=bearer(token)).status_code == 200
