@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from tests.integration.processes import find_free_port
 from tests.integration.provider import Provider, node_is_installed, run_provider
 from tests.integration.redis_server import RedisServer, redis_is_installed
 from tests.integration.serving import serve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 WEBHOOK_SIGNING_KEY = "signing-key-of-the-example"
 
@@ -59,3 +63,16 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.kill()
+
+
+# Of the module and not of the session: while Playwright runs, no test of another module can run a loop in this thread.
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A real Chromium."""
+    # Late, because most tests need no Playwright.
+    from tests.integration.docs_pages import chromium_is_installed, run_chromium
+
+    if not chromium_is_installed():
+        pytest.skip("browser: Chromium is missing; apt-get install chromium")
+    with run_chromium() as running:
+        yield running

@@ -10,7 +10,6 @@ from playwright.sync_api import Browser, Page
 
 from fastapi_logto import LogtoAuth
 from fastapi_logto.testing import LocalIssuer
-from tests.integration.docs_pages import chromium_is_installed, run_chromium
 from tests.integration.processes import find_free_port
 from tests.integration.serving import serve
 
@@ -46,14 +45,6 @@ async ([path, token]) => {
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
     """Playwright reads files on its own loop."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not chromium_is_installed():
-        pytest.skip("browser: Chromium is missing; apt-get install chromium")
-    with run_chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from fastapi_logto.testing import LocalIssuer
 from tests.docs import ROOT
-from tests.integration.docs_pages import Visit, chromium_is_installed, run_chromium, visit
+from tests.integration.docs_pages import Visit, visit
 from tests.integration.processes import find_free_port, run_module
 from tests.integration.serving import serve
 
@@ -30,14 +30,6 @@ API = "https://api.example.test"
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
     """Playwright reads files on its own loop."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not chromium_is_installed():
-        pytest.skip("browser: Chromium is missing; apt-get install chromium")
-    with run_chromium() as running:
-        yield running
 
 
 def build_page(folder: Path, **variables: str) -> Starlette:
