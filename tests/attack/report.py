@@ -19,12 +19,16 @@ class Tally:
         rows: How many rows ran.
         failures: A line for each failed row. It names the row and quotes no token.
         seconds: How long the class took.
+        tables: Tables in Markdown for the page of the suite, by the name of their markers.
+        versions: Versions of what the class ran, besides this package's own dependencies.
     """
 
     name: str
     rows: int = 0
     failures: list[str] = field(default_factory=list[str])
     seconds: float = 0.0
+    tables: dict[str, str] = field(default_factory=dict[str, str])
+    versions: dict[str, str] = field(default_factory=dict[str, str])
 
     def count(self, row: str, problem: str | None) -> None:
         """Count a row; `problem` says what is wrong with its outcome."""

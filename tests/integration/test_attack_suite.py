@@ -11,7 +11,6 @@ from typing_extensions import Unpack
 
 from fastapi_logto import LogtoAuth
 from fastapi_logto.settings import SettingsArguments
-from tests.attack.__main__ import run_classes
 from tests.attack.composition import run_composition
 from tests.attack.differences import DIFFERENCES
 from tests.attack.differential import run_differential
@@ -20,9 +19,11 @@ from tests.attack.key_sets import KEY_SET_ROWS
 from tests.attack.mutations import Mutant
 from tests.attack.nodes import OTHER_API
 from tests.attack.oracle import CALLERS, Caller, Rule, judge, judge_all
+from tests.attack.pages import build_table, replace_marked
 from tests.attack.peers import ALGORITHMS, PeerMissingError, run_jose
 from tests.attack.provider import Document, Provider, build_auth
 from tests.attack.report import Tally, print_report
+from tests.attack.runs import run_classes
 from tests.attack.vectors import run_token_rows
 from tests.vectors.forge import API, Forge
 from tests.vectors.payloads import PAYLOAD_ROWS
@@ -213,3 +214,18 @@ def test_a_mutant_shows_no_token() -> None:
     mutant = Mutant(kind="kind", member="aud", header=b"{}", payload=b"{}", token="a.b.c", original="d.e.f")
 
     assert repr(mutant) == "Mutant(kind='kind', member='aud')"
+
+
+def test_a_page_keeps_its_prose_and_gets_new_tables() -> None:
+    page = "before\n<!-- run -->\nold\n<!-- /run -->\nafter\n"
+
+    replaced = replace_marked(page, {"run": build_table(["found"], [["a|b"]])})
+
+    assert replaced == "before\n<!-- run -->\n\n| found |\n| --- |\n| a&#124;b |\n\n<!-- /run -->\nafter\n"
+    assert replace_marked(replaced, {"run": "old"}) == page.replace("old", "\nold\n")
+
+
+@pytest.mark.parametrize("page", ["", "<!-- run -->\n<!-- /run -->\n" * 2], ids=["none", "two"])
+def test_a_page_without_one_pair_of_markers_is_an_error(page: str) -> None:
+    with pytest.raises(ValueError, match="expected the markers of 'run' once"):
+        replace_marked(page, {"run": ""})

@@ -1,0 +1,47 @@
+"""Run the classes of a suite one after the other, within a time limit, and write their page of the documentation."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from tests.attack.pages import write_page
+from tests.attack.peers import PeerMissingError
+from tests.attack.report import Tally, print_report
+from tests.vectors.forge import Forge
+
+__all__ = ["Attack", "run_classes", "run_suite"]
+
+Attack = Callable[[Tally, Forge], Awaitable[None]]
+
+_LONGEST_SECONDS: Final = 300.0
+
+
+async def run_classes(classes: Mapping[str, Attack], *, longest_seconds: float = _LONGEST_SECONDS) -> list[Tally]:
+    """Run each class, and stop the one during which the time is up."""
+    forge = Forge.create()
+    tallies: list[Tally] = []
+    deadline = time.monotonic() + longest_seconds
+    for name, run in classes.items():
+        tally = Tally(name=name)
+        tallies.append(tally)
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(deadline - started):
+                await run(tally, forge)
+        except TimeoutError:
+            tally.fail(f"stopped, because the suite took longer than {longest_seconds:.0f} s")
+        except PeerMissingError as error:
+            tally.fail(str(error))
+        tally.seconds = time.monotonic() - started
+    return tallies
+
+
+def run_suite(page: str, classes: Mapping[str, Attack], *, longest_seconds: float = _LONGEST_SECONDS) -> int:
+    """Run every class, print the report and write it into the page; return the exit code."""
+    # Thousands of refusals are what is expected here.
+    logging.getLogger("fastapi_logto").addHandler(logging.NullHandler())
+    tallies = asyncio.run(run_classes(classes, longest_seconds=longest_seconds))
+    write_page(page, tallies)
+    return print_report(tallies)
