@@ -6,11 +6,15 @@ from types import ModuleType
 
 import pytest
 
+import fastapi_logto
 from tests.mutants.operators import Mutant, build_source, generate
 from tests.mutants.page import find_unlisted, read_listed
 from tests.mutants.patching import Functions, NotPatchableError
-from tests.mutants.selection import ROOT, Selection
+from tests.mutants.selection import Selection
 from tests.mutants.worker import Outcome
+
+# Its source is that of the installed package.
+PACKAGE = Path(fastapi_logto.__file__).parent
 
 
 def mutate(source: str) -> list[str]:
@@ -169,7 +173,7 @@ def test_a_survivor_without_a_reason_is_reported() -> None:
 def test_each_listed_survivor_is_a_mutant_of_the_package_and_has_a_reason() -> None:
     listed = read_listed()
     paths = {name.partition("::")[0] for name in listed}
-    made = {one.id for path in paths for one in generate(path, (ROOT / path).read_bytes())}
+    made = {one.id for path in paths for one in generate(path, (PACKAGE.parent / path).read_bytes())}
 
     assert set(listed) - made == set()
     assert all(len(why.split()) > 3 for why in listed.values())
