@@ -6,7 +6,6 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-import coverage
 import pytest
 
 __all__ = ["COLLECTION"]
@@ -18,6 +17,8 @@ _seconds: dict[str, float] = {}
 
 
 def _switch(context: str) -> None:
+    import coverage
+
     current = coverage.Coverage.current()
     if current is not None:
         current.switch_context(context)

@@ -13,8 +13,6 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Final
 
-import coverage
-
 from tests.mutants.contexts import COLLECTION
 from tests.mutants.operators import Mutant
 
@@ -55,6 +53,8 @@ class Selection:
     @classmethod
     def read(cls, paths: Iterable[str]) -> "Selection":
         """Read the tests of each line of the modules."""
+        import coverage
+
         data = coverage.CoverageData(basename=str(_DATA))
         data.read()
         lines: dict[str, dict[int, frozenset[str]]] = {}
