@@ -1,11 +1,11 @@
 """Change the package in thousands of small ways, and see that a test notices each: `make mutants`.
 
-Results are kept in `build/mutants`, so that an interrupted run continues where it stopped. A module whose text has
-changed is run again. `--changed main` runs only the mutants of lines that differ from that revision.
+Without arguments, it runs the modules that have changed since their run, and those with a survivor that is not listed.
+Results are kept in `build/mutants`, so that an interrupted run continues where it stopped. `--changed main` runs only
+the mutants of lines that differ from that revision.
 """
 
 import argparse
-import hashlib
 import json
 import re
 import subprocess
@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from tests.mutants.operators import Mutant, generate
-from tests.mutants.page import find_unlisted, read_listed, write
+from tests.mutants.page import Score, build_score, find_unlisted, hash_module, read_listed, read_scores, write
 from tests.mutants.pool import Pool, Result, run_fresh
 from tests.mutants.selection import ROOT, WORK, Selection, measure
 from tests.mutants.worker import Outcome
@@ -38,11 +38,19 @@ class Results:
     def get(self, mutant: Mutant) -> Outcome | None:
         """Return the outcome of a mutant of the module's present text."""
         found = self._found.get(mutant.id)
-        return Outcome(found["outcome"]) if found is not None and found["module"] == _hash(mutant.path) else None
+        return (
+            Outcome(found["outcome"])
+            if found is not None and found["module"] == hash_module(ROOT / mutant.path)
+            else None
+        )
 
     def record(self, mutant: Mutant, result: Result) -> None:
         """Keep a result."""
-        self._found[mutant.id] = {"outcome": result.outcome, "test": result.test, "module": _hash(mutant.path)}
+        self._found[mutant.id] = {
+            "outcome": result.outcome,
+            "test": result.test,
+            "module": hash_module(ROOT / mutant.path),
+        }
         self._unsaved += 1
         if self._unsaved == _SAVED_AFTER:
             self.save()
@@ -59,10 +67,6 @@ def show(line: str) -> None:
     """Print a line at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-def _hash(path: str) -> str:
-    return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()
 
 
 def find_modules() -> list[str]:
@@ -109,14 +113,14 @@ def run(mutants: Sequence[Mutant], results: Results, selection: Selection) -> No
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the mutants, write the page after a whole run, and return 1 if one survives that isn't listed."""
+    """Run the mutants, keep the scores of whole modules, and return 1 if one survives that isn't listed."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("paths", nargs="*", metavar="MODULE", help="only these modules")
     parser.add_argument("--changed", metavar="REVISION", help="only lines that differ from this revision")
-    parser.add_argument("--survivors", action="store_true", help="run those again that survived")
     parser.add_argument("--measure", action="store_true", help="measure anew which test runs which line")
     options = parser.parse_args(arguments)
-    modules = options.paths or find_modules()
+    scores, listed = read_scores(), read_listed()
+    modules = options.paths or [path for path in find_modules() if not _is_done(path, scores, listed)]
     mutants = [mutant for path in modules for mutant in generate(path, (ROOT / path).read_bytes())]
     if options.changed:
         changed = find_changed_lines(options.changed)
@@ -124,20 +128,31 @@ def main(arguments: Sequence[str]) -> int:
     if options.measure or not (WORK / "seconds.json").exists():
         measure(_TESTS)
     results = Results()
-    listed = read_listed()
-    missing = [one for one in mutants if results.get(one) is None]
-    if options.survivors:
-        missing += [one for one in mutants if results.get(one) is Outcome.SURVIVED and one.id not in listed]
+    missing = [one for one in mutants if _must_run(one, results, listed)]
     show(f"{len(mutants)} mutants, {len(missing)} of them to run")
     run(missing, results, Selection.read(find_modules()))
     outcomes = {one: outcome for one in mutants if (outcome := results.get(one)) is not None}
-    if not options.paths and not options.changed:
-        write(outcomes, listed)
+    if not options.changed:
+        for path in modules:
+            found = {one: outcome for one, outcome in outcomes.items() if one.path == path}
+            scores[path] = build_score(hash_module(ROOT / path), found)
+        write(scores, listed, missing=len(set(find_modules()) - set(scores)))
     unlisted = find_unlisted(outcomes, listed)
     for mutant in unlisted:
         show(f"no test notices: {mutant.path}:{mutant.line} {mutant.place}: {mutant.change}")
     show(f"{len(outcomes)} mutants, {len(unlisted)} of them survived without a reason in tests/mutants/survivors.toml")
     return 1 if unlisted else 0
+
+
+def _is_done(path: str, scores: Mapping[str, Score], listed: Mapping[str, str]) -> bool:
+    score = scores.get(path)
+    allowed = sum(mutant.startswith(f"{path}::") for mutant in listed)
+    return score is not None and score.module == hash_module(ROOT / path) and score.survived <= allowed
+
+
+def _must_run(mutant: Mutant, results: Results, listed: Mapping[str, str]) -> bool:
+    outcome = results.get(mutant)
+    return outcome is None or (outcome is Outcome.SURVIVED and mutant.id not in listed)
 
 
 if __name__ == "__main__":

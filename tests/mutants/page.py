@@ -1,9 +1,11 @@
-"""The mutants that change nothing, with the reasons, and the page of the documentation."""
+"""The score of each module, in `scores.json` and on the page, and the mutants that change nothing, with the reasons."""
 
+import hashlib
+import json
 import platform
 import tomllib
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,9 +14,51 @@ from tests.attack.pages import build_table, write_marked
 from tests.mutants.operators import Mutant
 from tests.mutants.worker import Outcome
 
-__all__ = ["find_unlisted", "read_listed", "write"]
+__all__ = ["Score", "build_score", "find_unlisted", "hash_module", "read_listed", "read_scores", "write"]
 
 _LISTED: Final = Path(__file__).with_name("survivors.toml")
+_SCORES: Final = Path(__file__).with_name("scores.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """How the mutants of a module ended.
+
+    Attributes:
+        module: Hash of the text of the module that was run.
+        run: Date and Python version of the run.
+        mutants: How many there are.
+        hung: How many were noticed because the tests hung.
+        survived: How many no test noticed, including those that are listed with a reason.
+    """
+
+    module: str
+    run: str
+    mutants: int
+    hung: int
+    survived: int
+
+
+def hash_module(path: Path) -> str:
+    """Return the hash of a module's text."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def build_score(module: str, outcomes: Mapping[Mutant, Outcome]) -> Score:
+    """Return the score of a module of which every mutant was run."""
+    ended = list(outcomes.values())
+    return Score(
+        module=module,
+        run=f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_version()}",
+        mutants=len(ended),
+        hung=ended.count(Outcome.HUNG),
+        survived=ended.count(Outcome.SURVIVED),
+    )
+
+
+def read_scores() -> dict[str, Score]:
+    """Return the score of each module that was run."""
+    return {path: Score(**found) for path, found in json.loads(_SCORES.read_text(encoding="utf-8")).items()}
 
 
 def read_listed() -> dict[str, str]:
@@ -28,44 +72,50 @@ def find_unlisted(outcomes: Mapping[Mutant, Outcome], listed: Mapping[str, str])
     return [one for one, outcome in outcomes.items() if outcome is Outcome.SURVIVED and one.id not in listed]
 
 
-def write(outcomes: Mapping[Mutant, Outcome], listed: Mapping[str, str]) -> None:
-    """Write the score of each module and the survivors into the page."""
-    rows: list[tuple[str, ...]] = []
-    total: Counter[str] = Counter()
-    for path in sorted({one.path for one in outcomes}):
-        count = _count({one: outcome for one, outcome in outcomes.items() if one.path == path}, listed)
-        rows.append(_describe(f"`{path.removeprefix('fastapi_logto/')}`", count))
-        total += count
-    rows.append(_describe("**total**", total))
-    survived = {one.id for one, outcome in outcomes.items() if outcome is Outcome.SURVIVED}
+def write(scores: Mapping[str, Score], listed: Mapping[str, str], *, missing: int) -> None:
+    """Keep the scores, and write them and the listed survivors into the page; `missing` modules were not run."""
+    found = {path: asdict(score) for path, score in sorted(scores.items())}
+    _SCORES.write_text(f"{json.dumps(found, indent=1)}\n", encoding="utf-8")
+    rows = [_describe(path, score, listed) for path, score in sorted(scores.items())]
     reasons: dict[str, list[str]] = {}
     for mutant, why in listed.items():
-        if mutant in survived:
-            reasons.setdefault(why, []).append(mutant)
-    head = ("module", "mutants", "noticed", "of these by a hang", "change nothing", "not noticed", "score")
+        reasons.setdefault(why, []).append(mutant)
     blocks = {
-        "run": f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}.",
-        "score": build_table(head, rows),
+        "score": "\n\n".join(
+            [
+                _summarize(scores, listed, missing),
+                build_table(
+                    ("module", "run", "mutants", "noticed", "by a hang", "change nothing", "not noticed"), rows
+                ),
+            ]
+        ),
         "survivors": "\n\n".join(
-            f"{why}\n\n" + "\n".join(f"- `{one.removeprefix('fastapi_logto/')}`" for one in mutants)
-            for why, mutants in reasons.items()
+            f"{why}\n\n" + "\n".join(f"- {_shorten(one)}" for one in mutants) for why, mutants in reasons.items()
         ),
     }
     write_marked("mutation-testing", blocks)
 
 
-def _count(outcomes: Mapping[Mutant, Outcome], listed: Mapping[str, str]) -> Counter[str]:
-    count = Counter(total=len(outcomes))
-    for mutant, outcome in outcomes.items():
-        if outcome is Outcome.SURVIVED:
-            count["listed" if mutant.id in listed else "unlisted"] += 1
-        else:
-            count["noticed"] += 1
-            count["hung"] += outcome is Outcome.HUNG
-    return count
+def _count_listed(path: str, listed: Mapping[str, str]) -> int:
+    return sum(mutant.startswith(f"{path}::") for mutant in listed)
 
 
-def _describe(name: str, count: Counter[str]) -> tuple[str, ...]:
-    score = count["noticed"] / max(1, count["total"] - count["listed"])
-    names = ("total", "noticed", "hung", "listed", "unlisted")
-    return (name, *(f"{count[one]:,}" for one in names), f"{100 * score:.1f} %")
+def _summarize(scores: Mapping[str, Score], listed: Mapping[str, str], missing: int) -> str:
+    mutants = sum(one.mutants for one in scores.values()) - len(listed)
+    noticed = mutants - sum(one.survived for one in scores.values()) + len(listed)
+    text = (
+        f"**{noticed:,} of {mutants:,}** changes that change something are noticed ({100 * noticed / mutants:.1f} %)."
+    )
+    return f"{text} {missing} modules were not run yet." if missing else text
+
+
+def _describe(path: str, score: Score, listed: Mapping[str, str]) -> tuple[str, ...]:
+    allowed = _count_listed(path, listed)
+    numbers = (score.mutants, score.mutants - score.survived, score.hung, allowed, score.survived - allowed)
+    return (f"`{path.removeprefix('fastapi_logto/')}`", score.run, *(f"{one:,}" for one in numbers))
+
+
+def _shorten(mutant: str) -> str:
+    path, _, rest = mutant.partition("::")
+    place, _, change = rest.partition(": ")
+    return f"`{path.removeprefix('fastapi_logto/')}`, `{place}`: {change}"

@@ -8,7 +8,7 @@ import pytest
 
 import fastapi_logto
 from tests.mutants.operators import Mutant, build_source, generate
-from tests.mutants.page import find_unlisted, read_listed
+from tests.mutants.page import build_score, find_unlisted, read_listed, read_scores
 from tests.mutants.patching import Functions, NotPatchableError
 from tests.mutants.selection import Selection
 from tests.mutants.worker import Outcome
@@ -177,3 +177,20 @@ def test_each_listed_survivor_is_a_mutant_of_the_package_and_has_a_reason() -> N
 
     assert set(listed) - made == set()
     assert all(len(why.split()) > 3 for why in listed.values())
+
+
+def test_no_module_has_a_survivor_without_a_reason() -> None:
+    listed = read_listed()
+    unlisted = {
+        path: score.survived - sum(name.startswith(f"{path}::") for name in listed)
+        for path, score in read_scores().items()
+    }
+
+    assert {path: count for path, count in unlisted.items() if count > 0} == {}
+
+
+def test_the_score_of_a_module_counts_its_mutants_by_their_end() -> None:
+    first, second, third = generate("module.py", b"def f():\n    g()\n    h()\n    i()\n")
+    score = build_score("hash", {first: Outcome.SURVIVED, second: Outcome.KILLED, third: Outcome.HUNG})
+
+    assert (score.module, score.mutants, score.survived, score.hung) == ("hash", 3, 1, 1)
