@@ -2,7 +2,8 @@
 
 Without arguments, it runs the modules that have changed since their run, and those with a survivor that is not listed.
 Results are kept in `build/mutants`, so that an interrupted run continues where it stopped. `--changed main` runs only
-the mutants of lines that differ from that revision.
+the mutants of lines that differ from that revision. With `MUTANTS_LONGEST_SECONDS`, the tests of a mutant may take
+longer than half a minute.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from _pytest.runner import runtestprotocol
 __all__ = ["LONGEST_SECONDS", "Outcome", "run_tests"]
 
 # A mutant that tests of so many seconds (of CPU time) don't notice counts as not noticed.
-LONGEST_SECONDS: Final = 15.0
+LONGEST_SECONDS: Final = float(os.environ.get("MUTANTS_LONGEST_SECONDS", "30"))
 _LONGEST_TEST_SECONDS: Final = 30
 _SLOWER: Final = 20
 
