@@ -419,7 +419,7 @@ async def test_a_token_must_be_within_the_limit_of_its_own_tenant(*, is_warm: bo
 async def test_a_token_must_be_signed_and_typed_as_its_own_tenant_accepts(*, is_warm: bool) -> None:
     a, b = LocalIssuer(endpoint=A), LocalIssuer(endpoint=B)
     lax = LogtoSettings(endpoint=A, audience=API, algorithms=("ES384", "ES256"), token_types=("at+jwt", "JWT"))
-    strict = LogtoSettings(endpoint=B, audience=API, algorithms=("ES256",))
+    strict = LogtoSettings(endpoint=B, audience=API, algorithms="ES256")
     auth = LogtoAuth(settings=[lax, strict], http_transport=Network(a, b))
     if is_warm:
         await auth.verify(a.access_token(audience=API))
