@@ -220,7 +220,7 @@ DIFFERENCES: Final[tuple[Difference[Facts], ...]] = (
         id="no expiry",
         peers=LOGTO,
         fits=lambda facts: "exp" not in facts.payload.members,
-        why="Such a token is valid for ever. jose checks a claim that is absent only if it is told to.",
+        why="Such a token is valid for ever. By default jose accepts a token without the claim.",
         reference="RFC 9068 section 2.2",
     ),
     Difference(
