@@ -1,0 +1,75 @@
+"""The fuzzer finds nothing in the package, on each server, and finds each fault of an application."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.attack.report import Tally
+from tests.prove.fuzz_paths import run_paths
+from tests.prove.fuzz_servers import run_handshakes, run_requests
+from tests.prove.fuzz_wire import parse_replies
+from tests.vectors.forge import Forge
+
+FORGE = Forge.create()
+ONE_SERVER = ("uvicorn with httptools",)
+
+
+@pytest.fixture(autouse=True)
+def loop_guard() -> None:
+    """The fuzzer waits for its processes on the loop, which serves nobody else."""
+
+
+def run(attack: Any, **options: Any) -> Tally:
+    tally = Tally(name="fuzz")
+    asyncio.run(attack(tally, FORGE, **options))
+    return tally
+
+
+@pytest.mark.parametrize("attack", [run_requests, run_handshakes, run_paths])
+def test_a_handler_runs_only_for_exactly_one_valid_token_on_every_server(attack: Any) -> None:
+    tally = run(attack, count=120)
+
+    assert tally.failures == []
+    assert tally.rows >= 4 * 120
+
+
+def test_each_weakness_of_an_application_is_found() -> None:
+    failures = run(run_requests, count=150, servers=ONE_SERVER, fault="weak").failures
+
+    for found in (
+        "any ran without a caller",
+        "optional ran without a caller",
+        "scoped ran for the caller of another request",
+        "a token is repeated",
+        "status 500",
+    ):
+        assert [line for line in failures if line.endswith(found)], found
+
+
+def test_a_handler_that_sees_another_organization_is_found() -> None:
+    failures = run(run_paths, count=60, servers=ONE_SERVER, fault="weak").failures
+
+    assert [line for line in failures if line.endswith("and 'acme' was checked")]
+
+
+def test_an_application_that_stops_is_found() -> None:
+    failures = run(run_requests, count=150, servers=ONE_SERVER, fault="stops").failures
+
+    assert [line for line in failures if line.endswith("a valid request got 404")]
+
+
+def test_a_response_to_another_request_is_told_apart() -> None:
+    first = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    chunked = b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+    accepted = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x88\x02\x03\xe8"
+
+    replies = parse_replies(interim + first + chunked + accepted)
+
+    assert [(reply.status, reply.body) for reply in replies] == [
+        (200, b"{}"),
+        (401, b"abc"),
+        (101, b"\x88\x02\x03\xe8"),
+    ]
+    assert parse_replies(first[:-1]) == parse_replies(chunked[:-2]) == parse_replies(accepted[:-4]) == []
