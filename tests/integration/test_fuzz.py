@@ -3,10 +3,15 @@
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
+from typing_extensions import override
 
+from fastapi_logto import LogtoAuth
+from tests.attack.provider import Provider
 from tests.attack.report import Tally
 from tests.prove.fuzz_paths import run_paths
+from tests.prove.fuzz_provider import run_provider
 from tests.prove.fuzz_servers import run_handshakes, run_requests
 from tests.prove.fuzz_wire import parse_replies
 from tests.vectors.forge import Forge
@@ -73,3 +78,43 @@ def test_a_response_to_another_request_is_told_apart() -> None:
         (101, b"\x88\x02\x03\xe8"),
     ]
     assert parse_replies(first[:-1]) == parse_replies(chunked[:-2]) == parse_replies(accepted[:-4]) == []
+
+
+def test_a_hostile_provider_lets_nobody_in_and_holds_nothing_up() -> None:
+    tally = run(run_provider, count=150)
+
+    assert tally.failures == []
+    assert tally.rows == 150
+
+
+def test_an_application_that_accepts_a_key_of_a_stranger_is_found() -> None:
+    key = dict(FORGE.stranger.as_dict(private=False)) | {"kid": FORGE.ec.thumbprint()}
+    transport = Provider({"keys": [key]}).transport
+
+    def build_weak_auth(**arguments: Any) -> LogtoAuth:
+        del arguments["fetch_endpoint"]
+        return LogtoAuth(**arguments, http_transport=transport)
+
+    assert [line for line in run(run_provider, count=20, build_auth=build_weak_auth).failures if "found 200" in line]
+
+
+class FollowingTransport(httpx.AsyncHTTPTransport):
+    """A transport that follows redirects."""
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        location = response.headers.get("location", "") if response.is_redirect else ""
+        if not location:
+            return response
+        await response.aclose()
+        return await super().handle_async_request(httpx.Request("GET", location))
+
+
+def test_an_application_that_follows_a_redirect_is_found() -> None:
+    def build_weak_auth(**arguments: Any) -> LogtoAuth:
+        return LogtoAuth(**arguments, http_transport=FollowingTransport())
+
+    failures = run(run_provider, count=150, build_auth=build_weak_auth).failures
+
+    assert "a request went to a host that only a document names" in failures
