@@ -1,6 +1,8 @@
 """The fuzzer finds nothing in the package, on each server, and finds each fault of an application."""
 
 import asyncio
+import os
+import sys
 from typing import Any
 
 import httpx
@@ -10,6 +12,7 @@ from typing_extensions import override
 from fastapi_logto import LogtoAuth
 from tests.attack.provider import Provider
 from tests.attack.report import Tally
+from tests.prove.fuzz_cli import Run, run_cli
 from tests.prove.fuzz_paths import run_paths
 from tests.prove.fuzz_provider import run_provider
 from tests.prove.fuzz_servers import run_handshakes, run_requests
@@ -118,3 +121,45 @@ def test_an_application_that_follows_a_redirect_is_found() -> None:
     failures = run(run_provider, count=150, build_auth=build_weak_auth).failures
 
     assert "a request went to a host that only a document names" in failures
+
+
+def test_the_command_line_shows_nothing_of_a_hostile_tenant_that_it_must_not() -> None:
+    tally = run(run_cli, count=40)
+
+    assert tally.failures == []
+    assert tally.rows == 40
+
+
+def print_and_return(text: str, code: int) -> Run:
+    def run_command(_arguments: tuple[str, ...]) -> int:
+        sys.stdout.write(text)
+        return code
+
+    return run_command
+
+
+def raise_error(_arguments: tuple[str, ...]) -> int:
+    raise RecursionError
+
+
+def print_secret(_arguments: tuple[str, ...]) -> int:
+    sys.stdout.write(os.environ["LOGTO_MACHINE_SECRET"])
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (raise_error, "printed a traceback"),
+        (print_secret, "printed a secret"),
+        (print_and_return("\x1b[2J", 0), "printed [27]"),
+        (print_and_return("x" * 300_000, 0), "printed 300000 characters"),
+        (print_and_return("", 70), "exit code 70"),
+    ],
+    ids=["traceback", "secret", "control character", "length", "exit code"],
+)
+def test_a_command_that_shows_too_much_is_found(command: Run, found: str) -> None:
+    failures = run(run_cli, count=3, run=command).failures
+
+    assert sum(line.endswith(found) for line in failures) == 3
+    assert failures[-1].startswith("expected commands that end in different ways")
