@@ -21,7 +21,7 @@ PARALLEL := -n auto
 PROVIDER := tests/integration/oidc_provider
 DOCS_ASSETS := tests/integration/docs_assets
 MCP_CONFORMANCE := tests/integration/mcp_conformance
-JOSE := tests/attack/jose
+VERIFIERS := tests/attack/npm
 REACT := examples/react
 
 .DEFAULT_GOAL := help
@@ -37,7 +37,7 @@ demo: $(VENV)/demo.stamp  ## run the example against a local issuer
 revocation: $(VENV)/demo.stamp  ## suspend a user and watch four workers refuse the token; needs redis-server
 	@exec $(BIN)/python -m example_app.revocation
 
-test: $(VENV)/integration.stamp provider docs-assets mcp-conformance jose react  ## run all tests and list the skipped ones
+test: $(VENV)/integration.stamp provider docs-assets mcp-conformance verifiers react  ## run all tests and list the skipped ones
 ifneq ($(ARGS),)
 	$(BIN)/python -m pytest $(ARGS)
 else
@@ -48,7 +48,7 @@ else
 	$(BIN)/coverage report
 endif
 
-attack: $(VENV)/integration.stamp $(JOSE)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
+attack: $(VENV)/integration.stamp $(VERIFIERS)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
 	@$(BIN)/python -m tests.attack
 
 mutants: $(VENV)/test.stamp  ## put small faults into the package and list those that no test notices; takes hours
@@ -155,9 +155,9 @@ $(VENV)/package.stamp: $(VENV)/%.stamp: $(BIN)/uv pyproject.toml uv.lock
 	@touch $@
 
 # The real OpenID Connect server for integration tests, the CDN assets of the docs pages for browser tests, the
-# conformance suites for MCP servers, the library that the attack suite compares with, and the packages of the React
+# conformance suites for MCP servers, the verifiers that the attack suite compares with, and the packages of the React
 # example. Without npm these tests are skipped with a message.
-.PHONY: provider docs-assets mcp-conformance jose react
+.PHONY: provider docs-assets mcp-conformance verifiers react
 provider:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PROVIDER)/node_modules/stamp; fi
 
@@ -167,17 +167,17 @@ docs-assets:
 mcp-conformance:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(MCP_CONFORMANCE)/node_modules/stamp; fi
 
-jose:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(JOSE)/node_modules/stamp; fi
+verifiers:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(VERIFIERS)/node_modules/stamp; fi
 
 react:
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(REACT)/node_modules/stamp; fi
 
 $(PROVIDER)/node_modules/stamp $(DOCS_ASSETS)/node_modules/stamp $(MCP_CONFORMANCE)/node_modules/stamp \
-$(JOSE)/node_modules/stamp $(REACT)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
+$(VERIFIERS)/node_modules/stamp $(REACT)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	@touch $@
 
 clean:
 	rm -rf $(VENV) .venv-* dist site build .cache .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules \
-		$(MCP_CONFORMANCE)/node_modules $(JOSE)/node_modules $(REACT)/node_modules
+		$(MCP_CONFORMANCE)/node_modules $(VERIFIERS)/node_modules $(REACT)/node_modules

@@ -325,7 +325,10 @@ def _read_headers(conn: HTTPConnection) -> list[bytes]:
 
 
 async def _read_subprotocol(conn: HTTPConnection, state: AuthState[Any]) -> list[bytes]:
-    """Return the token among the subprotocols of a WebSocket, as a header; nothing if the settings don't allow it."""
+    """Return the tokens among the subprotocols of a WebSocket, as headers; nothing if the settings don't allow it.
+
+    Each `bearer` announces a token, so that a second one is rejected like a second header (RFC 6455 section 4.1).
+    """
     try:
         offered: list[str] = conn.scope.get("subprotocols") or []
         if SUBPROTOCOL not in offered:
@@ -333,8 +336,8 @@ async def _read_subprotocol(conn: HTTPConnection, state: AuthState[Any]) -> list
         await state.load_in_thread()
         if not any(settings.accept_subprotocol_tokens for settings in state.known_tenants):
             return []
-        token = "".join(offered[offered.index(SUBPROTOCOL) + 1 :][:1])
-        return [USUAL_START + token.encode("utf-8", "surrogatepass")]
+        places = [place for place, name in enumerate(offered, start=1) if name == SUBPROTOCOL]
+        return [USUAL_START + "".join(offered[one : one + 1]).encode("utf-8", "surrogatepass") for one in places]
     finally:
         # Error trackers show what they find in a frame.
         offered = []

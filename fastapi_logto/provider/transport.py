@@ -176,7 +176,7 @@ class Transport:
         """Send one request, and return the response unparsed, whatever its status. Redirects are not followed.
 
         `ExchangeError` if there is no response within the timeout and the size limit. Without `reads_errors`, the body
-        is empty unless the status is 200. `purpose` is for metrics and spans.
+        of an error is empty; with it, only if it is encoded or too large. `purpose` is for metrics and spans.
         """
         with measure_fetch(request.method, url, purpose=purpose) as fetch:
             try:
@@ -209,7 +209,7 @@ class Transport:
                 return RawResponse(
                     status=response.status_code,
                     headers=response.headers,
-                    body=await self._read_body(response) if response.status_code == 200 or reads_errors else b"",
+                    body=await self._read_body(response, reads_errors=reads_errors),
                     tls=tls,
                 )
         except ExchangeError:
@@ -245,7 +245,17 @@ class Transport:
             headers={"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"},
         )
 
-    async def _read_body(self, response: "httpx.Response") -> bytes:
+    async def _read_body(self, response: "httpx.Response", *, reads_errors: bool) -> bytes:
+        if response.status_code == 200:
+            return await self._read_whole_body(response)
+        try:
+            return await self._read_whole_body(response) if reads_errors else b""
+        except ExchangeError:
+            # The body of an error may be that of a proxy. The status says enough: after 404, for example, the endpoint
+            # is looked up again.
+            return b""
+
+    async def _read_whole_body(self, response: "httpx.Response") -> bytes:
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             # We requested none, and one small chunk can decode to hundreds of megabytes.

@@ -16,7 +16,7 @@ from fastapi_logto.testing.signing import encode_segment
 from tests.attack.provider import Document
 from tests.vectors.forge import Forge, build_claims_set, dump, sign
 
-__all__ = ["KEY_SET_ROWS", "KeySetRow", "list_attacks"]
+__all__ = ["KEY_SET_ROWS", "KeySetRow", "build_weak_key", "list_attacks"]
 
 Entries = list[Any]
 
@@ -53,7 +53,8 @@ _POINTS: Final = "RFC 8725 section 3.4; RFC 7518 section 6.2"
 _WITHDRAWN: Final = "RFC 7517 section 5: the provider has withdrawn its keys"
 
 
-def _weak_key() -> RSAKey:
+def build_weak_key() -> RSAKey:
+    """Return an RSA key of 1024 bits, always the same."""
     pem = _WEAK.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -131,7 +132,7 @@ def _sign_with_secret(forge: Forge, secret: bytes, *, kid: str) -> str:
 
 def _attack_with_weak_key(forge: Forge) -> Sequence[str]:
     head = f"{encode_segment(dump(forge.header(alg='RS256', kid='weak')))}.{encode_segment(dump(build_claims_set()))}"
-    return [sign(head, alg="RS256", key=_weak_key())]
+    return [sign(head, alg="RS256", key=build_weak_key())]
 
 
 def _attack_with_stranger(forge: Forge) -> Sequence[str]:
@@ -180,12 +181,12 @@ _MATERIAL_ROWS: Final = (
     _entries("a secret alone", lambda _, __: [_OCT], 503, attack=_attack_with_secret),
     _entries(
         "a weak RSA key and the good one",
-        lambda good, _: [_named(_weak_key(), "weak"), good],
+        lambda good, _: [_named(build_weak_key(), "weak"), good],
         200,
         _STRENGTH,
         attack=_attack_with_weak_key,
     ),
-    _entries("a weak RSA key alone", lambda _, __: [_named(_weak_key(), "weak")], 503, _STRENGTH),
+    _entries("a weak RSA key alone", lambda _, __: [_named(build_weak_key(), "weak")], 503, _STRENGTH),
     *(
         _entries(f"an RSA exponent {text[:4]!r}", _with_exponent(text), 200, _STRENGTH)
         for text in ("AQ", "Ag", "AA", "", "A" * 342)

@@ -1,8 +1,9 @@
-"""The verifiers that the differential run compares: ours, PyJWT and npm's `jose`, configured alike."""
+"""The verifiers that ours is compared with: PyJWT, and in a node process `jose`, Logto's guide and `mcp-auth`."""
 
 import json
 import shutil
 import subprocess
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,28 +13,40 @@ from typing import IO, Any, Final, Self
 
 import jwt
 from jwt import api_jwt
+from jwt.warnings import InsecureKeyLengthWarning
 
 from fastapi_logto import LogtoAuth, RefusalError
 from tests.vectors.forge import API, ISSUER_URL, NOW
 
 __all__ = [
     "ALGORITHMS",
+    "GUIDE",
+    "JOSE",
+    "MCP_AUTH",
+    "PYJWT",
     "REQUIRED_CLAIMS",
-    "Jose",
+    "Node",
     "PeerMissingError",
     "PyJwt",
     "Verdict",
     "ask_ours",
+    "find_versions",
     "freeze_pyjwt",
-    "run_jose",
+    "run_node",
 ]
 
-ALGORITHMS: Final = ("ES256", "ES384", "RS256")
+PYJWT: Final = "PyJWT"
+JOSE: Final = "jose"
+GUIDE: Final = "Logto's guide"
+MCP_AUTH: Final = "mcp-auth"
+ALGORITHMS: Final = ("ES256", "ES384", "ES512", "RS256")
 REQUIRED_CLAIMS: Final = ("iss", "aud", "sub", "exp", "client_id", "iat", "jti")
 _TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 _LEEWAY_SECONDS: Final = 10
-_DIRECTORY: Final = Path(__file__).parent / "jose"
+_DIRECTORY: Final = Path(__file__).parent / "npm"
+_PACKAGES: Final = ("jose", "mcp-auth", "express")
 _END_SECONDS: Final = 5
+_MISSING: Final = "node or its packages are missing; install Node.js 20 and run make attack"
 
 
 class PeerMissingError(Exception):
@@ -73,10 +86,20 @@ class _FixedTime(datetime):
 
 
 class PyJwt:
-    """PyJWT with the key that the header's `kid` names, as an application of it finds it."""
+    """PyJWT with the key that the header's `kid` names, as its own client of key sets finds it."""
 
-    def __init__(self, jwks: Mapping[str, Any]) -> None:
-        self._keys: list[jwt.PyJWK] = jwt.PyJWKSet.from_dict(dict(jwks)).keys
+    def __init__(self, jwks: str) -> None:
+        self._keys: list[jwt.PyJWK] = []
+        self._surprise: str | None = None
+        try:
+            keys = jwt.PyJWKSet.from_json(jwks).keys
+        except jwt.PyJWTError:
+            return
+        except Exception as error:  # noqa: BLE001 - a peer's surprise is a refusal of every token, and is named
+            self._surprise = type(error).__name__
+            return
+        # Compared one by one: it may be a list.
+        self._keys = [key for key in keys if key.public_key_use is None or key.public_key_use == "sig"]
 
     def ask(self, token: str) -> Verdict:
         """Return PyJWT's verdict."""
@@ -95,14 +118,17 @@ class PyJwt:
                 options={"require": list(REQUIRED_CLAIMS)},
             )
         except (jwt.PyJWTError, LookupError):
-            return Verdict(accepts=False)
-        except Exception as error:  # noqa: BLE001 - a peer's surprise is a refusal, and is counted
+            return Verdict(accepts=False, surprise=self._surprise)
+        except Exception as error:  # noqa: BLE001 - a peer's surprise is a refusal, and is named
             return Verdict(accepts=False, surprise=type(error).__name__)
         return Verdict(accepts=True)
 
     def _find_key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
         if "kid" in header:
-            return next(key for key in self._keys if key.key_id == header["kid"])
+            found = next((key for key in self._keys if key.key_id == header["kid"]), None)
+            if found is None:
+                raise LookupError
+            return found
         fitting = [key for key in self._keys if key.algorithm_name == header.get("alg")]
         if len(fitting) != 1:
             raise LookupError
@@ -111,19 +137,21 @@ class PyJwt:
 
 @contextmanager
 def freeze_pyjwt() -> Generator[None]:
-    """Have PyJWT, which takes no clock, read the time of the forge."""
+    """Have PyJWT, which takes no clock, read the time of the forge, and accept weak keys without a warning."""
     # A name that the module imports and does not export.
     names = api_jwt.__dict__
     before = names["datetime"]
     names["datetime"] = _FixedTime
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InsecureKeyLengthWarning)
+            yield
     finally:
         names["datetime"] = before
 
 
-class Jose:
-    """A running node process that answers for npm's `jose`."""
+class Node:
+    """A running node process that answers for its verifiers."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdin is not None
@@ -131,37 +159,43 @@ class Jose:
         self._in: IO[str] = process.stdin
         self._out: IO[str] = process.stdout
 
+    def use_key_set(self, jwks: str) -> None:
+        """Have the verifiers verify with the keys of a document, given as text."""
+        self._write({"keySet": jwks})
+
     def start(self, tokens: Sequence[str]) -> None:
         """Hand tokens over. The process works on them while this one does something else.
 
         The verdicts of one call must fit into a pipe: otherwise each process would wait for the other.
         """
-        self._in.writelines(f"{json.dumps(token)}\n" for token in tokens)
-        self._in.flush()
+        self._write(*tokens)
 
-    def read(self, count: int) -> list[Verdict]:
-        """Return the verdicts of as many tokens."""
-        verdicts: list[Verdict] = []
-        for _ in range(count):
-            mark, _, surprise = self._out.readline().strip().partition(" ")
-            if mark not in {"0", "1"}:
-                raise PeerMissingError("jose: the node process ended too early")
-            verdicts.append(Verdict(accepts=mark == "1", surprise=surprise or None))
-        return verdicts
+    def read(self, count: int) -> list[dict[str, Verdict]]:
+        """Return the verdicts of the verifiers on as many tokens."""
+        return [self._read() for _ in range(count)]
+
+    def _read(self) -> dict[str, Verdict]:
+        line = self._out.readline()
+        if not line:
+            raise PeerMissingError("the node process ended too early")
+        return {
+            name: Verdict(accepts=value is True, surprise=value if isinstance(value, str) else None)
+            for name, value in json.loads(line).items()
+        }
+
+    def _write(self, *values: object) -> None:
+        self._in.writelines(f"{json.dumps(value)}\n" for value in values)
+        self._in.flush()
 
 
 @contextmanager
-def run_jose(jwks: Mapping[str, Any]) -> Generator[Jose]:
-    """Run `jose` in a node process.
+def run_node(jwks: str) -> Generator[Node]:
+    """Run the verifiers for Node.js in one process, with a key set to begin with.
 
     Raises:
-        PeerMissingError: Node or the package is missing.
+        PeerMissingError: Node or a package is missing.
     """
-    node = shutil.which("node")
-    if node is None or not (_DIRECTORY / "node_modules" / "jose").is_dir():
-        raise PeerMissingError("jose: node or its package is missing; install Node.js 20 and run make attack")
     options = {
-        "jwks": jwks,
         "now": NOW,
         "algorithms": ALGORITHMS,
         "issuer": ISSUER_URL,
@@ -170,15 +204,37 @@ def run_jose(jwks: Mapping[str, Any]) -> Generator[Jose]:
         "clockTolerance": _LEEWAY_SECONDS,
         "requiredClaims": REQUIRED_CLAIMS,
     }
-    command = [node, str(_DIRECTORY / "verdicts.mjs")]
+    command = [_find_node(), str(_DIRECTORY / "verdicts.mjs")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            jose = Jose(process)
-            jose.start([])
             assert process.stdin is not None
             process.stdin.write(f"{json.dumps(options)}\n")
-            yield jose
+            node = Node(process)
+            node.use_key_set(jwks)
+            yield node
             process.stdin.close()
             process.wait(_END_SECONDS)
         finally:
             process.kill()
+
+
+def find_versions() -> dict[str, str]:
+    """Return the versions of the verifiers, and of what they run on."""
+    found = subprocess.run([_find_node(), "--version"], capture_output=True, text=True, check=True)
+    packages = {name: json.loads(_find_manifest(name).read_text(encoding="utf-8")) for name in _PACKAGES}
+    return {
+        PYJWT: jwt.__version__,
+        "Node.js": found.stdout.strip().removeprefix("v"),
+        **{name: str(manifest["version"]) for name, manifest in packages.items()},
+    }
+
+
+def _find_node() -> str:
+    node = shutil.which("node")
+    if node is None or not all(_find_manifest(name).is_file() for name in _PACKAGES):
+        raise PeerMissingError(_MISSING)
+    return node
+
+
+def _find_manifest(name: str) -> Path:
+    return _DIRECTORY / "node_modules" / name / "package.json"

@@ -15,7 +15,7 @@ __all__ = ["Attack", "run_classes", "run_suite"]
 
 Attack = Callable[[Tally, Forge], Awaitable[None]]
 
-_LONGEST_SECONDS: Final = 300.0
+_LONGEST_SECONDS: Final = 600.0
 
 
 async def run_classes(classes: Mapping[str, Attack], *, longest_seconds: float = _LONGEST_SECONDS) -> list[Tally]:

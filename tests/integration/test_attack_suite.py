@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -11,21 +12,36 @@ from typing_extensions import Unpack
 
 from fastapi_logto import LogtoAuth
 from fastapi_logto.settings import SettingsArguments
+from tests.attack.comparison import Comparison, Difference
 from tests.attack.composition import run_composition
 from tests.attack.differences import DIFFERENCES
 from tests.attack.differential import run_differential
 from tests.attack.documents import run_key_sets
+from tests.attack.generated_sets import Pool, generate_sets
+from tests.attack.key_set_changes import CHANGES
+from tests.attack.key_set_differences import KEY_SET_DIFFERENCES
+from tests.attack.key_set_differential import FEWEST_KEY_SETS, build_default, run_key_set_differential
 from tests.attack.key_sets import KEY_SET_ROWS
 from tests.attack.mutations import Mutant
 from tests.attack.nodes import OTHER_API
 from tests.attack.oracle import CALLERS, Caller, Rule, judge, judge_all
 from tests.attack.pages import build_table, replace_marked
-from tests.attack.peers import ALGORITHMS, PeerMissingError, run_jose
+from tests.attack.peers import (
+    ALGORITHMS,
+    GUIDE,
+    JOSE,
+    MCP_AUTH,
+    PYJWT,
+    PeerMissingError,
+    Verdict,
+    find_versions,
+    run_node,
+)
 from tests.attack.provider import Document, Provider, build_auth
 from tests.attack.report import Tally, print_report
 from tests.attack.runs import run_classes
 from tests.attack.vectors import run_token_rows
-from tests.vectors.forge import API, Forge
+from tests.vectors.forge import API, ISSUER_URL, Forge
 from tests.vectors.payloads import PAYLOAD_ROWS
 from tests.vectors.rows import EXPIRED, PayloadRow, TokenRow
 from tests.vectors.tokens import TOKEN_ROWS
@@ -34,6 +50,7 @@ FORGE: Final = Forge.create()
 SMALL_SHARE: Final = 0.05
 # Of so many mutants, some have each of the changes that a weak verifier overlooks.
 FAIR_SHARE: Final = 0.1
+KEY_SET_STEP: Final = 10
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +59,9 @@ def loop_guard() -> None:
 
 
 @pytest.fixture
-def jose() -> None:
+def node() -> None:
     try:
-        with run_jose(FORGE.jwks()):
-            pass
+        find_versions()
     except PeerMissingError as error:
         pytest.skip(str(error))
 
@@ -53,6 +69,12 @@ def jose() -> None:
 def compare(*, share: float = SMALL_SHARE, **options: Any) -> Tally:
     tally = Tally(name="differential")
     asyncio.run(run_differential(tally, FORGE, share=share, **options))
+    return tally
+
+
+def compare_key_sets(**options: Any) -> Tally:
+    tally = Tally(name="key sets")
+    asyncio.run(run_key_set_differential(tally, FORGE, step=KEY_SET_STEP, **options))
     return tally
 
 
@@ -67,7 +89,7 @@ def build_weak_auth(**changes: Unpack[SettingsArguments]) -> LogtoAuth:
     return build_auth(Provider(FORGE.jwks()), changes=changes)
 
 
-@pytest.mark.usefixtures("jose")
+@pytest.mark.usefixtures("node")
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
@@ -84,14 +106,17 @@ def test_a_verifier_that_skips_a_check_differs_from_its_peers(changes: SettingsA
     assert [line for line in failures if found in line and "we accept and" in line]
 
 
-@pytest.mark.usefixtures("jose")
+@pytest.mark.usefixtures("node")
 def test_a_verifier_that_refuses_too_much_differs_from_its_peers() -> None:
     failures = compare(auth=build_weak_auth(audience="https://another.example.test")).failures
 
-    assert "mutant 0: good (): we refuse and pyjwt and jose accept, which no row explains" in failures
+    assert (
+        "mutant 0: good (): we refuse and PyJWT and jose and Logto's guide and mcp-auth accept, which no row explains"
+        in failures
+    )
 
 
-@pytest.mark.usefixtures("jose")
+@pytest.mark.usefixtures("node")
 @pytest.mark.parametrize("row", ["duplicate members", "issued within a minute ahead", "a lone surrogate"])
 def test_a_difference_without_its_row_is_a_failure(row: str) -> None:
     failures = compare(differences=[one for one in DIFFERENCES if one.id != row]).failures
@@ -99,9 +124,100 @@ def test_a_difference_without_its_row_is_a_failure(row: str) -> None:
     assert len(failures) > len(compare().failures)
 
 
-def test_each_explanation_says_why_and_where_that_is_written() -> None:
-    assert [row.id for row in DIFFERENCES if not (row.why and row.reference and row.peers)] == []
-    assert len({row.id for row in DIFFERENCES}) == len(DIFFERENCES)
+@pytest.mark.parametrize("rows", [DIFFERENCES, KEY_SET_DIFFERENCES], ids=["tokens", "key sets"])
+def test_each_explanation_says_why_and_where_that_is_written(rows: Sequence[Difference[Any]]) -> None:
+    assert [row.id for row in rows if not (row.why and row.reference and row.peers)] == []
+    assert len({row.id for row in rows}) == len(rows)
+
+
+@pytest.mark.usefixtures("node")
+def test_the_verifiers_for_node_read_the_token_and_the_key_set() -> None:
+    with run_node(json.dumps(FORGE.jwks())) as process:
+        process.start([FORGE.good(), FORGE.with_header(typ="JWT"), f"{FORGE.good()[:-4]}AAAA"])
+        verdicts = process.read(3)
+        process.use_key_set('{"keys":[]}')
+        process.start([FORGE.good()])
+        (without_keys,) = process.read(1)
+
+    assert [{name for name, verdict in one.items() if verdict.accepts} for one in verdicts] == [
+        {JOSE, GUIDE, MCP_AUTH},
+        {GUIDE, MCP_AUTH},
+        set(),
+    ]
+    assert {verdict.accepts for verdict in without_keys.values()} == {False}
+
+
+@pytest.mark.usefixtures("node")
+def test_the_page_names_the_versions_of_the_verifiers() -> None:
+    assert {PYJWT, "Node.js", "jose", "mcp-auth"} <= compare().versions.keys()
+
+
+def test_the_table_counts_the_cases_in_which_a_peer_differs() -> None:
+    def is_odd(facts: str) -> bool:
+        return facts == "odd"
+
+    row = Difference(id="a row", peers=frozenset({PYJWT, JOSE}), fits=is_odd, why="why", reference="RFC 1")
+    comparison, tally = Comparison([row]), Tally(name="comparison")
+    peers = {PYJWT: Verdict(accepts=True), JOSE: Verdict(accepts=False)}
+
+    problems = [
+        comparison.judge(facts, name=facts, ours=Verdict(accepts=False), peers=peers)
+        for facts in ("odd", "odd", "even")
+    ]
+    comparison.fail_idle(tally)
+
+    assert problems == [None, None, "even: we refuse and PyJWT accept, which no row explains"]
+    assert "| a row | refuse | jose 0, PyJWT 2 | why | RFC 1 |" in comparison.build_table()
+    assert tally.failures == ["the row 'a row' explains nothing of jose; correct it"]
+
+
+def test_an_exception_of_ours_is_a_failure_although_every_verifier_refuses() -> None:
+    ours, peers = Verdict(accepts=False, surprise="TypeError"), {PYJWT: Verdict(accepts=False)}
+
+    assert (
+        Comparison[str]([]).judge("facts", name="a token", ours=ours, peers=peers) == "a token: ours raised TypeError"
+    )
+
+
+@pytest.mark.usefixtures("node")
+def test_a_key_set_difference_without_its_row_is_a_failure() -> None:
+    rows = [row for row in KEY_SET_DIFFERENCES if row.id != "an entry that is not an object"]
+
+    assert compare_key_sets().failures == []
+    assert [line for line in compare_key_sets(differences=rows).failures if "which no row explains" in line]
+
+
+@pytest.mark.usefixtures("node")
+def test_a_verifier_that_accepts_other_algorithms_differs_for_key_sets() -> None:
+    def accept_more(provider: Provider) -> LogtoAuth:
+        return build_auth(provider, changes=SettingsArguments(algorithms=[*ALGORITHMS, "PS256"]))
+
+    failures = compare_key_sets(build=accept_more).failures
+
+    assert [line for line in failures if "valid, PS256" in line and "we accept and PyJWT and jose refuse" in line]
+
+
+@pytest.mark.usefixtures("node")
+def test_a_forged_token_that_is_accepted_is_a_failure() -> None:
+    pool = Pool.create(FORGE)
+
+    def trust_strangers(provider: Provider) -> LogtoAuth:
+        keys = [stranger.publish() | {"kid": key.kid} for key in pool.keys for stranger in pool.strangers]
+        provider.documents[f"{ISSUER_URL}/jwks"] = Document.of({"keys": keys})
+        return build_default(provider)
+
+    failures = compare_key_sets(build=trust_strangers).failures
+
+    assert [line for line in failures if line.endswith("a forged token is accepted")]
+
+
+def test_there_are_hundreds_of_different_key_sets_and_each_has_tokens() -> None:
+    pool = Pool.create(FORGE)
+    key_sets = list(generate_sets(pool))
+
+    assert len({key_set.text for key_set in key_sets}) >= FEWEST_KEY_SETS
+    assert len({key_set.id for key_set in key_sets}) == len(key_sets)
+    assert {entry.change for key_set in key_sets for entry in key_set.entries} >= CHANGES.keys()
 
 
 def test_a_peer_that_is_missing_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +225,7 @@ def test_a_peer_that_is_missing_is_a_failure(monkeypatch: pytest.MonkeyPatch) ->
 
     (tally,) = asyncio.run(run_classes({"differential": run_differential}))
 
-    assert tally.failures == ["jose: node or its package is missing; install Node.js 20 and run make attack"]
+    assert tally.failures == ["node or its packages are missing; install Node.js 20 and run make attack"]
     assert print_report([tally], out=io.StringIO()) == 1
 
 

@@ -1,5 +1,6 @@
 """The documentation builds as a site, and a build with a broken link fails."""
 
+import os
 import re
 import shutil
 import sys
@@ -27,7 +28,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def build(root: Path, *additions: tuple[str, str]) -> tuple[bool, str]:
+def build(root: Path, *additions: tuple[str, str], **environment: str) -> tuple[bool, str]:
     """Build the site with additional text in some files; return whether that succeeded, and the output."""
     before = {name: (root / name).read_text() for name, _ in additions}
     for name, text in additions:
@@ -38,7 +39,8 @@ def build(root: Path, *additions: tuple[str, str]) -> tuple[bool, str]:
     try:
         output = ""
         for command in BUILD:
-            done = run(command, cwd=root, stdout=PIPE, stderr=STDOUT, text=True, check=False, timeout=120)
+            settings = {**os.environ, **environment}
+            done = run(command, cwd=root, env=settings, stdout=PIPE, stderr=STDOUT, text=True, check=False, timeout=120)
             output += re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
             if done.returncode:
                 return False, output
@@ -68,6 +70,21 @@ def test_every_page_of_the_site_is_there_as_markdown(copy: Path, site: Path) -> 
         assert address.is_file() or page == "index.md"
         assert re.search(r"^# ", text, re.MULTILINE), page
         assert not re.search(r"^(--8<--|:::|description:)", text, re.MULTILINE), page
+
+
+def test_a_published_site_links_to_its_address_its_picture_and_its_repository(copy: Path, site: Path) -> None:
+    published = {"SITE_URL": "https://docs.test/logto/", "REPO_URL": "https://github.com/owner/fastapi-logto"}
+    succeeded, output = build(copy, **published)
+
+    assert succeeded, output
+    html = (copy / "site/how-to/tenant/index.html").read_text()
+    assert 'rel="canonical" href="https://docs.test/logto/how-to/tenant/"' in html
+    assert 'property="og:image" content="https://docs.test/logto/images/card.png"' in html
+    assert (copy / "site/images/card.png").is_file()
+    assert 'href="https://github.com/owner/fastapi-logto/edit/main/docs/how-to/tenant.md"' in html
+    local = (site / "how-to/tenant/index.html").read_text()
+    assert 'property="og:description" content="Set up an API resource' in local
+    assert not re.search(r'canonical|og:image|github\.com/owner|"edit/', local)
 
 
 def test_the_markdown_contains_what_a_page_includes(site: Path) -> None:

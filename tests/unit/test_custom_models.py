@@ -107,6 +107,21 @@ def test_a_validator_that_refuses_as_pydantic_has_it_is_a_401_that_names_the_cla
     assert (response.status_code, response.json()["detail"]["reason"]) == (401, "claims")
 
 
+def test_a_model_that_refuses_as_a_whole_is_a_401_that_names_no_claim(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastapi_logto")
+
+    class Agrees(TokenClaims):
+        @model_validator(mode="after")
+        def compare(self) -> "Agrees":
+            raise ValueError("a secret of the application")
+
+    response = call(Agrees, {})
+
+    assert (response.status_code, response.json()["detail"]["reason"]) == (401, "claims")
+    (line,) = caplog.messages
+    assert "a secret of the application" not in line
+
+
 def test_an_error_without_a_frame_of_the_application_is_a_401_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fastapi_logto")
 

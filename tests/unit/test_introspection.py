@@ -103,6 +103,8 @@ async def test_an_opaque_token_returns_the_claims_that_the_provider_says(bench: 
     assert (claims.sub, claims.client_id) == ("alice", SPA)
     assert claims.scopes == {"openid", "profile"}
     assert (claims.audiences, claims.jti, claims.iss) == (frozenset(), None, bench.issuer.issuer)
+    assert claims.model_dump().keys().isdisjoint({"active", "token_type"})
+    assert (await bench.auth.verify(token)).model_dump() == claims.model_dump()
     (request,) = bench.provider.asked
     assert request.headers["authorization"].startswith("Basic ")
     assert request.content == f"token={token}&token_type_hint=access_token".encode()
@@ -173,12 +175,26 @@ async def test_the_retry_after_of_a_provider_is_followed(bench: Bench) -> None:
     with pytest.raises(ProviderUnavailableError) as caught:
         await bench.auth.verify(OPAQUE)
     assert caught.value.retry_after_seconds == 20
+    bench.clock.advance(19.75)
+    assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     assert len(bench.provider.asked) == 1
-    bench.clock.advance(20)
+    bench.clock.advance(0.25)
     assert await bench.refused(OPAQUE) == (401, "inactive")
 
 
-async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench) -> None:
+GONE: dict[str, Callable[[], httpx.Response]] = {
+    "not found": lambda: httpx.Response(404),
+    "gone": lambda: httpx.Response(410),
+    "not found, encoded": lambda: httpx.Response(
+        404, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(gzip.compress(b"<html>"))
+    ),
+    "not found, too large": lambda: httpx.Response(404, content=b"x" * (256 * 1024 + 1)),
+    "gone, too large": lambda: httpx.Response(410, content=b"x" * (256 * 1024 + 1)),
+}
+
+
+@pytest.mark.parametrize("name", GONE)
+async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench, name: str) -> None:
     fetched: list[str] = []
     inner = bench.provider.inner.handle_async_request
 
@@ -187,7 +203,7 @@ async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench) -> N
         return await inner(request)
 
     bench.provider.inner.handle_async_request = count  # type: ignore[method-assign]
-    bench.provider.answer = lambda: httpx.Response(404)
+    bench.provider.answer = GONE[name]
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     bench.provider.answer = None
 

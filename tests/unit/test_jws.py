@@ -266,6 +266,13 @@ def test_the_longest_header_is_read() -> None:
     assert parse(FORGE.with_raw_header(header + b" " * (768 - len(header)))).kid == "a"
 
 
+def test_a_header_of_one_more_character_is_refused() -> None:
+    header = b'{"alg":"ES384","typ":"at+jwt","kid":"a"}'
+
+    with pytest.raises(MalformedTokenError, match="at most 1024 characters"):
+        parse(FORGE.with_raw_header(header + b" " * (769 - len(header))))
+
+
 def test_a_hundred_thousand_levels_in_the_payload_are_not_even_looked_at_before_the_signature() -> None:
     payload = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 

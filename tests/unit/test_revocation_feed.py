@@ -495,6 +495,50 @@ async def test_concurrent_calls_return_only_when_the_store_has_their_revocations
         assert len(store.entries) == 151
 
 
+async def test_concurrent_requests_load_the_store_once() -> None:
+    store = SharedStore(batch_size=100)
+    store.entries = [revoke("mallory")]
+    async with running(store) as feed:
+        store.is_stuck = True
+        requests = [asyncio.ensure_future(feed.catch_up()) for _ in range(20)]
+        await wait_until(lambda: bool(store.reads))
+        store.is_stuck = False
+        await asyncio.gather(*requests)
+
+        assert store.reads.count(None) == 1
+        assert knows(feed, "mallory")
+
+
+async def test_concurrent_calls_append_each_revocation_once() -> None:
+    store = SharedStore()
+    async with running(store) as feed:
+        store.blocked = asyncio.Event()
+        calls = [asyncio.ensure_future(feed.add([revoke(name)])) for name in ("a", "b", "c")]
+        await wait_until(lambda: feed.health().waiting_count == 3)
+        store.blocked.set()
+        await asyncio.gather(*calls)
+
+        assert store.entries == [revoke("a"), revoke("b"), revoke("c")]
+
+
+async def test_a_call_during_a_repair_appends_nothing_twice() -> None:
+    store = SharedStore()
+    async with running(store, on_outage="open") as feed:
+        store.append_error = "out of memory"
+        with pytest.raises(RevocationStoreError, match="out of memory"):
+            await feed.add([revoke("a")])
+        store.append_error = None
+        store.blocked = asyncio.Event()
+        repair = asyncio.ensure_future(feed.catch_up())
+        await wait_until(lambda: store.waiting > 0)
+        call = asyncio.ensure_future(feed.add([revoke("b")]))
+        await wait_until(lambda: feed.health().waiting_count == 2)
+        store.blocked.set()
+        await asyncio.gather(repair, call)
+
+        assert store.entries == [revoke("a"), revoke("b")]
+
+
 async def test_a_failed_append_does_not_delay_the_first_read() -> None:
     store = SharedStore()
     store.entries = [revoke("mallory")]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastapi_logto.strict_json import MAX_DEPTH, JsonValue, StrictJsonError, cut_deep_parts, parse_object
+from fastapi_logto.strict_json import MAX_DEPTH, JsonValue, StrictJsonError, check_strict, cut_deep_parts, parse_object
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,17 @@ def test_a_text_or_a_number_in_the_deepest_level_is_still_looked_at() -> None:
     assert parse_object(nested(32, in_objects=True).replace(b"{}", b'{"a":1}')) != {}
     with pytest.raises(StrictJsonError, match="a lone surrogate"):
         parse_object(nested(32, in_objects=True).replace(b"{}", b'{"a":"\\ud800"}'))
+
+
+@pytest.mark.parametrize("depth", range(2, 33))
+def test_escapes_change_nothing_about_the_depth(depth: int) -> None:
+    inner = b"[" * (depth - 1) + b"%s" + b"]" * (depth - 1)
+    value = parse_object(b'{"a":%s,"b":"\\u00e9\\ud83d\\ude00"}' % (inner % b'"\\u00e9"'))
+
+    check_strict(value)
+    assert value["b"] == "\u00e9\U0001f600"
+    with pytest.raises(StrictJsonError, match="a lone surrogate"):
+        parse_object(b'{"a":%s}' % (inner % b'"\\ud800"'))
 
 
 def encode(pair: tuple[object, str]) -> bytes:

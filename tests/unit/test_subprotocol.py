@@ -128,6 +128,17 @@ def test_a_token_in_both_places_is_refused(app: FastAPI) -> None:
     assert connect(app, "/optional", "bearer", token, **bearer(token)) == ("401", "header_format")
 
 
+def test_a_second_token_is_refused(app: FastAPI) -> None:
+    token = issuer.access_token(scopes=["read:user"])
+
+    for path in ("/scope", "/optional"):
+        for other in (issuer.access_token(scopes=["read:user"]), issuer.bad_token("forged"), "chat"):
+            assert connect(app, path, "bearer", token, "bearer", other) == ("401", "header_format")
+            assert connect(app, path, "bearer", other, "chat", "bearer", token) == ("401", "header_format")
+        assert connect(app, path, "bearer", "bearer", token) == ("401", "header_format")
+        assert connect(app, path, "bearer", token, "bearer") == ("401", "header_format")
+
+
 def test_it_is_off_by_default() -> None:
     app = build_app(issuer.auth())
     token = issuer.access_token(scopes=["read:user"])

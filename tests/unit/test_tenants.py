@@ -14,7 +14,7 @@ from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, Requirem
 from fastapi_logto.errors import AudienceError, IssuerError, ProviderUnavailableError, RefusalError, TokenTypeError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.schemes import find_resources, find_state
-from fastapi_logto.testing import LocalIssuer, bearer
+from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from fastapi_logto.testing.signing import JsonValue
 from tests.unit.apps import API
 
@@ -127,6 +127,29 @@ async def test_an_invalid_header_is_refused_before_the_payload_is_read(bench: Be
     assert await bench.refused(bench.a.id_token()) == "id_token"
 
 
+@pytest.mark.parametrize("alg", [["ES384"], {"ES384": 1}, [], {}, [["ES384"]], None, 384, True])
+@pytest.mark.parametrize("count", [1, 2], ids=["one tenant", "several"])
+def test_an_algorithm_that_is_not_a_text_is_rejected(alg: JsonValue, count: int, bench: Bench) -> None:
+    app = FastAPI()
+    settings = [LogtoSettings(endpoint=endpoint, audience=API) for endpoint in (A, B)[:count]]
+    auth = LogtoAuth(settings=settings, http_transport=bench.network)
+    app.get("/", dependencies=[Depends(auth)])(lambda: None)
+
+    payload: dict[str, JsonValue] = {
+        "iss": f"{A}/oidc",
+        "sub": "s",
+        "aud": API,
+        "exp": 2**40,
+        "iat": 1,
+        "jti": "j",
+        "client_id": "c",
+    }
+
+    response = TestClient(app).get("/", headers=bearer(bench.a.sign(payload, header={"alg": alg})))
+
+    assert (response.status_code, response.json()["detail"]["reason"]) == (401, "algorithm")
+
+
 async def test_a_tenant_that_is_unreachable_takes_no_other_one_along(bench: Bench) -> None:
     bench.network.down = {"b.example.com"}
 
@@ -158,6 +181,20 @@ def test_the_application_is_as_ready_as_the_worst_of_its_tenants(bench: Bench) -
     with TestClient(FastAPI(lifespan=bench.auth.lifespan)):
         health = bench.auth.health()
     assert (health.is_ready, health.key_count, health.last_error) == (True, 2, None)
+
+
+async def test_a_stale_tenant_and_a_fresh_one_are_together_stale_and_as_old_as_the_older() -> None:
+    clock = ManualClock(now=1_800_000_000)
+    a, b = LocalIssuer(endpoint=A, clock=clock), LocalIssuer(endpoint=B, clock=clock)
+    settings = [LogtoSettings(endpoint=endpoint, audience=API) for endpoint in (A, B)]
+    auth = LogtoAuth(settings=settings, http_transport=Network(a, b), clock=clock)
+    await auth.verify(a.access_token())
+    clock.advance(301)
+    await auth.verify(b.access_token())
+
+    health = auth.health()
+
+    assert (health.is_ready, health.is_stale, health.age_seconds, health.key_count) == (True, True, 301, 2)
     assert health.age_seconds is not None
 
 

@@ -458,6 +458,25 @@ async def test_an_exchange_returns_every_response_as_it_was_received(
     assert "html" not in repr(response)
 
 
+@pytest.mark.parametrize("status", [404, 410, 500])
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(gzip.compress(b"<html>"), {"Content-Encoding": "gzip"}), (b"x" * (MAX_DOCUMENT_BYTES + 1), {})],
+    ids=["encoded", "too large"],
+)
+async def test_an_error_keeps_its_status_whatever_its_body(
+    status: int, body: bytes, headers: dict[str, str], server: CapturedServer, transport: Transport
+) -> None:
+    server.replace(JWKS_PATH, Answer(status=status, body=body, headers=headers))
+    url = server.endpoint + JWKS_PATH
+
+    response = await transport.send(url, Request())
+    with pytest.raises(FetchError) as caught:
+        await transport.fetch_json(url)
+
+    assert (response.status, response.document, caught.value.status) == (status, {}, status)
+
+
 async def test_an_exchange_by_https_returns_the_tls_session(tls_server: TlsServer) -> None:
     transport = Transport(timeout_seconds=5, ssl_context=tls_server.authority)
 
@@ -481,7 +500,7 @@ async def failure(transport: Transport, url: str) -> ExchangeError:
         (Fault.HANG, "connection", "no response in time (0.5 s)"),
         (Answer(body=b"{", content_length=10), "http", "RemoteProtocolError"),
         (Answer(body=b"{}" * 50, seconds_per_byte=0.05), "http", "no complete response within 0.5 s"),
-        (Answer(status=500, body=b" " * 300_000), "http", "expected at most 262144 bytes, found more"),
+        (Answer(body=b" " * 300_000), "http", "expected at most 262144 bytes, found more"),
         (Answer.gzip_bomb(1), "http", "expected an unencoded body, found Content-Encoding gzip"),
     ],
     ids=["reset", "hang", "cut", "slow", "large", "encoded"],

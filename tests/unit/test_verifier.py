@@ -1,8 +1,10 @@
 """A token becomes claims, or is refused with its exact reason; what was verified once is not verified again."""
 
 import asyncio
+import copy
 import gc
 import json
+import pickle
 import weakref
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
@@ -15,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 from fastapi_logto.errors import (
     AlgorithmError,
     AudienceError,
+    AuthorizationHeaderError,
     ClaimError,
     ExpiredTokenError,
     IdTokenError,
@@ -286,6 +289,11 @@ PERSONAL = "pat_" + "a" * 32
             ),
         ),
         (
+            "o" * 43,
+            AudiencePolicy(frozenset({"urn:b"})),
+            "This is an opaque token, which Logto issues without a resource; request the token with resource=urn:b",
+        ),
+        (
             PERSONAL,
             AudiencePolicy(),
             f"This is a personal access token; exchange it for an access token (RFC 8693) with resource={API}",
@@ -299,7 +307,7 @@ PERSONAL = "pat_" + "a" * 32
             ),
         ),
     ],
-    ids=["opaque, in an organization", "personal", "personal, in an organization"],
+    ids=["opaque, in an organization", "opaque, for its own audience", "personal", "personal, in an organization"],
 )
 async def test_an_opaque_token_is_refused_with_what_to_do_instead(
     token: str, policy: AudiencePolicy, message: str, bench: Bench[TokenClaims]
@@ -711,6 +719,54 @@ async def test_a_token_is_verified_once(bench: Bench[TokenClaims]) -> None:
     assert claims == [claims[0]] * 10
 
 
+@pytest.mark.parametrize(
+    "build", [b"%s".__mod__, b" %s".__mod__, b"Token %s".__mod__], ids=["none", "a space", "other"]
+)
+async def test_a_cached_token_without_its_scheme_is_refused(
+    build: Callable[[bytes], bytes], bench: Bench[TokenClaims]
+) -> None:
+    token = bench.issuer.access_token().encode()
+    for _ in range(2):
+        await bench.verifier.verify_header([b"Bearer " + token])
+    await bench.verifier.verify(SecretStr(token.decode()))
+
+    with pytest.raises(AuthorizationHeaderError) as caught:
+        await bench.verifier.verify_header([build(token)])
+
+    assert caught.value.status == 401
+
+
+async def test_the_claims_of_a_new_and_of_a_cached_token_can_be_copied_and_pickled(bench: Bench[TokenClaims]) -> None:
+    token = bench.issuer.access_token(claims={"act": {"sub": "support"}, "tenant": {"id": 1}, "roles": ["a"]})
+    plain = bench.issuer.access_token(scopes=["read"], claims={"plan": "free"})
+
+    for text in (token, plain):
+        for verified in [await bench.verifier.verify(SecretStr(text)) for _ in range(2)]:
+            copies = [
+                pickle.loads(pickle.dumps(verified)),  # noqa: S301 - our own bytes
+                copy.copy(verified),
+                copy.deepcopy(verified),
+            ]
+            assert copies == [verified] * 3
+            assert {one.model_dump_json() for one in copies} == {verified.model_dump_json()}
+
+
+@pytest.mark.parametrize("size", [2048, 2050])
+async def test_a_token_of_exactly_the_longest_size_is_cached_and_a_longer_one_refused(size: int) -> None:
+    bench = local_bench(TokenClaims, max_token_bytes=size)
+    start = size - len(bench.issuer.access_token(claims={"x": ""}))
+    tokens = [bench.issuer.access_token(claims={"x": "x" * n}) for n in range(start * 3 // 4 - 4, start * 3 // 4 + 4)]
+    (longest,) = (token for token in tokens if len(token) == size)
+    longer = next(token for token in tokens if len(token) > size)
+
+    for _ in range(2):
+        await bench.verifier.verify_header([f"Bearer {longest}".encode()])
+    with pytest.raises(TokenTooLargeError):
+        await bench.verifier.verify_header([f"Bearer {longer}".encode()])
+
+    assert bench.verifications == 1
+
+
 async def test_several_requests_with_one_new_token_at_the_same_time_verify_it_once(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     await bench.keys.warm()
@@ -719,6 +775,17 @@ async def test_several_requests_with_one_new_token_at_the_same_time_verify_it_on
 
     assert claims == [claims[0]] * 20
     assert bench.verifications == 1
+
+
+async def test_requests_with_one_new_token_wait_for_one_verification_while_others_are_verified() -> None:
+    bench = local_bench(TokenClaims)
+    token, *others = [bench.issuer.access_token() for _ in range(11)]
+    await bench.keys.warm()
+
+    claims = await asyncio.gather(*(bench.verifier.verify(SecretStr(one)) for one in [*others, *[token] * 20]))
+
+    assert claims[10:] == [claims[10]] * 20
+    assert bench.verifications == 11
 
 
 async def test_several_requests_with_one_invalid_token_at_the_same_time_all_get_its_error(
