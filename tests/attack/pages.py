@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.attack.report import Tally
 
-__all__ = ["build_table", "replace_marked", "write_page"]
+__all__ = ["build_table", "replace_marked", "write_marked", "write_page"]
 
 _PAGES: Final = Path(__file__).parents[2] / "docs" / "explanation"
 _PACKAGES: Final = ("fastapi", "starlette", "joserfc", "cryptography", "pydantic", "httpx")
@@ -25,6 +25,11 @@ def write_page(name: str, tallies: Sequence[Tally]) -> None:
     blocks = {"run": _describe_run(tallies)}
     for tally in tallies:
         blocks.update(tally.tables)
+    write_marked(name, blocks)
+
+
+def write_marked(name: str, blocks: Mapping[str, str]) -> None:
+    """Replace the texts between markers in `docs/explanation/<name>.md`."""
     page = _PAGES / f"{name}.md"
     page.write_text(replace_marked(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
 

@@ -1,5 +1,7 @@
 """What verified claims must say, and the messages that save the caller an hour."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,20 @@ from fastapi_logto.errors import (
     RefusalError,
 )
 from fastapi_logto.strict_json import JsonObject
-from fastapi_logto.verification.checks import MAX_ISSUED_AHEAD_SECONDS, check_any_scope, check_claims, check_scopes
+from fastapi_logto.verification.checks import (
+    MAX_ISSUED_AHEAD_SECONDS,
+    check_actor,
+    check_any_scope,
+    check_caller,
+    check_claims,
+    check_client,
+    check_has_organization,
+    check_no_actor,
+    check_organization,
+    check_organization_issuer,
+    check_predicate,
+    check_scopes,
+)
 from fastapi_logto.verification.claims import build_claims, parse_claims
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump
 from tests.vectors.payloads import PAYLOAD_ROWS
@@ -98,6 +113,16 @@ FIX = "request the token with resource=https://api.example.test"
             "urn:logto:organization:aaajcxbl1cz3",
             f"This is an organization token, which this route does not accept; {FIX}",
         ),
+        (
+            ["https://other.test", "https://tenant.logto.app/api"],
+            f"The token was issued for Logto's Management API, not for this API; {FIX}",
+        ),
+        (
+            ["https://other.test", "urn:logto:organization:a"],
+            f"This is an organization token, which this route does not accept; {FIX}",
+        ),
+        # A trailing slash is all that is ignored in the comparison.
+        (f"{API}X", f"The token was issued for another API; {FIX}"),
         ("urn:logto:resource:organizations", f"This is an organization token, which this route does not accept; {FIX}"),
     ],
 )
@@ -292,3 +317,77 @@ def test_scopes_are_checked_as_sets_of_texts(granted: str | None, required: tupl
         with pytest.raises(InsufficientScopeError) as caught:
             check_scopes(claims, required)
         assert caught.value.missing == tuple(scope for scope in required if scope not in claims.scopes)
+
+
+def test_a_claims_model_that_names_other_scopes_decides_which_are_granted() -> None:
+    class Fewer(TokenClaims):
+        @property
+        def scopes(self) -> frozenset[str]:
+            return frozenset({"a"})
+
+    claims = parse_claims(dump(build_claims_set(scope="a b")), model=Fewer, required=())
+
+    check_scopes(claims, ["a"])
+    with pytest.raises(InsufficientScopeError):
+        check_scopes(claims, ["b"])
+
+
+USER = make(sub="user_1", client_id="app_1", organization_id="org_1", act={"sub": "agent_1"})
+MACHINE = make(sub="app_1", client_id="app_1")
+
+
+@pytest.mark.parametrize(
+    ("refuse", "described"),
+    [
+        (
+            lambda: check_has_organization(MACHINE),
+            "organization_required, claim organization_id, expected an organization, found nothing",
+        ),
+        (
+            # Not even for a request that names none either.
+            lambda: check_organization(MACHINE, None),
+            "organization_required, claim organization_id, expected an organization, found nothing",
+        ),
+        (
+            lambda: check_organization(USER, "org_2"),
+            "organization_mismatch, claim organization_id, expected 'org_2', found 'org_1'",
+        ),
+        (
+            lambda: check_organization_issuer(USER, {"b", "a"}),
+            f"organization_mismatch, claim iss, expected 'a or b', found '{ISSUER_URL}'",
+        ),
+        (
+            lambda: check_caller(USER, "machine"),
+            "machine_required, claim sub, expected the client_id, found 'user_1'",
+        ),
+        (
+            lambda: check_caller(MACHINE, "user"),
+            "user_required, claim sub, expected a user, not the client_id, found 'app_1'",
+        ),
+        (
+            lambda: check_client(USER, {"b", "a"}),
+            "client_not_allowed, claim client_id, expected 'a or b', found 'app_1'",
+        ),
+        (lambda: check_actor(MACHINE, ()), "actor_required, claim act, expected 'an actor', found None"),
+        (
+            lambda: check_actor(USER, {"b", "a"}),
+            "actor_required, claim act, expected 'a or b', found 'agent_1'",
+        ),
+        (lambda: check_no_actor(USER), "actor_not_allowed, claim act, expected nobody, found 'agent_1'"),
+        (
+            lambda: check_predicate(USER, lambda _: False, what="a plan"),
+            "claims_not_allowed, expected 'a plan', found False",
+        ),
+        (
+            lambda: check_predicate(USER, lambda _: 1, what="a plan"),  # type: ignore[arg-type, return-value]
+            "claims_not_allowed, expected 'a plan', found int",
+        ),
+    ],
+)
+def test_the_log_line_of_a_refusal_says_which_claim_was_expected_to_be_what(
+    refuse: Callable[[], None], described: str
+) -> None:
+    with pytest.raises(RefusalError) as caught:
+        refuse()
+
+    assert str(caught.value).partition(": ")[2] == described

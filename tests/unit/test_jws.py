@@ -24,7 +24,7 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.provider.key_set import parse_key_set
 from fastapi_logto.testing.signing import encode_segment
-from fastapi_logto.verification.jws import UnverifiedJws, check_size, parse_unverified
+from fastapi_logto.verification.jws import UnverifiedJws, check_again, check_size, parse_unverified
 from fastapi_logto.verification.signatures import verify_signature
 from tests.captured import JWKS, TOKENS
 from tests.vectors.forge import ABSENT, Forge, build_claims_set, dump, each
@@ -140,6 +140,38 @@ def test_size_is_counted_to_the_very_sign() -> None:
 
     assert str(caught.value) == "invalid_token: too_large, expected at most 1024 bytes, found 1025 bytes"
     assert (caught.value.code, caught.value.reason, caught.value.status) == ("invalid_token", "too_large", 401)
+
+
+def check_for_a_tenant(
+    token: str, *, max_bytes: int = 10_000, algorithms: tuple[str, ...] = ALGORITHMS, typ: str = "at+jwt"
+) -> None:
+    unverified = parse(token, token_types=("at+jwt", "absent"))
+    check_again(unverified, max_bytes=max_bytes, algorithms=algorithms, token_types=(typ,))
+
+
+@pytest.mark.parametrize("length", range(1, 14))
+def test_the_size_of_a_parsed_token_is_known_to_the_very_sign(length: int) -> None:
+    token = f"{GOOD.rpartition('.')[0]}.{encode_segment(bytes(length))}"
+
+    check_for_a_tenant(token, max_bytes=len(token))
+    with pytest.raises(TokenTooLargeError) as caught:
+        check_for_a_tenant(token, max_bytes=len(token) - 1)
+
+    assert caught.value.found == f"{len(token)} bytes"
+
+
+def test_a_parsed_token_is_checked_by_the_algorithms_and_types_of_its_tenant() -> None:
+    untyped = FORGE.with_header(typ=ABSENT)
+
+    check_for_a_tenant(GOOD)
+    check_for_a_tenant(untyped, typ="absent")
+    with pytest.raises(AlgorithmError) as algorithm:
+        check_for_a_tenant(GOOD, algorithms=("RS256",))
+    with pytest.raises(IdTokenError):
+        check_for_a_tenant(untyped)
+    with pytest.raises(TokenTypeError):
+        check_for_a_tenant(GOOD, typ="jwt")
+    assert (algorithm.value.expected, algorithm.value.found) == ("RS256", "'ES384'")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, Requirement, SettingsError, TokenClaims
-from fastapi_logto.errors import AudienceError, IssuerError, ProviderUnavailableError, RefusalError
+from fastapi_logto.errors import AudienceError, IssuerError, ProviderUnavailableError, RefusalError, TokenTypeError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.schemes import find_resources, find_state
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
@@ -450,6 +450,39 @@ async def test_a_token_must_be_within_the_limit_of_its_own_tenant(*, is_warm: bo
     assert len(of_b) > 4096
     assert (await bench.auth.verify(of_a)).iss == f"{A}/oidc"
     assert await bench.refused(of_b) == "too_large"
+
+
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+async def test_a_token_must_be_signed_and_typed_as_its_own_tenant_accepts(*, is_warm: bool) -> None:
+    a, b = LocalIssuer(endpoint=A), LocalIssuer(endpoint=B)
+    lax = LogtoSettings(endpoint=A, audience=API, algorithms=("ES384", "ES256"), token_types=("at+jwt", "JWT"))
+    strict = LogtoSettings(endpoint=B, audience=API, algorithms="ES256")
+    auth = LogtoAuth(settings=[lax, strict], http_transport=Network(a, b))
+    if is_warm:
+        await auth.verify(a.access_token(audience=API))
+
+    (kid,) = (key["kid"] for key in a.jwks()["keys"])
+    payload: dict[str, JsonValue] = {
+        "iss": f"{A}/oidc",
+        "sub": "s",
+        "aud": API,
+        "exp": 2**33,
+        "iat": 1,
+        "jti": "j",
+        "client_id": "c",
+    }
+    assert (await auth.verify(a.sign(payload, header={"typ": "JWT", "kid": kid}))).sub == "s"
+    for token, reason in (
+        (b.access_token(audience=API), "algorithm"),
+        (b.sign({**payload, "iss": f"{B}/oidc"}, header={"typ": "JWT"}), "algorithm"),
+    ):
+        with pytest.raises(RefusalError) as caught:
+            await auth.verify(token)
+        assert caught.value.reason == reason
+
+    typed = LogtoAuth(settings=[lax, LogtoSettings(endpoint=B, audience=API)], http_transport=Network(a, b))
+    with pytest.raises(TokenTypeError):
+        await typed.verify(b.sign({**payload, "iss": f"{B}/oidc"}, header={"typ": "JWT"}))
 
 
 class Misled(TokenClaims):

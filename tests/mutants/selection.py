@@ -1,0 +1,114 @@
+"""Choose the tests that could notice a mutant: those that ran its line, the quickest and most different ones first."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Final
+
+from tests.mutants.contexts import COLLECTION
+from tests.mutants.operators import Mutant
+
+__all__ = ["ROOT", "WORK", "Selection", "measure"]
+
+ROOT: Final = Path(__file__).parents[2]
+WORK: Final = ROOT / "build" / "mutants"
+_DATA: Final = WORK / "coverage"
+_SECONDS: Final = WORK / "seconds.json"
+
+
+def measure(tests: str) -> None:
+    """Run the tests once and record who runs which line.
+
+    Raises:
+        subprocess.CalledProcessError: A test fails.
+    """
+    WORK.mkdir(parents=True, exist_ok=True)
+    settings = WORK / "coveragerc"
+    lines = ("[run]", "source = fastapi_logto", "parallel = true", "patch = subprocess", f"data_file = {_DATA}")
+    settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    environment = {**os.environ, "MUTANTS_SECONDS": str(_SECONDS)}
+    run = [sys.executable, "-m", "coverage"]
+    options = [f"--rcfile={settings}"]
+    pytest = ["-m", "pytest", "-q", "-n", "auto", "-p", "tests.mutants.contexts", tests]
+    subprocess.run([*run, "erase", *options], cwd=ROOT, check=True)
+    subprocess.run([*run, "run", *options, *pytest], cwd=ROOT, env=environment, check=True)
+    subprocess.run([*run, "combine", "--quiet", *options], cwd=ROOT, check=True)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the measured run knows."""
+
+    seconds: Mapping[str, float]
+    lines: Mapping[str, Mapping[int, frozenset[str]]]
+
+    @classmethod
+    def read(cls, paths: Iterable[str]) -> "Selection":
+        """Read the tests of each line of the modules."""
+        import coverage
+
+        data = coverage.CoverageData(basename=str(_DATA))
+        data.read()
+        lines: dict[str, dict[int, frozenset[str]]] = {}
+        names: dict[str, str] = {}
+        for path in paths:
+            found = data.contexts_by_lineno(str(ROOT / path))
+            # Each name is kept once: there are millions of them.
+            lines[path] = {
+                line: frozenset(names.setdefault(name, name) for name in tests) for line, tests in found.items()
+            }
+        return cls(json.loads(_SECONDS.read_text(encoding="utf-8")), lines)
+
+    def runs_at_import(self, mutant: Mutant) -> bool:
+        """Whether the line also runs while tests are imported."""
+        return COLLECTION in self.lines[mutant.path].get(mutant.line, ())
+
+    def find_tests(self, mutant: Mutant) -> list[str]:
+        """Return the tests that ran the line of the mutant, or that use the names that it assigns."""
+        found = self._find_by_line(mutant) if mutant.is_in_function else self._find_by_name(mutant)
+        tests = self._sort(found or self._by_module[mutant.path])
+        own = f"test_{Path(mutant.path).stem}"
+        # The tests of the module itself are the likeliest to notice.
+        return sorted(tests, key=lambda test: own not in test)
+
+    def _find_by_line(self, mutant: Mutant) -> frozenset[str]:
+        lines = self.lines[mutant.path]
+        # A statement of several lines is known by its first one.
+        first = next((line for line in range(mutant.line, 0, -1) if line in lines), 0)
+        return lines.get(mutant.line, lines.get(first, frozenset())) - {COLLECTION, ""}
+
+    def _find_by_name(self, mutant: Mutant) -> frozenset[str]:
+        names = {name for part in mutant.place.split(".")[-1:] for name in part.split("/") if name.isidentifier()}
+        return frozenset(chain.from_iterable(self._by_name.get(name, frozenset()) for name in names))
+
+    @cached_property
+    def _by_module(self) -> Mapping[str, frozenset[str]]:
+        return {
+            path: frozenset(chain.from_iterable(lines.values())) - {COLLECTION, ""}
+            for path, lines in self.lines.items()
+        }
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, frozenset[str]]:
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for path, lines in self.lines.items():
+            text = (ROOT / path).read_text(encoding="utf-8").splitlines()
+            for line, tests in lines.items():
+                for name in set(re.findall(r"\w+", text[line - 1])):
+                    found[name].update(tests)
+        return {name: frozenset(tests) - {COLLECTION, ""} for name, tests in found.items()}
+
+    def _sort(self, tests: Iterable[str]) -> list[str]:
+        """Return one row of each test function, then the next row of each, and so on; the quickest first."""
+        functions: defaultdict[str, list[str]] = defaultdict(list)
+        for test in sorted(tests, key=lambda name: (self.seconds.get(name, 1.0), name)):
+            functions[test.partition("[")[0]].append(test)
+        return [test for row in zip_longest(*functions.values()) for test in row if test is not None]
