@@ -1,7 +1,7 @@
 """Who may come in: plain rules in order, which share no code with the package.
 
-`judge` says how a request ends. At each `yield`, an issuer is asked for its keys, and its response is sent in: keys,
-or "failure". Time and everything else may have changed by then. What issuers publish is not in here.
+`judge` says how a request ends. At each `yield`, keys are requested from an issuer, and its response is sent in:
+keys, or "failure". Time and everything else may have changed by then. What issuers publish is not in here.
 """
 
 from collections.abc import Generator, Mapping

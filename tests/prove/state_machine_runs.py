@@ -44,11 +44,11 @@ async def run_state_machine(
     _forge: Forge,
     *,
     machine: type[Machine] = Machine,
-    runs: int = 600,
+    runs: int = 500,
     steps: int = 50,
     shrinks: bool = True,
 ) -> None:
-    """Run the machine in a thread, because it has event loops of its own, and count how often each rule decided."""
+    """Run the machine in a thread, because it runs its own event loops, and count how often each rule decided."""
     try:
         log = await asyncio.to_thread(run_machine, machine, runs=runs, steps=steps, shrinks=shrinks)
     except (DisagreementError, HypothesisException) as found:

@@ -15,7 +15,7 @@ PATIENCE_SECONDS: Final = 30
 
 
 class Worker:
-    """An event loop in a thread of its own."""
+    """An event loop in its own thread."""
 
     def __init__(self) -> None:
         self.loop: Final = asyncio.new_event_loop()

@@ -59,7 +59,7 @@ def test_weaker_settings_are_found(changes: SettingsArguments) -> None:
         build_auth = partial(build_auth, changes=changes)
 
     with pytest.raises(DisagreementError):
-        run_machine(Weak, runs=5 * RUNS, steps=STEPS)
+        run_machine(Weak, runs=10 * RUNS, steps=STEPS)
 
 
 def test_revocations_that_are_forgotten_too_early_are_found() -> None:
@@ -67,7 +67,7 @@ def test_revocations_that_are_forgotten_too_early_are_found() -> None:
         build_revocations = partial(Revocations, longest_token_seconds=60)
 
     with pytest.raises(DisagreementError):
-        run_machine(Weak, runs=5 * RUNS, steps=STEPS)
+        run_machine(Weak, runs=10 * RUNS, steps=STEPS)
 
 
 def test_ages_by_a_clock_that_is_set_back_are_found() -> None:
@@ -77,7 +77,7 @@ def test_ages_by_a_clock_that_is_set_back_are_found() -> None:
             return build_auth(clock=Clock(now=clock.now, monotonic=clock.now), **parts)
 
     with pytest.raises(DisagreementError):
-        run_machine(Weak, runs=5 * RUNS, steps=STEPS)
+        run_machine(Weak, runs=10 * RUNS, steps=STEPS)
 
 
 def _return(*, value: bool) -> Callable[..., bool]:
@@ -181,7 +181,7 @@ def test_a_weaker_package_is_found(weaken: Weaken, monkeypatch: pytest.MonkeyPat
     weaken(monkeypatch)
 
     with pytest.raises(DisagreementError):
-        run_machine(Weak, runs=5 * RUNS, steps=STEPS)
+        run_machine(Weak, runs=10 * RUNS, steps=STEPS)
 
 
 class WithoutRevocations(Model):
@@ -210,7 +210,7 @@ def test_a_wrong_model_is_found(model: type[Model]) -> None:
         build_model = model
 
     with pytest.raises(DisagreementError):
-        run_machine(Wrong, runs=5 * RUNS, steps=STEPS)
+        run_machine(Wrong, runs=10 * RUNS, steps=STEPS)
 
 
 def test_the_report_lists_each_rule_and_those_that_were_never_needed() -> None:
@@ -229,6 +229,6 @@ def test_the_report_has_the_sequence_of_a_difference() -> None:
         build_model = WithoutRevocations
 
     tally = Tally(name="state machine")
-    asyncio.run(run_state_machine(tally, Forge.create(), machine=Wrong, runs=5 * RUNS, steps=STEPS, shrinks=False))
+    asyncio.run(run_state_machine(tally, Forge.create(), machine=Wrong, runs=10 * RUNS, steps=STEPS, shrinks=False))
 
     assert "state.revoke(" in tally.failures[0]
