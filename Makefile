@@ -25,7 +25,7 @@ VERIFIERS := tests/attack/npm
 REACT := examples/react
 
 .DEFAULT_GOAL := help
-.PHONY: help demo revocation test attack mutants screenshots lint types docs recordings dist package lowest newest audit sbom \
+.PHONY: help demo revocation test attack prove mutants screenshots lint types docs recordings dist package lowest newest audit sbom \
 	release bench all clean
 
 help:  ## this list
@@ -50,6 +50,9 @@ endif
 
 attack: $(VENV)/integration.stamp $(VERIFIERS)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
 	@$(BIN)/python -m tests.attack
+
+prove: $(VENV)/integration.stamp  ## run random events, requests and responses against a model; takes up to half an hour
+	@$(BIN)/python -m tests.prove
 
 mutants: $(VENV)/test.stamp  ## put small faults into the package and list those that no test notices; takes hours
 	@$(BIN)/python -m tests.mutants $(ARGS)
