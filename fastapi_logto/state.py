@@ -29,10 +29,13 @@ from fastapi_logto.verification.verifier import TokenVerifier
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["SERVED_PAGES", "AuthState", "ServedPages", "collect_tenants"]
+__all__ = ["NOT_GIVEN", "SERVED_PAGES", "AuthState", "ServedPages", "collect_tenants"]
 
 SERVED_PAGES: Final = "fastapi_logto.served_pages"
 """The key in the ASGI scope for the `ServedPages` of each application that a request has passed, in this order."""
+
+NOT_GIVEN: Final[Any] = object()
+"""The default of an argument for which `None` is an error: it must not select the environment instead."""
 
 _NOBODY: Final[frozenset[str]] = frozenset()
 
@@ -312,13 +315,18 @@ def _build_introspector(config: Introspection, *, endpoints: Endpoints, clock: C
 def collect_tenants(
     settings: LogtoSettings | Sequence[LogtoSettings] | None, arguments: Mapping[str, Any]
 ) -> tuple[LogtoSettings, ...]:
-    """Return the settings of each tenant; none if the environment is to be read."""
-    if settings is None:
-        return (LogtoSettings(**arguments),) if arguments else ()
-    if arguments:
-        raise SettingsError(
-            f"expected settings or arguments, found both: settings and {', '.join(arguments)}; pass one of them"
-        )
+    """Return the settings of each tenant; none if the environment is to be read. `NOT_GIVEN` is no argument."""
+    arguments = {name: value for name, value in arguments.items() if value is not NOT_GIVEN}
+    try:
+        if settings is None:
+            return (LogtoSettings(**arguments),) if arguments else ()
+        if arguments:
+            raise SettingsError(
+                f"expected settings or arguments, found both: settings and {', '.join(arguments)}; pass one of them"
+            )
+    finally:
+        # A URL may contain a password, and error trackers show what they find in a frame.
+        del arguments
     given: list[object] = list(settings) if isinstance(settings, list | tuple) else [settings]
     tenants = tuple(one for one in given if isinstance(one, LogtoSettings))
     if not tenants or len(tenants) < len(given):

@@ -268,9 +268,13 @@ class TokenVerifier(Generic[ClaimsT]):
         self, unverified: UnverifiedJws, tenant: Tenant, keys: Sequence[PublicKey]
     ) -> _Verified[ClaimsT]:
         payload, key = verify_with_any(unverified, keys)
-        claims = parse_claims(payload, model=self._claims_model, required=tenant.settings.required_claims)
-        packed = pack_claims(claims, key=key.identity)
-        return _Verified(claims, packed, estimate_packed_weight(packed, payload), tenant)
+        try:
+            claims = parse_claims(payload, model=self._claims_model, required=tenant.settings.required_claims)
+            packed = pack_claims(claims, key=key.identity)
+            return _Verified(claims, packed, estimate_packed_weight(packed, payload), tenant)
+        finally:
+            # Error trackers show what they find in a frame.
+            del payload
 
     async def _find_keys(self, unverified: UnverifiedJws, tenant: Tenant) -> Sequence[PublicKey]:
         try:
