@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Security
+from fastapi.security import SecurityScopes
 
 from benchmarks.common import AUDIENCE
 from benchmarks.in_process import call
@@ -108,6 +109,15 @@ async def _require_scopes(size: int, stack: ExitStack) -> _Subject:
     return _Subject(app=_build_app(requirement), tokens=[provider.mint(scope=" ".join(_name_scopes(1000)))])
 
 
+async def _require_scopes_of_nobody(size: int, stack: ExitStack) -> _Subject:
+    async def collect(security_scopes: SecurityScopes) -> None:
+        pass
+
+    app = FastAPI(dependencies=[Security(collect, scopes=_name_scopes(size))])
+    _add_route(app, None)
+    return _Subject(app=app, tokens=[_serve(stack).mint()])
+
+
 def _add_routes(*, is_first: bool = False, is_protected: bool = True) -> _Build:
     async def build(size: int, stack: ExitStack) -> _Subject:
         provider = _serve(stack)
@@ -147,12 +157,13 @@ _DIMENSIONS: Final[dict[str, tuple[Sequence[int], _Build]]] = {
     "scopes in the token, cached token": ((1, 10, 100, 1000), _grant_scopes(is_cached=True)),
     "scopes in the token, new token": ((1, 10, 100, 1000), _grant_scopes(is_cached=False)),
     "scopes required, of a token with 1000": ((1, 10, 100, 1000), _require_scopes),
+    "scopes required by FastAPI's `Security`, unprotected": ((1, 10, 100, 1000), _require_scopes_of_nobody),
     "routes, request of the first": ((10, 100, 1000), _add_routes(is_first=True)),
     "routes, request of the last": ((10, 100, 1000), _add_routes()),
     "unprotected routes, request of the last": ((10, 100, 1000), _add_routes(is_protected=False)),
     "tenants, cached token of the last": ((1, 10, 100, 1000), _add_tenants()),
     "tenants, new token of the last": ((1, 10, 100, 1000), _add_tenants(is_cached=False)),
-    "tenants, token of an unknown one": ((1, 10, 100, 1000), _add_tenants(is_known=False)),
+    "tenants, token of an unknown one": ((10, 100, 1000), _add_tenants(is_known=False)),
     "revocations, cached token": ((100, 1000, 10_000, 100_000), _revoke),
 }
 
