@@ -42,11 +42,12 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Parts(Generic[ClaimsT]):
-    """Objects that are replaced together."""
+    """Objects that are replaced together. `issuers` are those of the tenant that has an issuer."""
 
     tenants: tuple[LogtoSettings, ...]
     verifier: TokenVerifier[ClaimsT]
     clock: Clock
+    issuers: Mapping[str, frozenset[str]]
 
 
 class ServedPages(NamedTuple):
@@ -184,21 +185,18 @@ class AuthState(Generic[ClaimsT]):
                 f'is ambiguous, found none; pass OrganizationSource.from_path(issuer="{tenants[0].issuer}"), or '
                 'issuer="any" if the handler looks up data by claims.iss and the organization id'
             )
-        if issuer not in {None, "any"} and tenants and not self._list_issuers(tenants, issuer):
+        if issuer not in {None, "any"} and tenants and not any(issuer in one.accepted_issuers for one in tenants):
             raise SettingsError(f"organization: expected an issuer of the settings or 'any', found issuer={issuer!r}")
 
     def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
         """Return the issuers of the tenant whose organizations a requirement means."""
+        built = self._built
         # In a test, one connected issuer represents every tenant, and claims may come without any settings.
-        if issuer == "any" or self._substitutes or not self.known_tenants:
+        if issuer == "any" or self._substitutes or built is None:
             return None
         if issuer is None:
-            return None if len(self.known_tenants) == 1 else frozenset()
-        return self._list_issuers(self.known_tenants, issuer)
-
-    @staticmethod
-    def _list_issuers(tenants: Sequence[LogtoSettings], issuer: str | None) -> frozenset[str]:
-        return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), _NOBODY)
+            return None if len(built.tenants) == 1 else _NOBODY
+        return built.issuers.get(issuer, _NOBODY)
 
     def watch(self, claims: TokenClaims, end: Callable[[], object]) -> Callable[[], None]:
         """Call `end` when a token is revoked; return how to stop this."""
@@ -294,7 +292,8 @@ class AuthState(Generic[ClaimsT]):
             introspector=introspector,
             revocations=revocations,
         )
-        return _Parts(tuple(tenants), verifier, clock)
+        issuers = {issuer: one.accepted_issuers for one in tenants for issuer in one.accepted_issuers}
+        return _Parts(tuple(tenants), verifier, clock, issuers)
 
 
 def _do_nothing() -> None:
