@@ -81,7 +81,7 @@ class RawResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """The response of an endpoint.
+    """The response of an endpoint. Only its status is shown: a hostile provider repeats tokens and secrets in headers.
 
     Attributes:
         status: The HTTP status.
@@ -94,8 +94,8 @@ class Response:
 
     status: int
     document: JsonObject = field(repr=False)
-    retry_after: str | None = None
-    location: str | None = None
+    retry_after: str | None = field(default=None, repr=False)
+    location: str | None = field(default=None, repr=False)
     weight: int = 0
 
 
