@@ -163,6 +163,9 @@ async def _run_tokens(run: Run) -> None:
     tokens += [LocalIssuer(endpoint=ENDPOINT).access_token(), bench.issuer.access_token(claims={"scope": 1})]
     for change in ("{0}=", "{0}.x", "{0}\n", "{0}\ud800", " {0}", "Bearer {0}", '{{"token": "{0}"}}', "{0}" * 60):
         tokens.append(change.format(bench.token))
+    # Signed, and with a token as its payload.
+    ring: Any = bench.issuer
+    tokens.append(ring._keys.current.sign({"alg": "ES384", "typ": "at+jwt"}, bench.token.encode()))
     for token in tokens:
         run.canaries.add_token("a token", token)
     tokens += [bench.token.encode(), [bench.token], None]

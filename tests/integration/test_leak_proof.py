@@ -59,6 +59,7 @@ def test_a_share_of_the_attacks_leaks_nothing_and_a_place_that_was_not_searched_
     assert set(tally.failures) <= {f"{sink}: nothing was searched" for sink in SINKS}
     assert {"command line: nothing was searched", "documents: nothing was searched"} <= set(tally.failures)
     assert "| responses |" in tally.tables["leaks"]
+    assert "| pickles | `Introspection` |" in tally.tables["leaks-allowed"]
 
 
 def test_a_response_that_repeats_a_token_and_a_private_key_are_reported() -> None:
