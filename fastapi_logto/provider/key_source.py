@@ -227,14 +227,18 @@ class KeySource:
         return key_set, is_own and self._last_error is None
 
     async def _join_or_start(self) -> bool:
-        """Wait for the fetch under way, or for one that is started now; return whether it was started now."""
+        """Wait for the fetch under way, or for one that is started now; return whether this one was and counts."""
         flight = self._find_flight()
         is_own = flight is None and self._is_due()
         if is_own:
             flight = self._start()
         if flight is not None:
             await asyncio.wait([flight])
-        return is_own
+        return is_own and self._counts(flight)
+
+    def _counts(self, flight: "asyncio.Future[None] | None") -> bool:
+        """Return whether the keys are as new as a fetch, or newer. One that took too long was discarded."""
+        return flight is not None and self._applied >= self._started[flight].number
 
     def _find_flight(self) -> "asyncio.Future[None] | None":
         """Return the refresh under way on this loop. No request depends on one that stopped."""
@@ -245,7 +249,7 @@ class KeySource:
         return flight
 
     async def _fetch_for_unknown(self) -> tuple[KeySet, bool]:
-        """Fetch because a `kid` is unknown, as after a rotation. Also return whether this call forced the fetch."""
+        """Fetch because a `kid` is unknown, as after a rotation. Also return whether the keys were fetched for it."""
         flight = self._find_flight()
         is_cooled_down = self._monotonic() - self._last_forced_at >= self._cooldown_seconds
         is_forced = flight is None and (is_cooled_down or (self._last_error is not None and self._is_due()))
@@ -261,7 +265,7 @@ class KeySource:
         if key_set is None or self._last_error is not None:
             # The provider may have the key, so the token can't be called invalid.
             raise self._build_unavailable()
-        return key_set, is_forced
+        return key_set, is_forced and self._counts(flight)
 
     def _build_cooling_down(self) -> CoolingDownError:
         wait = max(1.0, self._last_forced_at + self._cooldown_seconds - self._monotonic())

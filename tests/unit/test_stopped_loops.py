@@ -156,6 +156,34 @@ async def test_a_fetch_that_timed_out_after_the_loop_stood_still_is_no_failure_o
     assert await bench.find() == [bench.kid]
 
 
+async def test_a_forced_fetch_that_took_too_long_does_not_make_a_new_key_unknown(bench: Bench) -> None:
+    """Its response, which has the key, is discarded. A client must not throw the token away."""
+    await bench.find()
+    new = bench.rotate()
+    gate = bench.block()
+    request = asyncio.create_task(bench.find(new))
+    await until_asked(bench, 1, 2)
+    bench.clock.advance(DEADLINE + 1)
+    gate.set()
+
+    with pytest.raises(CoolingDownError):
+        await request
+
+
+async def test_after_an_awaited_refresh_that_took_too_long_a_new_key_is_fetched_for(bench: Bench) -> None:
+    await asyncio.to_thread(asyncio.run, bench.find())
+    new = bench.rotate()
+    bench.clock.advance(TTL)
+    gate = bench.block()
+    request = asyncio.create_task(bench.find(new))
+    await until_asked(bench, 1, 2)
+    bench.clock.advance(DEADLINE + 1)
+    gate.set()
+
+    assert await request == [new]
+    assert bench.provider.fetches == (1, 3)
+
+
 async def test_a_refresh_ends_itself_at_its_deadline() -> None:
     bench = build_bench(deadline=0.01)
     bench.block()
