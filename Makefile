@@ -25,7 +25,7 @@ VERIFIERS := tests/attack/npm
 REACT := examples/react
 
 .DEFAULT_GOAL := help
-.PHONY: help demo revocation test attack mutants screenshots lint types docs recordings dist package lowest newest audit sbom \
+.PHONY: help demo revocation test attack prove mutants screenshots lint types docs recordings dist package lowest newest audit sbom \
 	release bench all clean
 
 help:  ## this list
@@ -50,6 +50,9 @@ endif
 
 attack: $(VENV)/integration.stamp $(VERIFIERS)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
 	@$(BIN)/python -m tests.attack
+
+prove: $(VENV)/integration.stamp  ## run random events, requests and responses against a model; takes up to half an hour
+	@$(BIN)/python -m tests.prove
 
 mutants: $(VENV)/test.stamp  ## put small faults into the package and list those that no test notices; takes hours
 	@$(BIN)/python -m tests.mutants $(ARGS)
@@ -128,13 +131,21 @@ release: $(BIN)/uv  ## check, build and tag VERSION; pushes and uploads nothing
 	@$(MAKE) --no-print-directory package sbom
 	@$(BIN)/python -m tests.release tag $(VERSION)
 
-bench: .venv-bench/stamp  ## measure the performance claims of the documentation and the peers; ARGS selects scenarios
+# The scenario `unrelated` compares the supported Pythons.
+BENCH_PYTHONS := $(if $(ARGS),$(if $(filter unrelated,$(ARGS)),$(PYTHONS)),$(PYTHONS))
+bench: .venv-bench/stamp $(BENCH_PYTHONS:%=.venv-bench-%/stamp)  ## measure the performance claims of the documentation and the peers; ARGS selects scenarios
 	@command -v wrk >/dev/null || { echo "bench: expected wrk, which makes the load, found none; apt-get install wrk"; exit 1; }
 	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 .venv-bench/stamp: $(BIN)/uv benchmarks/peers.txt pyproject.toml
 	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.12 .venv-bench
 	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r benchmarks/peers.txt --editable ".[testing,aws-lc,redis]"
+	@touch $@
+
+.venv-bench-%/stamp: $(BIN)/uv benchmarks/peers.txt pyproject.toml
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python $* .venv-bench-$*
+	$(BIN)/uv pip install --quiet --python .venv-bench-$*/bin/python --constraint benchmarks/peers.txt \
+		uvloop httptools --editable ".[testing,aws-lc]"
 	@touch $@
 
 all: lint types test lowest newest docs package

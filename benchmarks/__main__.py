@@ -1,6 +1,7 @@
 """Measure and write the results: `make bench`, or `python -m benchmarks [SCENARIO ...]` for some scenarios.
 
 The measurements are stored in `benchmarks/results.json`; `benchmarks/RESULTS.md` and the charts are made from it.
+`BENCH_QUICK=1` shortens `unrelated`, `growth` and `load`, to try them out. The results are then printed, not stored.
 """
 
 import datetime as dt
@@ -14,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report, scenarios
+from benchmarks.growth import measure_growth
 from benchmarks.in_process import measure_in_process
 from benchmarks.one_process import measure_import, measure_memory
 from benchmarks.revocation import measure_revocation
 from benchmarks.scenarios import BASELINES, KEY_VERIFY, OURS, OURS_AWS_LC, OURS_SCOPES, contestants
 from benchmarks.soak import run_soak
+from benchmarks.stress import measure_load
 from benchmarks.turns import measure_turns
+from benchmarks.unrelated import measure_disturbance, measure_unrelated
 from fastapi_logto.settings import Algorithm
 
 _ALGORITHMS: tuple[Algorithm, ...] = ("ES384", "ES256", "RS256")
 _RESULTS = Path(__file__).with_name("results.json")
+_IS_QUICK = bool(os.environ.get("BENCH_QUICK"))
 
 
 def _known() -> dict[str, Any]:
@@ -59,7 +64,7 @@ def _named(*names: str) -> list[scenarios.Contestant]:
 
 
 def _disturb(*, is_frozen: bool) -> dict[str, Any]:
-    return scenarios.measure_disturbance([OURS, OURS_AWS_LC, *_named("pyjwt", "fastmcp")], is_frozen=is_frozen)
+    return measure_disturbance([OURS, OURS_AWS_LC, *_named("pyjwt", "fastmcp")], is_frozen=is_frozen)
 
 
 SCENARIOS: dict[str, Callable[[], Any]] = {
@@ -72,6 +77,9 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     "disturbance": lambda: _disturb(is_frozen=False),
     "disturbance-frozen": lambda: _disturb(is_frozen=True),
     "slow-provider": lambda: scenarios.measure_slow_provider([OURS, *_named("pyjwt", "python_jose", "fastmcp")]),
+    "unrelated": lambda: measure_unrelated(rounds=1, seconds=1) if _IS_QUICK else measure_unrelated(),
+    "growth": lambda: measure_growth(rounds=2) if _IS_QUICK else measure_growth(),
+    "load": lambda: measure_load(cycles=1) if _IS_QUICK else measure_load(),
     "memory": measure_memory,
     "revocation": measure_revocation,
     "soak": lambda: run_soak(300),
@@ -92,20 +100,28 @@ def _describe_machine() -> dict[str, Any]:
 
 
 def main(names: list[str]) -> int:
-    """Run the named scenarios, by default all, and write the results."""
+    """Run the named scenarios, by default all, and write the results. The exit code is 1 if one found a problem."""
     unknown = set(names) - SCENARIOS.keys()
     if unknown:
         sys.stderr.write(f"expected {', '.join(SCENARIOS)}, found {', '.join(sorted(unknown))}\n")
         return 2
     results: dict[str, Any] = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+    problems: list[str] = []
     for name in names or SCENARIOS:
         sys.stdout.write(f"{name} ...\n")
         sys.stdout.flush()
         results[name] = SCENARIOS[name]()
+        problems += report.list_problems(name, results[name])
+        if _IS_QUICK:
+            sys.stdout.write(json.dumps(results[name], indent=1) + "\n")
+            continue
         results["machine"] = _describe_machine()
         _RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    report.write(results)
-    return 0
+    if not _IS_QUICK:
+        report.write(results)
+    for problem in problems:
+        sys.stderr.write(f"FAILED {problem}\n")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Every application has the same handler at `/protected`, and the same handler unp
 
 import asyncio
 import os
-import sys
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from joserfc.jwk import ECKey
 
-from benchmarks.common import AUDIENCE, freeze
+from benchmarks.common import AUDIENCE, freeze, hide_aws_lc
 from fastapi_logto import LogtoAuth
 from fastapi_logto.settings import Algorithm
 
@@ -90,9 +89,7 @@ def build(name: str, *, endpoint: str, algorithm: Algorithm) -> FastAPI:
 
 def create_app() -> FastAPI:
     """Return the application selected by environment variables."""
-    if not os.environ.get("BENCH_AWS_LC"):
-        # Simulates that it is not installed.
-        sys.modules["awscrt"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
+    hide_aws_lc()
     algorithm: Any = os.environ["BENCH_ALGORITHM"]
     freeze()
     return build(os.environ["BENCH_VARIANT"], endpoint=os.environ["BENCH_ENDPOINT"], algorithm=algorithm)

@@ -2,9 +2,10 @@
 
 import gc
 import os
+import sys
 from typing import Final
 
-__all__ = ["AUDIENCE", "freeze"]
+__all__ = ["AUDIENCE", "freeze", "hide_aws_lc"]
 
 AUDIENCE: Final = "https://api.example.test"
 
@@ -14,3 +15,9 @@ def freeze() -> None:
     if os.environ.get("BENCH_FREEZE"):
         gc.collect()
         gc.freeze()
+
+
+def hide_aws_lc() -> None:
+    """Simulate that AWS-LC is not installed, unless the environment requests it."""
+    if not os.environ.get("BENCH_AWS_LC"):
+        sys.modules["awscrt"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType]

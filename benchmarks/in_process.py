@@ -20,16 +20,16 @@ _ROUNDS = 60
 _CALLS = 100
 
 
-async def call(app: FastAPI, token: str) -> None:
-    """Send one request to the protected route; it must be accepted."""
+async def call(app: FastAPI, token: str, *, path: str = "/protected", status: int = 200) -> None:
+    """Send one request to a route, whose response must have a certain status."""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": "/protected",
-        "raw_path": b"/protected",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "headers": [(b"host", b"127.0.0.1"), (b"accept", b"*/*"), (b"authorization", f"Bearer {token}".encode())],
@@ -46,8 +46,8 @@ async def call(app: FastAPI, token: str) -> None:
             statuses.append(message["status"])
 
     await app(scope, receive, send)
-    if statuses != [200]:
-        raise RuntimeError(f"expected one response with status 200, found {statuses}")
+    if statuses != [status]:
+        raise RuntimeError(f"expected one response with status {status}, found {statuses}")
 
 
 async def _measure(apps: dict[str, FastAPI], token: str) -> dict[str, float]:

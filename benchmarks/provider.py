@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 from joserfc import jws
@@ -25,6 +26,9 @@ PROFILES: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
 }
 """Additional header members and claims, by the profile of a peer."""
 
+_ACTIVE: Final = "a"
+_OPAQUE_LENGTH: Final = 43
+
 
 def _make_key(algorithm: Algorithm) -> Key:
     if algorithm == "RS256":
@@ -34,17 +38,21 @@ def _make_key(algorithm: Algorithm) -> Key:
 
 
 class BenchProvider:
-    """Serves discovery document and key set inside its context, and mints tokens.
+    """Serves discovery document, key set and introspection inside its context, and mints tokens.
 
     Attributes:
         jwks_delay_seconds: The delay of each response with the key set.
+        introspection_delay_seconds: The delay of each response about an opaque token.
     """
 
-    def __init__(self, algorithm: Algorithm) -> None:
-        """Create a key for the algorithm: ES384, ES256 or RS256."""
+    def __init__(self, algorithm: Algorithm, *, keys: int = 1) -> None:
+        """Create a key for the algorithm (ES384, ES256 or RS256), and others until the key set has `keys`."""
         self.jwks_delay_seconds = 0.0
-        self._algorithm = algorithm
-        self._key = _make_key(algorithm)
+        self.introspection_delay_seconds = 0.0
+        self._algorithm: Algorithm = algorithm
+        # Tokens are signed with the last one.
+        self._keys = [_make_key(algorithm) for _ in range(keys)]
+        self._key = self._keys[-1]
         self._stranger = _make_key(algorithm)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._build_handler())
 
@@ -68,19 +76,28 @@ class BenchProvider:
         self._server.shutdown()
         self._server.server_close()
 
-    def mint(self, profile: str = "logto", *, issuer: str | None = None) -> str:
-        """Return a new valid token with a lifetime of one hour, for a profile of `PROFILES`."""
-        return self._sign(self._key, profile, issuer)
+    def mint(self, profile: str = "logto", **claims: Any) -> str:
+        """Return a new valid token for one hour, for a profile of `PROFILES`; `claims` replace its own."""
+        return self._sign(self._key, profile, claims)
 
     def forge(self, profile: str = "logto") -> str:
         """Return a token with the right `kid` that is signed with another key."""
-        return self._sign(self._stranger, profile, None)
+        return self._sign(self._stranger, profile, {})
 
-    def _sign(self, key: Key, profile: str, issuer: str | None) -> str:
+    def invent(self, *, age_seconds: int = 0) -> str:
+        """Return a token that names a key of its own, which is not in the key set, issued some seconds ago."""
+        issued_at = int(time.time()) - age_seconds
+        return self._sign(self._stranger, "logto", {"iat": issued_at}, kid=f"invented-{uuid4().hex}")
+
+    def mint_opaque(self, *, is_active: bool = True) -> str:
+        """Return a new opaque token in Logto's format, active or not according to the introspection."""
+        return f"{_ACTIVE if is_active else 'i'}{uuid4().hex}".ljust(_OPAQUE_LENGTH, "x")
+
+    def _sign(self, key: Key, profile: str, changes: Mapping[str, Any], *, kid: str | None = None) -> str:
         header, claims = PROFILES[profile]
         now = int(time.time())
         payload = {
-            "iss": issuer or self.issuer,
+            "iss": self.issuer,
             "sub": "user",
             "aud": AUDIENCE,
             "client_id": "client",
@@ -89,9 +106,10 @@ class BenchProvider:
             "jti": uuid4().hex,
             "scope": "read:user",
             **claims,
+            **changes,
         }
         return jws.serialize_compact(
-            {"alg": self._algorithm, "typ": "at+jwt", "kid": str(self._key.kid), **header},
+            {"alg": self._algorithm, "typ": "at+jwt", "kid": kid or str(self._key.kid), **header},
             json.dumps(payload).encode(),
             key,
             algorithms=[self._algorithm],
@@ -104,7 +122,14 @@ class BenchProvider:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                body = json.dumps(provider.answer(self.path)).encode()
+                self._send(provider.answer(self.path))
+
+            def do_POST(self) -> None:
+                form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                self._send(provider.introspect(form))
+
+            def _send(self, document: dict[str, Any]) -> None:
+                body = json.dumps(document).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -120,15 +145,28 @@ class BenchProvider:
         """Return the document at a path; called by the server's threads."""
         if not path.endswith("/openid-configuration"):
             time.sleep(self.jwks_delay_seconds)
-            return {"keys": [self._key.as_dict(private=False)]}
+            return {"keys": [key.as_dict(private=False) for key in self._keys]}
+        # The path may name one of several tenants.
+        issuer = f"{self.endpoint}{path.partition('/.well-known/')[0]}"
         return {
-            "issuer": self.issuer,
-            "jwks_uri": f"{self.issuer}/jwks",
-            "authorization_endpoint": f"{self.issuer}/auth",
-            "token_endpoint": f"{self.issuer}/token",
-            "userinfo_endpoint": f"{self.issuer}/me",
+            "issuer": issuer,
+            "jwks_uri": f"{issuer}/jwks",
+            "authorization_endpoint": f"{issuer}/auth",
+            "token_endpoint": f"{issuer}/token",
+            "introspection_endpoint": f"{issuer}/token/introspection",
+            "userinfo_endpoint": f"{issuer}/me",
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [self._algorithm],
             "code_challenge_methods_supported": ["S256"],
         }
+
+    def introspect(self, form: str) -> dict[str, Any]:
+        """Return the response about the opaque token in a form; called by the server's threads."""
+        time.sleep(self.introspection_delay_seconds)
+        token = parse_qs(form)["token"][0]
+        if not token.startswith(_ACTIVE):
+            return {"active": False}
+        now = int(time.time())
+        names = {"sub": "user", "client_id": "client", "iss": self.issuer, "jti": token, "scope": "read:user"}
+        return {"active": True, "token_type": "Bearer", "iat": now, "exp": now + 3600, **names}

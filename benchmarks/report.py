@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["write"]
+__all__ = ["list_problems", "write"]
 
 _RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 _IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 _OURS: Final = ("fastapi-logto", "fastapi-logto, scopes", "fastapi-logto[aws-lc]")
+_KINDS: Final = ("again", "new", "forged")
+_FLAT: Final = 1.15
 _BASELINES: Final = ("unprotected", "HTTPBearer", "HTTPBearer in a dependency", "key.verify")
 
 
@@ -66,6 +68,13 @@ def write(results: dict[str, Any]) -> None:
         tables["revocation"] = _revocation(results["revocation"])
     if "soak" in results:
         tables["soak"] = _soak(results["soak"])
+    if "unrelated" in results:
+        tables["unrelated"] = _unrelated(results["unrelated"])
+    if "growth" in results:
+        tables["growth"] = _growth(results["growth"])
+    if "load" in results:
+        tables["load"] = _load(results["load"]["workers"])
+        tables["load-memory"] = _load_memory(results["load"]["workers"])
     if "start" in results:
         base = results["start"]["unprotected"]
         tables["start"] = _table(
@@ -175,6 +184,83 @@ def _soak(found: dict[str, Any]) -> str:
         *((f"`{outcome}`", f"{count}") for outcome, count in found["outcomes"].items()),
     ]
     return _table((f"{found['seconds']:g} seconds", "result"), rows)
+
+
+def _unrelated(found: dict[str, Any]) -> str:
+    medians = {
+        name: {kind: statistics.median(ratios) for kind, ratios in kinds.items()} for name, kinds in found.items()
+    }
+    # A median of these rounds differs from 1 by this factor although nothing has changed.
+    noise = max(max(one["again"], 1 / one["again"]) for one in medians.values())
+    rows = [
+        (
+            name,
+            *(f"{one[kind]:.2f} ({min(found[name][kind]):.1f} to {max(found[name][kind]):.1f})" for kind in _KINDS),
+            *(f"{one[kind] / one['idle']:.1f}" for kind in ("calm", *_KINDS[1:])),
+            "yes" if max(one["new"], one["forged"]) <= noise else "**no**",
+        )
+        for name, one in ((name, {"calm": 1.0, **one}) for name, one in medians.items())
+    ]
+    head = ("Python, signatures", "calm again", "new tokens", "forged tokens")
+    idle = ("calm, over idle", "new tokens, over idle", "forged tokens, over idle")
+    return _table((*head, *idle, f"at most {noise:.2f}, the noise"), rows)
+
+
+def _growth(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            " → ".join(f"{size:,}" for size in one["sizes"]),
+            " → ".join(f"{ratio:.2f}" for ratio in one["ratios"]),
+            f"{one['noise']:.2f}",
+            "flat" if one["ratios"][-1] <= _FLAT else "**grows**",
+        )
+        for name, one in found.items()
+    ]
+    return _table(("what grows", "sizes", "CPU per request, over the smallest", "smallest, built again", ""), rows)
+
+
+def _load(found: dict[str, Any]) -> str:
+    parts: list[str] = []
+    for workers, one in found.items():
+        rows = [
+            (
+                row["phase"],
+                f"{row['stream']} ({row['clients']})",
+                f"{row['rate']:.2f}",
+                f"{row['p50']:.1f}",
+                f"{row['p99']:.1f} ({row['p99_range'][0]:.1f} to {row['p99_range'][1]:.1f})",
+                ", ".join(f"{status}: {count:,}" for status, count in row["statuses"].items()),
+                f"{row['wrong']}",
+            )
+            for row in one["rows"]
+        ]
+        title = f"{workers} worker{'s' if workers != '1' else ''}, {one['seconds']:.0f} s"
+        parts.append(_table((title, "requests (clients)", "rate", "p50", "p99", "statuses", "wrong"), rows))
+    return "\n\n".join(parts)
+
+
+def _load_memory(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"{number} of {workers}",
+            f"{memory['second']:.1f} MiB",
+            f"{memory['last']:.1f} MiB",
+            f"{memory['last'] / memory['second'] - 1:+.1%}",
+        )
+        for workers, one in found.items()
+        for number, memory in enumerate(one["memory"], 1)
+    ]
+    return _table(("worker", "memory in the second fifth", "in the last fifth", "growth"), rows)
+
+
+def list_problems(scenario: str, found: Any) -> list[str]:
+    """Return what a scenario found that must not happen, whatever the machine: wrong responses, growing memory."""
+    if scenario == "load":
+        return [f"load: {problem}" for problem in found["problems"]]
+    if scenario == "soak" and found["wrong_count"]:
+        return [f"soak: {found['wrong_count']} responses that the policy does not allow, such as {found['wrong'][0]}"]
+    return []
 
 
 def _numbers(results: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -18,10 +19,11 @@ from fastapi_logto.settings import Algorithm
 __all__ = [
     "Contestant",
     "contestants",
-    "measure_disturbance",
     "measure_rates",
     "measure_slow_provider",
     "measure_start",
+    "run_contestant",
+    "write_tokens",
 ]
 
 _HERE = "benchmarks.apps:create_app"
@@ -30,12 +32,13 @@ _PEERS = "benchmarks.peers:create_app"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contestant:
-    """One application: a variant of ours, or a peer."""
+    """One application: a variant of ours, or a peer. `python` runs it."""
 
     name: str
     factory: str
     environment: dict[str, str]
     profile: str = "logto"
+    python: str = sys.executable
 
 
 def _ours(name: str, variant: str, *, is_aws_lc: bool = False) -> Contestant:
@@ -63,16 +66,18 @@ def contestants(algorithm: Algorithm) -> list[Contestant]:
     ]
 
 
-def _serve(
+def run_contestant(
     stack: ExitStack, one: Contestant, provider: BenchProvider, algorithm: Algorithm, *, is_frozen: bool = False
 ) -> Server:
+    """Run an application until the stack ends; `is_frozen` states whether it calls `gc.freeze()` at its start."""
     environment = {**one.environment, "BENCH_ENDPOINT": provider.endpoint, "BENCH_ALGORITHM": algorithm}
     environment["BENCH_FREEZE"] = "1" if is_frozen else ""
     token = provider.mint(one.profile)
-    return stack.enter_context(serve(one.factory, environment, token=token))
+    return stack.enter_context(serve(one.factory, environment, token=token, python=one.python))
 
 
-def _write(folder: str, name: str, tokens: Iterable[str]) -> Path:
+def write_tokens(folder: str, name: str, tokens: Iterable[str]) -> Path:
+    """Write a file with one token per line and return its path."""
     path = Path(folder) / name
     path.write_text("\n".join(tokens) + "\n", encoding="ascii")
     return path
@@ -102,13 +107,13 @@ def measure_rates(
     """
     found: dict[str, list[Load]] = {one.name: [] for one in these}
     with BenchProvider(algorithm) as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        servers = {one: _serve(stack, one, provider, algorithm) for one in these}
+        servers = {one: run_contestant(stack, one, provider, algorithm) for one in these}
         files: dict[str, Path] = {}
         for number in range(rounds):
             if number == 0 or once:
                 profiles = {one.profile for one in these}
                 files = {
-                    profile: _write(folder, profile, (provider.mint(profile) for _ in range(tokens)))
+                    profile: write_tokens(folder, profile, (provider.mint(profile) for _ in range(tokens)))
                     for profile in profiles
                 }
             # In random order, so that a busy neighbour does not always affect the same contestant.
@@ -129,43 +134,6 @@ def _median(loads: Sequence[Load]) -> dict[str, Any]:
     return {**medians, "rates": [load.rate for load in loads], "cpus": [load.cpu for load in loads]}
 
 
-def measure_disturbance(
-    these: Sequence[Contestant], *, is_frozen: bool, rounds: int = 3
-) -> dict[str, dict[str, float]]:
-    """Return the p99 of an unrelated route, in microseconds, while 16 clients keep the application busy.
-
-    Args:
-        these: The contestants.
-        is_frozen: Whether each application calls `gc.freeze()` at its start.
-        rounds: The number of measurements per contestant.
-
-    Returns:
-        By contestant: with the clients at an unprotected route (`calm`), sending new tokens (`new`)
-        and forged ones (`forged`), all signed with ES384.
-    """
-    samples: dict[str, dict[str, list[float]]] = {one.name: {"calm": [], "new": [], "forged": []} for one in these}
-    with BenchProvider("ES384") as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        forged = _write(folder, "forged", (provider.forge() for _ in range(500)))
-        servers = {one.name: _serve(stack, one, provider, "ES384", is_frozen=is_frozen) for one in these}
-        for _ in range(rounds):
-            new = _write(folder, "new", (provider.mint() for _ in range(14_000)))
-            for name, server in servers.items():
-                for kind, path, file in (
-                    ("calm", "/open", None),
-                    ("new", "/protected", new),
-                    ("forged", "/protected", forged),
-                ):
-                    noise = start(server, path=path, tokens=file, once=kind == "new", seconds=4)
-                    seen = measure(start(server, path="/open", clients=1, seconds=3))
-                    noise_load = measure(noise, is_admitted=kind != "forged")
-                    if kind == "new" and noise_load.rate * 4 >= 13_000:
-                        raise RuntimeError("the new tokens ran out")
-                    samples[name][kind].append(seen.p99)
-    return {
-        name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in samples.items()
-    }
-
-
 def measure_slow_provider(these: Sequence[Contestant]) -> dict[str, dict[str, float]]:
     """Return how one unknown `kid` affects other requests while the key set takes two seconds to arrive.
 
@@ -179,14 +147,14 @@ def measure_slow_provider(these: Sequence[Contestant]) -> dict[str, dict[str, fl
     found: dict[str, dict[str, float]] = {}
     for one in these:
         with BenchProvider("ES384") as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-            server = _serve(stack, one, provider, "ES384")
-            file = _write(folder, "known", [provider.mint()])
+            server = run_contestant(stack, one, provider, "ES384")
+            file = write_tokens(folder, "known", [provider.mint()])
             before = measure(start(server, tokens=file, clients=4, seconds=3))
             # Some contestants fetch the key set again for an unknown `kid` only after half a minute.
             time.sleep(31)
             provider.jwks_delay_seconds = 2
             with BenchProvider("ES384") as stranger:
-                unknown = _write(folder, "unknown", [stranger.mint(issuer=provider.issuer)])
+                unknown = write_tokens(folder, "unknown", [stranger.mint(iss=provider.issuer)])
             quiet = start(server, tokens=file, clients=4, seconds=4)
             measure(start(server, tokens=unknown, clients=1, seconds=3), is_admitted=False)
             during = measure(quiet)
@@ -201,5 +169,5 @@ def measure_start(these: Sequence[Contestant], *, rounds: int = 5) -> dict[str, 
         for _ in range(rounds):
             for one in these:
                 with ExitStack() as stack:
-                    samples[one.name].append(_serve(stack, one, provider, "ES384").seconds_to_first_answer)
+                    samples[one.name].append(run_contestant(stack, one, provider, "ES384").seconds_to_first_answer)
     return {name: statistics.median(values) for name, values in samples.items()}

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import httpx
 
+from benchmarks.memory import read_memory
 from fastapi_logto.testing import BAD_TOKENS, Application, BadToken, Directory, LocalIssuer, Resource, User, bearer
 from tests.integration.processes import find_free_ports
 from tests.integration.redis_server import RedisServer
@@ -199,18 +200,9 @@ class Soak:
             self.wrongs.append(f"{kind}: {status} {reason} after {self._seconds - self._end + time.monotonic():.1f} s")
 
 
-def read_memory(processes: list["subprocess.Popen[bytes]"]) -> list[float]:
-    """Return the resident memory of each process in MiB."""
-    found: list[float] = []
-    for process in processes:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        found.append(int(status.partition("VmRSS:")[2].split()[0]) / 1024)
-    return found
-
-
 async def _observe(processes: list["subprocess.Popen[bytes]"], samples: list[list[float]]) -> None:
     while True:
-        samples.append(read_memory(processes))
+        samples.append(read_memory([process.pid for process in processes]))
         await asyncio.sleep(5)
 
 

@@ -27,7 +27,7 @@ from fastapi_logto.requirements import Requirement
 from fastapi_logto.revocation.revocations import Revocations, check_revocations
 from fastapi_logto.schemes import OptionalScheme, OrganizationScheme, TokenScheme
 from fastapi_logto.settings import LogtoSettings, SettingsOptions, check_audiences
-from fastapi_logto.state import AuthState, collect_tenants
+from fastapi_logto.state import NOT_GIVEN, AuthState, collect_tenants
 from fastapi_logto.verification.checks import Caller
 from fastapi_logto.verification.claims import ClaimsT, check_claims_model
 from fastapi_logto.verification.tenants import AudiencePolicy
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["LogtoAuth", "auth", "require_scopes"]
-
-NOT_GIVEN: Final[Any] = object()
-"""The default of an argument for which `None` is an error: it must not select the environment instead."""
 
 _CALL_IT: Final = (
     "expected a requirement, found a function that creates one; call it, as in "
@@ -118,9 +115,12 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         ssl_context: ssl.SSLContext | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        given = {"endpoint": endpoint, "audience": audience, **options}
+        try:
+            tenants = collect_tenants(settings, {"endpoint": endpoint, "audience": audience, **options})
+        finally:
+            del endpoint, audience, options  # error trackers show what they find in a frame, e.g. a password in a URL
         state = AuthState(
-            collect_tenants(settings, {name: value for name, value in given.items() if value is not NOT_GIVEN}),
+            tenants,
             claims_model=check_claims_model(claims_model),
             clock=clock or Clock(),
             http_transport=http_transport,

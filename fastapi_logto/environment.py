@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 
-__all__ = ["CREDENTIALS", "PREFIX", "BrokenList", "Variables", "is_file_or_pipe", "parse_list", "read_variables"]
+__all__ = ["CREDENTIALS", "PREFIX", "BrokenList", "Variables", "is_file_or_pipe", "read_variables"]
 
 PREFIX: Final = "LOGTO_"
 
@@ -57,6 +57,11 @@ class Variables:
     ignored_file: str | None
     misspelt: Mapping[str, str]
 
+    def read_fields(self, fields: Mapping[str, bool]) -> dict[str, Any]:
+        """Return the values of those fields that are set; `True` marks one that holds a list."""
+        texts = {name: self.values.get(f"{PREFIX}{name.upper()}") for name in fields}
+        return {name: _parse_list(text) if fields[name] else text for name, text in texts.items() if text is not None}
+
     def explain_ignored(self) -> str | None:
         """Return why the file was not read; `None` if there was no file to ignore."""
         if self.ignored_file is None:
@@ -86,23 +91,28 @@ def read_variables(known: Collection[str], *, env_file: str | Path | None) -> Va
     Only known names count: Kubernetes, for example, sets `LOGTO_PORT` for a service named `logto`. An empty variable
     counts as not set. `SettingsError` if the file can't be read, or a variable is not UTF-8 or in quotes.
     """
-    values = _pick(os.environ, known)
-    if values or env_file is None:
-        is_ignored = env_file is not None and is_file_or_pipe(env_file)
+    document: Mapping[str, str | None] = os.environ
+    try:
+        values = _pick(document, known)
+        if values or env_file is None:
+            is_ignored = env_file is not None and is_file_or_pipe(env_file)
+            return Variables(
+                values=values,
+                source="environment",
+                ignored_file=str(env_file) if is_ignored else None,
+                misspelt=_find_misspelt(document, known),
+            )
+        document = _read_file(env_file)
+        values = _pick(document, known)
         return Variables(
             values=values,
-            source="environment",
-            ignored_file=str(env_file) if is_ignored else None,
-            misspelt=_find_misspelt(os.environ, known),
+            source=str(env_file) if values else "environment",
+            ignored_file=None,
+            misspelt=_find_misspelt(document, known),
         )
-    document = _read_file(env_file)
-    values = _pick(document, known)
-    return Variables(
-        values=values,
-        source=str(env_file) if values else "environment",
-        ignored_file=None,
-        misspelt=_find_misspelt(document, known),
-    )
+    finally:
+        # Error trackers show what they find in a frame.
+        del document
 
 
 def is_file_or_pipe(path: str | Path) -> bool:
@@ -111,7 +121,7 @@ def is_file_or_pipe(path: str | Path) -> bool:
     return os.path.exists(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112
 
 
-def parse_list(text: str) -> object:
+def _parse_list(text: str) -> object:
     """Return the entries of a variable, separated by commas or written as a JSON list; a `BrokenList` if it is neither.
 
     The entries of a JSON list are not checked.
@@ -127,16 +137,25 @@ def parse_list(text: str) -> object:
 
 
 def _pick(source: Mapping[str, str | None], known: Collection[str]) -> dict[str, str]:
-    texts = {name: (source.get(name) or "").strip() for name in known}
-    for name, text in texts.items():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise SettingsError(f"{name}: expected UTF-8 text, found other bytes; set the variable again") from None
-        if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
-            # From the file of `docker run --env-file`, for example. Quotes would become a part of the audience.
-            raise SettingsError(f"{name}: expected a value without quotes, found one in quotes; remove the quotes")
-    return {name: text for name, text in texts.items() if text}
+    texts = {name: text for name, text in ((name, (source.get(name) or "").strip()) for name in known) if text}
+    problem = next(filter(None, map(_find_problem, texts, texts.values())), None)
+    # What records local variables must find no secret in the frame of an error.
+    del source
+    if problem is not None:
+        del texts
+        raise SettingsError(problem)
+    return texts
+
+
+def _find_problem(name: str, text: str) -> str | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"{name}: expected UTF-8 text, found other bytes; set the variable again"
+    if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
+        # From the file of `docker run --env-file`, for example. Quotes would become a part of the audience.
+        return f"{name}: expected a value without quotes, found one in quotes; remove the quotes"
+    return None
 
 
 def _find_misspelt(source: Mapping[str, str | None], known: Collection[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Opaque tokens, accepted on request: the tenant introspects each of them (RFC 7662)."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from pydantic import SecretStr
@@ -14,7 +14,7 @@ __all__ = ["Introspection"]
 _MAX_CACHE_SECONDS: Final = 300
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Introspection:
     """The options for opaque tokens, for `LogtoAuth(introspection=...)`.
 
@@ -44,15 +44,25 @@ class Introspection:
     client_id: str
     client_secret: str | SecretStr = field(repr=False)
     allowed_clients: Collection[str]
-    cache_seconds: float = 30
-    max_waiting: int = 50
+    cache_seconds: float
+    max_waiting: int
 
-    def __post_init__(self) -> None:
-        """Validate the values."""
-        clients = (self.allowed_clients,) if isinstance(self.allowed_clients, str) else tuple(self.allowed_clients)
-        object.__setattr__(self, "allowed_clients", clients)
-        secret = as_secret(self.client_secret)
-        object.__setattr__(self, "client_secret", secret)
+    # Not a generated one, in whose frame error trackers would find the secret.
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        client_secret: str | SecretStr,
+        allowed_clients: Collection[str],
+        cache_seconds: float = 30,
+        max_waiting: int = 50,
+    ) -> None:
+        secret = as_secret(client_secret)
+        del client_secret
+        clients = (allowed_clients,) if isinstance(allowed_clients, str) else tuple(allowed_clients)
+        values = (client_id, secret, clients, cache_seconds, max_waiting)
+        for member, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, member.name, value)
         if not self.client_id or not secret:
             raise SettingsError("introspection: expected client_id and client_secret, found an empty one")
         if not is_encodable(self.client_id + secret.get_secret_value()):

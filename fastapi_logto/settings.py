@@ -20,7 +20,7 @@ from pydantic import (
 )
 from typing_extensions import Unpack
 
-from fastapi_logto.environment import CREDENTIALS, PREFIX, BrokenList, Variables, parse_list, read_variables
+from fastapi_logto.environment import CREDENTIALS, PREFIX, BrokenList, Variables, read_variables
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.redaction import quote, quote_setting
 from fastapi_logto.urls import check_url, is_fetchable, normalise_endpoint
@@ -289,6 +289,8 @@ class LogtoSettings(BaseModel):
         try:
             super().__init__(**arguments)
         except ValidationError as error:
+            # A URL may contain a password, and error trackers show what they find in a frame.
+            del arguments
             raise _build_error(error) from None
 
     @field_validator("*", mode="before")
@@ -334,14 +336,11 @@ class LogtoSettings(BaseModel):
         variables = read_known_variables(env_file=env_file)
         if variables.values:
             _logger.info("settings are read from %s", variables.describe_source())
-        arguments: dict[str, object] = {}
-        for name, field in cls.model_fields.items():
-            text = variables.values.get(build_variable_name(name))
-            if text is not None:
-                arguments[name] = parse_list(text) if get_origin(field.annotation) is tuple else text
         misspelt = variables.explain_misspelt()
         try:
-            settings = cls(**arguments)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - checked by the model
+            # No local variable: a URL may contain a password, and error trackers show what they find in a frame.
+            lists = {name: get_origin(field.annotation) is tuple for name, field in cls.model_fields.items()}
+            settings = cls(**variables.read_fields(lists))
         except SettingsError as error:
             raise SettingsError("\n".join(filter(None, [variables.explain_ignored(), str(error), *misspelt]))) from None
         for line in misspelt:

@@ -29,21 +29,25 @@ from fastapi_logto.verification.verifier import TokenVerifier
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["SERVED_PAGES", "AuthState", "ServedPages", "collect_tenants"]
+__all__ = ["NOT_GIVEN", "SERVED_PAGES", "AuthState", "ServedPages", "collect_tenants"]
 
 SERVED_PAGES: Final = "fastapi_logto.served_pages"
 """The key in the ASGI scope for the `ServedPages` of each application that a request has passed, in this order."""
+
+NOT_GIVEN: Final[Any] = object()
+"""The default of an argument for which `None` is an error: it must not select the environment instead."""
 
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Parts(Generic[ClaimsT]):
-    """Objects that are replaced together."""
+    """Objects that are replaced together. `issuers` are those of the tenant that has an issuer."""
 
     tenants: tuple[LogtoSettings, ...]
     verifier: TokenVerifier[ClaimsT]
     clock: Clock
+    issuers: Mapping[str, frozenset[str]]
 
 
 class ServedPages(NamedTuple):
@@ -181,21 +185,18 @@ class AuthState(Generic[ClaimsT]):
                 f'is ambiguous, found none; pass OrganizationSource.from_path(issuer="{tenants[0].issuer}"), or '
                 'issuer="any" if the handler looks up data by claims.iss and the organization id'
             )
-        if issuer not in {None, "any"} and tenants and not self._list_issuers(tenants, issuer):
+        if issuer not in {None, "any"} and tenants and not any(issuer in one.accepted_issuers for one in tenants):
             raise SettingsError(f"organization: expected an issuer of the settings or 'any', found issuer={issuer!r}")
 
     def find_organization_issuers(self, issuer: str | None) -> frozenset[str] | None:
         """Return the issuers of the tenant whose organizations a requirement means."""
+        built = self._built
         # In a test, one connected issuer represents every tenant, and claims may come without any settings.
-        if issuer == "any" or self._substitutes or not self.known_tenants:
+        if issuer == "any" or self._substitutes or built is None:
             return None
         if issuer is None:
-            return None if len(self.known_tenants) == 1 else frozenset()
-        return self._list_issuers(self.known_tenants, issuer)
-
-    @staticmethod
-    def _list_issuers(tenants: Sequence[LogtoSettings], issuer: str | None) -> frozenset[str]:
-        return next((one.accepted_issuers for one in tenants if issuer in one.accepted_issuers), _NOBODY)
+            return None if len(built.tenants) == 1 else _NOBODY
+        return built.issuers.get(issuer, _NOBODY)
 
     def watch(self, claims: TokenClaims, end: Callable[[], object]) -> Callable[[], None]:
         """Call `end` when a token is revoked; return how to stop this."""
@@ -291,7 +292,8 @@ class AuthState(Generic[ClaimsT]):
             introspector=introspector,
             revocations=revocations,
         )
-        return _Parts(tuple(tenants), verifier, clock)
+        issuers = {issuer: one.accepted_issuers for one in tenants for issuer in one.accepted_issuers}
+        return _Parts(tuple(tenants), verifier, clock, issuers)
 
 
 def _do_nothing() -> None:
@@ -312,13 +314,18 @@ def _build_introspector(config: Introspection, *, endpoints: Endpoints, clock: C
 def collect_tenants(
     settings: LogtoSettings | Sequence[LogtoSettings] | None, arguments: Mapping[str, Any]
 ) -> tuple[LogtoSettings, ...]:
-    """Return the settings of each tenant; none if the environment is to be read."""
-    if settings is None:
-        return (LogtoSettings(**arguments),) if arguments else ()
-    if arguments:
-        raise SettingsError(
-            f"expected settings or arguments, found both: settings and {', '.join(arguments)}; pass one of them"
-        )
+    """Return the settings of each tenant; none if the environment is to be read. `NOT_GIVEN` is no argument."""
+    arguments = {name: value for name, value in arguments.items() if value is not NOT_GIVEN}
+    try:
+        if settings is None:
+            return (LogtoSettings(**arguments),) if arguments else ()
+        if arguments:
+            raise SettingsError(
+                f"expected settings or arguments, found both: settings and {', '.join(arguments)}; pass one of them"
+            )
+    finally:
+        # A URL may contain a password, and error trackers show what they find in a frame.
+        del arguments
     given: list[object] = list(settings) if isinstance(settings, list | tuple) else [settings]
     tenants = tuple(one for one in given if isinstance(one, LogtoSettings))
     if not tenants or len(tenants) < len(given):

@@ -97,13 +97,17 @@ class LogtoClient:
         if max_waiting < 1:
             raise SettingsError(f"client: expected max_waiting of at least 1, found {max_waiting!r}")
         # A client does not use the audience; it only needs the settings of the tenant.
-        settings = LogtoSettings(
-            endpoint=endpoint,
-            audience=client_id,
-            fetch_endpoint=fetch_endpoint,
-            allow_http=allow_http,
-            fetch_timeout_seconds=timeout_seconds,
-        )
+        try:
+            settings = LogtoSettings(
+                endpoint=endpoint,
+                audience=client_id,
+                fetch_endpoint=fetch_endpoint,
+                allow_http=allow_http,
+                fetch_timeout_seconds=timeout_seconds,
+            )
+        finally:
+            # They may contain a password too.
+            del endpoint, fetch_endpoint
         clock = clock or Clock()
         transport = Transport(timeout_seconds=timeout_seconds, http_transport=http_transport, ssl_context=ssl_context)
         self._allow_http = allow_http

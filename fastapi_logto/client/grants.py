@@ -122,15 +122,13 @@ class Grants:
         """Request a token, which may be used for `longest_seconds` at most."""
         build = partial(build_form_request, form=form, client=self._client)
         url, response = await self._send(kind, partial(self._endpoints.send, "token_endpoint", build))
-        document = self._read(response, url=url, form=form)
-        token, token_type, scope = document.get("access_token"), document.get("token_type"), document.get("scope", "")
-        if not isinstance(token, str) or not is_token(token) or not isinstance(scope, str):
-            raise GrantUnavailableError(f"{url}: a response without a bearer token")
-        if not isinstance(token_type, str) or token_type.lower() != "bearer":
-            raise GrantUnavailableError(f"{url}: a token of another type than Bearer")
-        issued = IssuedToken(token=token, scopes=frozenset(filter(None, scope.split(" "))))
-        now, use = self._monotonic(), min(_find_use_seconds(document.get("expires_in")), longest_seconds)
-        return KeptToken(issued, until=now + use, replaceable_at=now + _REPLACE_SECONDS)
+        # Not a local variable, because error trackers show what they find in the frame of an error.
+        found = _read_grant(self._read(response, url=url, form=form))
+        if isinstance(found, str):
+            raise GrantUnavailableError(f"{url}: {found}")
+        issued, use_seconds = found
+        now = self._monotonic()
+        return KeptToken(issued, until=now + min(use_seconds, longest_seconds), replaceable_at=now + _REPLACE_SECONDS)
 
     async def fetch_userinfo(self, token: SecretStr) -> JsonObject:
         """Fetch the claims of the user of an opaque token."""
@@ -149,9 +147,9 @@ class Grants:
         response = await self._send("management", partial(self._endpoints.send_to, url, request, expected=201))
         form = Form((("subject_token", issued.token),))
         # Only the code and the message are read: a 401 response repeats the claims of the token.
-        document = self._read(response, url=url, form=form, expected=201, names=("code", "message"))
-        created = document.get("subjectToken")
-        if not isinstance(created, str) or not is_token(created):
+        names = ("code", "message")
+        created = _find_token(self._read(response, url=url, form=form, expected=201, names=names), "subjectToken")
+        if created is None:
             raise GrantUnavailableError(f"{url}: a response without a subject token")
         return created
 
@@ -233,6 +231,26 @@ def check_text(name: str, value: str) -> str:
 def is_token(text: str) -> bool:
     """Return whether a text has only characters of a bearer token (RFC 6750 section 2.1)."""
     return _TOKEN68.match(text) is not None
+
+
+def _find_token(document: JsonObject, name: str) -> str | None:
+    token = document.get(name)
+    return token if isinstance(token, str) and is_token(token) else None
+
+
+def _read_grant(document: JsonObject) -> tuple[IssuedToken, float] | str:
+    """Return the token in a response and for how long it is used, or what is wrong with the response."""
+    token, token_type, scope = (
+        _find_token(document, "access_token"),
+        document.get("token_type"),
+        document.get("scope", ""),
+    )
+    if token is None or not isinstance(scope, str):
+        return "a response without a bearer token"
+    if not isinstance(token_type, str) or token_type.lower() != "bearer":
+        return "a token of another type than Bearer"
+    issued = IssuedToken(token=token, scopes=frozenset(filter(None, scope.split(" "))))
+    return issued, _find_use_seconds(document.get("expires_in"))
 
 
 def _find_use_seconds(lifetime: object) -> float:

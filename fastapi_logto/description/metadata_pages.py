@@ -73,7 +73,10 @@ class _Entrance:
             scope[SERVED_PAGES] = (*scope.get(SERVED_PAGES, ()), ServedPages(self._states, mount_path))
             if scope.get("method") == "OPTIONS" and _is_preflight(scope, root_path=root_path):
                 app = Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PREFLIGHT)
-        await app(scope, receive, send)
+        called = app(scope, receive, send)
+        # Error trackers show a request's headers, where they find one in a frame.
+        del scope
+        await called
 
 
 def _is_preflight(scope: Scope, *, root_path: str) -> bool:
@@ -105,14 +108,16 @@ class ResourcePages:
 
     async def serve(self, request: Request) -> Response:
         """Return the requested page; 404 if there is no such resource."""
-        for state in self.states:
-            await state.load_in_thread()
-        # Anyone may request a page, so the walk through all routes is cached. It runs in a thread.
-        pages = await asyncio.to_thread(self._build)
         # A server may pass on a path that is no valid UTF-8 as lone surrogates.
         path = "/" + request.path_params.get("path", "").encode("utf-8", "replace").decode()
         # A query that is not part of a resource is ignored, as by other routes.
         query = request.scope["query_string"].decode("latin-1")
+        # Error trackers show a request's headers, where they find one in a frame.
+        del request
+        for state in self.states:
+            await state.load_in_thread()
+        # Anyone may request a page, so the walk through all routes is cached. It runs in a thread.
+        pages = await asyncio.to_thread(self._build)
         page = pages.get(build_end(path, query)) or pages.get(build_end(path, ""))
         if page is None:
             raise HTTPException(status.HTTP_404_NOT_FOUND)

@@ -81,7 +81,7 @@ class RawResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """The response of an endpoint.
+    """The response of an endpoint. Only its status is shown: a hostile provider repeats tokens and secrets in headers.
 
     Attributes:
         status: The HTTP status.
@@ -94,8 +94,8 @@ class Response:
 
     status: int
     document: JsonObject = field(repr=False)
-    retry_after: str | None = None
-    location: str | None = None
+    retry_after: str | None = field(default=None, repr=False)
+    location: str | None = field(default=None, repr=False)
     weight: int = 0
 
 
@@ -157,18 +157,11 @@ class Transport:
         name = quote_url(url)
         try:
             raw = await self.exchange(url, request, reads_errors=reads_errors, purpose=purpose)
-            document = await asyncio.to_thread(_parse, raw.body, parse=parse, is_required=raw.status == 200)
+            return await asyncio.to_thread(_read, raw, parse=parse)
         except ExchangeError as error:
             raise FetchError(f"{name}: {error}", is_about_request=error.is_about_request, url=url) from None
         except StrictJsonError as error:
             raise FetchError(f"{name}: {error}", is_about_request=True, url=url) from None
-        return Response(
-            status=raw.status,
-            document=document,
-            retry_after=raw.headers.get("retry-after"),
-            location=raw.headers.get("location"),
-            weight=estimate_weight(raw.body),
-        )
 
     async def exchange(
         self, url: str, request: Request, *, reads_errors: bool = True, purpose: FetchPurpose = "other"
@@ -214,6 +207,9 @@ class Transport:
                 )
         except ExchangeError:
             raise
+        except asyncio.CancelledError as error:
+            # It may become the cause of an error that is reported, and its frames contain the request and its secrets.
+            raise error.with_traceback(None) from None
         except TimeoutError:
             seconds = f"{self._timeout_seconds:g} s"
             found = f"no complete response within {seconds}" if layer == "http" else f"no response in time ({seconds})"
@@ -294,13 +290,21 @@ def _name_encoding(encoding: str) -> str:
     return f"Content-Encoding {known[0]}" if known else "an encoded one"
 
 
-def _parse(body: bytes, *, parse: Callable[[bytes], JsonObject], is_required: bool) -> JsonObject:
+def _read(raw: RawResponse, *, parse: Callable[[bytes], JsonObject]) -> Response:
+    # Both hide the body in their `repr`: error trackers show the arguments of a thread, and asyncio logs its result.
+    document: JsonObject = {}
     try:
-        return parse(body)
+        document = parse(raw.body)
     except StrictJsonError:
-        if is_required:
+        if raw.status == 200:
             raise
-        return {}
+    return Response(
+        status=raw.status,
+        document=document,
+        retry_after=raw.headers.get("retry-after"),
+        location=raw.headers.get("location"),
+        weight=estimate_weight(raw.body),
+    )
 
 
 async def _as_stream(body: bytes) -> AsyncIterator[bytes]:

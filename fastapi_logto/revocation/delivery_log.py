@@ -91,20 +91,24 @@ class DeliveryLog:
         self.hook_id: str = hook_id
         self.interval_seconds: float = float(interval_seconds)
         self._clock = clock or Clock()
-        client = LogtoClient(
-            endpoint=endpoint,
-            client_id=client_id,
-            client_secret=secret,
-            fetch_endpoint=fetch_endpoint,
-            allow_http=allow_http,
-            timeout_seconds=timeout_seconds,
-            clock=self._clock,
-            http_transport=http_transport,
-            ssl_context=ssl_context,
-        )
-        settings = LogtoSettings(
-            endpoint=endpoint, audience=client_id, fetch_endpoint=fetch_endpoint, allow_http=allow_http
-        )
+        try:
+            client = LogtoClient(
+                endpoint=endpoint,
+                client_id=client_id,
+                client_secret=secret,
+                fetch_endpoint=fetch_endpoint,
+                allow_http=allow_http,
+                timeout_seconds=timeout_seconds,
+                clock=self._clock,
+                http_transport=http_transport,
+                ssl_context=ssl_context,
+            )
+            settings = LogtoSettings(
+                endpoint=endpoint, audience=client_id, fetch_endpoint=fetch_endpoint, allow_http=allow_http
+            )
+        finally:
+            # They may contain a password too.
+            del endpoint, fetch_endpoint
         self.issuer: str | None = issuer
         self.label: str = f"{settings.issuer} {hook_id}"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -142,7 +142,7 @@ class HookApi:
     async def fetch_hook(self) -> Hook:
         """Return the webhook."""
         response = await self._get(self._url, self._transport)
-        hook = await asyncio.to_thread(_parse_hook, response.body)
+        hook = await asyncio.to_thread(_parse_hook, response)
         if hook is None:
             raise FetchError(f"{self._url}: expected a webhook, found something else; check the endpoint")
         return hook
@@ -159,10 +159,9 @@ class HookApi:
         url = f"{self._url}/recent-logs"
         transport = self._large_transport if size == 1 else self._transport
         response = await self._get(f"{url}?{urlencode(query)}", transport)
-        entries = await asyncio.to_thread(_parse_entries, response.body)
-        if entries is None:
+        deliveries = await asyncio.to_thread(_parse_deliveries, response, size=size)
+        if deliveries is None:
             raise FetchError(f"{url}: expected a list of deliveries, found something else; check the endpoint")
-        deliveries = tuple(map(_read_delivery, entries[:size]))
         return Page(deliveries=deliveries, is_last=len(deliveries) < size)
 
     async def _get(self, url: str, transport: Transport) -> RawResponse:
@@ -221,23 +220,22 @@ def read_hook(document: JsonValue) -> Hook | None:
             return None
 
 
-def _parse_hook(body: bytes) -> Hook | None:
+# Both get the response and not its body, which contains a signing key or signatures: error trackers show the arguments
+# of a thread, and asyncio logs its result.
+def _parse_hook(response: RawResponse) -> Hook | None:
     try:
-        return read_hook(parse_value(body))
+        return read_hook(parse_value(response.body))
     except StrictJsonError:
         return None
-    finally:
-        # It contains the signing key, and error trackers show what they find in a frame.
-        del body
 
 
-def _parse_entries(body: bytes) -> Sequence[JsonValue] | None:
+def _parse_deliveries(response: RawResponse, *, size: int) -> tuple[Delivery, ...] | None:
     try:
         # Users decide about a part of it, such as their custom data.
-        found = parse_value(cut_deep_parts(body))
+        found = parse_value(cut_deep_parts(response.body))
     except StrictJsonError:
         return None
-    return found if isinstance(found, list) else None
+    return tuple(map(_read_delivery, found[:size])) if isinstance(found, list) else None
 
 
 def _read_delivery(entry: JsonValue) -> Delivery:

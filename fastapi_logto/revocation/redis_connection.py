@@ -1,6 +1,7 @@
 """Connections to a Redis server with `redis.asyncio`, without its pool, its retries and its texts of errors."""
 
 import asyncio
+import re
 from importlib import import_module
 from inspect import signature
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -13,7 +14,7 @@ __all__ = ["Argument", "Connector", "Link", "explain_redis_error"]
 
 Argument: TypeAlias = str | int
 
-_LONGEST_CODE: Final = 40
+_CODE: Final = re.compile(r"[A-Z]{1,20}\Z|[A-Za-z]+Error\Z", re.ASCII)
 
 
 class _Connection(Protocol):
@@ -36,8 +37,12 @@ class Link:
 
     async def ask(self, *command: Argument) -> object:
         """Send a command, and return the reply: bytes, numbers, and lists of these. There is no time limit."""
-        await self._connection.send_command(*command)
-        return await self._connection.read_response()
+        try:
+            await self._connection.send_command(*command)
+            return await self._connection.read_response()
+        except asyncio.CancelledError as error:
+            # It may become the cause of an error that is reported, and the frames of redis-py contain the password.
+            raise error.with_traceback(None) from None
 
     async def close(self) -> None:
         """Close the connection."""
@@ -109,7 +114,10 @@ def explain_redis_error(error: Exception) -> str:
     if names & {"ResponseError", "BusyLoadingError"}:
         # Only the code, such as MISCONF: the rest of the text may name keys and values.
         name = type(error).__name__
-        code = str(error).partition(" ")[0][:_LONGEST_CODE] if name == "ResponseError" else name
+        code = str(error).partition(" ")[0] if name == "ResponseError" else name
+        if not _CODE.match(code):
+            # A proxy may repeat what it was sent.
+            code = "of another kind"
         return f"expected a successful command, found the error {code}; see the log of the server"
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     found = explain_failure(cause, layer="connection")

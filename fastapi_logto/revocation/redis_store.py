@@ -87,13 +87,16 @@ class RedisStore:
     def __init__(
         self, url: str | SecretStr, *, key: str = "fastapi-logto:revocations", timeout_seconds: float = 2
     ) -> None:
+        secret = as_secret(url)
+        # What records local variables must not find the password here.
+        del url
         if not key.strip():
             raise ValueError("key: expected a text that is not empty, found none; pass a prefix for the keys in Redis")
         if isinstance(timeout_seconds, bool) or not 0 < timeout_seconds <= 60:
             raise ValueError(
                 f"timeout_seconds: expected more than 0 and at most 60 seconds, found {timeout_seconds!r}; pass 2"
             )
-        self._connector = Connector(as_secret(url))
+        self._connector = Connector(secret)
         self._key: Final = key if "{" in key else f"{{{key}}}"
         self._oldest_key: Final = f"{self._key}:oldest"
         self._timeout_seconds = timeout_seconds

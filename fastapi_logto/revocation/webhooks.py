@@ -55,18 +55,20 @@ class WebhookReceiver:
 
     async def receive(self, request: Request) -> Response:
         """Apply the event of a delivery. Nothing of the body is parsed before the signature is verified."""
-        signatures = request.headers.getlist(SIGNATURE_HEADER)
-        if len(signatures) != 1 or _SIGNATURE.fullmatch(signatures[0]) is None:
-            found = "none" if not signatures else "several" if len(signatures) > 1 else "another value"
-            return _refuse(f"expected one header {SIGNATURE_HEADER} with 64 hexadecimal digits, found {found}")
+        signature = _read_signature(request)
+        if isinstance(signature, str):
+            return _refuse(f"expected one header {SIGNATURE_HEADER} with 64 hexadecimal digits, found {signature}")
         # While the body arrives, because a whole one at once would hold the event loop for milliseconds.
         digests = [hmac.new(key.get_secret_value().encode(), digestmod="sha256") for key in self._signing_keys]
+        reading = self._bodies.read(request, digests=digests)
+        # Error trackers show what they find in a frame, also the headers of a request.
+        del request
         try:
-            body = await self._bodies.read(request, digests=digests)
+            body = await reading
         except BodyError as error:
             return _refuse(str(error), status_code=error.status)
         try:
-            if not _is_signed(digests, signatures[0]):
+            if not _is_signed(digests, signature):
                 return _refuse(
                     "expected a signature by the signing key of the webhook, found another; copy it from Logto"
                 )
@@ -76,7 +78,6 @@ class WebhookReceiver:
             _logger.warning("a webhook with a valid signature has no effect: %s", error)
             return _refuse(str(error), status_code=status.HTTP_400_BAD_REQUEST)
         finally:
-            # Error trackers show what they find in a frame.
             del body, digests
         return await self._apply(event)
 
@@ -114,8 +115,16 @@ def _is_signing_key(key: SecretStr) -> bool:
     return bool(text) and text == text.strip() and is_encodable(text)
 
 
-def _is_signed(digests: Sequence[hmac.HMAC], signature: str) -> bool:
-    expected = bytes.fromhex(signature)
+def _read_signature(request: Request) -> SecretStr | str:
+    """Return the signature of a delivery, or what was found in its place."""
+    signatures = request.headers.getlist(SIGNATURE_HEADER)
+    if len(signatures) != 1:
+        return "several" if signatures else "none"
+    return SecretStr(signatures[0]) if _SIGNATURE.fullmatch(signatures[0]) else "another value"
+
+
+def _is_signed(digests: Sequence[hmac.HMAC], signature: SecretStr) -> bool:
+    expected = bytes.fromhex(signature.get_secret_value())
     # A list, so that the time does not tell which of the keys it was.
     return any([hmac.compare_digest(digest.digest(), expected) for digest in digests])  # noqa: C419
 

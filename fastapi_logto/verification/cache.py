@@ -43,8 +43,16 @@ class TokenCache(Generic[ValueT]):
         self._max_bytes = max_bytes
         self._bytes = 0
         self._entries: OrderedDict[bytes, tuple[ValueT, int]] = OrderedDict()
+        self._places: dict[bytes, TokenCache[ValueT]] | None = None
         # Event loops of several threads may share a store.
         self._lock = Lock()
+
+    def share(self, places: "dict[bytes, TokenCache[ValueT]]") -> None:
+        """Also note in `places` which digests are stored here; call it before anything is stored.
+
+        Stores that share it must never hold the same digest. One lookup then says which of them holds an entry.
+        """
+        self._places = places
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -70,6 +78,8 @@ class TokenCache(Generic[ValueT]):
                 return
             self._entries[digest] = (value, weight)
             self._bytes += weight
+            if self._places is not None:
+                self._places[digest] = self
             while len(self._entries) > self._size or self._bytes > self._max_bytes:
                 self._remove(next(iter(self._entries)))
 
@@ -82,6 +92,8 @@ class TokenCache(Generic[ValueT]):
         removed = self._entries.pop(digest, None)
         if removed is not None:
             self._bytes -= removed[1]
+            if self._places is not None:
+                del self._places[digest]
 
 
 PackedClaims: TypeAlias = dict[str, Any]

@@ -252,6 +252,9 @@ def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[s
         members = parse_object(payload)
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"payload: {error}") from None
+    finally:
+        # Error trackers show what they find in a frame.
+        del payload
     if members.get("aud") == []:
         raise ClaimError(claim="aud", expected="an audience", found="none")
     for name in required:

@@ -96,6 +96,14 @@ class Tenants:
                     )
                 by_issuer[issuer] = tenant
         self._by_issuer: Mapping[str, Tenant] = by_issuer
+        # Requests must not take longer the more tenants there are, so what they need of all is put together here.
+        self._by_cache: Mapping[TokenCache[PackedClaims], Tenant] = {tenant.cache: tenant for tenant in self.all}
+        self._places: dict[bytes, TokenCache[PackedClaims]] = {}
+        if self.only is None:
+            for cache in self._by_cache:
+                cache.share(self._places)
+        self.audiences: frozenset[str] = frozenset().union(*(tenant.audiences for tenant in self.all))
+        self._listed_issuers: str = quote(" or ".join(sorted(by_issuer)))
         self._main_issuers: Mapping[str, str] = {name: one.settings.issuer for name, one in by_issuer.items()}
         self.max_token_bytes: int = max(tenant.settings.max_token_bytes for tenant in self.all)
         # Each once, in order: messages list them.
@@ -106,6 +114,13 @@ class Tenants:
     def find_issuer(self, issuer: str) -> str | None:
         """Return the issuer in the settings of the tenant that an accepted issuer, e.g. a custom domain, belongs to."""
         return self._main_issuers.get(issuer)
+
+    def find_holder(self, digest: bytes) -> Tenant | None:
+        """Return the tenant whose cache may hold a token; `None` if none does."""
+        if self.only is not None:
+            return self.only
+        cache = self._places.get(digest)
+        return None if cache is None else self._by_cache[cache]
 
     def find(self, issuer: UnverifiedIssuer) -> Tenant:
         """Return the tenant with an issuer, which must match exactly.
@@ -120,7 +135,7 @@ class Tenants:
             raise IssuerError(
                 "The token was not issued by a tenant of this API; request a token from one of its tenants",
                 claim="iss",
-                expected=quote(" or ".join(sorted(self._by_issuer))),
+                expected=self._listed_issuers,
                 found="another one",
             )
         return tenant

@@ -161,28 +161,27 @@ class TokenVerifier(Generic[ClaimsT]):
 
         The result is a new instance. The token may have been verified for another policy.
         """
-        for tenant in self._tenants.all:
-            packed = tenant.cache.find(digest)
-            if packed is None:
-                continue
-            key_set = tenant.key_source.peek()
-            if key_set is None:
-                return None
-            if not key_set.holds(find_key(packed)):
-                # The key was withdrawn, so its tokens are no longer valid.
-                tenant.cache.drop(digest)
-                return None
-            claims = unpack_claims(packed, model=self._claims_model)
-            # Error trackers show what they find in a frame.
-            del packed
-            try:
-                tenant.check(claims, policy, now=self._now())
-            except ExpiredTokenError:
-                tenant.cache.drop(digest)
-                raise
-            count_verification("cache")
-            return claims
-        return None
+        tenant = self._tenants.find_holder(digest)
+        packed = None if tenant is None else tenant.cache.find(digest)
+        if tenant is None or packed is None:
+            return None
+        key_set = tenant.key_source.peek()
+        if key_set is None:
+            return None
+        if not key_set.holds(find_key(packed)):
+            # The key was withdrawn, so its tokens are no longer valid.
+            tenant.cache.drop(digest)
+            return None
+        claims = unpack_claims(packed, model=self._claims_model)
+        # Error trackers show what they find in a frame.
+        del packed
+        try:
+            tenant.check(claims, policy, now=self._now())
+        except ExpiredTokenError:
+            tenant.cache.drop(digest)
+            raise
+        count_verification("cache")
+        return claims
 
     async def _verify_new(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> ClaimsT:
         if self._introspector is not None and policy.accepts_opaque and is_opaque(token) and not is_personal(token):
@@ -232,7 +231,7 @@ class TokenVerifier(Generic[ClaimsT]):
         try:
             return parse_unverified(token, algorithms=tenants.algorithms, token_types=tenants.token_types)
         except OpaqueTokenError:
-            resources = policy.audiences or {audience for tenant in tenants.all for audience in tenant.audiences}
+            resources = policy.audiences or tenants.audiences
             raise OpaqueTokenError(
                 resources=resources, is_personal=is_personal(token), needs_organization=policy.accepts_organizations
             ) from None
@@ -268,9 +267,13 @@ class TokenVerifier(Generic[ClaimsT]):
         self, unverified: UnverifiedJws, tenant: Tenant, keys: Sequence[PublicKey]
     ) -> _Verified[ClaimsT]:
         payload, key = verify_with_any(unverified, keys)
-        claims = parse_claims(payload, model=self._claims_model, required=tenant.settings.required_claims)
-        packed = pack_claims(claims, key=key.identity)
-        return _Verified(claims, packed, estimate_packed_weight(packed, payload), tenant)
+        try:
+            claims = parse_claims(payload, model=self._claims_model, required=tenant.settings.required_claims)
+            packed = pack_claims(claims, key=key.identity)
+            return _Verified(claims, packed, estimate_packed_weight(packed, payload), tenant)
+        finally:
+            # Error trackers show what they find in a frame.
+            del payload
 
     async def _find_keys(self, unverified: UnverifiedJws, tenant: Tenant) -> Sequence[PublicKey]:
         try:

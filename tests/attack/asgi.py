@@ -2,15 +2,32 @@
 
 import json
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from starlette.types import ASGIApp, Message, Scope
 
-__all__ = ["ACCEPTED", "Reply", "connect", "send"]
+__all__ = ["ACCEPTED", "OBSERVER", "Observer", "Reply", "connect", "send"]
 
 ACCEPTED: Final = 101
 """The status of an accepted WebSocket."""
+
+
+class Observer(Protocol):
+    """Sees each request and what came of it."""
+
+    def begin(self, app: ASGIApp, scope: Scope) -> None:
+        """See a request before the application does."""
+        ...
+
+    def end(self, scope: Scope, sent: Sequence[Message], error: BaseException | None) -> None:
+        """See the response, or the exception of the application."""
+        ...
+
+
+OBSERVER: Final[ContextVar[Observer | None]] = ContextVar("OBSERVER", default=None)
+"""The observer of all requests in a context; for a proof that sends the requests of others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +103,17 @@ async def _call(app: ASGIApp, scope: Scope, *, first: Message) -> Reply:
     async def collect(message: Message) -> None:
         sent.append(message)
 
+    raised: Exception | None = None
+    observer = OBSERVER.get()
+    if observer is not None:
+        observer.begin(app, scope)
     try:
         await app(scope, receive, collect)
     except Exception as error:  # noqa: BLE001 - what a server would turn into a 500
-        return Reply(status=500, raised=type(error).__name__)
-    return _read(sent)
+        raised = error
+    if observer is not None:
+        observer.end(scope, sent, raised)
+    return _read(sent) if raised is None else Reply(status=500, raised=type(raised).__name__)
 
 
 def _read(sent: Sequence[Message]) -> Reply:

@@ -1,5 +1,6 @@
 """Hostile documents of single endpoints: discovery, introspection and the token endpoint."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,8 +23,9 @@ __all__ = [
     "build_introspection",
 ]
 
-OPAQUE_TOKEN: Final = "o" * 43
-SECRET: Final = "secret+of/the=api"
+# Random, so that a proof can search for them.
+OPAQUE_TOKEN: Final = secrets.token_urlsafe(32)
+SECRET: Final = f"secret+of/the=api+{secrets.token_urlsafe(16)}"
 _EVIL: Final = "https://evil.example.test"
 _ODD: Final[Mapping[str, Any]] = {
     "null": None,

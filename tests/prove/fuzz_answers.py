@@ -211,19 +211,34 @@ class HostileServer:
         self.endpoint = f"http://127.0.0.1:{port}"
         self.answers: dict[str, Answer] = {}
         self.most_sent = 0
+        self._connections: dict[asyncio.StreamWriter, asyncio.Event] = {}
+
+    async def end_connections(self) -> None:
+        """End every connection, and wait until none is served."""
+        for writer, has_ended in tuple(self._connections.items()):
+            writer.transport.abort()
+            await has_ended.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Respond to one request."""
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            path = head.split(" ", 2)[1].partition("?")[0]
-            answer = self.answers.get(path, Answer(what="missing", data=b"HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n"))
-            writer.write(answer.data)
-            await writer.drain()
-            await self._end(answer, reader, writer)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        has_ended = self._connections[writer] = asyncio.Event()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._respond(reader, writer)
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        finally:
+            del self._connections[writer]
+            has_ended.set()
+
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        path = head.split(" ", 2)[1].partition("?")[0]
+        answer = self.answers.get(path, Answer(what="missing", data=b"HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n"))
+        writer.write(answer.data)
+        await writer.drain()
+        await self._end(answer, reader, writer)
 
     async def _end(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = len(answer.data)
@@ -251,4 +266,7 @@ async def run_hostile_server() -> AsyncGenerator[HostileServer]:
     listener = await asyncio.start_server(hostile.serve, "127.0.0.1", 0)
     hostile.endpoint = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     async with listener:
-        yield hostile
+        try:
+            yield hostile
+        finally:
+            await hostile.end_connections()

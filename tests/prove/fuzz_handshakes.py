@@ -45,6 +45,10 @@ def build_handshake(rng: random.Random, pool: TokenPool, number: int) -> Exchang
         upgrade, verdict = upgrade.replace(*rng.choice(_CHANGES)), Verdict.MAY
     if rng.random() < 0.05:
         method, verdict = rng.choice([b"POST", b"get", b"HEAD", b"CONNECT"]), Verdict.MAY
+    is_changed = (upgrade, method) != (_UPGRADE, b"GET")
+    if is_changed and header.verdict:
+        # Without an upgrade it is an ordinary request, in which subprotocols mean nothing.
+        both = replace(both, token=header.token, verdict=Verdict.MAY)
     target, route = rng.choice(_ROUTES)
     parts = [upgrade, header.lines, offer.lines]
     rng.shuffle(parts)
@@ -57,8 +61,7 @@ def build_handshake(rng: random.Random, pool: TokenPool, number: int) -> Exchang
         what=f"handshake, {both.kind} at {target!r}",
         verdict=verdict,
         token=both.token,
-        # Without an upgrade it is an ordinary request, in which subprotocols mean nothing.
-        is_anonymous=both.is_anonymous or (header.is_anonymous and (upgrade, method) != (_UPGRADE, b"GET")),
+        is_anonymous=both.is_anonymous or (header.is_anonymous and is_changed),
         route=route,
         can_be_unavailable="invalid" in both.kind,
     )

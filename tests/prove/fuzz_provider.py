@@ -36,7 +36,7 @@ __all__ = ["BuildAuth", "run_provider"]
 BuildAuth = Callable[..., LogtoAuth]
 
 _SEED: Final = 20_261_129
-_COUNT: Final = 1000
+_COUNT: Final = 800
 _CONCURRENT: Final = 12
 _DEADLINE_SECONDS: Final = 0.3
 """For what never ends. Everything else gets as long as a busy machine needs."""
@@ -55,7 +55,7 @@ _TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def run_provider(tally: Tally, forge: Forge, *, count: int = _COUNT, build_auth: BuildAuth = LogtoAuth) -> None:
-    """Change one response of a working provider at a time, and use everything that reads it."""
+    """Change single responses of a working provider, and use everything that reads them."""
     rng = random.Random(_SEED)  # noqa: S311 - the same cases in each run
     statuses: set[int] = set()
     async with run_hostile_server() as elsewhere:

@@ -240,3 +240,23 @@ def test_an_entry_that_weighs_too_much_pushes_no_other_out() -> None:
     cache.keep(B, "b", weight=11)
 
     assert (cache.find(A), cache.find(B)) == ("a", None)
+
+
+def test_stores_that_share_their_places_are_searched_with_one_lookup() -> None:
+    places: dict[bytes, TokenCache[str]] = {}
+    one, other = (TokenCache[str](size=2, max_bytes=10) for _ in range(2))
+    for cache in (one, other):
+        cache.share(places)
+
+    one.keep(A, "a", weight=1)
+    other.keep(B, "b", weight=1)
+    assert places == {A: one, B: other}
+    # A place exists exactly as long as its entry: it may be evicted, dropped, replaced, or too large.
+    one.keep(A, "again", weight=1)
+    one.keep(C, "c", weight=1)
+    one.keep(D, "d", weight=1)
+    assert places == {C: one, D: one, B: other}
+    other.drop(B)
+    other.drop(B)
+    one.keep(C, "too large", weight=11)
+    assert places == {D: one}

@@ -1,6 +1,7 @@
 """What verified claims must say, and the messages that save the caller an hour."""
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -289,7 +290,7 @@ def test_none_of_no_scopes_is_granted() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from("abcd"), max_size=4), st.lists(st.sampled_from("abcd"), min_size=1, max_size=4))
+@given(st.lists(st.sampled_from("abcd"), max_size=4), st.lists(st.sampled_from("abcd"), min_size=1, max_size=6))
 def test_scopes_are_checked_as_sets(granted: list[str], asked: list[str]) -> None:
     claims = make(scope=" ".join(granted))
     outcomes: list[bool] = []
@@ -305,7 +306,10 @@ def test_scopes_are_checked_as_sets(granted: list[str], asked: list[str]) -> Non
 
 
 @pytest.mark.parametrize("granted", [None, "", " ", "a", "a b", "a  b", " a", "b a c"])
-@pytest.mark.parametrize("required", [(), ("a",), ("b",), ("a", "b"), ("",), ("a", ""), ("a b",), (" ",)])
+@pytest.mark.parametrize(
+    "required",
+    [(), ("a",), ("b",), ("a", "b"), ("",), ("a", ""), ("a b",), (" ",), ("a", "b", "c", "", "a"), ("a",) * 5],
+)
 def test_scopes_are_checked_as_sets_of_texts(granted: str | None, required: tuple[str, ...]) -> None:
     members: JsonObject = {"iss": "i", "sub": "s", "aud": "a", "exp": 1}
     claims = build_claims(members if granted is None else {**members, "scope": granted}, model=TokenClaims)
@@ -379,7 +383,7 @@ MACHINE = make(sub="app_1", client_id="app_1")
             "claims_not_allowed, expected 'a plan', found False",
         ),
         (
-            lambda: check_predicate(USER, lambda _: 1, what="a plan"),  # type: ignore[arg-type, return-value]
+            lambda: check_predicate(USER, lambda _: cast("bool", 1), what="a plan"),
             "claims_not_allowed, expected 'a plan', found int",
         ),
     ],
@@ -391,3 +395,26 @@ def test_the_log_line_of_a_refusal_says_which_claim_was_expected_to_be_what(
         refuse()
 
     assert str(caught.value).partition(": ")[2] == described
+
+
+class Counted(str):
+    """A scope that counts how often it is compared."""
+
+    __slots__ = ()
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.comparisons += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("count", [4, 5, 1000])
+def test_the_time_for_scopes_does_not_grow_with_the_product_of_granted_and_required_ones(count: int) -> None:
+    granted = [f"scope{number}" for number in range(1000)]
+    Counted.comparisons = 0
+
+    check_scopes(make(scope=" ".join(granted)), [Counted(scope) for scope in granted[-count:]])
+
+    assert Counted.comparisons <= 4 * len(granted)

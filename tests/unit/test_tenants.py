@@ -1,7 +1,10 @@
 """Several tenants behind one scheme, and one tenant under several names."""
 
 import asyncio
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -523,3 +526,39 @@ async def test_the_tokens_of_one_tenant_push_out_none_of_another() -> None:
     caches = [tenant.cache for tenant in find_state(auth).load().tenants]
     assert list(map(len, caches)) == [2, 1]
     assert (await auth.verify(of_b)).iss == f"{B}/oidc"
+
+
+async def count_calls(auth: LogtoAuth, token: str) -> int:
+    """Give how many functions are called while a token is verified or refused."""
+    calls = 0
+
+    def note(_frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(note)
+    try:
+        with suppress(RefusalError):
+            await auth.verify(token)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("kind", ["cached", "unknown issuer", "opaque"])
+async def test_the_work_for_a_token_does_not_grow_with_the_number_of_tenants(bench: Bench, kind: str) -> None:
+    token = {
+        "cached": bench.a.access_token(),
+        "unknown issuer": bench.b.access_token(),
+        "opaque": "o" * 43,
+    }[kind]
+    counts: list[int] = []
+    for count in (2, 60):
+        others = [LogtoSettings(endpoint=f"https://{number}.example.com", audience=API) for number in range(count - 1)]
+        auth = LogtoAuth(settings=[*others, LogtoSettings(endpoint=A, audience=API)], http_transport=bench.network)
+        await auth.verify(bench.a.access_token())
+        with suppress(RefusalError):
+            await auth.verify(token)
+        counts.append(await count_calls(auth, token))
+
+    assert counts[0] == counts[1] > 10

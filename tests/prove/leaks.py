@@ -1,0 +1,72 @@
+"""The proof that nothing leaks: all attacks run with secrets that are searched for in everything that is said."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from tests.attack.composition import run_composition
+from tests.attack.documents import run_documents
+from tests.attack.endpoints import OPAQUE_TOKEN, SECRET
+from tests.attack.pages import build_table
+from tests.attack.report import Tally
+from tests.attack.vectors import run_authorization_rows, run_token_rows
+from tests.prove.object_scenes import OBJECT_SCENES
+from tests.prove.observing import Run, Scene, observe, run_scenes
+from tests.prove.real_scenes import REAL_SCENES
+from tests.prove.scenes import SCENES
+from tests.prove.sinks import SINKS
+from tests.vectors.forge import Forge
+
+__all__ = ["CORPUS", "EVERY_SCENE", "build_scene", "run_leaks"]
+
+_SHARE_OF_RULES: Final = frozenset({"auth", "auth.optional", "require_scopes", "require_machine", "other"})
+
+Corpus = Callable[[Tally, Forge], Awaitable[None]]
+
+
+async def _run_composition(tally: Tally, forge: Forge) -> None:
+    await run_composition(tally, forge, only=_SHARE_OF_RULES)
+
+
+CORPUS: Final[Mapping[str, Corpus]] = {
+    "tokens": run_token_rows,
+    "Authorization headers": run_authorization_rows,
+    "hostile documents": run_documents,
+    "composition": _run_composition,
+}
+EVERY_SCENE: Final[Mapping[str, Scene]] = {**SCENES, **OBJECT_SCENES, **REAL_SCENES}
+
+
+def build_scene(attack: Corpus, forge: Forge) -> Scene:
+    """Return a class of the attack suite as a scene. Its own outcomes are those of the attack suite."""
+
+    async def scene(run: Run) -> None:
+        for name in ("ec", "rsa", "rsa_bound", "p256", "stranger", "stranger_rsa"):
+            run.canaries.add_key(f"the key {name}", getattr(forge, name))
+        run.learn_keys(forge.issuer)
+        run.learn_secret("the client secret", SECRET)
+        run.canaries.add("the opaque token", OPAQUE_TOKEN)
+        with observe(run):
+            await attack(Tally(name=run.name), forge)
+
+    return scene
+
+
+async def run_leaks(
+    tally: Tally,
+    forge: Forge,
+    *,
+    scenes: Mapping[str, Scene] = EVERY_SCENE,
+    corpus: Mapping[str, Corpus] = CORPUS,
+) -> None:
+    """Run everything; fail for each leak, and for each place in which there was nothing to search."""
+    attacks = {name: build_scene(attack, forge) for name, attack in corpus.items()}
+    sinks = await run_scenes(attacks | dict(scenes))
+    for leak in sinks.leaks:
+        tally.fail(leak)
+    for sink in SINKS:
+        count = sinks.counts[sink]
+        tally.rows += count.records
+        if not count.records:
+            tally.fail(f"{sink}: nothing was searched")
+    rows = [(sink, f"{one.records:,}", f"{one.characters:,}", str(one.found)) for sink, one in sinks.counts.items()]
+    tally.tables["leaks"] = build_table(("where", "records", "characters", "leaks"), rows)

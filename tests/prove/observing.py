@@ -1,0 +1,273 @@
+"""Sends requests to applications, and searches in the responses and in the exceptions that leave the package."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
+from typing import Any, Final, TypeVar
+from urllib.parse import quote_plus
+
+import httpx
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Scope
+
+from fastapi_logto.testing import LocalIssuer
+from tests.attack.asgi import OBSERVER
+from tests.prove.canaries import Canaries
+from tests.prove.sinks import Collector, Sinks, collect
+from tests.vectors.forge import API, ENDPOINT, ISSUER_URL
+
+__all__ = ["PUBLIC", "Run", "Scene", "observe", "run_scenes"]
+
+ResultT = TypeVar("ResultT")
+
+PUBLIC: Final = f"{API} {ENDPOINT} {ISSUER_URL}/.well-known/openid-configuration"
+"""What may be a part of a token's text, and is no secret."""
+
+_MARK: Final = "is_observed"
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A run of the proof: the secrets, and where they are searched for.
+
+    Attributes:
+        sinks: Where secrets are searched for.
+        collector: What is collected meanwhile.
+        name: The scene.
+        requests: How many requests were observed.
+        refused: How many attempts ended in an exception.
+    """
+
+    sinks: Sinks
+    collector: Collector
+    name: str = ""
+    requests: int = 0
+    refused: int = 0
+    _numbers: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def canaries(self) -> Canaries:
+        """The secrets."""
+        return self.sinks.canaries
+
+    def begin(self, app: ASGIApp, scope: Scope) -> None:
+        """Learn the tokens of a request, and see the exceptions that the application handles."""
+        self.requests += 1
+        for name, value in scope["headers"]:
+            text = value.decode("latin-1")
+            if name == b"authorization":
+                for part in text.split():
+                    self.canaries.add_token("the token", part)
+            elif name == b"sec-websocket-protocol":
+                for part in text.split(","):
+                    self.canaries.add_token("the token", part.strip())
+        if isinstance(app, FastAPI) and not hasattr(app.state, _MARK) and app.middleware_stack is None:
+            setattr(app.state, _MARK, True)
+            handlers: dict[Any, Any] = app.exception_handlers
+            for kind, handler in handlers.items():
+                handlers[kind] = self._wrap(handler)
+
+    def end(self, scope: Scope, sent: Sequence[Message], error: BaseException | None) -> None:
+        """Search in the response, and in the exception of the application."""
+        where = f"{self.name}: {scope['type']} {scope['path'][:40]}"
+        for message in sent:
+            self.sinks.put("responses", where, message)
+            for name, value in message.get("headers", ()):
+                self.sinks.put("responses", f"{where}, header {name!r}", value.decode("latin-1"))
+            body = message.get("body", b"")
+            self.sinks.put("responses", where, body.decode("utf-8", "replace"))
+        self.sinks.put_error(where, error)
+        self.collector.drain(where)
+
+    def _wrap(self, handler: Any) -> Callable[..., Awaitable[object]]:
+        async def observed(conn: Any, error: Exception) -> object:
+            self.sinks.put_error(f"{self.name}: handled", error)
+            if iscoroutinefunction(handler):
+                return await handler(conn, error)
+            return handler(conn, error)
+
+        return observed
+
+    async def attempt(self, what: str, call: Awaitable[object]) -> None:
+        """Wait for a call; search in its result or its exception, also in that of a cancellation."""
+        where = f"{self.name}: {what}"
+        try:
+            result: object = await call
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            self.refused += 1
+            self.sinks.put_error(where, error)
+            result = None
+        # The profile of a user is what the provider sent.
+        if not isinstance(result, dict):
+            self.sinks.put("representations", where, repr(result), str(result))
+        self.collector.drain(where)
+
+    def build(self, what: str, make: Callable[[], ResultT]) -> ResultT | None:
+        """Return what a function returns; search in its exception."""
+        where = f"{self.name}: {what}"
+        try:
+            return make()
+        except Exception as error:  # noqa: BLE001 - the finding itself
+            self.refused += 1
+            self.sinks.put_error(where, error)
+            return None
+        finally:
+            self.collector.drain(where)
+
+    async def cancel(self, what: str, call: Callable[[], Awaitable[object]], *, turns: int) -> None:
+        """Cancel a call after some turns of the loop, from outside and by a timeout."""
+
+        async def wait() -> object:
+            return await call()
+
+        async def wait_with_timeout() -> object:
+            async with asyncio.timeout(60) as timeout:
+                timeouts.append(timeout)
+                return await call()
+
+        timeouts: list[asyncio.Timeout] = []
+        for make in (wait, wait_with_timeout):
+            task = asyncio.ensure_future(make())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if make is wait:
+                task.cancel()
+            elif not task.done():
+                timeouts[0].reschedule(0)
+            await self.attempt(f"{what}, cancelled after {turns} turns", task)
+
+    async def ask(self, app: ASGIApp, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request over httpx; search in the response and in the exceptions of the application."""
+        transport = httpx.ASGITransport(app=_Observed(self, app), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="https://api.example.test") as client:
+            return await client.request(method, path, **options)
+
+    async def send(
+        self,
+        app: ASGIApp,
+        path: str,
+        *,
+        kind: str = "http",
+        method: str = "GET",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+        end: str | None = None,
+        text: str | None = None,
+        denies: bool = True,
+        meanwhile: Callable[[], Awaitable[None]] | None = None,
+        waits: bool = False,
+    ) -> None:
+        """Send a request as a server does, whose client may stay, leave or fail; see `ask`."""
+        waiting: list[Message] = [{"type": "websocket.connect"}]
+        if kind == "http":
+            waiting = [{"type": "http.request", "body": body, "more_body": end is not None}]
+        elif text is not None:
+            waiting.append({"type": "websocket.receive", "text": text})
+        if end is not None:
+            waiting.append({"type": end})
+
+        async def receive() -> Message:
+            if waiting:
+                message = waiting.pop(0)
+                if message["type"] == "a surprise":
+                    raise RuntimeError("a surprise of the server")
+                return message
+            if meanwhile is not None:
+                await meanwhile()
+            if meanwhile is not None or waits:
+                await asyncio.Event().wait()
+            return {"type": f"{kind}.disconnect", "code": 1005}
+
+        async def take(message: Message) -> None:
+            if meanwhile is not None and message.get("body"):
+                await meanwhile()
+
+        scope: Scope = {
+            "type": kind,
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "scheme": "https" if kind == "http" else "wss",
+            "server": ("api.example.test", 443),
+            "client": ("192.0.2.1", 50_000),
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"host", b"api.example.test"), *headers],
+            "subprotocols": [
+                part.strip()
+                for name, value in headers
+                if name == b"sec-websocket-protocol"
+                for part in value.decode().split(",")
+            ],
+            "extensions": {"websocket.http.response": {}} if denies else {},
+        }
+        with suppress(Exception):
+            await _Observed(self, app)(scope, receive, take)
+
+    def learn_secret(self, name: str, secret: str) -> None:
+        """Add a client's secret, also as it is in a form."""
+        self.canaries.add(name, secret)
+        self.canaries.add(f"{name} in a form", quote_plus(secret))
+
+    def learn_keys(self, issuer: LocalIssuer) -> None:
+        """Add the private keys of an issuer."""
+        # Nothing public shows a private key.
+        ring: Any = issuer
+        for entry in ring._keys._keys:
+            self.canaries.add_key("the key of the issuer", entry._key)
+
+
+class _Observed:
+    """An application whose requests are observed."""
+
+    def __init__(self, run: Run, app: ASGIApp) -> None:
+        self._run = run
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        sent: list[Message] = []
+
+        async def collect(message: Message) -> None:
+            sent.append(message)
+            await send(message)
+
+        self._run.begin(self._app, scope)
+        error: BaseException | None = None
+        try:
+            await self._app(scope, receive, collect)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._run.end(scope, sent, error)
+
+
+@contextmanager
+def observe(run: Run) -> Generator[None]:
+    """Observe the requests of `tests.attack.asgi` in this context."""
+    token = OBSERVER.set(run)
+    try:
+        yield
+    finally:
+        OBSERVER.reset(token)
+
+
+Scene = Callable[[Run], Awaitable[None]]
+"""Does something with secrets while everything is searched."""
+
+
+async def run_scenes(scenes: Mapping[str, Scene]) -> Sinks:
+    """Run the scenes one after the other, and return what was searched and found."""
+    sinks = Sinks(canaries=Canaries(public=PUBLIC))
+    with collect(sinks) as collector:
+        run = Run(sinks=sinks, collector=collector)
+        for name, scene in scenes.items():
+            run.name = name
+            await scene(run)
+    return sinks
