@@ -65,7 +65,11 @@ def test_the_refusals_say_what_was_expected() -> None:
     with pytest.raises(AuthorizationFormatError) as alphabet:
         parse(["Bearer \u00e9"])
 
+    with pytest.raises(AuthorizationFormatError) as words:
+        parse(["Bearer a b"])
+
     code = "auth.authorization_token_invalid_format"
+    assert str(words.value) == f"{code}: header_format, expected Bearer and a token"
     assert str(several.value) == f"{code}: header_format, found 3 Authorization headers"
     assert str(parts.value) == f"{code}: header_format, expected Bearer and a token"
     assert str(alphabet.value) == f"{code}: header_format, expected characters of a token68"

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
+import httpx
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
@@ -14,7 +15,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
-from fastapi_logto import LogtoAuth, TokenClaims
+from fastapi_logto import LogtoAuth, LogtoSettings, TokenClaims
 from fastapi_logto.testing import Clock, LocalIssuer, bearer
 from fastapi_logto.testing import claims as make_claims
 from tests.unit.fakes import wait_until
@@ -240,6 +241,25 @@ async def test_the_leeway_of_a_request_is_that_of_its_connection() -> None:
 
     # Past its `exp` by less than clocks may differ: admitted, and not ended at once.
     assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]
+
+
+async def test_among_several_tenants_the_largest_leeway_applies() -> None:
+    issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
+    strict = LogtoSettings(endpoint="https://other.test", audience="https://api.example.com", leeway_seconds=0)
+    auth = LogtoAuth(
+        settings=[strict, issuer.auth(leeway_seconds=60).settings],
+        http_transport=httpx.ASGITransport(app=issuer.app),
+        clock=issuer.clock,
+    )
+
+    assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]
+
+
+async def test_nothing_is_left_of_a_token_that_has_expired() -> None:
+    auth, _ = build(seconds=10)
+    expired = CLAIMS.model_copy(update={"exp": NOW - 10})
+
+    assert [chunk async for chunk in auth.until_expiry(Source()(), expired)] == []
 
 
 class Source:

@@ -24,7 +24,13 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.provider.key_set import parse_key_set
 from fastapi_logto.testing.signing import encode_segment
-from fastapi_logto.verification.jws import UnverifiedJws, check_again, check_size, parse_unverified
+from fastapi_logto.verification.jws import (
+    UnverifiedJws,
+    check_again,
+    check_size,
+    parse_unverified,
+    parse_unverified_issuer,
+)
 from fastapi_logto.verification.signatures import verify_signature
 from tests.captured import JWKS, TOKENS
 from tests.vectors.forge import ABSENT, Forge, build_claims_set, dump, each
@@ -295,7 +301,18 @@ def test_an_invalid_kid_is_quoted_and_cut(kid: object) -> None:
         parse(FORGE.with_header(kid=kid))
 
     assert (caught.value.claim, caught.value.expected) == ("kid", "a string of 1 to 256 characters")
-    assert len(caught.value.found or "") <= 83
+    assert caught.value.found is not None
+    assert caught.value.found[:4] == repr(kid)[:4]
+    assert len(caught.value.found) <= 83
+
+
+def test_the_issuer_in_a_payload_that_is_no_strict_json_is_not_read() -> None:
+    unverified = parse(f"{GOOD.partition('.')[0]}.{encode_segment(b'[]')}.{encode_segment(bytes(96))}")
+
+    with pytest.raises(MalformedTokenError) as caught:
+        parse_unverified_issuer(unverified)
+
+    assert caught.value.found == "payload: not a JSON object"
 
 
 def test_an_algorithm_is_refused_with_those_that_are_accepted() -> None:

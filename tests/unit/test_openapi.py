@@ -219,7 +219,7 @@ class TestScheme:
         schema = document(("/a", auth.require_scopes("a")), auth=auth)
 
         scheme = schema["components"]["securitySchemes"]["Logto"]
-        assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+        assert (scheme["type"], scheme["scheme"], scheme["bearerFormat"]) == ("http", "bearer", "JWT")
         assert "LOGTO_ENDPOINT" in scheme["description"]
         assert operation(schema, "/a")["security"] == [{"Logto": ["a"]}]
 

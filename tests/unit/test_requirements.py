@@ -92,6 +92,7 @@ def test_requirements_that_require_something_else_are_not_equal() -> None:
     # FastAPI calls one of two equal dependencies: a stricter one must never equal a laxer one.
     assert len(set(DIFFERENT)) == len(DIFFERENT)
     assert all(a != b for a in DIFFERENT for b in DIFFERENT if a is not b)
+    assert DIFFERENT[0].__eq__("another type") is NotImplemented
 
 
 def test_requirements_that_require_the_same_are_equal_however_they_are_written() -> None:
@@ -244,6 +245,17 @@ def test_one_header_names_one_organization(headers: list[tuple[str, str]], code:
     found = codes(requirement, issuer.organization_token("A"), headers=headers)
 
     assert found == (None if code is None else (403, code))
+
+
+def test_a_403_for_an_organization_names_the_scopes_of_the_requirement() -> None:
+    app = FastAPI()
+    requirement = logto.require_organization("read:member", "write:member")
+    app.get("/of/{organization_id}", dependencies=[Depends(requirement)])(lambda: None)
+
+    response = TestClient(app).get("/of/B", headers=bearer(issuer.organization_token("A")))
+
+    assert response.status_code == 403
+    assert 'scope="read:member write:member"' in response.headers["www-authenticate"]
 
 
 @pytest.mark.parametrize(
@@ -418,8 +430,10 @@ async def test_the_claims_of_an_organization_token_pass_no_requirement_without_a
         issuer.organization_token("A", scopes=["a"]), organization_id="A"
     )
 
-    with pytest.raises(AudienceError):
+    with pytest.raises(AudienceError) as caught:
         logto.require_scopes("a").check(claims)
+
+    assert str(caught.value) == "invalid_token: audience, claim aud, expected an API, found an organization"
 
 
 async def test_an_organization_that_would_not_be_compared_is_an_error() -> None:

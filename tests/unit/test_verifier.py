@@ -736,6 +736,18 @@ async def test_a_cached_token_without_its_scheme_is_refused(
     assert caught.value.status == 401
 
 
+@pytest.mark.parametrize("other", [b"", b"Bearer x", b"Basic eA=="])
+async def test_a_second_header_is_refused_also_if_the_token_of_one_is_cached(
+    other: bytes, bench: Bench[TokenClaims]
+) -> None:
+    header = b"Bearer " + bench.issuer.access_token().encode()
+    await bench.verifier.verify_header([header])
+
+    for values in ([header, other], [other, header], [header, header]):
+        with pytest.raises(AuthorizationHeaderError):
+            await bench.verifier.verify_header(values)
+
+
 async def test_the_claims_of_a_new_and_of_a_cached_token_can_be_copied_and_pickled(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(claims={"act": {"sub": "support"}, "tenant": {"id": 1}, "roles": ["a"]})
     plain = bench.issuer.access_token(scopes=["read"], claims={"plan": "free"})
