@@ -1,6 +1,5 @@
 """The proof that nothing leaks, with real parts and a share of the attacks; and that it fails where it must."""
 
-import asyncio
 from typing import Final
 
 import pytest
@@ -12,7 +11,7 @@ from tests.attack.provider import Provider, build_app, build_auth
 from tests.attack.report import Tally
 from tests.attack.vectors import run_token_rows
 from tests.prove.leaks import run_leaks
-from tests.prove.observing import Run, run_scenes
+from tests.prove.observing import Run, run_in_asyncio, run_scenes
 from tests.prove.real_scenes import REAL_SCENES
 from tests.prove.sinks import SINKS
 from tests.vectors.forge import Forge
@@ -29,7 +28,7 @@ def loop_guard() -> None:
 
 @pytest.mark.parametrize("name", REAL_SCENES)
 def test_nothing_leaks(name: str) -> None:
-    sinks = asyncio.run(run_scenes({name: REAL_SCENES[name]}))
+    sinks = run_in_asyncio(run_scenes({name: REAL_SCENES[name]}))
 
     assert sinks.leaks == []
     assert sum(count.records for count in sinks.counts.values()) > 30
@@ -53,7 +52,7 @@ async def show_a_key(run: Run) -> None:
 def test_a_share_of_the_attacks_leaks_nothing_and_a_place_that_was_not_searched_fails() -> None:
     tally = Tally(name="leaks")
 
-    asyncio.run(run_leaks(tally, FORGE, scenes={}, corpus={"a share": attack}))
+    run_in_asyncio(run_leaks(tally, FORGE, scenes={}, corpus={"a share": attack}))
 
     assert tally.rows > 1000
     assert set(tally.failures) <= {f"{sink}: nothing was searched" for sink in SINKS}
@@ -65,7 +64,7 @@ def test_a_share_of_the_attacks_leaks_nothing_and_a_place_that_was_not_searched_
 def test_a_response_that_repeats_a_token_and_a_private_key_are_reported() -> None:
     tally = Tally(name="leaks")
 
-    asyncio.run(run_leaks(tally, FORGE, scenes={"a key": show_a_key}, corpus={"a repeated token": repeat_a_token}))
+    run_in_asyncio(run_leaks(tally, FORGE, scenes={"a key": show_a_key}, corpus={"a repeated token": repeat_a_token}))
 
     found = "\n".join(tally.failures)
     assert "responses: a repeated token: http /repeat: the payload of the token, plain" in found

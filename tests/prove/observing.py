@@ -1,7 +1,7 @@
 """Sends requests to applications, and searches in the responses and in the exceptions that leave the package."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
@@ -18,7 +18,7 @@ from tests.prove.canaries import Canaries
 from tests.prove.sinks import Collector, Sinks, collect
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL
 
-__all__ = ["PUBLIC", "Run", "Scene", "observe", "run_scenes"]
+__all__ = ["PUBLIC", "Run", "Scene", "observe", "run_in_asyncio", "run_scenes"]
 
 ResultT = TypeVar("ResultT")
 
@@ -260,6 +260,12 @@ def observe(run: Run) -> Generator[None]:
 
 Scene = Callable[[Run], Awaitable[None]]
 """Does something with secrets while everything is searched."""
+
+
+def run_in_asyncio(scenes: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run scenes on asyncio's own loop, which can show its callbacks. uvloop, which cannot, may be the default."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(scenes)
 
 
 async def run_scenes(scenes: Mapping[str, Scene]) -> Sinks:

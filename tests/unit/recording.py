@@ -62,13 +62,17 @@ class Recording:
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
 
     def read(self) -> dict[str, list[Point]]:
-        """Return the points by the name of their metric."""
+        """Return the points by the name of their metric, in the order of their attributes.
+
+        The SDK lists attributes in the order in which the tests of this process used them first.
+        """
         data = self.reader.get_metrics_data()
         found: dict[str, list[Point]] = {}
         for resource in data.resource_metrics if data is not None else ():
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
-                    found[metric.name] = [_read_point(point) for point in metric.data.data_points]
+                    points = map(_read_point, metric.data.data_points)
+                    found[metric.name] = sorted(points, key=lambda point: sorted(point.attributes.items()))
         return found
 
     def describe(self) -> dict[str, tuple[str, str, set[str]]]:

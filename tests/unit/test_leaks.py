@@ -21,7 +21,7 @@ from opentelemetry import metrics, trace
 from fastapi_logto.testing import LocalIssuer
 from tests.prove.canaries import RUN_LENGTH, Canaries
 from tests.prove.object_scenes import OBJECT_SCENES
-from tests.prove.observing import Run, Scene, run_scenes
+from tests.prove.observing import Run, Scene, run_in_asyncio, run_scenes
 from tests.prove.scenes import SCENES
 from tests.prove.sinks import Sink, Sinks, show
 
@@ -36,7 +36,7 @@ def loop_guard() -> None:
 
 @pytest.mark.parametrize("name", SHORT_SCENES)
 def test_nothing_leaks(name: str) -> None:
-    sinks = asyncio.run(run_scenes({name: SHORT_SCENES[name]}))
+    sinks = run_in_asyncio(run_scenes({name: SHORT_SCENES[name]}))
 
     assert sinks.leaks == []
     assert sum(count.records for count in sinks.counts.values()) > 100
@@ -318,7 +318,7 @@ def test_a_planted_secret_is_found(name: str) -> None:
         run.canaries.add("the planted secret", SECRET)
         await plant(run)
 
-    sinks = asyncio.run(run_scenes({"planted": scene}))
+    sinks = run_in_asyncio(run_scenes({"planted": scene}))
 
     assert sinks.counts[sink].found > 0
     assert [leak for leak in sinks.leaks if leak.startswith(f"{sink}: ")]

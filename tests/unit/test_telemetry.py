@@ -93,8 +93,8 @@ class TestVerifications:
 
         recorded = recording.read()
         assert recorded["fastapi_logto.verifications"] == [
-            Point(1, {"fastapi_logto.source": "signature"}),
             Point(3, {"fastapi_logto.source": "cache"}),
+            Point(1, {"fastapi_logto.source": "signature"}),
         ]
         assert "fastapi_logto.refusals" not in recorded
 
@@ -221,8 +221,8 @@ class TestKeyFetches:
         await finish_fetches()
 
         assert recording.read()["fastapi_logto.key_fetches"] == [
-            Point(1, {"fastapi_logto.outcome": "success", **LOGTO}),
             Point(1, {"fastapi_logto.outcome": "failure", **LOGTO}),
+            Point(1, {"fastapi_logto.outcome": "success", **LOGTO}),
         ]
 
     async def test_the_log_record_of_a_failed_fetch_has_its_parts_as_fields(
@@ -495,8 +495,8 @@ class TestRevocations:
 
         recorded = recording.read()
         assert recorded["fastapi_logto.revocations"] == [
-            Point(3, {"fastapi_logto.source": "webhook"}),
             Point(1, {"fastapi_logto.source": "call"}),
+            Point(3, {"fastapi_logto.source": "webhook"}),
         ]
         assert recorded["fastapi_logto.revocation_store.failures"] == [Point(1, {})]
 
