@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
-from typing import Final
+from typing import Final, final
 
 from pydantic import SecretStr
 
@@ -14,6 +14,7 @@ __all__ = ["Introspection"]
 _MAX_CACHE_SECONDS: Final = 300
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Introspection:
     """The options for opaque tokens, for `LogtoAuth(introspection=...)`.

@@ -90,14 +90,14 @@ class LogtoClient:
         client = Client(client_id, secret)
         # What records local variables must not find it here.
         del client_secret
-        if not client_id or not client.client_secret:
-            raise SettingsError("client: expected client_id and client_secret, found an empty one")
-        if not is_encodable(client_id + client.client_secret.get_secret_value()):
-            raise SettingsError("client: expected client_id and client_secret in UTF-8, found a lone surrogate")
-        if max_waiting < 1:
-            raise SettingsError(f"client: expected max_waiting of at least 1, found {max_waiting!r}")
-        # A client does not use the audience; it only needs the settings of the tenant.
         try:
+            if not client_id or not client.client_secret:
+                raise SettingsError("client: expected client_id and client_secret, found an empty one")
+            if not is_encodable(client_id + client.client_secret.get_secret_value()):
+                raise SettingsError("client: expected client_id and client_secret in UTF-8, found a lone surrogate")
+            if max_waiting < 1:
+                raise SettingsError(f"client: expected max_waiting of at least 1, found {max_waiting!r}")
+            # A client does not use the audience; it only needs the settings of the tenant.
             settings = LogtoSettings(
                 endpoint=endpoint,
                 audience=client_id,

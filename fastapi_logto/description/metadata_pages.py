@@ -73,9 +73,11 @@ class _Entrance:
             scope[SERVED_PAGES] = (*scope.get(SERVED_PAGES, ()), ServedPages(self._states, mount_path))
             if scope.get("method") == "OPTIONS" and _is_preflight(scope, root_path=root_path):
                 app = Response(status_code=status.HTTP_204_NO_CONTENT, headers=_PREFLIGHT)
-        called = app(scope, receive, send)
-        # Error trackers show a request's headers, where they find one in a frame.
-        del scope
+        try:
+            called = app(scope, receive, send)
+        finally:
+            # Error trackers show a request's headers, where they find one in a frame.
+            del scope
         await called
 
 

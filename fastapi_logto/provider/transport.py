@@ -242,8 +242,8 @@ class Transport:
         )
 
     async def _read_body(self, response: "httpx.Response", *, reads_errors: bool) -> bytes:
-        if response.status_code == 200:
-            return await self._read_whole_body(response)
+        if response.is_success:
+            return await self._read_whole_body(response) if response.status_code == 200 or reads_errors else b""
         try:
             return await self._read_whole_body(response) if reads_errors else b""
         except ExchangeError:

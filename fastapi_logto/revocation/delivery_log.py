@@ -84,14 +84,20 @@ class DeliveryLog:
         secret = as_secret(client_secret)
         # What records local variables must not find it here.
         del client_secret
-        if not is_hook_id(hook_id):
-            raise SettingsError(f"hook_id: expected the id of a webhook, found {quote(hook_id)}; copy it from Logto")
-        if isinstance(interval_seconds, bool) or not 1 <= interval_seconds <= _MOST_SECONDS:
-            raise SettingsError(f"interval_seconds: expected 1 to {_MOST_SECONDS}, found {interval_seconds!r}; pass 60")
-        self.hook_id: str = hook_id
-        self.interval_seconds: float = float(interval_seconds)
         self._clock = clock or Clock()
+        # Error trackers represent it also if the settings below are invalid.
+        self.label: str = ""
         try:
+            if not is_hook_id(hook_id):
+                raise SettingsError(
+                    f"hook_id: expected the id of a webhook, found {quote(hook_id)}; copy it from Logto"
+                )
+            if isinstance(interval_seconds, bool) or not 1 <= interval_seconds <= _MOST_SECONDS:
+                raise SettingsError(
+                    f"interval_seconds: expected 1 to {_MOST_SECONDS}, found {interval_seconds!r}; pass 60"
+                )
+            self.hook_id: str = hook_id
+            self.interval_seconds: float = float(interval_seconds)
             client = LogtoClient(
                 endpoint=endpoint,
                 client_id=client_id,
@@ -110,7 +116,7 @@ class DeliveryLog:
             # They may contain a password too.
             del endpoint, fetch_endpoint
         self.issuer: str | None = issuer
-        self.label: str = f"{settings.issuer} {hook_id}"
+        self.label = f"{settings.issuer} {hook_id}"
 
         def build_transport(max_bytes: int | None) -> Transport:
             return Transport(

@@ -1,7 +1,6 @@
 """Connections to a Redis server with `redis.asyncio`, without its pool, its retries and its texts of errors."""
 
 import asyncio
-import re
 from importlib import import_module
 from inspect import signature
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -14,7 +13,13 @@ __all__ = ["Argument", "Connector", "Link", "explain_redis_error"]
 
 Argument: TypeAlias = str | int
 
-_CODE: Final = re.compile(r"[A-Z]{1,20}\Z|[A-Za-z]+Error\Z", re.ASCII)
+# Any other text may be a part of what was sent: a proxy may repeat it.
+_CODES: Final = frozenset(
+    {
+        *("BUSY", "CLUSTERDOWN", "CROSSSLOT", "ERR", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"),
+        *("NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGTYPE"),
+    }
+)
 
 
 class _Connection(Protocol):
@@ -114,11 +119,10 @@ def explain_redis_error(error: Exception) -> str:
     if names & {"ResponseError", "BusyLoadingError"}:
         # Only the code, such as MISCONF: the rest of the text may name keys and values.
         name = type(error).__name__
-        code = str(error).partition(" ")[0] if name == "ResponseError" else name
-        if not _CODE.match(code):
-            # A proxy may repeat what it was sent.
-            code = "of another kind"
-        return f"expected a successful command, found the error {code}; see the log of the server"
+        if name == "ResponseError":
+            code = str(error).partition(" ")[0]
+            name = code if code in _CODES else "of another kind"
+        return f"expected a successful command, found the error {name}; see the log of the server"
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     found = explain_failure(cause, layer="connection")
     return f"expected a connection, found none ({found}); check the URL, and that the server runs and is reachable"

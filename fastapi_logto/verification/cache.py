@@ -11,6 +11,7 @@ from fastapi_logto.verification.claims import NO_EXTRA, ClaimsT, TokenClaims, ma
 
 __all__ = [
     "PackedClaims",
+    "Places",
     "TokenCache",
     "build_digest",
     "estimate_packed_weight",
@@ -43,14 +44,14 @@ class TokenCache(Generic[ValueT]):
         self._max_bytes = max_bytes
         self._bytes = 0
         self._entries: OrderedDict[bytes, tuple[ValueT, int]] = OrderedDict()
-        self._places: dict[bytes, TokenCache[ValueT]] | None = None
+        self._places: Places[ValueT] | None = None
         # Event loops of several threads may share a store.
         self._lock = Lock()
 
-    def share(self, places: "dict[bytes, TokenCache[ValueT]]") -> None:
+    def share(self, places: "Places[ValueT]") -> None:
         """Also note in `places` which digests are stored here; call it before anything is stored.
 
-        Stores that share it must never hold the same digest. One lookup then says which of them holds an entry.
+        Stores that share them must never hold the same digest. One lookup then says which of them holds an entry.
         """
         self._places = places
 
@@ -79,7 +80,7 @@ class TokenCache(Generic[ValueT]):
             self._entries[digest] = (value, weight)
             self._bytes += weight
             if self._places is not None:
-                self._places[digest] = self
+                self._places.by_first_byte[digest[0]][digest] = self
             while len(self._entries) > self._size or self._bytes > self._max_bytes:
                 self._remove(next(iter(self._entries)))
 
@@ -93,7 +94,22 @@ class TokenCache(Generic[ValueT]):
         if removed is not None:
             self._bytes -= removed[1]
             if self._places is not None:
-                del self._places[digest]
+                self._places.by_first_byte[digest[0]].pop(digest, None)
+
+
+class Places(Generic[ValueT]):
+    """Which of several stores holds the entry of a digest.
+
+    Many dicts, because one that grows is copied as a whole: with many tenants, that would hold the event loop for long.
+    """
+
+    def __init__(self) -> None:
+        """Create an empty register."""
+        self.by_first_byte: tuple[dict[bytes, TokenCache[ValueT]], ...] = tuple({} for _ in range(256))
+
+    def find(self, digest: bytes) -> TokenCache[ValueT] | None:
+        """Return the store that may hold the entry of a digest, which may be empty, or `None`."""
+        return self.by_first_byte[digest[0]].get(digest) if digest else None
 
 
 PackedClaims: TypeAlias = dict[str, Any]

@@ -8,7 +8,7 @@ from fastapi_logto.errors import IssuerError, SettingsError
 from fastapi_logto.provider.key_source import KeySource
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.verification.cache import PackedClaims, TokenCache
+from fastapi_logto.verification.cache import PackedClaims, Places, TokenCache
 from fastapi_logto.verification.checks import check_claims
 from fastapi_logto.verification.claims import TokenClaims
 from fastapi_logto.verification.jws import UnverifiedIssuer
@@ -98,7 +98,7 @@ class Tenants:
         self._by_issuer: Mapping[str, Tenant] = by_issuer
         # Requests must not take longer the more tenants there are, so what they need of all is put together here.
         self._by_cache: Mapping[TokenCache[PackedClaims], Tenant] = {tenant.cache: tenant for tenant in self.all}
-        self._places: dict[bytes, TokenCache[PackedClaims]] = {}
+        self._places: Places[PackedClaims] = Places()
         if self.only is None:
             for cache in self._by_cache:
                 cache.share(self._places)
@@ -119,7 +119,7 @@ class Tenants:
         """Return the tenant whose cache may hold a token; `None` if none does."""
         if self.only is not None:
             return self.only
-        cache = self._places.get(digest)
+        cache = self._places.find(digest)
         return None if cache is None else self._by_cache[cache]
 
     def find(self, issuer: UnverifiedIssuer) -> Tenant:

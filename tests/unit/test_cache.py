@@ -12,7 +12,7 @@ import pytest
 from fastapi_logto.strict_json import estimate_weight
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.signing import JsonValue
-from fastapi_logto.verification.cache import TokenCache, build_digest
+from fastapi_logto.verification.cache import Places, TokenCache, build_digest
 from tests.captured import TOKENS
 
 A, B, C, D = (build_digest(name) for name in (b"a", b"b", b"c", b"d"))
@@ -243,20 +243,25 @@ def test_an_entry_that_weighs_too_much_pushes_no_other_out() -> None:
 
 
 def test_stores_that_share_their_places_are_searched_with_one_lookup() -> None:
-    places: dict[bytes, TokenCache[str]] = {}
+    places = Places[str]()
+
+    def list_places() -> dict[bytes, TokenCache[str]]:
+        return {digest: cache for part in places.by_first_byte for digest, cache in part.items()}
+
     one, other = (TokenCache[str](size=2, max_bytes=10) for _ in range(2))
     for cache in (one, other):
         cache.share(places)
 
     one.keep(A, "a", weight=1)
     other.keep(B, "b", weight=1)
-    assert places == {A: one, B: other}
+    assert list_places() == {A: one, B: other}
+    assert (places.find(A), places.find(B), places.find(C), places.find(b"")) == (one, other, None, None)
     # A place exists exactly as long as its entry: it may be evicted, dropped, replaced, or too large.
     one.keep(A, "again", weight=1)
     one.keep(C, "c", weight=1)
     one.keep(D, "d", weight=1)
-    assert places == {C: one, D: one, B: other}
+    assert list_places() == {C: one, D: one, B: other}
     other.drop(B)
     other.drop(B)
     one.keep(C, "too large", weight=11)
-    assert places == {D: one}
+    assert list_places() == {D: one}

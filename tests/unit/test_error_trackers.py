@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import Annotated, Any
 
 import httpx
@@ -10,11 +11,12 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.client import GrantError, GrantRefusedError, LogtoClient
 from fastapi_logto.introspection import Introspection
+from fastapi_logto.revocation import DeliveryLog
 from fastapi_logto.testing import LocalIssuer, bearer
 from fastapi_logto.verification.bearer import parse_authorization
 from tests.unit.apps import API
@@ -191,6 +193,12 @@ async def test_no_frame_of_a_refused_argument_shows_the_token_or_the_secret() ->
         await client.get_userinfo(f"{OPAQUE}\n")
     with pytest.raises(SettingsError) as unset:
         LogtoClient(endpoint="no URL", client_id="m", client_secret=SECRET)
+    url = f"https://api:{SECRET}@tenant.example.test"
+    with pytest.raises(SettingsError) as limited:
+        LogtoClient(endpoint=url, client_id="m", client_secret="s", max_waiting=0)
+    with pytest.raises(SettingsError) as paced:
+        DeliveryLog(url, hook_id="h" * 21, client_id="m", client_secret="s", interval_seconds=-1)
+    assert find_leaks(limited.value, SECRET) == find_leaks(paced.value, SECRET) == []
 
     assert (
         find_leaks(refused.value, OPAQUE) == find_leaks(unset.value, SECRET) == find_leaks(malformed.value, TOKEN) == []
@@ -249,3 +257,27 @@ def test_an_error_of_a_mounted_application_shows_no_token() -> None:
     with pytest.raises(OSError, match="disk full") as socket, client.websocket_connect("/files"):
         pass
     assert (find_leaks(http.value, TOKEN), find_leaks(socket.value, TOKEN)) == ([], [])
+
+
+class FailingAtOnce:
+    """A middleware that is a plain function, as ASGI allows, and raises before there is anything to await."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        del app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        del scope, receive, send
+        raise OSError("failed at once")
+
+
+def test_no_frame_of_an_application_that_fails_at_once_shows_the_headers() -> None:
+    app = FastAPI()
+    app.add_middleware(FailingAtOnce)
+    LogtoAuth(endpoint=ENDPOINT, audience=API).install(app)
+
+    with pytest.raises(OSError, match="failed at once") as caught:
+        TestClient(app).get("/", headers=bearer(TOKEN))
+
+    ours = [frame for frame, _ in walk_tb(caught.value.__traceback__) if "metadata_pages" in frame.f_code.co_filename]
+    assert len(ours) == 1
+    assert "scope" not in ours[0].f_locals

@@ -78,6 +78,9 @@ ERRORS = (
     (redis.exceptions.OutOfMemoryError("command not allowed"), "found the error OutOfMemoryError;"),
     (redis.exceptions.BusyLoadingError("Redis is loading"), "found the error BusyLoadingError;"),
     (redis.exceptions.ResponseError("MISCONF name-of-user may not"), "found the error MISCONF;"),
+    # A proxy may repeat what it was sent, in any form.
+    (redis.exceptions.ResponseError("EXAMPLESECRET name-of-user"), "found the error of another kind;"),
+    (redis.exceptions.ResponseError("exampleSecretError"), "found the error of another kind;"),
     (redis.exceptions.ConnectionError("Error connecting to redis.example.test"), "found none (ConnectionError)"),
 )
 
@@ -88,7 +91,7 @@ def test_an_error_of_redis_is_explained_without_its_text(error: Exception, text:
 
     assert text in explained
     assert "name-of-user" not in explained
-    assert "example" not in explained
+    assert "example" not in explained.lower()
 
 
 @pytest.mark.parametrize(

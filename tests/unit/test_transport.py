@@ -477,6 +477,23 @@ async def test_an_error_keeps_its_status_whatever_its_body(
     assert (response.status, response.document, caught.value.status) == (status, {}, status)
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "found"),
+    [
+        (gzip.compress(b"{}"), {"Content-Encoding": "gzip"}, "expected an unencoded body, found Content-Encoding gzip"),
+        (b"x" * (MAX_DOCUMENT_BYTES + 1), {}, f"expected at most {MAX_DOCUMENT_BYTES} bytes"),
+    ],
+    ids=["encoded", "too large"],
+)
+async def test_a_created_resource_that_cannot_be_read_says_why(
+    body: bytes, headers: dict[str, str], found: str, server: CapturedServer, transport: Transport
+) -> None:
+    server.replace(JWKS_PATH, Answer(status=201, body=body, headers=headers))
+
+    with pytest.raises(FetchError, match=found):
+        await transport.send(server.endpoint + JWKS_PATH, Request())
+
+
 async def test_an_exchange_by_https_returns_the_tls_session(tls_server: TlsServer) -> None:
     transport = Transport(timeout_seconds=5, ssl_context=tls_server.authority)
 
