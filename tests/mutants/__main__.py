@@ -78,8 +78,10 @@ def find_modules() -> list[str]:
 
 def find_changed_lines(revision: str) -> Mapping[str, set[int]]:
     """Return the lines of each file that differ from a revision."""
-    command = ["git", "diff", "--unified=0", revision, "--", "fastapi_logto"]
-    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["git", "-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "diff", "--unified=0", revision]
+    text = subprocess.run(
+        [*command, "--", "fastapi_logto"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     lines: dict[str, set[int]] = {}
     path = ""
     for line in text.splitlines():

@@ -1,6 +1,7 @@
 """Run the tests of a mutant in this new process: it reads the mutant and its tests from standard input."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from tests.mutants.operators import Mutant
 from tests.mutants.patching import import_mutant
-from tests.mutants.worker import Outcome, run_tests
+from tests.mutants.worker import IMPORT, Outcome, run_tests
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,11 +32,14 @@ class _Loop:
 
 
 def main(report: int, order: dict[str, Any]) -> int:
-    """Return how the tests ended. A mutant that can't be imported is killed."""
-    mutant = Mutant(**{**order["mutant"], "text": order["mutant"]["text"].encode()})
-    import_mutant(ROOT, mutant)
-    loop = _Loop(order["tests"], report)
+    """Return how the tests ended. A mutant with which they can't be imported is killed."""
     files = sorted({test.partition("::")[0] for test in order["tests"]})
+    if missing := [file for file in files if not (ROOT / file).is_file()]:
+        raise FileNotFoundError(f"expected the tests of the measured run, found none at {missing}; measure again")
+    if order["mutant"] is not None:
+        import_mutant(ROOT, Mutant(**{**order["mutant"], "text": order["mutant"]["text"].encode()}))
+    os.write(report, f"{IMPORT}\n".encode())
+    loop = _Loop(order["tests"], report)
     pytest.main(["-q", "-p", "no:cacheprovider", *files], plugins=[loop])
     return loop.outcome
 

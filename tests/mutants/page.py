@@ -103,9 +103,8 @@ def _count_listed(path: str, listed: Mapping[str, str]) -> int:
 def _summarize(scores: Mapping[str, Score], listed: Mapping[str, str], missing: int) -> str:
     mutants = sum(one.mutants for one in scores.values()) - len(listed)
     noticed = mutants - sum(one.survived for one in scores.values()) + len(listed)
-    text = (
-        f"**{noticed:,} of {mutants:,}** changes that change something are noticed ({100 * noticed / mutants:.1f} %)."
-    )
+    share = 100 * noticed / max(1, mutants)
+    text = f"**{noticed:,} of {mutants:,}** changes that change something are noticed ({share:.1f} %)."
     return f"{text} {missing} modules were not run yet." if missing else text
 
 

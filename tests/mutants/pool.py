@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import selectors
-import signal
 import subprocess
 import sys
 from collections import deque
@@ -18,9 +17,9 @@ import pytest
 from tests.mutants.operators import Mutant
 from tests.mutants.patching import Functions, NotPatchableError
 from tests.mutants.selection import ROOT, Selection
-from tests.mutants.worker import Outcome, run_tests
+from tests.mutants.worker import IMPORT, Outcome, run_tests
 
-__all__ = ["Pool", "Result", "run_fresh"]
+__all__ = ["Pool", "Queue", "Result", "run_fresh"]
 
 # Importing the tests takes longer than running them: a new process imports those of so many files at most.
 _MOST_FILES: Final = 12
@@ -39,10 +38,11 @@ Record = Callable[[Mutant, Result], None]
 
 @dataclass(slots=True)
 class _Job:
+    """Tests to run against a mutant, or without any change: then mutants wait for the result."""
+
     mutant: Mutant | None
     tests: Sequence[str]
-    # The mutants that wait for a test to pass without any change.
-    waiting: list[tuple[Mutant, Result]]
+    waiting: tuple[Mutant, Result] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,99 +53,98 @@ class _Process:
     end: Callable[[Result], None]
 
 
+BuildWork = Callable[[Mutant | None, Sequence[str]], Callable[[int], int]]
+
+
+class Queue:
+    """The mutants that are still to be run. A test counts against a mutant only if it passes without any change."""
+
+    def __init__(self, mutants: Sequence[Mutant], selection: Selection, record: Record, build_work: BuildWork) -> None:
+        self._jobs = deque(_Job(one, selection.find_tests(one)) for one in mutants)
+        self._selection = selection
+        self._record = record
+        self._build_work = build_work
+        self._passing = {IMPORT}
+        self._failing: set[str] = set()
+
+    def take(self) -> _Process | None:
+        if not self._jobs:
+            return None
+        job = self._jobs.popleft()
+        tests = [test for test in job.tests if test not in self._failing]
+        return _Process(self._build_work(job.mutant, tests), lambda result: self._end(job, result))
+
+    def _end(self, job: _Job, result: Result) -> None:
+        is_noticed = result.outcome in {Outcome.KILLED, Outcome.HUNG}
+        if is_noticed and not result.test:
+            raise RuntimeError(f"expected a test to run against {job.mutant}, found none; measure again")
+        if job.mutant is None:
+            assert job.waiting is not None
+            (test,) = job.tests
+            if is_noticed:
+                self._failing.add(test)
+                self._jobs.appendleft(_Job(job.waiting[0], self._selection.find_tests(job.waiting[0])))
+            else:
+                self._passing.add(test)
+                self._record(*job.waiting)
+        elif is_noticed and result.test not in self._passing:
+            self._jobs.appendleft(_Job(None, [result.test], (job.mutant, result)))
+        else:
+            self._record(job.mutant, result)
+
+
 class Pool:
     """A pytest plugin that runs the collected tests against mutants, each in a fork of this process."""
 
     def __init__(self, mutants: Sequence[Mutant], selection: Selection, record: Record) -> None:
-        self._jobs = deque(_Job(one, selection.find_tests(one), []) for one in mutants)
-        self._paths = sorted({one.path for one in mutants})
+        self._mutants = mutants
         self._selection = selection
         self._record = record
-        self._passing: set[str] = set()
-        self._failing: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Take the place of pytest's own loop."""
         items = {item.nodeid: item for item in session.items}
+        seconds = dict(self._selection.seconds)
         # Nobody knows which lines a test runs that is newer than the measured run.
-        newer = [name for name in items if name not in self._selection.seconds]
-        functions = Functions(ROOT, self._paths)
+        newer = [name for name in items if name not in seconds]
+        functions = Functions(ROOT, sorted({one.path for one in self._mutants}))
         gc.collect()
         gc.freeze()
 
-        def take() -> _Process | None:
-            if not self._jobs:
-                return None
-            job = self._jobs.popleft()
-            names = job.tests if job.mutant is None else [*newer, *job.tests]
-            chosen = [items[name] for name in names if name in items and name not in self._failing]
-            return _Process(self._build_work(job.mutant, functions, chosen), self._build_end(job))
+        def build_work(mutant: Mutant | None, tests: Sequence[str]) -> Callable[[int], int]:
+            names = tests if mutant is None else [*newer, *tests]
 
-        _run_parallel(take)
+            def work(report: int) -> int:
+                try:
+                    if mutant is not None:
+                        functions.patch(mutant)
+                except NotPatchableError:
+                    return Outcome.NOT_PATCHABLE
+                return run_tests([items[name] for name in names if name in items], seconds, report=report)
+
+            return work
+
+        _run_parallel(Queue(self._mutants, self._selection, self._record, build_work).take)
         return True
-
-    def _build_work(
-        self, mutant: Mutant | None, functions: Functions, items: Sequence[pytest.Item]
-    ) -> Callable[[int], int]:
-        def work(report: int) -> int:
-            try:
-                if mutant is not None:
-                    functions.patch(mutant)
-            except NotPatchableError:
-                return Outcome.NOT_PATCHABLE
-            return run_tests(items, dict(self._selection.seconds), report=report)
-
-        return work
-
-    def _build_end(self, job: _Job) -> Callable[[Result], None]:
-        def end(result: Result) -> None:
-            if job.mutant is None:
-                self._end_check(job, result)
-            elif result.outcome is not Outcome.KILLED or result.test in self._passing:
-                self._record(job.mutant, result)
-            else:
-                # A test that fails in a fork without any change must not count.
-                check = _Job(None, [result.test], [(job.mutant, result)])
-                self._jobs.appendleft(check)
-
-        return end
-
-    def _end_check(self, job: _Job, result: Result) -> None:
-        (test,) = job.tests
-        if result.outcome is Outcome.SURVIVED:
-            self._passing.add(test)
-            for mutant, killed in job.waiting:
-                self._record(mutant, killed)
-        else:
-            self._failing.add(test)
-            self._jobs.extendleft(_Job(one, self._selection.find_tests(one), []) for one, _ in job.waiting)
 
 
 def run_fresh(mutants: Sequence[Mutant], selection: Selection, record: Record) -> None:
     """Run the tests of each mutant in a new process, which imports the mutant."""
 
-    def iter_processes() -> Iterator[_Process]:
-        for mutant in mutants:
-            tests = list(_limit_files(selection.find_tests(mutant)))
-            seconds = {test: selection.seconds.get(test, 1.0) for test in tests}
-            order = json.dumps({"mutant": {**asdict(mutant), "text": mutant.text.decode()}, "tests": seconds})
+    def build_work(mutant: Mutant | None, tests: Sequence[str]) -> Callable[[int], int]:
+        seconds = {test: selection.seconds.get(test, 1.0) for test in _limit_files(tests)}
+        change = None if mutant is None else {**asdict(mutant), "text": mutant.text.decode()}
+        order = json.dumps({"mutant": change, "tests": seconds})
 
-            def work(report: int, order: str = order) -> int:
-                command = [sys.executable, "-m", "tests.mutants.fresh", str(report)]
-                done = subprocess.run(
-                    command, input=order, cwd=ROOT, text=True, pass_fds=[report], stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL, check=False,
-                )  # fmt: skip
-                return Outcome.HUNG if done.returncode == -signal.SIGALRM else done.returncode
+        def work(report: int) -> int:
+            command = [sys.executable, "-m", "tests.mutants.fresh", str(report)]
+            done = subprocess.run(command, input=order, cwd=ROOT, text=True, pass_fds=[report], check=False)
+            return done.returncode
 
-            def end(result: Result, mutant: Mutant = mutant) -> None:
-                record(mutant, result)
+        return work
 
-            yield _Process(work, end)
-
-    processes = iter_processes()
-    _run_parallel(lambda: next(processes, None))
+    _run_parallel(Queue(mutants, selection, record, build_work).take)
 
 
 def _limit_files(tests: Sequence[str]) -> Iterator[str]:
@@ -183,7 +182,7 @@ def _run_parallel(take: Callable[[], _Process | None]) -> None:
 
 
 def _read_outcome(code: int) -> Outcome:
-    # A process that ends in any other way was ended by its mutant.
+    # A process that ends in any other way was ended by its mutant, if a test ran.
     return Outcome(code) if code in set(Outcome) else Outcome.KILLED
 
 

@@ -12,7 +12,11 @@ from typing import Final
 import pytest
 from _pytest.runner import runtestprotocol
 
-__all__ = ["LONGEST_SECONDS", "Outcome", "run_tests"]
+__all__ = ["IMPORT", "LONGEST_SECONDS", "Outcome", "run_tests"]
+
+# In place of a test: the tests can't be imported with the mutant.
+IMPORT: Final = "import"
+
 
 # A mutant that tests of so many seconds (of CPU time) don't notice counts as not noticed.
 LONGEST_SECONDS: Final = float(os.environ.get("MUTANTS_LONGEST_SECONDS", "30"))

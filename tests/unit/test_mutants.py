@@ -1,6 +1,7 @@
 """Mutants: each careless edit is made once, stays on its line, and takes effect in a running process."""
 
 import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import fastapi_logto
 from tests.mutants.operators import Mutant, build_source, generate
 from tests.mutants.page import build_score, find_unlisted, read_listed, read_scores
 from tests.mutants.patching import Functions, NotPatchableError
+from tests.mutants.pool import Queue, Result
 from tests.mutants.selection import Selection
 from tests.mutants.worker import Outcome
 
@@ -194,3 +196,47 @@ def test_the_score_of_a_module_counts_its_mutants_by_their_end() -> None:
     score = build_score("hash", {first: Outcome.SURVIVED, second: Outcome.KILLED, third: Outcome.HUNG})
 
     assert (score.module, score.mutants, score.survived, score.hung) == ("hash", 3, 1, 1)
+
+
+class Recorded:
+    """A queue with one mutant, and what it records."""
+
+    def __init__(self) -> None:
+        (self.mutant,) = generate("module.py", b"def f():\n    g()\n")
+        selection = Selection({"a": 0.1, "b": 0.2}, {"module.py": {2: frozenset({"a", "b"})}})
+        self.results: list[tuple[Mutant, Result]] = []
+        self.started: list[tuple[Mutant | None, list[str]]] = []
+        self.queue = Queue([self.mutant], selection, self._record, self._start)
+
+    def _record(self, mutant: Mutant, result: Result) -> None:
+        self.results.append((mutant, result))
+
+    def _start(self, mutant: Mutant | None, tests: Sequence[str]) -> Callable[[int], int]:
+        self.started.append((mutant, list(tests)))
+        return lambda _report: 0
+
+    def end(self, outcome: Outcome, test: str) -> None:
+        process = self.queue.take()
+        assert process is not None
+        process.end(Result(outcome, test))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.KILLED, Outcome.HUNG])
+def test_a_test_counts_against_a_mutant_only_if_it_passes_without_any_change(outcome: Outcome) -> None:
+    recorded = Recorded()
+
+    recorded.end(outcome, "a")
+    assert recorded.results == []
+    recorded.end(outcome, "a")
+    recorded.end(outcome, "b")
+    recorded.end(Outcome.SURVIVED, "b")
+
+    mutant = recorded.mutant
+    assert recorded.started == [(mutant, ["a", "b"]), (None, ["a"]), (mutant, ["b"]), (None, ["b"])]
+    assert recorded.results == [(mutant, Result(outcome, "b"))]
+    assert recorded.queue.take() is None
+
+
+def test_a_mutant_against_which_no_test_ran_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="measure again"):
+        Recorded().end(Outcome.KILLED, "")
