@@ -17,9 +17,9 @@ from typing import Any, Final
 import pytest
 
 from tests.mutants.operators import Mutant, generate
-from tests.mutants.page import Score, build_score, find_unlisted, hash_module, read_listed, read_scores, write
+from tests.mutants.page import Score, build_score, find_unlisted, read_listed, read_scores, write
 from tests.mutants.pool import Pool, Result, run_fresh
-from tests.mutants.selection import ROOT, WORK, Selection, measure
+from tests.mutants.selection import ROOT, WORK, Selection, hash_module, measure
 from tests.mutants.worker import Outcome
 
 _RESULTS: Final = WORK / "results.json"
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
         changed = find_changed_lines(options.changed)
         mutants = [one for one in mutants if one.line in changed.get(one.path, set())]
     if options.measure or not (WORK / "seconds.json").exists():
-        measure(_TESTS)
+        measure(_TESTS, find_modules())
     results = Results()
     missing = [one for one in mutants if _must_run(one, results, listed)]
     show(f"{len(mutants)} mutants, {len(missing)} of them to run")

@@ -1,6 +1,5 @@
 """The score of each module, in `scores.json` and on the page, and the mutants that change nothing, with the reasons."""
 
-import hashlib
 import json
 import platform
 import tomllib
@@ -14,7 +13,7 @@ from tests.attack.pages import build_table, write_marked
 from tests.mutants.operators import Mutant
 from tests.mutants.worker import Outcome
 
-__all__ = ["Score", "build_score", "find_unlisted", "hash_module", "read_listed", "read_scores", "write"]
+__all__ = ["Score", "build_score", "find_unlisted", "read_listed", "read_scores", "write"]
 
 _LISTED: Final = Path(__file__).with_name("survivors.toml")
 _SCORES: Final = Path(__file__).with_name("scores.json")
@@ -37,11 +36,6 @@ class Score:
     mutants: int
     hung: int
     survived: int
-
-
-def hash_module(path: Path) -> str:
-    """Return the hash of a module's text."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def build_score(module: str, outcomes: Mapping[Mutant, Outcome]) -> Score:

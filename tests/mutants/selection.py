@@ -1,5 +1,6 @@
 """Choose the tests that could notice a mutant: those that ran its line, the quickest and most different ones first."""
 
+import hashlib
 import json
 import os
 import re
@@ -16,16 +17,23 @@ from typing import Final
 from tests.mutants.contexts import COLLECTION
 from tests.mutants.operators import Mutant
 
-__all__ = ["ROOT", "WORK", "Selection", "measure"]
+__all__ = ["ROOT", "WORK", "Selection", "hash_module", "measure"]
 
 ROOT: Final = Path(__file__).parents[2]
 WORK: Final = ROOT / "build" / "mutants"
 _DATA: Final = WORK / "coverage"
 _SECONDS: Final = WORK / "seconds.json"
+_MODULES: Final = WORK / "modules.json"
+_ANY_LINE: Final = 0
 
 
-def measure(tests: str) -> None:
-    """Run the tests once and record who runs which line.
+def hash_module(path: Path) -> str:
+    """Return the hash of a module's text."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def measure(tests: str, modules: Iterable[str]) -> None:
+    """Run the tests once and record who runs which line of the modules.
 
     Raises:
         subprocess.CalledProcessError: A test fails.
@@ -41,6 +49,7 @@ def measure(tests: str) -> None:
     subprocess.run([*run, "erase", *options], cwd=ROOT, check=True)
     subprocess.run([*run, "run", *options, *pytest], cwd=ROOT, env=environment, check=True)
     subprocess.run([*run, "combine", "--quiet", *options], cwd=ROOT, check=True)
+    _MODULES.write_text(json.dumps({path: hash_module(ROOT / path) for path in modules}), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -59,12 +68,14 @@ class Selection:
         data.read()
         lines: dict[str, dict[int, frozenset[str]]] = {}
         names: dict[str, str] = {}
+        measured: dict[str, str] = json.loads(_MODULES.read_text(encoding="utf-8"))
         for path in paths:
             found = data.contexts_by_lineno(str(ROOT / path))
             # Each name is kept once: there are millions of them.
-            lines[path] = {
-                line: frozenset(names.setdefault(name, name) for name in tests) for line, tests in found.items()
-            }
+            ran = {line: frozenset(names.setdefault(name, name) for name in tests) for line, tests in found.items()}
+            # In a module that was changed since, the lines are others: any of its tests may notice.
+            is_same = measured.get(path) == hash_module(ROOT / path)
+            lines[path] = ran if is_same else {_ANY_LINE: frozenset(chain.from_iterable(ran.values()))}
         return cls(json.loads(_SECONDS.read_text(encoding="utf-8")), lines)
 
     def runs_at_import(self, mutant: Mutant) -> bool:
@@ -82,7 +93,7 @@ class Selection:
     def _find_by_line(self, mutant: Mutant) -> frozenset[str]:
         lines = self.lines[mutant.path]
         # A statement of several lines is known by its first one.
-        first = next((line for line in range(mutant.line, 0, -1) if line in lines), 0)
+        first = next((line for line in range(mutant.line, 0, -1) if line in lines), _ANY_LINE)
         return lines.get(mutant.line, lines.get(first, frozenset())) - {COLLECTION, ""}
 
     def _find_by_name(self, mutant: Mutant) -> frozenset[str]:
@@ -102,6 +113,8 @@ class Selection:
         for path, lines in self.lines.items():
             text = (ROOT / path).read_text(encoding="utf-8").splitlines()
             for line, tests in lines.items():
+                if line == _ANY_LINE:
+                    continue
                 for name in set(re.findall(r"\w+", text[line - 1])):
                     found[name].update(tests)
         return {name: frozenset(tests) - {COLLECTION, ""} for name, tests in found.items()}
