@@ -92,7 +92,7 @@ class Sinks:
     canaries: Canaries
     counts: dict[Sink, _Count] = field(default_factory=lambda: {sink: _Count() for sink in SINKS})
     leaks: list[str] = field(default_factory=list[str])
-    _searched: dict[int, Sequence[str]] = field(default_factory=dict[int, Sequence[str]])
+    _searched: dict[tuple[int, int], Sequence[str]] = field(default_factory=dict[tuple[int, int], Sequence[str]])
 
     def put(self, sink: Sink, where: str, *texts: object) -> None:
         """Search in texts; what is no `str` is shown as error trackers do."""
@@ -101,11 +101,11 @@ class Sinks:
             text = value if isinstance(value, str) else show(value)
             count.records += 1
             count.characters += len(text)
-            # Most texts come again and again. Secrets are added before they are used, so none is in an earlier text.
-            digest = hash(text)
-            if digest not in self._searched:
-                self._searched[digest] = self.canaries.find(text)
-            for name in self._searched[digest]:
+            # Most texts come again and again, but new secrets must be searched for in each of them.
+            known = hash(text), len(self.canaries)
+            if known not in self._searched:
+                self._searched[known] = self.canaries.find(text)
+            for name in self._searched[known]:
                 count.found += 1
                 line = f"{sink}: {where}: {name}"
                 if line not in self.leaks:
