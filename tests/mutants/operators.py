@@ -7,6 +7,7 @@ everything else stays on its line.
 import ast
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Final
 
 from typing_extensions import override
@@ -74,6 +75,10 @@ class Mutant:
     def id(self) -> str:
         """A name that stays the same if other lines of the module change."""
         return f"{self.path}::{self.place}: {self.change}"
+
+    def is_likely(self, test: str) -> bool:
+        """Whether a test is in the file of the module's own tests, and so is the likeliest to notice."""
+        return f"test_{PurePath(self.path).stem}" in test
 
 
 def build_source(source: bytes, mutant: Mutant) -> bytes:

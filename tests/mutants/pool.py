@@ -113,7 +113,7 @@ class Pool:
         gc.freeze()
 
         def build_work(mutant: Mutant | None, tests: Sequence[str]) -> Callable[[int], int]:
-            names = tests if mutant is None else [*newer, *tests]
+            names = tests if mutant is None else [*filter(mutant.is_likely, newer), *tests, *newer]
 
             def work(report: int) -> int:
                 try:

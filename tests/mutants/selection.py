@@ -86,9 +86,7 @@ class Selection:
         """Return the tests that ran the line of the mutant, or that use the names that it assigns."""
         found = self._find_by_line(mutant) if mutant.is_in_function else self._find_by_name(mutant)
         tests = self._sort(found or self._by_module[mutant.path])
-        own = f"test_{Path(mutant.path).stem}"
-        # The tests of the module itself are the likeliest to notice.
-        return sorted(tests, key=lambda test: own not in test)
+        return sorted(tests, key=lambda test: not mutant.is_likely(test))
 
     def _find_by_line(self, mutant: Mutant) -> frozenset[str]:
         lines = self.lines[mutant.path]
