@@ -56,7 +56,7 @@ WEAK_SETTINGS: Final[Mapping[str, SettingsArguments]] = {
 @pytest.mark.parametrize("changes", WEAK_SETTINGS.values(), ids=WEAK_SETTINGS)
 def test_weaker_settings_are_found(changes: SettingsArguments) -> None:
     class Weak(Machine):
-        build_auth = partial(build_auth, changes=changes)
+        build_auth = staticmethod(partial(build_auth, changes=changes))
 
     with pytest.raises(DisagreementError):
         run_machine(Weak, runs=10 * RUNS, steps=STEPS)
@@ -64,7 +64,7 @@ def test_weaker_settings_are_found(changes: SettingsArguments) -> None:
 
 def test_revocations_that_are_forgotten_too_early_are_found() -> None:
     class Weak(Machine):
-        build_revocations = partial(Revocations, longest_token_seconds=60)
+        build_revocations = staticmethod(partial(Revocations, longest_token_seconds=60))
 
     with pytest.raises(DisagreementError):
         run_machine(Weak, runs=10 * RUNS, steps=STEPS)
