@@ -17,6 +17,7 @@ __all__ = ["Score", "build_score", "find_unlisted", "read_listed", "read_scores"
 
 _LISTED: Final = Path(__file__).with_name("survivors.toml")
 _SCORES: Final = Path(__file__).with_name("scores.json")
+_HEAD: Final = ("module", "run", "mutants", "noticed", "by a hang", "change nothing", "not noticed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +76,7 @@ def write(scores: Mapping[str, Score], listed: Mapping[str, str], *, missing: in
     for mutant, why in listed.items():
         reasons.setdefault(why, []).append(mutant)
     blocks = {
-        "score": "\n\n".join(
-            [
-                _summarize(scores, listed, missing),
-                build_table(
-                    ("module", "run", "mutants", "noticed", "by a hang", "change nothing", "not noticed"), rows
-                ),
-            ]
-        ),
+        "score": "\n\n".join([_summarize(scores, listed, missing), *([build_table(_HEAD, rows)] if rows else [])]),
         "survivors": "\n\n".join(
             f"{why}\n\n" + "\n".join(f"- {_shorten(one)}" for one in mutants) for why, mutants in reasons.items()
         ),
@@ -95,6 +89,8 @@ def _count_listed(path: str, listed: Mapping[str, str]) -> int:
 
 
 def _summarize(scores: Mapping[str, Score], listed: Mapping[str, str], missing: int) -> str:
+    if not scores:
+        return f"None of the {missing} modules was run completely yet."
     mutants = sum(one.mutants for one in scores.values()) - len(listed)
     noticed = mutants - sum(one.survived for one in scores.values()) + len(listed)
     share = 100 * noticed / max(1, mutants)
