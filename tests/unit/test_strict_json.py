@@ -200,3 +200,8 @@ def test_nothing_is_cut_out_of_a_shallow_object(*, value: dict[str, JsonValue], 
 def test_cutting_makes_no_invalid_text_valid(data: bytes) -> None:
     with pytest.raises(StrictJsonError):
         parse_object(cut_deep_parts(data))
+
+
+@pytest.mark.parametrize("value", [0.5, -1e300, [1.5], {"a": [2.5, None, True, 1]}])
+def test_finite_numbers_are_strict(value: JsonValue) -> None:
+    check_strict(value)
