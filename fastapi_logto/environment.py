@@ -14,9 +14,16 @@ from typing import Any, Final
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 
-__all__ = ["CREDENTIALS", "PREFIX", "BrokenList", "Variables", "is_file_or_pipe", "read_variables"]
+__all__ = [
+    "CREDENTIALS",
+    "BrokenList",
+    "Variables",
+    "build_variable_name",
+    "is_file_or_pipe",
+    "read_variables",
+]
 
-PREFIX: Final = "LOGTO_"
+_PREFIX: Final = "LOGTO_"
 
 _QUOTES: Final = "\"'"
 _SIMILARITY: Final = 0.8
@@ -59,7 +66,7 @@ class Variables:
 
     def read_fields(self, fields: Mapping[str, bool]) -> dict[str, Any]:
         """Return the values of those fields that are set; `True` marks one that holds a list."""
-        texts = {name: self.values.get(f"{PREFIX}{name.upper()}") for name in fields}
+        texts = {name: self.values.get(build_variable_name(name)) for name in fields}
         return {name: _parse_list(text) if fields[name] else text for name, text in texts.items() if text is not None}
 
     def explain_ignored(self) -> str | None:
@@ -115,6 +122,11 @@ def read_variables(known: Collection[str], *, env_file: str | Path | None) -> Va
         del document
 
 
+def build_variable_name(field: str) -> str:
+    """Return the name of a setting's environment variable."""
+    return _PREFIX + field.upper()
+
+
 def is_file_or_pipe(path: str | Path) -> bool:
     """Return whether a path can be read as a file; it may be a pipe."""
     # `Path` raises for a name that is too long or a folder without access; these functions return `False`.
@@ -160,14 +172,14 @@ def _find_problem(name: str, text: str) -> str | None:
 
 def _find_misspelt(source: Mapping[str, str | None], known: Collection[str]) -> dict[str, str]:
     """Return the unknown names of a source that resemble a known one. `LOGTO_PORT` of Kubernetes resembles none."""
-    own = [name.removeprefix(PREFIX) for name in known]
+    own = [name.removeprefix(_PREFIX) for name in known]
     found: dict[str, str] = {}
     for name in sorted(source):
         # Other names could change what a log shows.
-        if name.startswith(PREFIX) and name not in known and name.isascii() and name.isidentifier():
-            meant = get_close_matches(name.removeprefix(PREFIX), own, n=1, cutoff=_SIMILARITY)
+        if name.startswith(_PREFIX) and name not in known and name.isascii() and name.isidentifier():
+            meant = get_close_matches(name.removeprefix(_PREFIX), own, n=1, cutoff=_SIMILARITY)
             if meant:
-                found[name] = f"{PREFIX}{meant[0]}"
+                found[name] = f"{_PREFIX}{meant[0]}"
     return found
 
 

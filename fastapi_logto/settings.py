@@ -20,7 +20,7 @@ from pydantic import (
 )
 from typing_extensions import Unpack
 
-from fastapi_logto.environment import CREDENTIALS, PREFIX, BrokenList, Variables, read_variables
+from fastapi_logto.environment import CREDENTIALS, BrokenList, Variables, build_variable_name, read_variables
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.redaction import quote, quote_setting
 from fastapi_logto.urls import check_url, is_fetchable, normalise_endpoint
@@ -31,7 +31,6 @@ __all__ = [
     "SettingsArguments",
     "SettingsOptions",
     "TokenType",
-    "build_variable_name",
     "check_audiences",
     "read_known_variables",
 ]
@@ -370,11 +369,6 @@ def read_known_variables(*, env_file: str | Path | None) -> Variables:
     can't be read.
     """
     return read_variables((*map(build_variable_name, LogtoSettings.model_fields), *CREDENTIALS), env_file=env_file)
-
-
-def build_variable_name(field: str) -> str:
-    """Return the name of a setting's environment variable."""
-    return PREFIX + field.upper()
 
 
 def _build_error(error: ValidationError) -> SettingsError:

@@ -17,9 +17,8 @@ from fastapi_logto import LogtoSettings, errors, telemetry, testing
 from fastapi_logto.cli.commands import app
 from fastapi_logto.cli.directory_file import read_directory
 from fastapi_logto.cli.results import ExitCode
-from fastapi_logto.environment import CREDENTIALS
+from fastapi_logto.environment import CREDENTIALS, build_variable_name
 from fastapi_logto.errors import RefusalError
-from fastapi_logto.settings import build_variable_name
 from tests.docs import README, ROOT, build_settings_table, check_tests_pass, copy_project
 from tests.tenants import FAULTS
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fastapi_logto.environment import CREDENTIALS, is_file_or_pipe
+from fastapi_logto.environment import CREDENTIALS, build_variable_name, is_file_or_pipe
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.settings import LogtoSettings, build_variable_name, read_known_variables
+from fastapi_logto.settings import LogtoSettings, read_known_variables
 from fastapi_logto.testing import LocalIssuer
 from tests.captured import Answer, CapturedServer, serve_captured
 from tests.conftest import RunCli

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import cast
 
 from fastapi_logto.cli.results import Check
+from fastapi_logto.environment import build_variable_name
 from fastapi_logto.redaction import quote
-from fastapi_logto.settings import LogtoSettings, build_variable_name, read_known_variables
+from fastapi_logto.settings import LogtoSettings, read_known_variables
 
 __all__ = ["FoundSetting", "check_audience", "check_source", "list_given", "list_settings"]
 
