@@ -242,11 +242,13 @@ class Transport:
         )
 
     async def _read_body(self, response: "httpx.Response", *, reads_errors: bool) -> bytes:
-        if response.is_success:
-            return await self._read_whole_body(response) if response.status_code == 200 or reads_errors else b""
+        if response.status_code != 200 and not reads_errors:
+            return b""
         try:
-            return await self._read_whole_body(response) if reads_errors else b""
+            return await self._read_whole_body(response)
         except ExchangeError:
+            if response.is_success:
+                raise
             # The body of an error may be that of a proxy. The status says enough: after 404, for example, the endpoint
             # is looked up again.
             return b""
