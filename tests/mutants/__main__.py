@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 
 from tests.mutants.operators import Mutant, generate
-from tests.mutants.page import Score, build_score, find_unlisted, read_listed, read_scores, write
+from tests.mutants.page import Score, build_score, count_listed, find_unlisted, read_listed, read_scores, write
 from tests.mutants.pool import Pool, Result, run_fresh
 from tests.mutants.selection import ROOT, WORK, Selection, hash_module, measure
 from tests.mutants.worker import Outcome
@@ -149,8 +149,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _is_done(path: str, scores: Mapping[str, Score], listed: Mapping[str, str]) -> bool:
     score = scores.get(path)
-    allowed = sum(mutant.startswith(f"{path}::") for mutant in listed)
-    return score is not None and score.module == hash_module(ROOT / path) and score.survived <= allowed
+    if score is None or score.module != hash_module(ROOT / path):
+        return False
+    return score.survived <= count_listed(path, listed)
 
 
 def _must_run(mutant: Mutant, results: Results, listed: Mapping[str, str]) -> bool:

@@ -13,7 +13,7 @@ from tests.attack.pages import build_table, write_marked
 from tests.mutants.operators import Mutant
 from tests.mutants.worker import Outcome
 
-__all__ = ["Score", "build_score", "find_unlisted", "read_listed", "read_scores", "write"]
+__all__ = ["Score", "build_score", "count_listed", "find_unlisted", "read_listed", "read_scores", "write"]
 
 _LISTED: Final = Path(__file__).with_name("survivors.toml")
 _SCORES: Final = Path(__file__).with_name("scores.json")
@@ -84,7 +84,8 @@ def write(scores: Mapping[str, Score], listed: Mapping[str, str], *, missing: in
     write_marked("mutation-testing", blocks)
 
 
-def _count_listed(path: str, listed: Mapping[str, str]) -> int:
+def count_listed(path: str, listed: Mapping[str, str]) -> int:
+    """Return how many mutants of a module may survive."""
     return sum(mutant.startswith(f"{path}::") for mutant in listed)
 
 
@@ -99,7 +100,7 @@ def _summarize(scores: Mapping[str, Score], listed: Mapping[str, str], missing: 
 
 
 def _describe(path: str, score: Score, listed: Mapping[str, str]) -> tuple[str, ...]:
-    allowed = _count_listed(path, listed)
+    allowed = count_listed(path, listed)
     numbers = (score.mutants, score.mutants - score.survived, score.hung, allowed, score.survived - allowed)
     return (f"`{path.removeprefix('fastapi_logto/')}`", score.run, *(f"{one:,}" for one in numbers))
 

@@ -34,7 +34,7 @@ class Functions:
                 self._by_place[_get_place(one.__code__)].append(one)
 
     def patch(self, mutant: Mutant) -> None:
-        """Give the functions that the mutant changes their new code.
+        """Replace the code of the functions that the mutant changes.
 
         Raises:
             NotPatchableError: The change is not in the body of a function.

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Final
@@ -27,8 +27,9 @@ _MODULES: Final = WORK / "modules.json"
 _ANY_LINE: Final = 0
 
 
+@cache
 def hash_module(path: Path) -> str:
-    """Return the hash of a module's text."""
+    """Return the hash of a module's text, as it was when it was first needed."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

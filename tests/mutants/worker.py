@@ -1,4 +1,4 @@
-"""Run tests against one mutant in a process of its own."""
+"""Run tests against one mutant, in a separate process."""
 
 import os
 import signal

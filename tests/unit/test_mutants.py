@@ -9,7 +9,7 @@ import pytest
 
 import fastapi_logto
 from tests.mutants.operators import Mutant, build_source, generate
-from tests.mutants.page import build_score, find_unlisted, read_listed, read_scores
+from tests.mutants.page import build_score, count_listed, find_unlisted, read_listed, read_scores
 from tests.mutants.patching import Functions, NotPatchableError
 from tests.mutants.pool import Queue, Result
 from tests.mutants.selection import Selection
@@ -183,10 +183,7 @@ def test_each_listed_survivor_is_a_mutant_of_the_package_and_has_a_reason() -> N
 
 def test_no_module_has_a_survivor_without_a_reason() -> None:
     listed = read_listed()
-    unlisted = {
-        path: score.survived - sum(name.startswith(f"{path}::") for name in listed)
-        for path, score in read_scores().items()
-    }
+    unlisted = {path: score.survived - count_listed(path, listed) for path, score in read_scores().items()}
 
     assert {path: count for path, count in unlisted.items() if count > 0} == {}
 
