@@ -3,11 +3,11 @@
 The prose of RESULTS.md is written by hand; the text between two markers with the same name is replaced.
 """
 
-import re
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from tests.markdown import build_table, replace_marked
 
 __all__ = ["list_problems", "write"]
 
@@ -38,7 +38,7 @@ def write(results: dict[str, Any]) -> None:
             "known token, ES384",
             *(f"{kind} over {base}" for kind in ("rate", "by CPU,") for base in _BASELINES[:3]),
         )
-        tables["known"] = _table(head, rows)
+        tables["known"] = build_table(head, rows)
     for scenario in ("again", "thousand", "new"):
         if scenario in results:
             tables[scenario] = _rates(results[scenario])
@@ -50,7 +50,7 @@ def write(results: dict[str, Any]) -> None:
     if "slow-provider" in results:
         tables["slow-provider"] = _slow_provider(results["slow-provider"])
     if "turns" in results:
-        tables["turns"] = _table(
+        tables["turns"] = build_table(
             ("signature", "budget of a turn", "longest wait of other tasks, in verifications", "CPU per verification"),
             [
                 (kind, name, f"{row['wait']:.1f}", f"{row['cpu']:.2f}")
@@ -60,7 +60,7 @@ def write(results: dict[str, Any]) -> None:
         )
     if "in-process" in results:
         base = results["in-process"]["HTTPBearer"]
-        tables["in-process"] = _table(
+        tables["in-process"] = build_table(
             ("route", "CPU per request, relative to `HTTPBearer`", "difference"),
             [(name, f"{cost / base:.2f}", f"{cost - base:+.0f} µs") for name, cost in results["in-process"].items()],
         )
@@ -77,22 +77,11 @@ def write(results: dict[str, Any]) -> None:
         tables["load-memory"] = _load_memory(results["load"]["workers"])
     if "start" in results:
         base = results["start"]["unprotected"]
-        tables["start"] = _table(
+        tables["start"] = build_table(
             ("", "start to first accepted request, relative to the unprotected application"),
             [(name, f"{seconds / base:.2f}") for name, seconds in results["start"].items()],
         )
-    for name in tables:
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /({name}) -->)", re.DOTALL)
-        found = pattern.findall(text)
-        text = pattern.sub(lambda match: f"{match[1]}\n{tables[match[3]]}\n\n{match[2]}", text)
-        if len(found) != 1:
-            raise RuntimeError(f"RESULTS.md: expected the markers of {name} once, found {len(found)} times")
-    _RESULTS.write_text(text, encoding="utf-8")
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    _RESULTS.write_text(replace_marked(text, tables), encoding="utf-8")
 
 
 def _machine(machine: dict[str, Any]) -> str:
@@ -133,7 +122,7 @@ def _rates(scenario: dict[str, Any]) -> str:
             for name, one in sorted(found.items(), key=lambda item: -item[1]["rate"])
         ]
         head = (algorithm, "rate over `HTTPBearer`", "over unprotected", "p50 over `HTTPBearer`", "p99")
-        parts.append(_table(head, rows))
+        parts.append(build_table(head, rows))
     return "\n\n".join(parts)
 
 
@@ -146,7 +135,9 @@ def _disturbance(found: dict[str, Any]) -> str:
         (_emphasise(name), f"{kinds['new'] / kinds['calm']:.1f}", f"{kinds['forged'] / kinds['calm']:.1f}")
         for name, kinds in found.items()
     ]
-    return _table(("p99 of another route, relative to its p99 without tokens", "new tokens", "forged tokens"), rows)
+    return build_table(
+        ("p99 of another route, relative to its p99 without tokens", "new tokens", "forged tokens"), rows
+    )
 
 
 def _slow_provider(found: dict[str, Any]) -> str:
@@ -154,7 +145,9 @@ def _slow_provider(found: dict[str, Any]) -> str:
         (_emphasise(name), f"{times['before'] / 1e3:.0f} ms", f"{times['during'] / 1e3:.0f} ms")
         for name, times in found.items()
     ]
-    return _table(("longest response to a token with a known `kid`", "before", "while the key set takes 2 s"), rows)
+    return build_table(
+        ("longest response to a token with a known `kid`", "before", "while the key set takes 2 s"), rows
+    )
 
 
 def _revocation(found: dict[str, Any]) -> str:
@@ -171,7 +164,7 @@ def _revocation(found: dict[str, Any]) -> str:
     ]
     rows.append(("from `revoke` to the refusal in four other processes, p50", "", f"{propagation['p50']:.1f} ms", ""))
     rows.append(("the longest turn of all", "", f"{load['held_longest']:.0f} ms", ""))
-    return _table(("100,000 revocations in Redis", "target", "result", "reached"), rows)
+    return build_table(("100,000 revocations in Redis", "target", "result", "reached"), rows)
 
 
 def _soak(found: dict[str, Any]) -> str:
@@ -183,7 +176,7 @@ def _soak(found: dict[str, Any]) -> str:
         ("memory of the largest worker at the end", f"{after:.1f} MiB"),
         *((f"`{outcome}`", f"{count}") for outcome, count in found["outcomes"].items()),
     ]
-    return _table((f"{found['seconds']:g} seconds", "result"), rows)
+    return build_table((f"{found['seconds']:g} seconds", "result"), rows)
 
 
 def _unrelated(found: dict[str, Any]) -> str:
@@ -203,7 +196,7 @@ def _unrelated(found: dict[str, Any]) -> str:
     ]
     head = ("Python, signatures", "calm again", "new tokens", "forged tokens")
     idle = ("calm, over idle", "new tokens, over idle", "forged tokens, over idle")
-    return _table((*head, *idle, f"at most {noise:.2f}, the noise"), rows)
+    return build_table((*head, *idle, f"at most {noise:.2f}, the noise"), rows)
 
 
 def _growth(found: dict[str, Any]) -> str:
@@ -217,7 +210,7 @@ def _growth(found: dict[str, Any]) -> str:
         )
         for name, one in found.items()
     ]
-    return _table(("what grows", "sizes", "CPU per request, over the smallest", "smallest, built again", ""), rows)
+    return build_table(("what grows", "sizes", "CPU per request, over the smallest", "smallest, built again", ""), rows)
 
 
 def _load(found: dict[str, Any]) -> str:
@@ -236,7 +229,7 @@ def _load(found: dict[str, Any]) -> str:
             for row in one["rows"]
         ]
         title = f"{workers} worker{'s' if workers != '1' else ''}, {one['seconds']:.0f} s"
-        parts.append(_table((title, "requests (clients)", "rate", "p50", "p99", "statuses", "wrong"), rows))
+        parts.append(build_table((title, "requests (clients)", "rate", "p50", "p99", "statuses", "wrong"), rows))
     return "\n\n".join(parts)
 
 
@@ -251,7 +244,7 @@ def _load_memory(found: dict[str, Any]) -> str:
         for workers, one in found.items()
         for number, memory in enumerate(one["memory"], 1)
     ]
-    return _table(("worker", "memory in the second fifth", "in the last fifth", "growth"), rows)
+    return build_table(("worker", "memory in the second fifth", "in the last fifth", "growth"), rows)
 
 
 def list_problems(scenario: str, found: Any) -> list[str]:
@@ -332,7 +325,7 @@ def _numbers(results: dict[str, Any]) -> str:
             is_reached=results["import"] <= 0.25,
         )
     )
-    return _table(("measurement", "target", "result", "reached"), rows)
+    return build_table(("measurement", "target", "result", "reached"), rows)
 
 
 def _draw(name: str, ratios: dict[str, float]) -> None:

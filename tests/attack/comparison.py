@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from tests.attack.pages import build_table
 from tests.attack.peers import GUIDE, JOSE, MCP_AUTH, PYJWT, Verdict
 from tests.attack.report import Tally
+from tests.markdown import build_table
 
 __all__ = ["ALL", "LOGTO", "NODE", "PYJWT_ONLY", "Comparison", "Difference"]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from tests.attack.report import Tally
+from tests.markdown import build_table, replace_marked
 
-__all__ = ["build_table", "replace_marked", "write_marked", "write_page"]
+__all__ = ["write_marked", "write_page"]
 
 _PAGES: Final = Path(__file__).parents[2] / "docs" / "explanation"
 _PACKAGES: Final = ("fastapi", "starlette", "joserfc", "cryptography", "pydantic", "httpx")
@@ -32,28 +33,6 @@ def write_marked(name: str, blocks: Mapping[str, str]) -> None:
     """Replace the texts between markers in `docs/explanation/<name>.md`."""
     page = _PAGES / f"{name}.md"
     page.write_text(replace_marked(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
-
-
-def replace_marked(text: str, blocks: Mapping[str, str]) -> str:
-    """Return the text with other contents between its markers.
-
-    Raises:
-        ValueError: A pair of markers is not there exactly once.
-    """
-    for name, block in blocks.items():
-        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, found, rest = text.partition(opening)
-        _, ended, after = rest.partition(closing)
-        if not found or not ended or opening in after:
-            raise ValueError(f"expected the markers of {name!r} once")
-        text = f"{before}{opening}\n{block}\n\n{closing}{after}"
-    return text
-
-
-def build_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown. A bar in a cell is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
 
 
 def _describe_run(tallies: Sequence[Tally]) -> str:

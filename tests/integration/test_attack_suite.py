@@ -25,7 +25,6 @@ from tests.attack.key_sets import KEY_SET_ROWS
 from tests.attack.mutations import Mutant
 from tests.attack.nodes import OTHER_API
 from tests.attack.oracle import CALLERS, Caller, Rule, judge, judge_all
-from tests.attack.pages import build_table, replace_marked
 from tests.attack.peers import (
     ALGORITHMS,
     GUIDE,
@@ -41,6 +40,7 @@ from tests.attack.provider import Document, Provider, build_auth
 from tests.attack.report import Tally, print_report
 from tests.attack.runs import run_classes
 from tests.attack.vectors import run_token_rows
+from tests.markdown import build_table, replace_marked
 from tests.vectors.forge import API, ISSUER_URL, Forge
 from tests.vectors.payloads import PAYLOAD_ROWS
 from tests.vectors.rows import EXPIRED, PayloadRow, TokenRow

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tests.attack.pages import build_table, write_marked
+from tests.attack.pages import write_marked
+from tests.markdown import build_table
 from tests.mutants.operators import Mutant
 from tests.mutants.worker import Outcome
 

@@ -6,9 +6,9 @@ from typing import Final
 from tests.attack.composition import run_composition
 from tests.attack.documents import run_documents
 from tests.attack.endpoints import OPAQUE_TOKEN, SECRET
-from tests.attack.pages import build_table
 from tests.attack.report import Tally
 from tests.attack.vectors import run_authorization_rows, run_token_rows
+from tests.markdown import build_table
 from tests.prove.object_scenes import HOLDERS, OBJECT_SCENES
 from tests.prove.observing import Run, Scene, observe, run_scenes
 from tests.prove.real_scenes import HANDED_OVER, REAL_SCENES

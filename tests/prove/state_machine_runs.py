@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import HypothesisException
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.attack.pages import build_table
 from tests.attack.report import Tally
+from tests.markdown import build_table
 from tests.prove.model import Rule
 from tests.prove.state_machine import DisagreementError, Log, Machine
 from tests.vectors.forge import Forge
