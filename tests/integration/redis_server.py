@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import redis
 
+from tests.connections import serve_connections
 from tests.integration.processes import find_free_port
 
 __all__ = ["RedisProxy", "RedisServer", "redis_is_installed", "run_proxy"]
@@ -108,24 +109,13 @@ class RedisProxy:
         self.delay_seconds = 0.0
         self.bytes_left: int | None = None
         self._server = server
-        self._tasks: set[asyncio.Future[None]] = set()
 
     @property
     def url(self) -> str:
         """The URL of the server through it."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Forward a connection in a task."""
-        self._tasks.add(asyncio.ensure_future(self._forward(reader, writer)))
-
-    async def close(self) -> None:
-        """End all connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: asyncio.StreamWriter | None = None
         try:
             responses, upstream = await asyncio.open_connection("127.0.0.1", self._server.port)
@@ -159,10 +149,5 @@ class RedisProxy:
 async def run_proxy(server: RedisServer) -> AsyncGenerator[RedisProxy]:
     """Run a proxy in front of a server."""
     proxy = RedisProxy(server)
-    listener = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
-    proxy.port = listener.sockets[0].getsockname()[1]
-    try:
+    async with serve_connections(proxy.forward) as proxy.port:
         yield proxy
-    finally:
-        listener.close()
-        await proxy.close()

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from tests.connections import serve_connections
 from tests.prove.fuzz_credentials import mutate
 
 __all__ = ["MOST_SENT", "Answer", "HostileServer", "build_answer", "build_valid", "run_hostile_server"]
@@ -207,30 +208,15 @@ def _never_end(rng: random.Random, body: bytes, document: object) -> Answer:
 class HostileServer:
     """Responds with what is set for a path, and notes the most bytes that it could send in one response."""
 
-    def __init__(self, port: int) -> None:
-        self.endpoint = f"http://127.0.0.1:{port}"
+    def __init__(self) -> None:
+        self.endpoint = ""
         self.answers: dict[str, Answer] = {}
         self.most_sent = 0
-        self._connections: dict[asyncio.StreamWriter, asyncio.Event] = {}
-
-    async def end_connections(self) -> None:
-        """End every connection, and wait until none is served."""
-        for writer, has_ended in tuple(self._connections.items()):
-            writer.transport.abort()
-            await has_ended.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Respond to one request."""
-        has_ended = self._connections[writer] = asyncio.Event()
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._respond(reader, writer)
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-        finally:
-            del self._connections[writer]
-            has_ended.set()
+        with suppress(asyncio.IncompleteReadError):
+            await self._respond(reader, writer)
 
     async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -262,11 +248,7 @@ class HostileServer:
 @asynccontextmanager
 async def run_hostile_server() -> AsyncGenerator[HostileServer]:
     """Serve on a free port of 127.0.0.1."""
-    hostile = HostileServer(0)
-    listener = await asyncio.start_server(hostile.serve, "127.0.0.1", 0)
-    hostile.endpoint = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    async with listener:
-        try:
-            yield hostile
-        finally:
-            await hostile.end_connections()
+    hostile = HostileServer()
+    async with serve_connections(hostile.serve) as port:
+        hostile.endpoint = f"http://127.0.0.1:{port}"
+        yield hostile

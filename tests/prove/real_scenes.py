@@ -10,7 +10,7 @@ import sys
 import warnings
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractAsyncContextManager, redirect_stderr, redirect_stdout
 from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Final
@@ -29,6 +29,7 @@ from fastapi_logto.revocation import DeliveryLog, RedisStore, Revocation, Revoca
 from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import Directory, LocalIssuer, Machine
 from fastapi_logto.testing.directory import MANAGEMENT_API
+from tests.connections import serve_connections
 from tests.prove.observing import Run, Scene
 from tests.prove.scenes import Bench
 from tests.vectors.forge import API
@@ -149,26 +150,16 @@ async def _sign_in(run: Run, issuer: LocalIssuer) -> dict[str, str]:
     return issued
 
 
-@asynccontextmanager
-async def _serve_text(reply: Callable[[bytes], bytes] | None) -> AsyncGenerator[int]:
+def _serve_text(reply: Callable[[bytes], bytes] | None) -> AbstractAsyncContextManager[int]:
     """Serve something that is no Redis: it answers each piece of bytes with others, or never."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                if reply is not None:
-                    writer.write(reply(data))
-                    await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+        while data := await reader.read(65536):
+            if reply is not None:
+                writer.write(reply(data))
+                await writer.drain()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    return serve_connections(handle)
 
 
 def _repeat(data: bytes) -> bytes:
@@ -179,7 +170,7 @@ _REDIS_REPLIES: Final[Mapping[str, Callable[[bytes], bytes] | None]] = {
     "never answers": None,
     "repeats": _repeat,
     "repeats as the code of an error": lambda data: b"-" + data.replace(b"\r\n", b"") + b"\r\n",
-    "repeats the last line as the code": lambda data: b"-" + data.split(b"\r\n")[-2] + b"\r\n",
+    "repeats the last line as the code": lambda data: b"-" + data.rstrip().rpartition(b"\r\n")[2] + b"\r\n",
     "repeats as a wrong password": lambda data: b"-WRONGPASS " + data.replace(b"\r\n", b" ") + b"\r\n",
     "repeats as text": lambda data: b"+" + data.replace(b"\r\n", b" ") + b"\r\n",
     "repeats raw": lambda data: data,
