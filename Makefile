@@ -18,11 +18,10 @@ BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
 # As many workers as there are cores.
 PARALLEL := -n auto
-PROVIDER := tests/integration/oidc_provider
-DOCS_ASSETS := tests/integration/docs_assets
-MCP_CONFORMANCE := tests/integration/mcp_conformance
+# The folders with packages from npm: the real OpenID Connect server, the CDN assets of the docs pages, the conformance
+# suites for MCP servers, the verifiers that the attack suite compares with, and the pages of the examples.
 VERIFIERS := tests/attack/npm
-REACT := examples/react
+NPM_FOLDERS := $(addprefix tests/integration/,oidc_provider docs_assets mcp_conformance) $(VERIFIERS) examples/react examples/vue
 
 .DEFAULT_GOAL := help
 .PHONY: help demo revocation test attack prove mutants screenshots lint types docs recordings dist package lowest newest audit sbom \
@@ -37,7 +36,7 @@ demo: $(VENV)/demo.stamp  ## run the example against a local issuer
 revocation: $(VENV)/demo.stamp  ## suspend a user and watch four workers refuse the token; needs redis-server
 	@exec $(BIN)/python -m example_app.revocation
 
-test: $(VENV)/integration.stamp provider docs-assets mcp-conformance verifiers react  ## run all tests and list the skipped ones
+test: $(VENV)/integration.stamp npm  ## run all tests and list the skipped ones
 ifneq ($(ARGS),)
 	$(BIN)/python -m pytest $(ARGS)
 else
@@ -57,7 +56,7 @@ prove: $(VENV)/integration.stamp  ## run random events, requests and responses a
 mutants: $(VENV)/test.stamp  ## put small faults into the package and list those that no test notices; takes hours
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-screenshots: $(VENV)/integration.stamp provider docs-assets  ## update the screenshots of the documentation, with the tests of its pages
+screenshots: $(VENV)/integration.stamp npm  ## update the screenshots of the documentation, with the tests of its pages
 	FASTAPI_LOGTO_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_pages.py -k "tutorial or example"
 
 lint: $(VENV)/lint.stamp  ## check format, lint rules, layers and workflows
@@ -165,30 +164,14 @@ $(VENV)/package.stamp: $(VENV)/%.stamp: $(BIN)/uv pyproject.toml uv.lock
 	$(SYNC) --group $*
 	@touch $@
 
-# The real OpenID Connect server for integration tests, the CDN assets of the docs pages for browser tests, the
-# conformance suites for MCP servers, the verifiers that the attack suite compares with, and the packages of the React
-# example. Without npm these tests are skipped with a message.
-.PHONY: provider docs-assets mcp-conformance verifiers react
-provider:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PROVIDER)/node_modules/stamp; fi
+# Without npm, the tests that need these packages are skipped with a message.
+.PHONY: npm
+npm:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(NPM_FOLDERS:=/node_modules/stamp); fi
 
-docs-assets:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(DOCS_ASSETS)/node_modules/stamp; fi
-
-mcp-conformance:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(MCP_CONFORMANCE)/node_modules/stamp; fi
-
-verifiers:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(VERIFIERS)/node_modules/stamp; fi
-
-react:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(REACT)/node_modules/stamp; fi
-
-$(PROVIDER)/node_modules/stamp $(DOCS_ASSETS)/node_modules/stamp $(MCP_CONFORMANCE)/node_modules/stamp \
-$(VERIFIERS)/node_modules/stamp $(REACT)/node_modules/stamp: %/node_modules/stamp: %/package-lock.json
+$(NPM_FOLDERS:=/node_modules/stamp): %/node_modules/stamp: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-* dist site build .cache .coverage .coverage.* $(PROVIDER)/node_modules $(DOCS_ASSETS)/node_modules \
-		$(MCP_CONFORMANCE)/node_modules $(VERIFIERS)/node_modules $(REACT)/node_modules
+	rm -rf $(VENV) .venv-* dist site build .cache .coverage .coverage.* $(NPM_FOLDERS:=/node_modules)

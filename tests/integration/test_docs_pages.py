@@ -55,7 +55,7 @@ def browser() -> Iterator[Browser]:
     if not chromium_is_installed():
         pytest.skip("browser: Chromium is missing (apt-get install chromium)")
     if not assets_are_installed():
-        pytest.skip("browser: what the docs pages load from a CDN is missing (make docs-assets, which needs npm)")
+        pytest.skip("browser: what the docs pages load from a CDN is missing (make npm)")
     with run_chromium() as running:
         yield running
 

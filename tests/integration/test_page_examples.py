@@ -1,4 +1,4 @@
-"""The React example as a user meets it: `npm run build`, Logto's SDK, the local issuer, the API, and Chromium."""
+"""The pages of the examples as a user meets them: `npm run build`, Logto's SDK, the local issuer, an API, Chromium."""
 
 import os
 import re
@@ -23,7 +23,8 @@ from tests.integration.docs_pages import Visit, visit
 from tests.integration.processes import find_free_port, run_module
 from tests.integration.serving import serve
 
-EXAMPLE = ROOT / "examples/react"
+REACT = ROOT / "examples/react"
+VUE = ROOT / "examples/vue"
 API = "https://api.example.test"
 
 
@@ -32,14 +33,18 @@ def loop_guard() -> None:
     """Playwright reads files on its own loop."""
 
 
-def build_page(folder: Path, **variables: str) -> Starlette:
+def check_is_installed(example: Path) -> None:
+    if shutil.which("npm") is None or not (example / "node_modules/stamp").is_file():
+        pytest.skip("pages: npm or the packages of the examples are missing (make npm)")
+
+
+def build_page(example: Path, folder: Path, **variables: str) -> Starlette:
     """Build the page for these addresses; return a server of its files."""
-    if shutil.which("npm") is None or not (EXAMPLE / "node_modules/@logto/react/package.json").is_file():
-        pytest.skip("react: npm or the packages of the example are missing (make react)")
+    check_is_installed(example)
     command = ["npm", "run", "build", "--", "--outDir", str(folder), "--emptyOutDir"]
     done = run(
         command,
-        cwd=EXAMPLE,
+        cwd=example,
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -57,22 +62,24 @@ def build_page(folder: Path, **variables: str) -> Starlette:
     )
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module", params=[REACT, VUE], ids=["react", "vue"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the page, with an API and a local issuer for it."""
     port, api_port = find_free_port(), find_free_port()
     web, api = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}"
     with ExitStack() as stack:
         issuer = stack.enter_context(LocalIssuer().serve())
         page = build_page(
-            tmp_path_factory.mktemp("react"),
+            request.param,
+            tmp_path_factory.mktemp("page"),
             VITE_LOGTO_ENDPOINT=issuer.endpoint,
             VITE_API_URL=api,
             VITE_API_RESOURCE=API,
         )
         environment = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API, "WEB_ORIGIN": web}
+        # Both pages call the same API.
         server = stack.enter_context(
-            run_module("uvicorn", "main:app", "--port", str(api_port), environment=environment, cwd=EXAMPLE)
+            run_module("uvicorn", "main:app", "--port", str(api_port), environment=environment, cwd=REACT)
         )
         server.wait_for_url(f"{api}/openapi.json")
         yield stack.enter_context(serve(page, port=port))
@@ -158,3 +165,48 @@ def test_a_sign_out_ends_the_tokens_and_returns(visitor: tuple[Visit, Page], url
     form = {"grant_type": "refresh_token", "client_id": "local-spa", "refresh_token": refresh_token}
     refused = httpx.post(issuer, data=form, trust_env=False)
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+
+
+def test_both_pages_have_the_same_settings() -> None:
+    for name in ("src/config.js", "src/style.css"):
+        assert (REACT / name).read_text() == (VUE / name).read_text()
+
+
+# Stands in for the browser, and for what the SDK sends to Logto.
+STUB = """
+globalThis.window = { location: { origin: 'https://app.test', href: 'https://app.test/callback?code=1' } };
+globalThis.localStorage = globalThis.sessionStorage = { getItem: () => null };
+export function watch(client) {
+  for (const name of ['signIn', 'handleSignInCallback', 'getAccessToken']) {
+    if (!(name in client)) throw new Error(`no ${name}`);
+    client[name] = async (...given) => console.log(name, ...given);
+  }
+}
+"""
+
+
+def test_the_code_for_other_pages_calls_what_the_sdk_has(tmp_path: Path) -> None:
+    check_is_installed(REACT)
+    (code,) = re.findall(
+        r"^```js\n(.*?)^```", (ROOT / "docs/how-to/browser-clients.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    # The SDK for React is built on it.
+    (tmp_path / "node_modules").symlink_to(REACT / "node_modules")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "stub.js").write_text(STUB)
+    (tmp_path / "config.js").write_text("export const api = { resource: 'https://api.test' }, logto = {};")
+    created = "const client = new LogtoClient(logto);\n"
+    assert created in code
+    page = "import { watch } from './stub.js';\n" + code.replace(created, f"{created}watch(client);\n")
+    (tmp_path / "page.js").write_text(page)
+
+    done = run(["node", "page.js"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        [
+            "signIn https://app.test/callback",
+            "handleSignInCallback https://app.test/callback?code=1",
+            "getAccessToken https://api.test",
+        ],
+    ), done.stderr

@@ -85,8 +85,8 @@ def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     check_tests_pass(tmp_path)
 
 
-# The integration tests run `examples/mcp`, which needs the MCP SDK.
-@pytest.mark.parametrize("example", [path for path in PROJECTS if path.name != "mcp"], ids=page_name)
+# The integration tests run `examples/mcp`, which needs the MCP SDK, and the page of `examples/vue`.
+@pytest.mark.parametrize("example", [path for path in PROJECTS if path.name not in {"mcp", "vue"}], ids=page_name)
 def test_the_tests_of_an_example_project_pass(example: Path, tmp_path: Path) -> None:
     check_tests_pass(copy_project(example, tmp_path))
 
