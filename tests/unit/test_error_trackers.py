@@ -184,6 +184,9 @@ def test_no_frame_of_a_refused_header_shows_the_token(values: list[str]) -> None
     assert find_leaks(caught.value, TOKEN) == []
 
 
+CLIENT = LogtoClient(
+    endpoint=ENDPOINT, client_id="m", client_secret="another secret", http_transport=httpx.MockTransport(refusing)
+)
 BYTES: Any = SECRET.encode()
 PASSWORD_URL: Any = f"https://user:{SECRET}@tenant.example.test"
 WRONG_TYPES: Mapping[str, Callable[[], object]] = {
@@ -198,9 +201,6 @@ WRONG_TYPES: Mapping[str, Callable[[], object]] = {
     "actor": lambda: asyncio.run(CLIENT.exchange_token(TOKEN, API, actor_token=BYTES)),
     "profile": lambda: asyncio.run(CLIENT.get_userinfo(BYTES)),
 }
-CLIENT = LogtoClient(
-    endpoint=ENDPOINT, client_id="m", client_secret="another secret", http_transport=httpx.MockTransport(refusing)
-)
 
 
 @pytest.mark.parametrize("build", WRONG_TYPES.values(), ids=WRONG_TYPES)
