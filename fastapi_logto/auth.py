@@ -118,7 +118,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         try:
             tenants = collect_tenants(settings, {"endpoint": endpoint, "audience": audience, **options})
         finally:
-            del endpoint, audience, options  # error trackers show what they find in a frame, e.g. a password in a URL
+            # Error trackers show what they find in a frame, e.g. a password in a URL.
+            del endpoint, audience, settings, options
         state = AuthState(
             tenants,
             claims_model=check_claims_model(claims_model),

@@ -328,8 +328,11 @@ def collect_tenants(
         del arguments
     given: list[object] = list(settings) if isinstance(settings, list | tuple) else [settings]
     tenants = tuple(one for one in given if isinstance(one, LogtoSettings))
-    if not tenants or len(tenants) < len(given):
-        found = ", ".join(type(one).__name__ for one in given) or "none"
+    kinds = [type(one).__name__ for one in given]
+    # A URL that is passed by mistake, too.
+    del settings, given
+    if not tenants or len(tenants) < len(kinds):
+        found = ", ".join(kinds) or "none"
         raise SettingsError(
             f"settings: expected a LogtoSettings, or a list with one for each tenant, found {found}; to configure one "
             "tenant, pass LogtoAuth(endpoint=..., audience=...)"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import SecretStr
 
@@ -228,14 +228,14 @@ def check_text(name: str, value: str) -> str:
     return str.__str__(value)
 
 
-def is_token(text: str) -> bool:
-    """Return whether a text has only characters of a bearer token (RFC 6750 section 2.1)."""
-    return _TOKEN68.match(text) is not None
+def is_token(value: object) -> TypeGuard[str]:
+    """Return whether a value is a text of only characters of a bearer token (RFC 6750 section 2.1)."""
+    return isinstance(value, str) and _TOKEN68.match(value) is not None
 
 
 def _find_token(document: JsonObject, name: str) -> str | None:
     token = document.get(name)
-    return token if isinstance(token, str) and is_token(token) else None
+    return token if is_token(token) else None
 
 
 def _read_grant(document: JsonObject) -> tuple[IssuedToken, float] | str:

@@ -36,8 +36,11 @@ _TOO_MANY: Final = 429
 
 
 def as_secret(value: str | SecretStr) -> SecretStr:
-    """Return a secret or a token that may be given as a plain text, so that it is in no `repr`."""
-    return SecretStr(value) if isinstance(value, str) else value
+    """Return a secret or a token that may be given as a plain text, so that it is in no `repr`.
+
+    A value of a wrong type is hidden, too: what uses it raises an error, whose frames must not show it.
+    """
+    return value if isinstance(value, SecretStr) else SecretStr(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.client import GrantError, GrantRefusedError, LogtoClient
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.revocation import DeliveryLog
+from fastapi_logto.revocation import DeliveryLog, RedisStore, Revocations
 from fastapi_logto.testing import LocalIssuer, bearer
 from fastapi_logto.verification.bearer import parse_authorization
 from tests.unit.apps import API
@@ -182,6 +182,33 @@ def test_no_frame_of_a_refused_header_shows_the_token(values: list[str]) -> None
         parse_authorization([value.encode() for value in values])
 
     assert find_leaks(caught.value, TOKEN) == []
+
+
+CLIENT = LogtoClient(
+    endpoint=ENDPOINT, client_id="m", client_secret="another secret", http_transport=httpx.MockTransport(refusing)
+)
+BYTES: Any = SECRET.encode()
+PASSWORD_URL: Any = f"https://user:{SECRET}@tenant.example.test"
+WRONG_TYPES: Mapping[str, Callable[[], object]] = {
+    "settings": lambda: LogtoAuth(settings=PASSWORD_URL),
+    "a list of settings": lambda: LogtoAuth(settings=[LogtoSettings(endpoint=ENDPOINT, audience=API), PASSWORD_URL]),
+    "introspection": lambda: Introspection(client_id="i", client_secret=BYTES, allowed_clients=["a"]),
+    "client": lambda: LogtoClient(endpoint=ENDPOINT, client_id="m", client_secret=BYTES),
+    "delivery log": lambda: DeliveryLog(ENDPOINT, client_id="m", client_secret=BYTES, hook_id="hook00000001"),
+    "webhooks": lambda: Revocations().webhooks(signing_key=BYTES),
+    "store": lambda: RedisStore(BYTES),
+    "exchange": lambda: asyncio.run(CLIENT.exchange_token(BYTES, API)),
+    "actor": lambda: asyncio.run(CLIENT.exchange_token(TOKEN, API, actor_token=BYTES)),
+    "profile": lambda: asyncio.run(CLIENT.get_userinfo(BYTES)),
+}
+
+
+@pytest.mark.parametrize("build", WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_no_frame_shows_a_secret_that_was_passed_as_another_type(build: Callable[[], object]) -> None:
+    with pytest.raises((TypeError, ValueError, GrantRefusedError)) as refused:
+        build()
+
+    assert find_leaks(refused.value, SECRET) == []
 
 
 async def test_no_frame_of_a_refused_argument_shows_the_token_or_the_secret() -> None:
