@@ -41,7 +41,7 @@ ifneq ($(ARGS),)
 	$(BIN)/python -m pytest $(ARGS)
 else
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit tests/tools
 	$(BIN)/coverage run -m pytest -q -n 3 --dist loadfile tests/integration
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

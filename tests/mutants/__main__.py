@@ -23,7 +23,7 @@ from tests.mutants.selection import ROOT, WORK, Selection, hash_module, measure
 from tests.mutants.worker import Outcome
 
 _RESULTS: Final = WORK / "results.json"
-_TESTS: Final = "tests/unit"
+_TESTS: Final = ("tests/unit", "tests/tools")
 # Tools for developers: a request doesn't reach them.
 _LEFT_OUT: Final = ("fastapi_logto/cli/", "fastapi_logto/testing/", "fastapi_logto/__main__.py")
 _SAVED_AFTER: Final = 20
@@ -107,7 +107,7 @@ def run(mutants: Sequence[Mutant], results: Results, selection: Selection) -> No
 
     try:
         if mutants:
-            code = pytest.main(["-q", "-p", "no:cacheprovider", _TESTS], plugins=[Pool(mutants, selection, record)])
+            code = pytest.main(["-q", "-p", "no:cacheprovider", *_TESTS], plugins=[Pool(mutants, selection, record)])
             if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
                 raise RuntimeError(f"expected pytest to end well, found exit code {code}")
         run_fresh(fresh, selection, results.record)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, zip_longest
@@ -33,7 +33,7 @@ def hash_module(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def measure(tests: str, modules: Iterable[str]) -> None:
+def measure(tests: Sequence[str], modules: Iterable[str]) -> None:
     """Run the tests once and record who runs which line of the modules.
 
     Raises:
@@ -46,7 +46,7 @@ def measure(tests: str, modules: Iterable[str]) -> None:
     environment = {**os.environ, "MUTANTS_SECONDS": str(_SECONDS)}
     run = [sys.executable, "-m", "coverage"]
     options = [f"--rcfile={settings}"]
-    pytest = ["-m", "pytest", "-q", "-n", "auto", "-p", "tests.mutants.contexts", tests]
+    pytest = ["-m", "pytest", "-q", "-n", "auto", "-p", "tests.mutants.contexts", *tests]
     subprocess.run([*run, "erase", *options], cwd=ROOT, check=True)
     subprocess.run([*run, "run", *options, *pytest], cwd=ROOT, env=environment, check=True)
     subprocess.run([*run, "combine", "--quiet", *options], cwd=ROOT, check=True)
