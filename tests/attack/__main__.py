@@ -22,4 +22,4 @@ CLASSES: Final[Mapping[str, Attack]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(run_suite("attack-suite", CLASSES))
+    sys.exit(run_suite("attack-suite", CLASSES, processes=None))

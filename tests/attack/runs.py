@@ -1,9 +1,11 @@
-"""Run the classes of a suite one after the other, within a time limit, and write their page of the documentation."""
+"""Run the classes of a suite within a time limit, and write their page of the documentation."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Final
 
 from tests.attack.pages import write_page
@@ -38,10 +40,29 @@ async def run_classes(classes: Mapping[str, Attack], *, longest_seconds: float =
     return tallies
 
 
-def run_suite(page: str, classes: Mapping[str, Attack], *, longest_seconds: float = _LONGEST_SECONDS) -> int:
-    """Run every class, print the report and write it into the page; return the exit code."""
-    # Thousands of refusals are what is expected here.
-    logging.getLogger("fastapi_logto").addHandler(logging.NullHandler())
-    tallies = asyncio.run(run_classes(classes, longest_seconds=longest_seconds))
+def run_suite(
+    page: str, classes: Mapping[str, Attack], *, longest_seconds: float = _LONGEST_SECONDS, processes: int | None = 1
+) -> int:
+    """Run every class, print the report and write it into the page; return the exit code.
+
+    With several processes (`None`: as many as there are cores), each class runs in one of them.
+    """
+    if processes == 1:
+        tallies = _run_here(classes, longest_seconds)
+    else:
+        run_one = partial(_run_class, deadline=time.monotonic() + longest_seconds)
+        with ProcessPoolExecutor(processes) as pool:
+            tallies = list(pool.map(run_one, classes.items()))
     write_page(page, tallies)
     return print_report(tallies)
+
+
+def _run_here(classes: Mapping[str, Attack], longest_seconds: float) -> list[Tally]:
+    # Thousands of refusals are what is expected here.
+    logging.getLogger("fastapi_logto").addHandler(logging.NullHandler())
+    return asyncio.run(run_classes(classes, longest_seconds=longest_seconds))
+
+
+def _run_class(named: tuple[str, Attack], *, deadline: float) -> Tally:
+    (tally,) = _run_here(dict([named]), deadline - time.monotonic())
+    return tally
