@@ -17,7 +17,16 @@ from typing import Any, Final
 import pytest
 
 from tests.mutants.operators import Mutant, generate
-from tests.mutants.page import Score, build_score, count_listed, find_unlisted, read_listed, read_scores, write
+from tests.mutants.page import (
+    Score,
+    build_score,
+    count_listed,
+    find_noticed,
+    find_unlisted,
+    read_listed,
+    read_scores,
+    write,
+)
 from tests.mutants.pool import Pool, Result, run_fresh
 from tests.mutants.selection import ROOT, WORK, Selection, hash_module, measure
 from tests.mutants.worker import Outcome
@@ -116,7 +125,7 @@ def run(mutants: Sequence[Mutant], results: Results, selection: Selection) -> No
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the mutants, keep the scores of whole modules, and return 1 if one survives that isn't listed."""
+    """Run the mutants, keep the scores of whole modules, and return 1 if the list of survivors is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("paths", nargs="*", metavar="MODULE", help="only these modules")
     parser.add_argument("--changed", metavar="REVISION", help="only lines that differ from this revision")
@@ -143,8 +152,11 @@ def main(arguments: Sequence[str]) -> int:
     unlisted = find_unlisted(outcomes, listed)
     for mutant in unlisted:
         show(f"no test notices: {mutant.path}:{mutant.line} {mutant.place}: {mutant.change}")
+    noticed = find_noticed(outcomes, listed)
+    for mutant in noticed:
+        show(f"listed, but a test notices it: {mutant.path}:{mutant.line} {mutant.place}: {mutant.change}")
     show(f"{len(outcomes)} mutants, {len(unlisted)} of them survived without a reason in tests/mutants/survivors.toml")
-    return 1 if unlisted else 0
+    return 1 if unlisted or noticed else 0
 
 
 def _is_done(path: str, scores: Mapping[str, Score], listed: Mapping[str, str]) -> bool:

@@ -14,7 +14,16 @@ from tests.markdown import build_table
 from tests.mutants.operators import Mutant
 from tests.mutants.worker import Outcome
 
-__all__ = ["Score", "build_score", "count_listed", "find_unlisted", "read_listed", "read_scores", "write"]
+__all__ = [
+    "Score",
+    "build_score",
+    "count_listed",
+    "find_noticed",
+    "find_unlisted",
+    "read_listed",
+    "read_scores",
+    "write",
+]
 
 _LISTED: Final = Path(__file__).with_name("survivors.toml")
 _SCORES: Final = Path(__file__).with_name("scores.json")
@@ -68,6 +77,11 @@ def find_unlisted(outcomes: Mapping[Mutant, Outcome], listed: Mapping[str, str])
     return [one for one, outcome in outcomes.items() if outcome is Outcome.SURVIVED and one.id not in listed]
 
 
+def find_noticed(outcomes: Mapping[Mutant, Outcome], listed: Mapping[str, str]) -> list[Mutant]:
+    """Return the mutants that are listed as changing nothing, although a test notices them."""
+    return [one for one, outcome in outcomes.items() if outcome is not Outcome.SURVIVED and one.id in listed]
+
+
 def write(scores: Mapping[str, Score], listed: Mapping[str, str], *, missing: int) -> None:
     """Keep the scores, and write them and the listed survivors into the page; `missing` modules were not run."""
     found = {path: asdict(score) for path, score in sorted(scores.items())}
@@ -93,8 +107,8 @@ def count_listed(path: str, listed: Mapping[str, str]) -> int:
 def _summarize(scores: Mapping[str, Score], listed: Mapping[str, str], missing: int) -> str:
     if not scores:
         return f"None of the {missing} modules was run completely yet."
-    mutants = sum(one.mutants for one in scores.values()) - len(listed)
-    noticed = mutants - sum(one.survived for one in scores.values()) + len(listed)
+    mutants = sum(one.mutants - count_listed(path, listed) for path, one in scores.items())
+    noticed = sum(one.mutants - one.survived for one in scores.values())
     share = 100 * noticed / max(1, mutants)
     text = f"**{noticed:,} of {mutants:,}** changes that change something are noticed ({share:.1f} %)."
     return f"{text} {missing} modules were not run yet." if missing else text

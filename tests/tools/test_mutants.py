@@ -9,7 +9,7 @@ import pytest
 
 import fastapi_logto
 from tests.mutants.operators import Mutant, build_source, generate
-from tests.mutants.page import build_score, count_listed, find_unlisted, read_listed, read_scores
+from tests.mutants.page import build_score, count_listed, find_noticed, find_unlisted, read_listed, read_scores
 from tests.mutants.patching import Functions, NotPatchableError
 from tests.mutants.pool import Queue, Result
 from tests.mutants.selection import Selection
@@ -170,6 +170,8 @@ def test_a_survivor_without_a_reason_is_reported() -> None:
     outcomes = {listed: Outcome.SURVIVED, other: Outcome.SURVIVED}
     assert find_unlisted(outcomes, {listed.id: "why"}) == [other]
     assert find_unlisted({listed: Outcome.KILLED, other: Outcome.HUNG}, {}) == []
+    assert find_noticed(outcomes, {listed.id: "why"}) == []
+    assert find_noticed({listed: Outcome.KILLED, other: Outcome.HUNG}, {other.id: "why"}) == [other]
 
 
 def test_each_listed_survivor_is_a_mutant_of_the_package_and_has_a_reason() -> None:
