@@ -322,6 +322,26 @@ def test_the_file_of_users_in_the_reference_is_one(tmp_path: Path) -> None:
     assert directory.users[0].scopes["https://api.example.com"] == ("read:user",)
 
 
+def test_the_file_of_users_in_the_guide_has_the_scopes_of_the_application_that_names_it(tmp_path: Path) -> None:
+    files = dict(re.findall(r'^```toml title="(.+?)"\n(.*?)^```', read_page("local-issuer"), re.M | re.S))
+    (tmp_path / "people.toml").write_text(files["people.toml"])
+
+    directory = read_directory(tmp_path / "people.toml")
+
+    (resource,) = directory.resources
+    required = re.findall(
+        r'require_\w+\("(.+?)"\)', dict(FILE.findall(read_page("from-zero-to-production")))["main.py"]
+    )
+    assert set(required) == set(resource.scopes) == {"read:report", "write:report"}
+    granted = [directory.users[0].scopes, directory.machines[0].scopes]
+    assert [scopes[resource.indicator] for scopes in granted] == [("read:report",), ("write:report",)]
+    assert [list(one.members) for one in directory.organizations] == [["dora"], ["erik"]]
+
+
+def read_page(name: str) -> str:
+    return (ROOT / f"docs/how-to/{name}.md").read_text()
+
+
 def test_what_a_page_takes_over_from_a_file_is_there() -> None:
     lines = [line for page in PAGES for line in page.read_text().splitlines() if re.match(r"\s*-*8?\s*-*8\s*<", line)]
 
