@@ -118,8 +118,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         try:
             tenants = collect_tenants(settings, {"endpoint": endpoint, "audience": audience, **options})
         finally:
-            # Error trackers show what they find in a frame, e.g. a password in a URL.
-            del endpoint, audience, settings, options
+            del endpoint, audience, settings, options  # error trackers show frames, and a URL may have a password
         state = AuthState(
             tenants,
             claims_model=check_claims_model(claims_model),
