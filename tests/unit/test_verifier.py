@@ -294,6 +294,12 @@ PERSONAL = "pat_" + "a" * 32
             "This is an opaque token, which Logto issues without a resource; request the token with resource=urn:b",
         ),
         (
+            # Where they would be accepted if the application introspected them.
+            "o" * 43,
+            AudiencePolicy(accepts_opaque=True),
+            f"This is an opaque token, which Logto issues without a resource; request the token with resource={API}",
+        ),
+        (
             PERSONAL,
             AudiencePolicy(),
             f"This is a personal access token; exchange it for an access token (RFC 8693) with resource={API}",
@@ -307,7 +313,13 @@ PERSONAL = "pat_" + "a" * 32
             ),
         ),
     ],
-    ids=["opaque, in an organization", "opaque, for its own audience", "personal", "personal, in an organization"],
+    ids=[
+        "opaque, in an organization",
+        "opaque, for its own audience",
+        "opaque, unknown here",
+        "personal",
+        "personal, in an organization",
+    ],
 )
 async def test_an_opaque_token_is_refused_with_what_to_do_instead(
     token: str, policy: AudiencePolicy, message: str, bench: Bench[TokenClaims]
