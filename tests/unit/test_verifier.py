@@ -1092,6 +1092,20 @@ async def test_what_one_caller_does_to_its_claims_the_next_one_does_not_see(benc
     assert bench.verifications == 1
 
 
+async def test_what_one_of_several_callers_at_the_same_time_does_to_its_claims_the_others_do_not_see(
+    bench: Bench[TokenClaims],
+) -> None:
+    token = bench.issuer.access_token(subject="alice")
+
+    first, *others = await asyncio.gather(*(bench.verifier.verify(SecretStr(token)) for _ in range(3)))
+    vars(first)["sub"] = "admin"
+    vars(others[0])["organization_id"] = "acme"
+
+    assert [claims.sub for claims in others] == ["alice", "alice"]
+    assert (first.organization_id, others[1].organization_id) == (None, None)
+    assert bench.verifications == 1
+
+
 async def test_what_one_caller_does_to_its_actor_the_next_one_does_not_see(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(actor="bob")
 
@@ -1115,8 +1129,11 @@ class OwnClaims(TokenClaims):
     team: Team
 
 
-async def test_what_one_caller_does_to_lists_of_its_own_claims_the_next_one_does_not_see() -> None:
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+async def test_what_one_caller_does_to_lists_of_its_own_claims_the_next_one_does_not_see(*, is_warm: bool) -> None:
     bench = local_bench(OwnClaims)
+    if is_warm:
+        await bench.keys.warm()
     token = bench.issuer.access_token(claims={"roles": ["reader"], "team": {"members": ["alice"]}})
 
     for _ in range(3):
