@@ -847,6 +847,20 @@ async def test_a_first_request_that_goes_away_does_not_spoil_the_others_response
     assert bench.verifications == 1
 
 
+async def test_the_next_request_reads_no_payload_before_its_signature_either(bench: Bench[TokenClaims]) -> None:
+    token = LocalIssuer(endpoint="https://other.example.test", clock=bench.clock).access_token()
+    gate = bench.provider.gate = asyncio.Event()
+    first, second = (asyncio.create_task(bench.refused(token)) for _ in range(2))
+    await until_asked(bench)
+
+    first.cancel()
+    await asyncio.wait([first])
+    gate.set()
+
+    # Its issuer is unknown too.
+    assert type(await second) is UnknownKeyError
+
+
 async def test_an_invalid_token_whose_requests_all_went_away_makes_no_noise(
     bench: Bench[TokenClaims], caplog: pytest.LogCaptureFixture
 ) -> None:
