@@ -731,6 +731,18 @@ async def test_a_token_is_verified_once(bench: Bench[TokenClaims]) -> None:
     assert claims == [claims[0]] * 10
 
 
+async def test_a_token_in_another_form_of_the_header_is_not_cached_once_more(bench: Bench[TokenClaims]) -> None:
+    token = bench.issuer.access_token()
+    (tenant,) = bench.verifier.tenants
+
+    for form in ("Bearer {}", "Bearer  {}", "bearer {}", " Bearer {}", "Bearer {} "):
+        for _ in range(2):
+            await bench.verifier.verify_header([form.format(token).encode()])
+
+    assert bench.verifications == 1
+    assert len(tenant.cache) == 1
+
+
 @pytest.mark.parametrize(
     "build", [b"%s".__mod__, b" %s".__mod__, b"Token %s".__mod__], ids=["none", "a space", "other"]
 )
