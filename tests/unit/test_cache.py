@@ -4,7 +4,9 @@ import base64
 import gc
 import hashlib
 import sys
+import threading
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -127,6 +129,49 @@ def test_loops_of_several_threads_may_share_a_store() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert len(cache) == 0
+
+
+class Interrupting(bytes):
+    """A digest at whose first lookup something else happens."""
+
+    interrupt: Callable[[], object] | None = None
+
+    def __hash__(self) -> int:
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            interrupt()
+        return bytes.__hash__(self)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [TokenCache.find, TokenCache.drop, lambda cache, digest: cache.keep(digest, "new", weight=1)],
+    ids=["find", "drop", "keep"],
+)
+def test_no_other_thread_comes_between_the_steps_of_an_operation(
+    use: Callable[[TokenCache[str], bytes], object],
+) -> None:
+    cache, digest = filled(3, A), Interrupting(A)
+    started, dropped = threading.Event(), threading.Event()
+    came_between: list[bool] = []
+
+    def drop() -> None:
+        started.set()
+        cache.drop(A)
+        dropped.set()
+
+    def interrupt() -> None:
+        other.start()
+        assert started.wait(10)
+        came_between.append(dropped.wait(0.05))
+
+    other = threading.Thread(target=drop)
+    digest.interrupt = interrupt
+    use(cache, digest)
+    other.join(10)
+
+    assert came_between == [False]
+    assert dropped.is_set()
 
 
 def test_a_digest_is_the_sha_256_of_the_exact_header() -> None:

@@ -31,7 +31,7 @@ from fastapi_logto.verification.checks import (
     check_predicate,
     check_scopes,
 )
-from fastapi_logto.verification.claims import build_claims, parse_claims
+from fastapi_logto.verification.claims import ORGANIZATIONS_AUDIENCE, build_claims, parse_claims
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump
 from tests.vectors.payloads import PAYLOAD_ROWS
 from tests.vectors.rows import PayloadRow
@@ -138,11 +138,50 @@ def test_a_wrong_audience_is_told_which_resource_to_request(aud: object, message
 def test_a_missing_slash_is_reported_too() -> None:
     with pytest.raises(AudienceError) as caught:
         check_claims(make(), issuers={ISSUER_URL}, audiences={f"{API}/"}, now=NOW, leeway_seconds=0)
+    with pytest.raises(AudienceError) as other:
+        check_claims(make(), issuers={ISSUER_URL}, audiences={f"{API}X"}, now=NOW, leeway_seconds=0)
 
     assert caught.value.message == (
         "The audience differs by a trailing slash, which makes it a different resource; "
         "request the token with resource=https://api.example.test/"
     )
+    assert other.value.message == f"The token was issued for another API; {FIX}X"
+
+
+def check_where_organizations_are_accepted(claims: TokenClaims) -> None:
+    check_claims(claims, issuers={ISSUER_URL}, audiences={API}, accepts_organizations=True, now=NOW, leeway_seconds=0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": "urn:logto:organization:org_1"},
+        {"aud": ORGANIZATIONS_AUDIENCE, "organization_id": "org_1"},
+    ],
+)
+def test_an_organization_token_is_accepted_only_where_organizations_are(changes: dict[str, object]) -> None:
+    claims = make(**changes)
+
+    check_where_organizations_are_accepted(claims)
+    with pytest.raises(AudienceError):
+        check(claims)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # A token for an organization's users, but for another API.
+        {"aud": "https://other.test", "organization_id": "org_1"},
+        {"aud": [ORGANIZATIONS_AUDIENCE, "https://other.test"], "organization_id": "org_1"},
+        # The audience of organization tokens, without an organization.
+        {"aud": ORGANIZATIONS_AUDIENCE},
+        {"aud": ORGANIZATIONS_AUDIENCE, "organization_id": ""},
+        {"aud": "urn:logto:organization:"},
+    ],
+)
+def test_where_organization_tokens_are_accepted_other_audiences_are_not(changes: dict[str, object]) -> None:
+    with pytest.raises(AudienceError):
+        check_where_organizations_are_accepted(make(**changes))
 
 
 def test_the_log_line_of_a_wrong_audience_quotes_what_came() -> None:
@@ -308,7 +347,7 @@ def test_scopes_are_checked_as_sets(granted: list[str], asked: list[str]) -> Non
 @pytest.mark.parametrize("granted", [None, "", " ", "a", "a b", "a  b", " a", "b a c"])
 @pytest.mark.parametrize(
     "required",
-    [(), ("a",), ("b",), ("a", "b"), ("",), ("a", ""), ("a b",), (" ",), ("a", "b", "c", "", "a"), ("a",) * 5],
+    [(), ("a",), ("b",), ("a", "b"), ("",), ("a", ""), ("a b",), (" ",), ("a", "b", "c", "", "a"), ("a",) * 5, ("XX",)],
 )
 def test_scopes_are_checked_as_sets_of_texts(granted: str | None, required: tuple[str, ...]) -> None:
     members: JsonObject = {"iss": "i", "sub": "s", "aud": "a", "exp": 1}

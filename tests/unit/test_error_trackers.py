@@ -167,6 +167,16 @@ async def test_no_frame_of_a_refusal_shows_the_token(token: str) -> None:
     assert find_leaks(caught.value, token, signature) == []
 
 
+async def test_no_frame_of_a_refusal_shows_a_payload_that_could_not_be_read() -> None:
+    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=httpx.MockTransport(refusing))
+
+    with pytest.raises(RefusalError) as caught:
+        await auth.verify(ISSUER.sign(b'{"email": "alice@example.com", "email": ""}'))
+
+    assert caught.value.reason == "malformed"
+    assert find_leaks(caught.value, "alice@example.com") == []
+
+
 HEADERS: Mapping[str, list[str]] = {
     "two headers": [f"Bearer {TOKEN}", f"Bearer {TOKEN}"],
     "another scheme": [f"Token {TOKEN}"],

@@ -182,9 +182,9 @@ def row(id: str, error: type[RefusalError], claim: str | None, **changes: Any) -
     return Row(id=id, make=lambda bench: bench.token(**changes), error=error, claim=claim)
 
 
-def sign_by_another(bench: Bench) -> str:
+def sign_by_another(bench: Bench, **changes: Any) -> str:
     (key,) = bench.issuer.jwks()["keys"]
-    return LocalIssuer(clock=bench.clock).sign(bench.claims(), header={"typ": "logout+jwt", "kid": key["kid"]})
+    return LocalIssuer(clock=bench.clock).sign(bench.claims(**changes), header={"typ": "logout+jwt", "kid": key["kid"]})
 
 
 INVALID = [
@@ -196,6 +196,12 @@ INVALID = [
     row("crit", MalformedTokenError, "crit", header={"crit": ["x"]}),
     row("unknown key", UnknownKeyError, "kid", header={"kid": "unknown"}),
     Row(id="another key", make=sign_by_another, error=SignatureError),
+    # With one tenant, nothing is read before the signature was verified.
+    Row(
+        id="another key and another issuer",
+        make=lambda bench: sign_by_another(bench, iss="https://other.example.com/oidc"),
+        error=SignatureError,
+    ),
     Row(id="no signature", make=lambda bench: bench.token().rpartition(".")[0] + ".", error=MalformedTokenError),
     Row(id="opaque", make=lambda _: "o" * 43, error=OpaqueTokenError),
     Row(id="an access token", make=lambda bench: bench.issuer.access_token(), error=TokenTypeError, claim="typ"),

@@ -18,6 +18,7 @@ from fastapi_logto import LogtoAuth, LogtoSettings, SettingsError, TokenClaims
 from fastapi_logto.errors import ProviderUnavailableError, RevokedTokenError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.revocation import Revocation, RevocationHealth, Revocations, RevocationStoreError
+from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer, override, revoke
 from fastapi_logto.testing import claims as make_claims
 from fastapi_logto.testing.issuer.connecting import build_transport
@@ -397,6 +398,21 @@ async def test_a_first_request_without_a_lifespan_loads_the_store(issuer: LocalI
 
     with pytest.raises(RevokedTokenError):
         await auth.verify(issuer.access_token(subject="a"))
+
+
+async def test_new_tokens_read_nothing_from_a_store_that_is_followed(issuer: LocalIssuer) -> None:
+    store = SharedStore()
+    revocations = Revocations(store)
+    auth = issuer.auth(revocations=revocations)
+    await auth.verify(issuer.access_token(subject="a"))
+    # The first read, and the one that waits for the next revocation.
+    await wait_until(lambda: len(store.reads) == 2)
+
+    for subject in ("b", "c", "d"):
+        await auth.verify(issuer.access_token(subject=subject))
+
+    assert len(store.reads) == 2
+    await find_feeds(revocations).current.close()
 
 
 async def test_a_store_that_fails_does_not_prevent_the_revocation_here(

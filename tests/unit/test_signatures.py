@@ -1,12 +1,13 @@
 """A signature is checked with each key that the token's header can mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
 from pydantic import SecretStr
 
 from fastapi_logto.errors import SignatureError
+from fastapi_logto.provider.aws_lc import AwsLcKey
 from fastapi_logto.provider.key_set import PublicKey, parse_key_set
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.testing import LocalIssuer
@@ -82,6 +83,30 @@ def test_a_key_of_another_type_neither_vouches_nor_stands_in_the_way() -> None:
     with pytest.raises(SignatureError) as caught:
         verify_with_any(ec.unverified, [rsa.key])
     assert caught.value.reason == "signature"
+
+
+class Counterpart(AwsLcKey):
+    """A key for AWS-LC that says the same of every signature."""
+
+    def __init__(self, *, verdict: bool) -> None:
+        self._verdict = verdict
+
+    def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        del signing_input, signature
+        return self._verdict
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_the_counterpart_of_a_key_verifies_in_its_place(position: int, signer: Signer) -> None:
+    keys = list(signer.strangers)
+    keys[position] = replace(keys[position], aws_lc=Counterpart(verdict=True))
+    rejecting = replace(signer.key, aws_lc=Counterpart(verdict=False))
+
+    assert verify_with_any(signer.unverified, keys) == (PAYLOAD, keys[position])
+    with pytest.raises(SignatureError):
+        verify_with_any(signer.unverified, [rejecting, signer.strangers[0]])
+    with pytest.raises(SignatureError):
+        verify_with_any(signer.unverified, [signer.strangers[0], rejecting])
 
 
 def test_the_captured_tokens_hold_with_the_captured_keys() -> None:

@@ -107,6 +107,18 @@ async def test_what_names_no_tenant_is_refused_without_a_fetch(bench: Bench, nam
     assert bench.network.asked == []
 
 
+async def test_the_log_line_of_an_issuer_of_no_tenant_lists_the_tenants(bench: Bench) -> None:
+    with pytest.raises(IssuerError) as caught:
+        await bench.auth.verify(bench.a.access_token(claims={"iss": "https://c.example.com/oidc"}))
+
+    assert caught.value.message == (
+        "The token was not issued by a tenant of this API; request a token from one of its tenants"
+    )
+    assert str(caught.value) == (
+        f"invalid_token: issuer, claim iss, expected '{A}/oidc or {B}/oidc', found another one"
+    )
+
+
 async def test_a_long_token_is_accepted(bench: Bench) -> None:
     token = bench.a.access_token(subject="long", claims={"roles": ["r" * 100] * 30})
 

@@ -89,7 +89,11 @@ async def test_an_unknown_key_of_a_token_older_than_the_last_fetch_is_401(bench:
 
     error = await bench.refused(old)
 
-    assert (error.status, error.reason, error.claim) == (401, "unknown_key", "kid")
+    (kid,) = (key["kid"] for key in bench.stranger.jwks()["keys"])
+    assert error.status == 401
+    assert str(error) == (
+        f"invalid_token: unknown_key, claim kid, expected a key of the issuer's key set, found '{kid}' ES384"
+    )
 
 
 @pytest.mark.parametrize(("age", "status"), [(10, 503), (10.5, 401), (11, 401), (0, 503), (-3600, 503)])
@@ -113,6 +117,14 @@ async def test_a_token_without_a_time_of_issue_may_be_new_only_if_none_is_requir
     payload: dict[str, JsonValue] = {"iss": bench.issuer.issuer, "sub": "s", "aud": API, "exp": NOW + 60, "jti": "j"}
 
     assert (await bench.refused(bench.stranger.sign(payload))).status == status
+
+
+async def test_a_time_of_issue_decides_also_where_none_is_required() -> None:
+    bench = build_bench(required_claims="jti")
+    await bench.start_cooldown()
+
+    assert (await bench.refused(bench.stranger.access_token(claims={"iat": NOW - 11}))).status == 401
+    assert (await bench.refused(bench.stranger.access_token(claims={"iat": NOW}))).status == 503
 
 
 @pytest.mark.parametrize(

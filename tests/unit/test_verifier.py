@@ -294,6 +294,12 @@ PERSONAL = "pat_" + "a" * 32
             "This is an opaque token, which Logto issues without a resource; request the token with resource=urn:b",
         ),
         (
+            # Where they would be accepted if the application introspected them.
+            "o" * 43,
+            AudiencePolicy(accepts_opaque=True),
+            f"This is an opaque token, which Logto issues without a resource; request the token with resource={API}",
+        ),
+        (
             PERSONAL,
             AudiencePolicy(),
             f"This is a personal access token; exchange it for an access token (RFC 8693) with resource={API}",
@@ -307,7 +313,13 @@ PERSONAL = "pat_" + "a" * 32
             ),
         ),
     ],
-    ids=["opaque, in an organization", "opaque, for its own audience", "personal", "personal, in an organization"],
+    ids=[
+        "opaque, in an organization",
+        "opaque, for its own audience",
+        "opaque, unknown here",
+        "personal",
+        "personal, in an organization",
+    ],
 )
 async def test_an_opaque_token_is_refused_with_what_to_do_instead(
     token: str, policy: AudiencePolicy, message: str, bench: Bench[TokenClaims]
@@ -719,6 +731,18 @@ async def test_a_token_is_verified_once(bench: Bench[TokenClaims]) -> None:
     assert claims == [claims[0]] * 10
 
 
+async def test_a_token_in_another_form_of_the_header_is_not_cached_once_more(bench: Bench[TokenClaims]) -> None:
+    token = bench.issuer.access_token()
+    (tenant,) = bench.verifier.tenants
+
+    for form in ("Bearer {}", "Bearer  {}", "bearer {}", " Bearer {}", "Bearer {} "):
+        for _ in range(2):
+            await bench.verifier.verify_header([form.format(token).encode()])
+
+    assert bench.verifications == 1
+    assert len(tenant.cache) == 1
+
+
 @pytest.mark.parametrize(
     "build", [b"%s".__mod__, b" %s".__mod__, b"Token %s".__mod__], ids=["none", "a space", "other"]
 )
@@ -833,6 +857,20 @@ async def test_a_first_request_that_goes_away_does_not_spoil_the_others_response
     assert first.cancelled()
     assert [claims.aud for claims in await asyncio.gather(*others)] == [AUDIENCE] * 9
     assert bench.verifications == 1
+
+
+async def test_the_next_request_reads_no_payload_before_its_signature_either(bench: Bench[TokenClaims]) -> None:
+    token = LocalIssuer(endpoint="https://other.example.test", clock=bench.clock).access_token()
+    gate = bench.provider.gate = asyncio.Event()
+    first, second = (asyncio.create_task(bench.refused(token)) for _ in range(2))
+    await until_asked(bench)
+
+    first.cancel()
+    await asyncio.wait([first])
+    gate.set()
+
+    # Its issuer is unknown too.
+    assert type(await second) is UnknownKeyError
 
 
 async def test_an_invalid_token_whose_requests_all_went_away_makes_no_noise(
@@ -1080,6 +1118,20 @@ async def test_what_one_caller_does_to_its_claims_the_next_one_does_not_see(benc
     assert bench.verifications == 1
 
 
+async def test_what_one_of_several_callers_at_the_same_time_does_to_its_claims_the_others_do_not_see(
+    bench: Bench[TokenClaims],
+) -> None:
+    token = bench.issuer.access_token(subject="alice")
+
+    first, *others = await asyncio.gather(*(bench.verifier.verify(SecretStr(token)) for _ in range(3)))
+    vars(first)["sub"] = "admin"
+    vars(others[0])["organization_id"] = "acme"
+
+    assert [claims.sub for claims in others] == ["alice", "alice"]
+    assert (first.organization_id, others[1].organization_id) == (None, None)
+    assert bench.verifications == 1
+
+
 async def test_what_one_caller_does_to_its_actor_the_next_one_does_not_see(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(actor="bob")
 
@@ -1103,8 +1155,11 @@ class OwnClaims(TokenClaims):
     team: Team
 
 
-async def test_what_one_caller_does_to_lists_of_its_own_claims_the_next_one_does_not_see() -> None:
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+async def test_what_one_caller_does_to_lists_of_its_own_claims_the_next_one_does_not_see(*, is_warm: bool) -> None:
     bench = local_bench(OwnClaims)
+    if is_warm:
+        await bench.keys.warm()
     token = bench.issuer.access_token(claims={"roles": ["reader"], "team": {"members": ["alice"]}})
 
     for _ in range(3):

@@ -63,6 +63,7 @@ AUTHORIZATION_ROWS: Final = (
     _refused("quoted token", HEADER_FORMAT, f'Bearer "{_TOKEN}"', reference=_TOKEN68),
     _refused("only padding", HEADER_FORMAT, "Bearer ==", reference=_TOKEN68),
     _refused("padding in the middle", HEADER_FORMAT, "Bearer ab=cd", reference=_TOKEN68),
+    _refused("a letter after the padding", HEADER_FORMAT, "Bearer ab=X", reference=_TOKEN68),
     _refused("line feed at the end", HEADER_FORMAT, f"Bearer {_TOKEN}\n", reference=_FIELD),
     _refused("carriage return at the end", HEADER_FORMAT, f"Bearer {_TOKEN}\r", reference=_FIELD),
     _refused("a header smuggled in", HEADER_FORMAT, f"Bearer {_TOKEN}\r\nX-User:admin", reference="OWASP ASVS V9"),
