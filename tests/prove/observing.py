@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Scope
 
 from fastapi_logto.testing import LocalIssuer
-from tests.attack.asgi import OBSERVER
+from tests.attack.asgi import OBSERVER, build_scope
 from tests.prove.canaries import Canaries
 from tests.prove.sinks import Collector, Sinks, collect
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL
@@ -157,7 +157,7 @@ class Run:
         body: bytes = b"",
         end: str | None = None,
         text: str | None = None,
-        denies: bool = True,
+        can_deny: bool = True,
         meanwhile: Callable[[], Awaitable[None]] | None = None,
         waits: bool = False,
     ) -> None:
@@ -186,27 +186,7 @@ class Run:
             if meanwhile is not None and message.get("body"):
                 await meanwhile()
 
-        scope: Scope = {
-            "type": kind,
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "scheme": "https" if kind == "http" else "wss",
-            "server": ("api.example.test", 443),
-            "client": ("192.0.2.1", 50_000),
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": [(b"host", b"api.example.test"), *headers],
-            "subprotocols": [
-                part.strip()
-                for name, value in headers
-                if name == b"sec-websocket-protocol"
-                for part in value.decode().split(",")
-            ],
-            "extensions": {"websocket.http.response": {}} if denies else {},
-        }
+        scope = build_scope(kind, path, method=method, headers=headers, can_deny=can_deny)
         with suppress(Exception):
             await _Observed(self, app)(scope, receive, take)
 

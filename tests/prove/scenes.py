@@ -260,8 +260,8 @@ async def _run_connections(run: Run) -> None:
             authorization = [(b"authorization", f"Bearer {token}".encode())]
             offered = [(b"sec-websocket-protocol", f"bearer, {token}".encode())]
             for headers in (authorization, offered, authorization + offered, offered * 2):
-                for denies in (True, False):
-                    await run.send(app, path, kind="websocket", headers=headers, text="no", denies=denies)
+                for can_deny in (True, False):
+                    await run.send(app, path, kind="websocket", headers=headers, text="no", can_deny=can_deny)
     for kind, path in (("websocket", "/socket"), ("http", "/events")):
         token = bench.issuer.access_token(subject=_ALICE)
         headers = [(b"authorization", f"Bearer {token}".encode())]
