@@ -45,7 +45,11 @@ class MachineAuth(httpx.Auth):
             SettingsError: The URL is invalid, or plain http to another host.
         """
         self._get_token = get_token
-        self._origin = _parse_base_url(base_url, allow_http=allow_http)
+        try:
+            self._origin = _parse_base_url(base_url, allow_http=allow_http)
+        finally:
+            # Error trackers show what they find in a frame, e.g. a password in a URL.
+            del base_url
 
     @override
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -85,19 +89,23 @@ def _parse_base_url(base_url: str, *, allow_http: bool) -> str:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, ValueError):
         url = httpx.URL("")
-    if url.scheme not in _SCHEMES or not url.host or url.userinfo:
+    is_valid = url.scheme in _SCHEMES and bool(url.host) and not url.userinfo
+    scheme, host, origin = url.scheme, url.host, _read_origin(url)
+    # As above.
+    del base_url, url
+    if not is_valid:
         raise SettingsError(
             "client.machine_auth: expected the base_url of an API such as https://orders.example.com, without "
             "credentials, found another value"
         )
-    if url.scheme == "http" and not allow_http and not is_loopback(url.host):
+    if scheme == "http" and not allow_http and not is_loopback(host):
         raise SettingsError(
             f"client.machine_auth: expected a base_url with https, or http on a loopback address only, found "
-            f"{quote(_read_origin(url))}; "
+            f"{quote(origin)}; "
             "with plain http, anyone on the network path can read the token (pass LogtoClient(allow_http=True) to "
             "allow it inside a closed network)"
         )
-    return _read_origin(url)
+    return origin
 
 
 def _read_origin(url: httpx.URL) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Scope
 
-__all__ = ["ACCEPTED", "OBSERVER", "Observer", "Reply", "connect", "send"]
+__all__ = ["ACCEPTED", "OBSERVER", "Observer", "Reply", "build_scope", "connect", "send"]
 
 ACCEPTED: Final = 101
 """The status of an accepted WebSocket."""
@@ -60,8 +61,7 @@ async def send(
     app: ASGIApp, path: str, *, authorization: Sequence[bytes] = (), headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> Reply:
     """Send a GET request."""
-    scope = _build_scope("http", path, authorization=authorization, headers=headers)
-    scope["method"] = "GET"
+    scope = build_scope("http", path, headers=[*headers, *_build_fields(authorization)])
     return await _call(app, scope, first={"type": "http.request", "body": b"", "more_body": False})
 
 
@@ -69,27 +69,51 @@ async def connect(
     app: ASGIApp, path: str, *, authorization: Sequence[bytes] = (), headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> Reply:
     """Open a WebSocket, at a server that can send a denial response."""
-    scope = _build_scope("websocket", path, authorization=authorization, headers=headers)
-    scope["subprotocols"] = []
-    scope["extensions"] = {"websocket.http.response": {}}
+    scope = build_scope("websocket", path, headers=[*headers, *_build_fields(authorization)])
     return await _call(app, scope, first={"type": "websocket.connect"})
 
 
-def _build_scope(
-    kind: str, path: str, *, authorization: Sequence[bytes], headers: Sequence[tuple[bytes, bytes]]
+def _build_fields(authorization: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    return [(b"authorization", value) for value in authorization]
+
+
+def build_scope(
+    kind: str,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    can_deny: bool = True,
 ) -> Scope:
-    return {
+    """Return the scope of a request over TLS, as a server builds it.
+
+    Args:
+        kind: `http` or `websocket`.
+        path: The path, decoded.
+        method: The method of an HTTP request.
+        headers: The headers, besides `Host`.
+        can_deny: Whether the server can send a denial response to a WebSocket handshake.
+    """
+    scope: Scope = {
         "type": kind,
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "scheme": "http" if kind == "http" else "ws",
-        "server": ("api.example.test", 80),
+        "scheme": "https" if kind == "http" else "wss",
+        "server": ("api.example.test", 443),
         "client": ("192.0.2.1", 50_000),
         "path": path,
-        "raw_path": path.encode("ascii"),
+        "raw_path": quote(path).encode("ascii"),
         "root_path": "",
         "query_string": b"",
-        "headers": [(b"host", b"api.example.test"), *headers, *((b"authorization", value) for value in authorization)],
+        "headers": [(b"host", b"api.example.test"), *headers],
+    }
+    if kind == "http":
+        return {**scope, "method": method}
+    offered = [value.decode("latin-1") for name, value in headers if name == b"sec-websocket-protocol"]
+    return {
+        **scope,
+        "subprotocols": [part.strip() for value in offered for part in value.split(",")],
+        "extensions": {"websocket.http.response": {}} if can_deny else {},
     }
 
 

@@ -9,6 +9,7 @@ import re
 from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Iterator
 from functools import lru_cache
+from threading import Lock
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -42,6 +43,8 @@ class Canaries:
         self._grams: set[str] = set()
         self._public = public
         self._blob: str | None = None
+        # A provider that is served in a thread adds secrets too.
+        self._lock = Lock()
 
     def __len__(self) -> int:
         """Return the number of secrets."""
@@ -50,11 +53,12 @@ class Canaries:
     def add(self, name: str, secret: str | bytes) -> None:
         """Add a secret. Shorter ones than a run are left out."""
         text = secret.decode("latin-1") if isinstance(secret, bytes) else secret
-        if len(text) < RUN_LENGTH or text in self._names:
-            return
-        self._names[text] = name
-        self._grams.update(text[start : start + _GRAM] for start in range(len(text) - _GRAM + 1))
-        self._blob = None
+        with self._lock:
+            if len(text) < RUN_LENGTH or text in self._names:
+                return
+            self._names[text] = name
+            self._grams.update(text[start : start + _GRAM] for start in range(len(text) - _GRAM + 1))
+            self._blob = None
 
     def add_token(self, name: str, token: str) -> None:
         """Add the payload and the signature of a token, also its bytes; all of a token that has no such parts."""
@@ -99,12 +103,13 @@ class Canaries:
     def _find_run(self, run: str) -> str | None:
         if len(run) < RUN_LENGTH or len(set(run)) < _FEWEST_DISTINCT or run in self._public:
             return None
-        if self._blob is None:
-            # A character that is in no secret.
-            self._blob = "\U0010ffff".join(self._names)
-        if run not in self._blob:
-            return None
-        return next(name for secret, name in self._names.items() if run in secret)
+        with self._lock:
+            if self._blob is None:
+                # A character that is in no secret.
+                self._blob = "\U0010ffff".join(self._names)
+            if run not in self._blob:
+                return None
+            return next(name for secret, name in self._names.items() if run in secret)
 
 
 def _decode(text: str, depth: int) -> Iterator[tuple[str, str]]:

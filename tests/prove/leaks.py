@@ -9,11 +9,13 @@ from tests.attack.endpoints import OPAQUE_TOKEN, SECRET
 from tests.attack.report import Tally
 from tests.attack.vectors import run_authorization_rows, run_token_rows
 from tests.markdown import build_table
+from tests.prove.command_scenes import COMMAND_SCENES, HANDED_OVER
 from tests.prove.object_scenes import HOLDERS, OBJECT_SCENES
 from tests.prove.observing import Run, Scene, observe, run_scenes
-from tests.prove.real_scenes import HANDED_OVER, REAL_SCENES
+from tests.prove.outcomes import SUCCEEDED
+from tests.prove.real_scenes import REAL_SCENES
 from tests.prove.scenes import SCENES
-from tests.prove.sinks import NOT_SHOWN, NOT_SHOWN_CALLS, SINKS
+from tests.prove.sinks import NOT_SHOWN, NOT_SHOWN_CALLS, NOT_SHOWN_RECORDS, SINKS
 from tests.vectors.forge import Forge
 
 __all__ = ["ALLOWED", "CORPUS", "EVERY_SCENE", "build_scene", "run_leaks"]
@@ -36,27 +38,31 @@ CORPUS: Final[Mapping[str, Corpus]] = {
 ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
     "local variables of frames": NOT_SHOWN,
     "arguments of threads": NOT_SHOWN_CALLS,
+    "log messages": NOT_SHOWN_RECORDS,
     "pickles": HOLDERS,
     "responses and output": HANDED_OVER,
 }
 """Where secrets may be, with the reasons. Nothing else is left out of the search."""
 
-EVERY_SCENE: Final[Mapping[str, Scene]] = {**SCENES, **OBJECT_SCENES, **REAL_SCENES}
+EVERY_SCENE: Final[Mapping[str, Scene]] = {**SCENES, **OBJECT_SCENES, **REAL_SCENES, **COMMAND_SCENES}
 
 
 def build_scene(attack: Corpus, forge: Forge) -> Scene:
-    """Return a class of the attack suite as a scene. Its own outcomes are those of the attack suite."""
+    """Return a class of the attack suite as a scene, which succeeds if all rows of the class do."""
 
-    async def scene(run: Run) -> None:
+    async def act(run: Run) -> None:
         for name in ("ec", "rsa", "rsa_bound", "p256", "stranger", "stranger_rsa"):
             run.canaries.add_key(f"the key {name}", getattr(forge, name))
         run.learn_keys(forge.issuer)
         run.learn_secret("the client secret", SECRET)
         run.canaries.add("the opaque token", OPAQUE_TOKEN)
+        tally = Tally(name=run.name)
         with observe(run):
-            await attack(Tally(name=run.name), forge)
+            await attack(tally, forge)
+        run.outcomes.add("the attack", SUCCEEDED if tally.rows and not tally.failures else "failed")
+        run.failures += [f"{run.name}: {failure}" for failure in tally.failures]
 
-    return scene
+    return Scene(act=act, outcomes={"the attack": SUCCEEDED})
 
 
 async def run_leaks(
@@ -66,11 +72,12 @@ async def run_leaks(
     scenes: Mapping[str, Scene] = EVERY_SCENE,
     corpus: Mapping[str, Corpus] = CORPUS,
 ) -> None:
-    """Run everything; fail for each leak, and for each place in which there was nothing to search."""
+    """Run everything; fail for each leak, each outcome that was not reached, and each place with nothing to search."""
     attacks = {name: build_scene(attack, forge) for name, attack in corpus.items()}
-    sinks = await run_scenes(attacks | dict(scenes))
-    for leak in sinks.leaks:
-        tally.fail(leak)
+    run = await run_scenes(attacks | dict(scenes))
+    sinks = run.sinks
+    for problem in (*sinks.leaks, *run.failures):
+        tally.fail(problem)
     for sink in SINKS:
         count = sinks.counts[sink]
         tally.rows += count.records

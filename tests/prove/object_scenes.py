@@ -20,8 +20,10 @@ from fastapi_logto.revocation import DeliveryLog, RedisStore, Revocation, Revoca
 from fastapi_logto.testing import BAD_TOKENS, LocalIssuer, User, claims
 from fastapi_logto.verification.bearer import parse_authorization
 from fastapi_logto.verification.jws import parse_unverified
+from tests.prove import expected
+from tests.prove.bench import Bench
 from tests.prove.observing import Run, Scene
-from tests.prove.scenes import Bench, build_app
+from tests.prove.scenes import build_app
 from tests.vectors.forge import API, ENDPOINT
 
 __all__ = ["HOLDERS", "OBJECT_SCENES"]
@@ -44,10 +46,10 @@ HOLDERS: Final[Mapping[str, str]] = {
 """Objects whose pickle holds a secret, because it is what they are for, with the reason. Their `repr` shows none."""
 
 
-def _list_objects(run: Run, bench: Bench, key: str) -> list[object]:
+def _list_objects(bench: Bench) -> list[object]:
     auth, client, secret, issuer = bench.auth, bench.client, bench.secret, bench.issuer
     hidden: tuple[Any, Any] = auth, issuer
-    hook = issuer.add_hook("http://127.0.0.1:9/", signing_key=key)
+    hook = issuer.add_hook("http://127.0.0.1:9/", signing_key=bench.signing_key)
     token = SecretStr(bench.token)
     form = Form((("subject_token", bench.personal),))
     credentials = Client("api", SecretStr(secret))
@@ -71,25 +73,29 @@ def _list_objects(run: Run, bench: Bench, key: str) -> list[object]:
         *(credentials, form, build_form_request(ENDPOINT, form, client=credentials)),
         RawResponse(status=200, headers={"a": secret}, body=bench.token.encode()),
         Response(status=200, document=document),
-        run.canaries,
     ]
 
 
 async def _run_objects(run: Run) -> None:
     """Every public object, and those that hold secrets: `repr`, `str`, copies and pickles."""
-    bench, key = Bench.create(run), secrets.token_urlsafe(24)
-    run.canaries.add("the signing key", key)
-    app = build_app(bench, key)
+    bench = Bench.create(run)
+    app = build_app(bench)
     await run.ask(app, "GET", "/me", headers={"Authorization": f"Bearer {bench.token}"})
-    objects = _list_objects(run, bench, key)[:-1]
+    objects = _list_objects(bench)
     objects += [app, app.routes, *app.routes, bench.auth.health(), await bench.auth.verify(bench.token)]
-    objects += await _list_errors(bench)
+    objects += await _list_errors(run, bench)
     for value in objects:
         name = type(value).__name__
+        if _is_ours(value):
+            run.outcomes.add("shown", name)
         run.sinks.put(
             "representations", name, repr(value), str(value), f"{value}", ascii([value]), [value, {"a": value}]
         )
         _copy(run, name, value)
+
+
+def _is_ours(value: object) -> bool:
+    return type(value).__module__.startswith("fastapi_logto")
 
 
 def _copy(run: Run, name: str, value: object) -> None:
@@ -104,17 +110,21 @@ def _copy(run: Run, name: str, value: object) -> None:
         except Exception as error:  # noqa: BLE001 - not everything can be copied
             run.sinks.put_error(f"{name}, {way}", error)
             continue
+        if _is_ours(value):
+            run.outcomes.add(way, name)
         run.sinks.put("copies and pickles", f"{name}, {way}", repr(made), str(made))
         if way == "pickled" and name not in HOLDERS:
             run.sinks.put("copies and pickles", f"{name}, pickle", pickle.dumps(value, 0).decode("latin-1"))
 
 
-async def _list_errors(bench: Bench) -> list[object]:
+async def _list_errors(run: Run, bench: Bench) -> list[object]:
     """Return the errors of refused tokens and of failed requests."""
     errors: list[object] = []
     for kind in BAD_TOKENS:
+        token = bench.issuer.bad_token(kind)
+        run.canaries.add_token("the invalid token", token)
         try:
-            await bench.auth.verify(bench.issuer.bad_token(kind))
+            await bench.auth.verify(token)
         except RefusalError as error:
             errors.append(error)
     for subject in (bench.one_time, bench.one_time, bench.opaque, f"{bench.token}x"):
@@ -190,9 +200,8 @@ async def _run_settings(run: Run) -> None:
 
 async def _run_documents(run: Run) -> None:
     """The pages of an application that was used, and its OpenAPI document and health."""
-    bench, key = Bench.create(run), secrets.token_urlsafe(24)
-    run.canaries.add("the signing key", key)
-    app = build_app(bench, key)
+    bench = Bench.create(run)
+    app = build_app(bench)
     headers = {"Authorization": f"Bearer {bench.token}"}
     await run.ask(app, "GET", "/me", headers=headers)
     metadata = "/.well-known/oauth-protected-resource"
@@ -203,7 +212,7 @@ async def _run_documents(run: Run) -> None:
 
 
 OBJECT_SCENES: Final[Mapping[str, Scene]] = {
-    "objects": _run_objects,
-    "settings": _run_settings,
-    "documents": _run_documents,
+    "objects": Scene(act=_run_objects, outcomes=expected.OBJECTS),
+    "settings": Scene(act=_run_settings, outcomes=expected.SETTINGS),
+    "documents": Scene(act=_run_documents, outcomes=expected.DOCUMENTS),
 }

@@ -5,20 +5,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
-from typing import Any, Final, TypeVar
-from urllib.parse import quote_plus
+from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import quote, quote_plus
 
 import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Scope
 
 from fastapi_logto.testing import LocalIssuer
-from tests.attack.asgi import OBSERVER
+from tests.attack.asgi import OBSERVER, build_scope
 from tests.prove.canaries import Canaries
+from tests.prove.learning import Learner, list_kept_secrets
+from tests.prove.outcomes import Outcomes, name_outcome
 from tests.prove.sinks import Collector, Sinks, collect
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL
 
-__all__ = ["PUBLIC", "Run", "Scene", "observe", "run_in_asyncio", "run_scenes"]
+__all__ = ["PUBLIC", "Act", "Run", "Scene", "observe", "run_in_asyncio", "run_scenes"]
 
 ResultT = TypeVar("ResultT")
 
@@ -36,16 +38,19 @@ class Run:
         sinks: Where secrets are searched for.
         collector: What is collected meanwhile.
         name: The scene.
-        requests: How many requests were observed.
-        refused: How many attempts ended in an exception.
+        part: The part of the scene whose outcomes are counted apart; empty for the main one.
+        outcomes: What came of each thing that the scene did.
+        failures: A line for each thing that makes the run prove less than it must.
     """
 
     sinks: Sinks
     collector: Collector
     name: str = ""
-    requests: int = 0
-    refused: int = 0
-    _numbers: dict[str, int] = field(default_factory=dict[str, int])
+    part: str = ""
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    failures: list[str] = field(default_factory=list[str])
+    # Those all of whose requests have got a response.
+    _issuers: list[LocalIssuer] = field(default_factory=list[LocalIssuer])
 
     @property
     def canaries(self) -> Canaries:
@@ -54,7 +59,6 @@ class Run:
 
     def begin(self, app: ASGIApp, scope: Scope) -> None:
         """Learn the tokens of a request, and see the exceptions that the application handles."""
-        self.requests += 1
         for name, value in scope["headers"]:
             text = value.decode("latin-1")
             if name == b"authorization":
@@ -90,36 +94,47 @@ class Run:
 
         return observed
 
-    async def attempt(self, what: str, call: Awaitable[object]) -> None:
-        """Wait for a call; search in its result or its exception, also in that of a cancellation."""
+    async def attempt(self, what: str, call: Awaitable[object], *, detail: str = "") -> None:
+        """Wait for a call; add its outcome, and search in its result or its exception."""
+        self.outcomes.add(what, name_outcome(await self._settle(f"{what} {detail}", call)))
+
+    async def _settle(self, what: str, call: Awaitable[object]) -> BaseException | None:
+        """Wait for a call, and return its exception, which may be that of a cancellation."""
         where = f"{self.name}: {what}"
+        result: object = None
+        failure: BaseException | None = None
         try:
-            result: object = await call
+            result = await call
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
-            self.refused += 1
+            failure = error
             self.sinks.put_error(where, error)
-            result = None
         # The profile of a user is what the provider sent.
         if not isinstance(result, dict):
             self.sinks.put("representations", where, repr(result), str(result))
         self.collector.drain(where)
+        return failure
 
     def build(self, what: str, make: Callable[[], ResultT]) -> ResultT | None:
-        """Return what a function returns; search in its exception."""
+        """Return what a function returns; add the outcome, and search in its exception."""
         where = f"{self.name}: {what}"
+        failure: Exception | None = None
         try:
             return make()
         except Exception as error:  # noqa: BLE001 - the finding itself
-            self.refused += 1
+            failure = error
             self.sinks.put_error(where, error)
             return None
         finally:
+            self.outcomes.add(what, name_outcome(failure))
             self.collector.drain(where)
 
     async def cancel(self, what: str, call: Callable[[], Awaitable[object]], *, turns: int) -> None:
-        """Cancel a call after some turns of the loop, from outside and by a timeout."""
+        """Cancel a call after some turns of the loop, from outside and by a timeout.
+
+        A call that ends before adds no outcome, because that depends on the machine.
+        """
 
         async def wait() -> object:
             return await call()
@@ -138,7 +153,9 @@ class Run:
                 task.cancel()
             elif not task.done():
                 timeouts[0].reschedule(0)
-            await self.attempt(f"{what}, cancelled after {turns} turns", task)
+            error = await self._settle(f"{what}, cancelled after {turns} turns", task)
+            if isinstance(error, asyncio.CancelledError | TimeoutError):
+                self.outcomes.add(f"{what}, cancelled", name_outcome(error))
 
     async def ask(self, app: ASGIApp, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request over httpx; search in the response and in the exceptions of the application."""
@@ -157,7 +174,7 @@ class Run:
         body: bytes = b"",
         end: str | None = None,
         text: str | None = None,
-        denies: bool = True,
+        can_deny: bool = True,
         meanwhile: Callable[[], Awaitable[None]] | None = None,
         waits: bool = False,
     ) -> None:
@@ -186,27 +203,7 @@ class Run:
             if meanwhile is not None and message.get("body"):
                 await meanwhile()
 
-        scope: Scope = {
-            "type": kind,
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "scheme": "https" if kind == "http" else "wss",
-            "server": ("api.example.test", 443),
-            "client": ("192.0.2.1", 50_000),
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": [(b"host", b"api.example.test"), *headers],
-            "subprotocols": [
-                part.strip()
-                for name, value in headers
-                if name == b"sec-websocket-protocol"
-                for part in value.decode().split(",")
-            ],
-            "extensions": {"websocket.http.response": {}} if denies else {},
-        }
+        scope = build_scope(kind, path, method=method, headers=headers, can_deny=can_deny)
         with suppress(Exception):
             await _Observed(self, app)(scope, receive, take)
 
@@ -215,12 +212,34 @@ class Run:
         self.canaries.add(name, secret)
         self.canaries.add(f"{name} in a form", quote_plus(secret))
 
+    def learn_issuer(self, issuer: LocalIssuer) -> None:
+        """Add the private keys of an issuer, and every secret that it receives or issues from now on."""
+        self.learn_keys(issuer)
+        issuers = self._issuers
+        issuers.append(issuer)
+
+        def lose() -> None:
+            if issuer in issuers:
+                issuers.remove(issuer)
+
+        issuer.app.add_middleware(Learner, canaries=self.canaries, lose=lose)
+
     def learn_keys(self, issuer: LocalIssuer) -> None:
         """Add the private keys of an issuer."""
         # Nothing public shows a private key.
         ring: Any = issuer
         for entry in ring._keys._keys:
             self.canaries.add_key("the key of the issuer", entry._key)
+
+    def judge(self, expected: Mapping[str, str]) -> None:
+        """Compare the outcomes of the scene, check that every secret of its issuers was learned, and start anew."""
+        problems = list(self.outcomes.compare(expected))
+        for issuer in self._issuers:
+            problems += [
+                f"{kind} was not learned" for kind, one in list_kept_secrets(issuer) if not self.canaries.find(one)
+            ]
+        self.failures += [f"{self.name}: {problem}" for problem in dict.fromkeys(problems)]
+        self.outcomes, self._issuers, self.part = Outcomes(), [], ""
 
 
 class _Observed:
@@ -246,6 +265,17 @@ class _Observed:
             raise
         finally:
             self._run.end(scope, sent, error)
+            what, outcome = _describe(scope, sent, error)
+            self._run.outcomes.add(f"{what}{self._run.part}", outcome)
+
+
+def _describe(scope: Scope, sent: Sequence[Message], error: BaseException | None) -> tuple[str, str]:
+    """Return what was requested, and one word of what came of it, e.g. `200`, `accepted,1008` or `500,OSError`."""
+    words = [str(message["status"]) for message in sent if message["type"].endswith("response.start")]
+    words += ["accepted" for message in sent if message["type"] == "websocket.accept"]
+    words += [str(message["code"]) for message in sent if message["type"] == "websocket.close"]
+    words += [] if error is None else [type(error).__name__]
+    return f"{scope.get('method', 'WebSocket')} {quote(scope['path'], safe='/:')}", ",".join(words) or "nothing"
 
 
 @contextmanager
@@ -258,8 +288,20 @@ def observe(run: Run) -> Generator[None]:
         OBSERVER.reset(token)
 
 
-Scene = Callable[[Run], Awaitable[None]]
-"""Does something with secrets while everything is searched."""
+Act: TypeAlias = Callable[[Run], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Does something with secrets while everything is searched.
+
+    Attributes:
+        act: Does it.
+        outcomes: What it does, and all outcomes that this must have, separated by spaces.
+    """
+
+    act: Act
+    outcomes: Mapping[str, str]
 
 
 def run_in_asyncio(scenes: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -268,12 +310,13 @@ def run_in_asyncio(scenes: Coroutine[Any, Any, ResultT]) -> ResultT:
         return runner.run(scenes)
 
 
-async def run_scenes(scenes: Mapping[str, Scene]) -> Sinks:
-    """Run the scenes one after the other, and return what was searched and found."""
+async def run_scenes(scenes: Mapping[str, Scene]) -> Run:
+    """Run the scenes one after the other, and return what was searched and found, and what was not reached."""
     sinks = Sinks(canaries=Canaries(public=PUBLIC))
     with collect(sinks) as collector:
         run = Run(sinks=sinks, collector=collector)
         for name, scene in scenes.items():
             run.name = name
-            await scene(run)
-    return sinks
+            await scene.act(run)
+            run.judge(scene.outcomes)
+    return run

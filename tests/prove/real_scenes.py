@@ -1,153 +1,68 @@
-"""Scenes with real parts: sockets and servers, servers that are no Redis, the command line, and the MCP SDK."""
+"""Scenes with real parts: sockets and servers, servers that are no Redis, and the MCP SDK."""
 
 import asyncio
-import html
-import io
-import os
-import re
 import secrets
-import sys
 import warnings
-from base64 import urlsafe_b64encode
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, redirect_stderr, redirect_stdout
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from hashlib import sha256
-from typing import Annotated, Any, Final
-from urllib.parse import parse_qs, urlencode, urlsplit
+from typing import Annotated, Final
 
-import httpx
 from fastapi import Depends, FastAPI
 from mcp.server.auth.middleware.auth_context import get_access_token
 from starlette.types import Receive, Scope, Send
 
-from fastapi_logto import LogtoAuth, TokenClaims, mount_protected
-from fastapi_logto.cli import main
-from fastapi_logto.client import LogtoClient
-from fastapi_logto.introspection import Introspection
+from fastapi_logto import TokenClaims, mount_protected
 from fastapi_logto.revocation import DeliveryLog, RedisStore, Revocation, Revocations
 from fastapi_logto.revocation.revocations import find_feeds
-from fastapi_logto.testing import Directory, LocalIssuer, Machine
-from fastapi_logto.testing.directory import MANAGEMENT_API
 from tests.connections import serve_connections
+from tests.prove import expected
+from tests.prove.bench import Bench
 from tests.prove.observing import Run, Scene
-from tests.prove.scenes import Bench
+from tests.prove.scenes import hold_subject_token
+from tests.prove.served import Served, sign_in
 from tests.vectors.forge import API
 
-__all__ = ["HANDED_OVER", "REAL_SCENES"]
-
-HANDED_OVER: Final[Mapping[str, str]] = {
-    "/oidc/token of the local issuer": "the endpoint issues the tokens",
-    "fastapi-logto token": "the command prints the token that was requested",
-    "fastapi-logto webhook push": "the command prints the signing key of a new webhook, once",
-}
-"""What hands a secret over, because that is its job, with the reason. These responses and outputs are not searched."""
-
-_ALICE: Final = "alice0000001"
-_CALLBACK: Final = "http://127.0.0.1:9/callback"
-
-
-class _Served:
-    """An issuer on a socket, with secrets of its own."""
-
-    def __init__(self, run: Run) -> None:
-        self.secret = f"{secrets.token_urlsafe(24)}+/&="
-        example = Directory.example(API)
-        machine = Machine(
-            client_id="api-machine",
-            client_secret=self.secret,
-            scopes={MANAGEMENT_API.indicator: ["all"], API: ["read:user"]},
-        )
-        directory = Directory(
-            resources=example.resources, users=example.users, machines=[machine], applications=example.applications
-        )
-        self.issuer = LocalIssuer(directory=directory)
-        run.learn_secret("the client secret", self.secret)
-        run.learn_keys(self.issuer)
-
-    def build_auth(self, **more: Any) -> LogtoAuth:
-        opaque = Introspection(client_id="api-machine", client_secret=self.secret, allowed_clients=["local-spa"])
-        return LogtoAuth(endpoint=self.issuer.endpoint, audience=API, introspection=opaque, **more)
-
-    def build_client(self) -> LogtoClient:
-        return LogtoClient(endpoint=self.issuer.endpoint, client_id="api-machine", client_secret=self.secret)
+__all__ = ["REAL_SCENES"]
 
 
 async def _run_sockets(run: Run) -> None:
     """A real server and real connections, with every log of httpx, httpcore, uvicorn and asyncio."""
-    served = _Served(run)
+    served = Served(run)
     issuer = served.issuer
     with issuer.serve():
-        tokens = await _sign_in(run, issuer)
+        tokens = await sign_in(run, issuer)
         auth, client = served.build_auth(), served.build_client()
         opaque, personal = issuer.opaque_token(), issuer.personal_access_token()
         run.canaries.add("the opaque token", opaque)
+        run.canaries.add("the reversed token", opaque[::-1])
         run.canaries.add("the personal access token", personal)
-        calls: list[Callable[[], Awaitable[object]]] = [
-            lambda: auth.verify(tokens["access_token"]),
-            lambda: auth.verify(opaque),
-            lambda: auth.verify(f"{opaque}"[::-1]),
-            lambda: client.get_token(API),
-            lambda: client.exchange_token(tokens["access_token"], API),
-            lambda: client.exchange_token(personal, API, subject_token_type="personal_access_token"),
-            lambda: client.get_userinfo(opaque),
-        ]
-        for call in calls:
-            await run.attempt("a call", call())
+        calls: Mapping[str, Callable[[], Awaitable[object]]] = {
+            "verify": lambda: auth.verify(tokens["access_token"]),
+            "verify an opaque token": lambda: auth.verify(opaque),
+            "verify an unknown token": lambda: auth.verify(opaque[::-1]),
+            "a machine token": lambda: client.get_token(API),
+            "an organization token": lambda: client.get_organization_token("acme"),
+            "an exchange": lambda: client.exchange_token(tokens["access_token"], API),
+            "an exchange of a personal access token": lambda: client.exchange_token(
+                personal, API, subject_token_type="personal_access_token"
+            ),
+            "a subject token": lambda: hold_subject_token(client),
+            "userinfo": lambda: client.get_userinfo(opaque),
+        }
+        for name, call in calls.items():
+            await run.attempt(name, call())
         for turns in (2, 5, 10, 20):
             auth, client = served.build_auth(), served.build_client()
-            for call in calls:
-                await run.cancel("a call", call, turns=turns)
-        with issuer.outage():
-            for call in calls:
-                await run.attempt("a call", call())
+            for name, call in calls.items():
+                await run.cancel(name, call, turns=turns)
         auth, client = served.build_auth(), served.build_client()
-    for call in calls:
-        await run.attempt("a call to a server that has stopped", call())
-
-
-async def _sign_in(run: Run, issuer: LocalIssuer) -> dict[str, str]:
-    """Sign a user in as a browser does, and learn the code and the tokens."""
-    verifier = secrets.token_urlsafe(32)
-    challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    run.canaries.add("the code verifier", verifier)
-    query = {
-        "client_id": "local-spa",
-        "redirect_uri": _CALLBACK,
-        "response_type": "code",
-        "scope": "openid offline_access read:user",
-        "resource": API,
-        "login_hint": "alice",
-        "prompt": "consent",
-        "code_challenge": challenge,
-        "code_challenge_method": "S256",
-    }
-    async with httpx.AsyncClient(trust_env=False) as browser:
-        page = await browser.get(f"{issuer.issuer}/auth", params=query)
-        fields = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.text)
-        fields += [("grant", name) for name in re.findall(r'name="grant" value="([^"]*)"', page.text)]
-        filled = [(html.unescape(name), html.unescape(value)) for name, value in fields]
-        form_body = urlencode([*filled, ("user", "alice"), ("action", "allow")])
-        response = await browser.post(
-            f"{issuer.issuer}/auth",
-            content=form_body,
-            headers={"content-type": "application/x-www-form-urlencoded", "origin": issuer.endpoint},
-        )
-        (code,) = parse_qs(urlsplit(response.headers["location"]).query)["code"]
-        run.canaries.add("the authorization code", code)
-        form = {"client_id": "local-spa", "redirect_uri": _CALLBACK, "code": code, "code_verifier": verifier}
-        redemption = form | {"grant_type": "authorization_code", "resource": API}
-        issued: dict[str, str] = (await browser.post(f"{issuer.issuer}/token", data=redemption)).json()
-        run.canaries.add("the refresh token", issued["refresh_token"])
-        run.canaries.add_token("the access token", issued["access_token"])
-        run.canaries.add_token("the ID token", issued["id_token"])
-        refresh = {"client_id": "local-spa", "grant_type": "refresh_token", "refresh_token": f"{code}x"}
-        # The code is used up.
-        for refused in (redemption, refresh):
-            response = await browser.post(f"{issuer.issuer}/token", data=refused)
-            assert response.status_code == 400
-            run.sinks.put("responses", "the local issuer", response.text, str(response.headers.raw))
-    return issued
+        with issuer.outage():
+            for name, call in calls.items():
+                await run.attempt(f"{name}, in an outage", call())
+        auth, client = served.build_auth(), served.build_client()
+    for name, call in calls.items():
+        await run.attempt(f"{name}, after the end", call())
 
 
 def _serve_text(reply: Callable[[bytes], bytes] | None) -> AbstractAsyncContextManager[int]:
@@ -212,7 +127,7 @@ async def _use_store(run: Run, name: str, url: str) -> None:
 
 async def _run_delivery_log(run: Run) -> None:
     """The delivery log of a webhook with a signing key: read, cancelled, and in an outage."""
-    served, key = _Served(run), secrets.token_urlsafe(24)
+    served, key = Served(run), secrets.token_urlsafe(24)
     run.canaries.add("the signing key", key)
     with served.issuer.serve():
         hook = served.issuer.add_hook("http://127.0.0.1:9/", signing_key=key)
@@ -228,66 +143,6 @@ async def _run_delivery_log(run: Run) -> None:
                 await run.cancel("the log", partial(auth.verify, token), turns=turns)
             else:
                 await run.attempt("the log", auth.verify(token))
-
-
-async def _run_command_line(run: Run) -> None:
-    """Commands with tokens on standard input and secrets in the environment."""
-    served = _Served(run)
-    issuer, password = served.issuer, secrets.token_urlsafe(24)
-    run.canaries.add("the password of Redis", password)
-    with issuer.serve():
-        environment = {
-            "LOGTO_ENDPOINT": issuer.endpoint,
-            "LOGTO_AUDIENCE": API,
-            "LOGTO_REDIS_URL": f"redis://user:{password}@127.0.0.1:9/0",
-            "LOGTO_WEBHOOK_ID": "hook00000001",
-            "NO_COLOR": "1",
-        }
-        for name in ("LOGTO_MACHINE", "LOGTO_MANAGEMENT_CLIENT"):
-            environment |= {f"{name}_ID": "api-machine", f"{name}_SECRET": served.secret}
-        tokens = [issuer.access_token(), issuer.bad_token("forged"), issuer.opaque_token(), issuer.id_token()]
-        tokens += [issuer.personal_access_token(), f"{tokens[0]}\x1b[31m", f"Bearer {tokens[0]}", tokens[0] * 3]
-        for token in tokens:
-            run.canaries.add_token("the token", token)
-            for command in (
-                ["doctor", "--token-stdin"],
-                ["doctor", "--json", "--token-stdin"],
-                ["inspect", "--verify"],
-            ):
-                await _run_command(run, command, stdin=token, environment=environment)
-        for command in (
-            ["doctor", tokens[0]],
-            ["doctor", "--token", tokens[0]],
-            ["inspect", tokens[0]],
-            ["--secret", served.secret],
-            ["webhook", "follow", "--redis-url", environment["LOGTO_REDIS_URL"]],
-            ["token", "--machine", "--resource", "https://unknown.example.test"],
-        ):
-            await _run_command(run, command, stdin="", environment=environment)
-        wrong = environment | {"LOGTO_MACHINE_SECRET": f"{served.secret}x"}
-        await _run_command(run, ["token", "--machine"], stdin="", environment=wrong)
-        wrong = environment | {"LOGTO_ENDPOINT": f"https://user:{password}@tenant.example.test"}
-        await _run_command(run, ["doctor"], stdin="", environment=wrong)
-
-
-def _call_main(command: Sequence[str]) -> None:
-    main(list(command))
-
-
-async def _run_command(run: Run, command: Sequence[str], *, stdin: str, environment: Mapping[str, str]) -> None:
-    out, before, stdin_before = io.StringIO(), dict(os.environ), sys.stdin
-    os.environ.update(environment)
-    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
-    try:
-        with redirect_stdout(out), redirect_stderr(out):
-            # In a thread, because a command runs a loop of its own.
-            await asyncio.to_thread(_call_main, command)
-    finally:
-        sys.stdin = stdin_before
-        os.environ.clear()
-        os.environ.update(before)
-    run.sinks.put("command line", command[0], out.getvalue())
-    run.collector.drain(f"the command {command[0]}")
 
 
 async def _run_mcp(run: Run) -> None:
@@ -320,6 +175,7 @@ async def _run_warnings(run: Run) -> None:
     """Streams and calls that are given up: what Python and asyncio say about them."""
     bench = Bench.create(run)
     claims = await bench.auth.verify(bench.token)
+    warned = run.collector.warned
 
     async def tick() -> AsyncGenerator[bytes]:
         yield bench.token.encode()
@@ -332,18 +188,21 @@ async def _run_warnings(run: Run) -> None:
         # Never awaited, which is what a mistake in an application leads to.
         for forgotten in (bench.auth.verify(bench.token), bench.client.exchange_token(bench.token, API)):
             del forgotten
+    for one in warned:
+        run.outcomes.add("calls that are never awaited", one.category.__name__)
     flights = [asyncio.ensure_future(bench.client.exchange_token(f"{bench.token}x", API)) for _ in range(3)]
     await asyncio.wait(flights)
     # Never retrieved, so asyncio reports their exceptions.
     del flights
+    for error in run.collector.reported:
+        run.outcomes.add("calls whose result is never retrieved", type(error).__name__)
     run.collector.drain("given up")
 
 
 REAL_SCENES: Final[Mapping[str, Scene]] = {
-    "sockets": _run_sockets,
-    "Redis": _run_redis,
-    "delivery log": _run_delivery_log,
-    "command line": _run_command_line,
-    "MCP": _run_mcp,
-    "warnings": _run_warnings,
+    "sockets": Scene(act=_run_sockets, outcomes=expected.SOCKETS),
+    "Redis": Scene(act=_run_redis, outcomes=expected.build_redis(_REDIS_REPLIES)),
+    "delivery log": Scene(act=_run_delivery_log, outcomes=expected.DELIVERY_LOG),
+    "MCP": Scene(act=_run_mcp, outcomes=expected.MCP),
+    "warnings": Scene(act=_run_warnings, outcomes=expected.WARNINGS),
 }

@@ -2,25 +2,25 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
+from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
-from fastapi_logto import LogtoAuth, LogtoSettings, TokenClaims, mount_protected
+from fastapi_logto import TokenClaims, mount_protected
 from fastapi_logto.client import LogtoClient
-from fastapi_logto.introspection import Introspection
 from fastapi_logto.revocation import Revocations, parse_event
-from fastapi_logto.testing import BAD_TOKENS, Directory, LocalIssuer, Machine, ManualClock
+from fastapi_logto.testing import BAD_TOKENS, LocalIssuer
 from fastapi_logto.testing.directory import MANAGEMENT_API
 from tests.attack.provider import TLS
+from tests.prove import expected
+from tests.prove.bench import Bench
 from tests.prove.leak_providers import MAKERS
 from tests.prove.observing import Run, Scene
 from tests.unit.deliveries import SIGNATURE, build_body, sign
@@ -28,81 +28,13 @@ from tests.unit.stores import SharedStore
 from tests.vectors.authorization import AUTHORIZATION_ROWS
 from tests.vectors.forge import API, ENDPOINT, NOW
 
-__all__ = ["SCENES", "Bench", "build_app"]
+__all__ = ["SCENES", "build_app", "hold_subject_token"]
 
-_MACHINE: Final = "api-machine"
 _ALICE: Final = "alice0000001"
 _LOGOUT: Final = "/webhooks/logto/logout"
 _HOOK: Final = "/webhooks/logto"
 _ASKED_AGAIN: Final = frozenset({"that works", "unreachable", "that fails"})
 _PLACEHOLDER: Final = "eyJhbGciOiJFUzM4NCJ9.e30.c2ln"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """An issuer, and everything of an API that uses it through one provider."""
-
-    issuer: LocalIssuer
-    clock: ManualClock
-    secret: str
-    auth: LogtoAuth
-    several: LogtoAuth
-    client: LogtoClient
-    revocations: Revocations
-    token: str
-    opaque: str
-    personal: str
-    one_time: str
-
-    @classmethod
-    def create(cls, run: Run, provider: str = "that works") -> "Bench":
-        """Build everything anew, and learn its secrets."""
-        secret, issued = f"{secrets.token_urlsafe(24)}+/&=", secrets.token_urlsafe(32)
-        example = Directory.example(API)
-        machine = Machine(
-            client_id=_MACHINE,
-            client_secret=secret,
-            scopes={MANAGEMENT_API.indicator: ["all"], API: ["read:user"]},
-        )
-        directory = Directory(
-            resources=example.resources,
-            users=example.users,
-            machines=[machine],
-            applications=example.applications,
-        )
-        clock = ManualClock(now=NOW)
-        issuer = LocalIssuer(endpoint=ENDPOINT, directory=directory, clock=clock)
-        transport, revocations = MAKERS[provider](issuer, issued), Revocations()
-        opaque = Introspection(client_id=_MACHINE, client_secret=secret, allowed_clients=["local-spa"])
-        shared: dict[str, Any] = {"clock": clock, "http_transport": transport, "ssl_context": TLS}
-        settings = [LogtoSettings(endpoint=one, audience=API) for one in (ENDPOINT, "https://b.example.test")]
-        bench = cls(
-            issuer=issuer,
-            clock=clock,
-            secret=secret,
-            auth=LogtoAuth(
-                endpoint=ENDPOINT,
-                audience=API,
-                introspection=opaque,
-                revocations=revocations,
-                accept_subprotocol_tokens=True,
-                **shared,
-            ),
-            several=LogtoAuth(settings=settings, **shared),
-            client=LogtoClient(endpoint=ENDPOINT, client_id=_MACHINE, client_secret=secret, **shared),
-            revocations=revocations,
-            token=issuer.access_token(),
-            opaque=issuer.opaque_token(),
-            personal=issuer.personal_access_token(),
-            one_time=issuer.subject_token(),
-        )
-        run.learn_secret("the client secret", secret)
-        run.canaries.add("the token that the provider issued", issued)
-        run.canaries.add_token("the access token", bench.token)
-        for name in ("opaque", "personal", "one_time"):
-            run.canaries.add(f"the {name} token", getattr(bench, name))
-        run.learn_keys(issuer)
-        return bench
 
 
 def _list_calls(bench: Bench) -> Mapping[str, Callable[[], Awaitable[object]]]:
@@ -117,7 +49,8 @@ def _list_calls(bench: Bench) -> Mapping[str, Callable[[], Awaitable[object]]]:
         "verify an opaque token": lambda: auth.verify(bench.opaque),
         "verify a personal access token": lambda: auth.verify(bench.personal),
         "a machine token": lambda: client.get_token(API),
-        "a machine token for an organization": lambda: client.get_organization_token("acme"),
+        "an organization token": lambda: client.get_organization_token("acme"),
+        "an organization token of a stranger": lambda: client.get_organization_token("globex"),
         "an exchange": lambda: client.exchange_token(bench.token, API),
         "an exchange of an opaque token": lambda: client.exchange_token(bench.opaque, API, scopes=["read:user"]),
         "an exchange of a personal access token": lambda: client.exchange_token(
@@ -127,12 +60,17 @@ def _list_calls(bench: Bench) -> Mapping[str, Callable[[], Awaitable[object]]]:
         "an exchange for nothing": partial(exchange, bench.token),
         "an exchange of an odd token": lambda: client.exchange_token(f"{bench.opaque}\n", API),
         "an exchange of a surrogate": lambda: client.exchange_token(f"{bench.opaque}\ud800", API, actor_token=" "),
-        "a subject token": lambda: client.create_subject_token(_ALICE, resource=MANAGEMENT_API.indicator),
+        "a subject token": lambda: hold_subject_token(client),
         "a subject token of nobody": lambda: client.create_subject_token("nobody", resource=MANAGEMENT_API.indicator),
         "userinfo": lambda: client.get_userinfo(bench.opaque),
         "userinfo of a signed token": lambda: client.get_userinfo(bench.token),
         "userinfo of an odd token": lambda: client.get_userinfo(f"{bench.opaque} "),
     }
+
+
+async def hold_subject_token(client: LogtoClient) -> SecretStr:
+    """Return a new subject token. The client returns a plain text, which the application must not show."""
+    return SecretStr(await client.create_subject_token(_ALICE, resource=MANAGEMENT_API.indicator))
 
 
 async def _run_calls(run: Run) -> None:
@@ -141,10 +79,11 @@ async def _run_calls(run: Run) -> None:
         if provider == "that is stuck":
             continue
         for name, call in _list_calls(Bench.create(run, provider)).items():
-            await run.attempt(f"{name}, at a provider {provider}", call())
+            what = name if provider == "that works" else f"a provider {provider}"
+            await run.attempt(what, call(), detail=name)
             if provider in _ASKED_AGAIN:
                 # From a cache, or while the provider is left alone.
-                await run.attempt(f"{name} again, at a provider {provider}", call())
+                await run.attempt(what, call(), detail=f"{name} again")
 
 
 async def _run_cancelled(run: Run) -> None:
@@ -153,6 +92,8 @@ async def _run_cancelled(run: Run) -> None:
         for turns in (1, 2, 3, 5, 8, 13, 40):
             for name, call in _list_calls(Bench.create(run, provider)).items():
                 await run.cancel(name, call, turns=turns)
+                if provider == "that works":
+                    await run.attempt(f"{name}, afterwards", call())
 
 
 async def _run_tokens(run: Run) -> None:
@@ -175,12 +116,12 @@ async def _run_tokens(run: Run) -> None:
             await run.attempt("verify for scopes", auth.require_scopes("a").verify(token))
 
 
-def build_app(bench: Bench, signing_key: str) -> FastAPI:
+def build_app(bench: Bench) -> FastAPI:
     """Return an application with every kind of route."""
     auth = bench.auth
     app = FastAPI()
     auth.install(app)
-    app.include_router(bench.revocations.webhooks(signing_key=signing_key))
+    app.include_router(bench.revocations.webhooks(signing_key=bench.signing_key))
     app.include_router(bench.revocations.logout(client_ids=["local-spa"]))
 
     @app.get("/me")
@@ -231,20 +172,25 @@ async def _fail(scope: Scope, _receive: Receive, send: Send) -> None:
     raise OSError("disk full")
 
 
+def _name_part(provider: str) -> str:
+    return "" if provider == "that works" else ", at other providers"
+
+
 async def _run_requests(run: Run) -> None:
     """Requests with tokens, invalid ones and odd headers, to every kind of route, at every provider."""
     paths = ("/me", "/maybe", "/machine", "/failing", "/own", "/files/x", "/files/found", "/files/x%0A", "/nowhere")
     for provider in MAKERS:
         if provider == "that is stuck":
             continue
+        run.part = _name_part(provider)
         bench = Bench.create(run, provider)
-        app = build_app(bench, secrets.token_urlsafe(24))
+        app = build_app(bench)
         tokens = (bench.token, bench.opaque, bench.personal, bench.issuer.bad_token("forged"))
         for token in tokens:
             for path in paths:
                 await run.ask(app, "GET", path, headers={"Authorization": f"Bearer {token}"})
-    bench = Bench.create(run)
-    app = build_app(bench, secrets.token_urlsafe(24))
+    bench, run.part = Bench.create(run), ""
+    app = build_app(bench)
     for row in AUTHORIZATION_ROWS:
         values = [value.replace(_PLACEHOLDER, bench.token).encode("utf-8", "surrogatepass") for value in row.values]
         for path in ("/me", "/maybe"):
@@ -254,14 +200,14 @@ async def _run_requests(run: Run) -> None:
 async def _run_connections(run: Run) -> None:
     """WebSockets and streams: refused, open while their token is revoked, cancelled, and failing."""
     bench = Bench.create(run)
-    app = build_app(bench, secrets.token_urlsafe(24))
+    app = build_app(bench)
     for path in ("/socket", "/files/socket"):
         for token in (bench.token, bench.issuer.bad_token("expired"), bench.personal, f"{bench.token}x"):
             authorization = [(b"authorization", f"Bearer {token}".encode())]
             offered = [(b"sec-websocket-protocol", f"bearer, {token}".encode())]
             for headers in (authorization, offered, authorization + offered, offered * 2):
-                for denies in (True, False):
-                    await run.send(app, path, kind="websocket", headers=headers, text="no", denies=denies)
+                for can_deny in (True, False):
+                    await run.send(app, path, kind="websocket", headers=headers, text="no", can_deny=can_deny)
     for kind, path in (("websocket", "/socket"), ("http", "/events")):
         token = bench.issuer.access_token(subject=_ALICE)
         headers = [(b"authorization", f"Bearer {token}".encode())]
@@ -277,9 +223,8 @@ async def _run_connections(run: Run) -> None:
 
 async def _run_webhooks(run: Run) -> None:
     """Webhooks with valid and invalid signatures and bodies."""
-    bench, key = Bench.create(run), secrets.token_urlsafe(24)
-    run.canaries.add("the signing key", key)
-    app = build_app(bench, key)
+    bench = Bench.create(run)
+    app, key = build_app(bench), bench.signing_key
     bodies = [build_body("User.SuspensionStatus.Updated", at=NOW, data={"id": _ALICE, "isSuspended": True})]
     bodies += [b"", b"{", b"[" * 10_000, b"\xff", json.dumps({"event": key}).encode(), b"x" * 2**17]
     bodies += [build_body(key, at=NOW), build_body("User.Data.Updated", at=NOW, data={"id": key, "name": bench.token})]
@@ -296,11 +241,11 @@ async def _run_webhooks(run: Run) -> None:
     failing_app = FastAPI()
     failing_app.include_router(revocations.webhooks(signing_key=[key, "another"]))
     await run.send(failing_app, _HOOK, method="POST", headers=signed, body=bodies[0])
-    await run.attempt("handle", revocations.handle(parse_event(bodies[0])))
+    await run.attempt("an event whose handler fails", revocations.handle(parse_event(bodies[0])))
     for keys in ("", " ", [], [key, ""], [key, 1], (f" {key}",), f"{key}\ud800", key.encode()):
         wrong: Any = keys
-        run.build("webhooks", partial(bench.revocations.webhooks, signing_key=wrong))
-    run.build("webhooks", lambda: bench.revocations.webhooks(signing_key=key, issuer=" "))
+        run.build("routes with a wrong key", partial(bench.revocations.webhooks, signing_key=wrong))
+    run.build("routes with a wrong key", lambda: bench.revocations.webhooks(signing_key=key, issuer=" "))
 
 
 async def _refuse_event(_event: object) -> None:
@@ -310,8 +255,9 @@ async def _refuse_event(_event: object) -> None:
 async def _run_logout(run: Run) -> None:
     """Logout tokens, valid and invalid, in forms of every kind, at every provider."""
     for provider in ("that works", "unreachable", "surprising", "garbled"):
+        run.part = _name_part(provider)
         bench = Bench.create(run, provider)
-        app = build_app(bench, secrets.token_urlsafe(24))
+        app = build_app(bench)
         issuer = bench.issuer
         tokens = [issuer.logout_token(), issuer.logout_token(claims={"nonce": "n"}), issuer.logout_token(typ=None)]
         tokens += [issuer.logout_token(lifetime_seconds=-60), f"{issuer.logout_token()}x", bench.token, bench.opaque]
@@ -337,7 +283,9 @@ async def _run_logout(run: Run) -> None:
 async def _run_machine_auth(run: Run) -> None:
     """Requests of an application's own client with `machine_auth`: refused, to another origin, and redirected."""
     bench = Bench.create(run)
-    auth = run.build("machine_auth", lambda: bench.client.machine_auth(API, base_url="https://orders.example.test"))
+    auth = run.build(
+        "the authentication", lambda: bench.client.machine_auth(API, base_url="https://orders.example.test")
+    )
     assert auth is not None
 
     def respond(request: httpx.Request) -> httpx.Response:
@@ -356,19 +304,24 @@ async def _run_machine_auth(run: Run) -> None:
                 "https://orders.example.test/no",
                 "https://evil.example.test",
             ):
-                await run.attempt("machine_auth", http.get(url))
-            await run.attempt("machine_auth", http.get("https://orders.example.test/elsewhere", follow_redirects=True))
-    for base_url in ("", f"https://{bench.secret}@orders.example.test", "http://orders.example.test", "ftp://x"):
-        run.build("machine_auth", partial(bench.client.machine_auth, API, base_url=base_url))
+                await run.attempt("a request", http.get(url))
+            await run.attempt("a request", http.get("https://orders.example.test/elsewhere", follow_redirects=True))
+    for base_url in (
+        "",
+        f"https://{quote(bench.secret, safe='')}@orders.example.test",
+        "http://orders.example.test",
+        "ftp://x",
+    ):
+        run.build("the authentication of a wrong origin", partial(bench.client.machine_auth, API, base_url=base_url))
 
 
 SCENES: Final[Mapping[str, Scene]] = {
-    "calls": _run_calls,
-    "cancelled calls": _run_cancelled,
-    "tokens": _run_tokens,
-    "requests": _run_requests,
-    "connections": _run_connections,
-    "webhooks": _run_webhooks,
-    "logout": _run_logout,
-    "machine_auth": _run_machine_auth,
+    "calls": Scene(act=_run_calls, outcomes=expected.CALLS),
+    "cancelled calls": Scene(act=_run_cancelled, outcomes=expected.CANCELLED_CALLS),
+    "tokens": Scene(act=_run_tokens, outcomes=expected.TOKENS),
+    "requests": Scene(act=_run_requests, outcomes=expected.REQUESTS),
+    "connections": Scene(act=_run_connections, outcomes=expected.CONNECTIONS),
+    "webhooks": Scene(act=_run_webhooks, outcomes=expected.WEBHOOKS),
+    "logout": Scene(act=_run_logout, outcomes=expected.LOGOUT),
+    "machine_auth": Scene(act=_run_machine_auth, outcomes=expected.MACHINE_AUTH),
 }

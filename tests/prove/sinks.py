@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import re
 import sys
 import threading
 import warnings
@@ -19,7 +20,7 @@ from typing_extensions import override
 from tests.prove.canaries import Canaries
 from tests.unit.recording import Recording, start_recording
 
-__all__ = ["NOT_SHOWN", "NOT_SHOWN_CALLS", "SINKS", "Sink", "Sinks", "collect", "show"]
+__all__ = ["NOT_SHOWN", "NOT_SHOWN_CALLS", "NOT_SHOWN_RECORDS", "SINKS", "Sink", "Sinks", "collect", "show"]
 
 Sink: TypeAlias = Literal[
     "log messages",
@@ -67,6 +68,12 @@ NOT_SHOWN_CALLS: Final[Mapping[str, str]] = {
     "fastapi_logto.provider.key_set": "a key set is public, also one that contains private keys by mistake",
 }
 """Modules whose functions may get secrets when they are called in a thread, with the reason."""
+
+NOT_SHOWN_RECORDS: Final[Mapping[str, str]] = {
+    "httpcore": "its debug log shows where a response redirects to, with the authorization code of the local issuer",
+}
+"""Loggers whose records may show a secret, with the reason. Only this secret is left out of the search."""
+_NOT_SHOWN_CODE: Final = re.compile(r"(?<=[?&]code=)[A-Za-z0-9_-]+")
 
 _DEEPEST: Final = 6
 _MOST_ITEMS: Final = 200
@@ -180,8 +187,11 @@ class _Handler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         record.__dict__.setdefault("taskName", None)
-        self._sinks.put("log messages", f"logger {record.name}", self.format(record))
-        fields = {name: value for name, value in record.__dict__.items() if name not in {"exc_info", "message"}}
+        message = self.format(record)
+        fields = show({name: value for name, value in record.__dict__.items() if name not in {"exc_info", "message"}})
+        if record.name.startswith("httpcore"):
+            message, fields = (_NOT_SHOWN_CODE.sub("", text) for text in (message, fields))
+        self._sinks.put("log messages", f"logger {record.name}", message)
         self._sinks.put("log records", f"logger {record.name}", fields)
         if record.name == "asyncio":
             self._sinks.put("asyncio", "log", record.getMessage())
@@ -258,18 +268,29 @@ def collect(sinks: Sinks) -> Generator["Collector"]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
-    """What is collected while the scenes run."""
+    """What is collected while the scenes run.
+
+    Attributes:
+        sinks: Where secrets are searched for.
+        recording: The spans and metrics.
+        warned: The warnings since the last search.
+        loop: The event loop of the scenes.
+        reported: The exceptions that the event loop reported since the last search.
+    """
 
     sinks: Sinks
     recording: Recording
     warned: list[warnings.WarningMessage]
     loop: asyncio.AbstractEventLoop
+    reported: list[BaseException] = field(default_factory=list[BaseException])
 
     def report(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         """Search in what the event loop reports: the message, the futures and handles, and the exception."""
         self.sinks.put("asyncio", "exception handler", context)
         error: BaseException | None = context.get("exception")
         self.sinks.put_error("asyncio", error)
+        if error is not None:
+            self.reported.append(error)
 
     def drain(self, where: str) -> None:
         """Search in what was recorded since the last call, and in the tasks and handles of the loop."""
@@ -277,6 +298,7 @@ class Collector:
             self.sinks.put("warnings", where, str(warned), repr(warned.source))
             self.sinks.put_error(f"a warning, {where}", warned.message if isinstance(warned.message, Warning) else None)
         self.warned.clear()
+        self.reported.clear()
         for span in self.recording.read_spans():
             events = [(event.name, dict(event.attributes or {})) for event in span.events]
             links = [dict(link.attributes or {}) for link in span.links]

@@ -21,7 +21,7 @@ from opentelemetry import metrics, trace
 from fastapi_logto.testing import LocalIssuer
 from tests.prove.canaries import RUN_LENGTH, Canaries
 from tests.prove.object_scenes import OBJECT_SCENES
-from tests.prove.observing import Run, Scene, run_in_asyncio, run_scenes
+from tests.prove.observing import Act, Run, Scene, run_in_asyncio, run_scenes
 from tests.prove.scenes import SCENES
 from tests.prove.sinks import Sink, Sinks, show
 
@@ -36,10 +36,10 @@ def loop_guard() -> None:
 
 @pytest.mark.parametrize("name", SHORT_SCENES)
 def test_nothing_leaks(name: str) -> None:
-    sinks = run_in_asyncio(run_scenes({name: SHORT_SCENES[name]}))
+    run = run_in_asyncio(run_scenes({name: SHORT_SCENES[name]}))
 
-    assert sinks.leaks == []
-    assert sum(count.records for count in sinks.counts.values()) > 100
+    assert (run.sinks.leaks, run.failures) == ([], [])
+    assert sum(count.records for count in run.sinks.counts.values()) > 100
 
 
 def encode_at(start: int, encode: Callable[[bytes], bytes]) -> str:
@@ -281,7 +281,7 @@ async def fail_in_finalizer(_run: Run) -> None:
     Finalized()
 
 
-PLANTED: Final[Mapping[str, tuple[Sink, Scene]]] = {
+PLANTED: Final[Mapping[str, tuple[Sink, Act]]] = {
     "the argument of a log record": ("log messages", log_argument),
     "an argument that is not shown": ("log records", log_argument_that_is_not_shown),
     "a field of a log record": ("log records", log_field),
@@ -314,11 +314,11 @@ PLANTED: Final[Mapping[str, tuple[Sink, Scene]]] = {
 def test_a_planted_secret_is_found(name: str) -> None:
     sink, plant = PLANTED[name]
 
-    async def scene(run: Run) -> None:
+    async def act(run: Run) -> None:
         run.canaries.add("the planted secret", SECRET)
         await plant(run)
 
-    sinks = run_in_asyncio(run_scenes({"planted": scene}))
+    sinks = run_in_asyncio(run_scenes({"planted": Scene(act=act, outcomes={})})).sinks
 
     assert sinks.counts[sink].found > 0
     assert [leak for leak in sinks.leaks if leak.startswith(f"{sink}: ")]

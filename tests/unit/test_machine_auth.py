@@ -11,6 +11,7 @@ from fastapi_logto.client import GrantError, OriginError
 from tests.captured import Answer, CapturedServer, serve_captured
 from tests.unit.apps import API
 from tests.unit.clients import Bench
+from tests.unit.test_error_trackers import find_leaks
 
 ORDERS: Final = "https://orders.example.com"
 
@@ -177,6 +178,14 @@ def test_a_base_url_that_no_token_may_be_sent_to_is_refused(bench: Bench, base_u
     with pytest.raises(SettingsError, match=f"^client.machine_auth: {expected}") as caught:
         bench.client.machine_auth(API, base_url=base_url)
     assert "hunter2" not in str(caught.value)
+    assert find_leaks(caught.value, "hunter2") == []
+
+
+def test_a_url_with_a_password_is_in_no_frame_if_another_argument_is_invalid(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="organization_id") as caught:
+        bench.client.machine_auth(API, base_url="https://user:hunter2@orders.example.com", organization_id="")
+
+    assert find_leaks(caught.value, "hunter2") == []
 
 
 @pytest.mark.parametrize(

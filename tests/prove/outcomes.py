@@ -1,0 +1,39 @@
+"""What came of each thing that a scene did, compared with what must come of it."""
+
+from collections.abc import Iterator, Mapping
+
+__all__ = ["SUCCEEDED", "Outcomes", "name_outcome"]
+
+SUCCEEDED = "succeeded"
+
+
+def name_outcome(error: BaseException | None) -> str:
+    """Return the outcome of a call: `succeeded`, or the class of its error."""
+    return SUCCEEDED if error is None else type(error).__name__
+
+
+class Outcomes:
+    """The outcomes of a scene. Without them, a scene whose calls all fail would find no leak, and prove nothing."""
+
+    def __init__(self) -> None:
+        """Start without outcomes."""
+        self._reached: dict[str, set[str]] = {}
+
+    def add(self, what: str, outcome: str) -> None:
+        """Add one outcome, a word without spaces, of something that a scene did."""
+        self._reached.setdefault(what, set()).add(outcome)
+
+    def compare(self, expected: Mapping[str, str]) -> Iterator[str]:
+        """Yield a line for each outcome that was not reached, and for each that is not expected.
+
+        Args:
+            expected: What a scene does, and all outcomes of it, separated by spaces.
+        """
+        if not any(expected.values()):
+            yield "no outcome is expected of this scene"
+        for what in dict.fromkeys((*expected, *self._reached)):
+            wanted, reached = set(expected.get(what, "").split()), self._reached.get(what, set())
+            for outcome in sorted(wanted - reached):
+                yield f"{what}: not reached: {outcome}"
+            for outcome in sorted(reached - wanted):
+                yield f"{what}: not expected: {outcome}"
