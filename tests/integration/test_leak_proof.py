@@ -1,5 +1,8 @@
 """The proof that nothing leaks, with real parts and a share of the attacks; and that it fails where it must."""
 
+import os
+import sys
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
@@ -56,6 +59,20 @@ def test_each_secret_of_a_sign_in_is_found() -> None:
     run_in_asyncio(run_scenes({"sign-in": Scene(act=act, outcomes={})}))
 
     assert kinds == ["the authorization code", "the client secret", "access_token", "refresh_token", "id_token"]
+
+
+def print_a_secret(_command: Sequence[str]) -> int:
+    sys.stdout.write(os.environ["LOGTO_MACHINE_SECRET"])
+    return 0
+
+
+def test_a_command_that_prints_another_secret_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.prove.command_scenes._call_main", print_a_secret)
+
+    run = run_in_asyncio(run_scenes({"commands": COMMAND_SCENES["commands that issue"]}))
+
+    assert "command line: token: the client secret, plain" in run.sinks.leaks
+    assert "commands: token --machine --scope: not reached: prints-1" in run.failures
 
 
 async def attack(tally: Tally, forge: Forge) -> None:

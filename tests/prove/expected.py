@@ -233,11 +233,12 @@ COMMAND_LINE: Final[Expected] = {
     **dict.fromkeys(("doctor", "doctor --token", "inspect", "--secret", "webhook follow --redis-url"), "exit-2"),
     **dict.fromkeys(("token --machine --resource", "token --machine"), "exit-2"),
 }
-_PRINTED: Final = "exit-0 prints-a-secret"
+# The one secret that they are for.
+_PRINTED: Final = "exit-0 prints-1"
 ISSUING_COMMANDS: Final[Expected] = {
     **dict.fromkeys(("token --machine --scope", "token --machine --organization acme --scope"), _PRINTED),
     "token --user alice --scope": _PRINTED,
     **dict.fromkeys(("token --sign-in --scope --timeout", "token --sign-in --scope --json --timeout"), _PRINTED),
     **dict.fromkeys(("webhook push --poll-only --yes", "webhook push --poll-only --yes --rotate-key --json"), _PRINTED),
-    "token --device": f"{_PRINTED} exit-2 prints-none",
+    "token --device": f"{_PRINTED} exit-2 prints-0",
 }
