@@ -259,7 +259,7 @@ class LogtoClient:
             actor_token=actor,
         )
 
-    async def create_subject_token(self, user_id: str, *, resource: str) -> str:
+    async def create_subject_token(self, user_id: str, *, resource: str) -> SecretStr:
         """Create a subject token for impersonation. `exchange_token` exchanges it once for a token of that user.
 
         **With this, your API can act as any user**: check the caller's permission first, and pass an `actor_token` to
@@ -272,7 +272,7 @@ class LogtoClient:
                 `https://default.logto.app/api` for a self-hosted Logto.
 
         Returns:
-            The subject token, `sub_…`. It expires after ten minutes.
+            The subject token, `sub_…`, for `exchange_token`. It expires after ten minutes.
 
         Raises:
             GrantRefusedError: The user does not exist, the machine has no access to the Management API, or as in

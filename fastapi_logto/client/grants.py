@@ -137,7 +137,7 @@ class Grants:
         url, response = await self._send("userinfo", send)
         return self._read(response, url=url, form=Form((("subject_token", token.get_secret_value()),)))
 
-    async def create_subject_token(self, user_id: str, *, url: str, issued: IssuedToken) -> str:
+    async def create_subject_token(self, user_id: str, *, url: str, issued: IssuedToken) -> SecretStr:
         """Create a subject token for impersonation with a token for the Management API, at the URL for it."""
         request = Request(
             method="POST",
@@ -151,7 +151,7 @@ class Grants:
         created = _find_token(self._read(response, url=url, form=form, expected=201, names=names), "subjectToken")
         if created is None:
             raise GrantUnavailableError(f"{url}: a response without a subject token")
-        return created
+        return SecretStr(created)
 
     async def _send(self, kind: Kind, send: Callable[[], Awaitable[_ResultT]]) -> _ResultT:
         lane = self._lanes[kind]

@@ -15,11 +15,11 @@ from starlette.types import Receive, Scope, Send
 from fastapi_logto import TokenClaims, mount_protected
 from fastapi_logto.revocation import DeliveryLog, RedisStore, Revocation, Revocations
 from fastapi_logto.revocation.revocations import find_feeds
+from fastapi_logto.testing.directory import MANAGEMENT_API
 from tests.connections import serve_connections
 from tests.prove import expected
 from tests.prove.bench import Bench
 from tests.prove.observing import Run, Scene
-from tests.prove.scenes import hold_subject_token
 from tests.prove.served import Served, sign_in
 from tests.vectors.forge import API
 
@@ -47,7 +47,7 @@ async def _run_sockets(run: Run) -> None:
             "an exchange of a personal access token": lambda: client.exchange_token(
                 personal, API, subject_token_type="personal_access_token"
             ),
-            "a subject token": lambda: hold_subject_token(client),
+            "a subject token": lambda: client.create_subject_token("alice0000001", resource=MANAGEMENT_API.indicator),
             "userinfo": lambda: client.get_userinfo(opaque),
         }
         for name, call in calls.items():

@@ -10,11 +10,9 @@ from urllib.parse import quote, urlencode
 import httpx
 from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
-from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
 from fastapi_logto import TokenClaims, mount_protected
-from fastapi_logto.client import LogtoClient
 from fastapi_logto.revocation import Revocations, parse_event
 from fastapi_logto.testing import BAD_TOKENS, LocalIssuer
 from fastapi_logto.testing.directory import MANAGEMENT_API
@@ -28,7 +26,7 @@ from tests.unit.stores import SharedStore
 from tests.vectors.authorization import AUTHORIZATION_ROWS
 from tests.vectors.forge import API, ENDPOINT, NOW
 
-__all__ = ["SCENES", "build_app", "hold_subject_token"]
+__all__ = ["SCENES", "build_app"]
 
 _ALICE: Final = "alice0000001"
 _LOGOUT: Final = "/webhooks/logto/logout"
@@ -60,17 +58,12 @@ def _list_calls(bench: Bench) -> Mapping[str, Callable[[], Awaitable[object]]]:
         "an exchange for nothing": partial(exchange, bench.token),
         "an exchange of an odd token": lambda: client.exchange_token(f"{bench.opaque}\n", API),
         "an exchange of a surrogate": lambda: client.exchange_token(f"{bench.opaque}\ud800", API, actor_token=" "),
-        "a subject token": lambda: hold_subject_token(client),
+        "a subject token": lambda: client.create_subject_token(_ALICE, resource=MANAGEMENT_API.indicator),
         "a subject token of nobody": lambda: client.create_subject_token("nobody", resource=MANAGEMENT_API.indicator),
         "userinfo": lambda: client.get_userinfo(bench.opaque),
         "userinfo of a signed token": lambda: client.get_userinfo(bench.token),
         "userinfo of an odd token": lambda: client.get_userinfo(f"{bench.opaque} "),
     }
-
-
-async def hold_subject_token(client: LogtoClient) -> SecretStr:
-    """Return a new subject token. The client returns a plain text, which the application must not show."""
-    return SecretStr(await client.create_subject_token(_ALICE, resource=MANAGEMENT_API.indicator))
 
 
 async def _run_calls(run: Run) -> None:

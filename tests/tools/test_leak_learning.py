@@ -30,7 +30,8 @@ def loop_guard() -> None:
 
 
 async def create_subject_token(bench: Bench) -> str:
-    return await bench.client.create_subject_token(ALICE, resource=MANAGEMENT_API.indicator)
+    token = await bench.client.create_subject_token(ALICE, resource=MANAGEMENT_API.indicator)
+    return token.get_secret_value()
 
 
 async def get_token(bench: Bench) -> str:

@@ -529,7 +529,7 @@ class TestNothingLeaks:
         token = opaque.issuer.opaque_token(subject=SUBJECT, scopes=["openid"])
 
         with caplog.at_level(logging.DEBUG):
-            issued = await bench.client.create_subject_token(BOB, resource=MANAGEMENT)
+            issued = (await bench.client.create_subject_token(BOB, resource=MANAGEMENT)).get_secret_value()
             with suppress(GrantError):
                 await bench.client.get_userinfo(token)
             await opaque.auth.verify(token)
