@@ -1,5 +1,6 @@
 """The pages of the examples as a user meets them: `npm run build`, Logto's SDK, the local issuer, an API, Chromium."""
 
+import json
 import os
 import re
 import shutil
@@ -172,6 +173,21 @@ def test_both_pages_have_the_same_settings() -> None:
         assert (REACT / name).read_text() == (VUE / name).read_text()
 
 
+SCRIPTS = [
+    (page.stem, script)
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for script in re.findall(r"^```js\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+]
+
+
+def run_node(file: Path, *arguments: str) -> str:
+    if shutil.which("node") is None:
+        pytest.skip("pages: node is missing")
+    done = run(["node", *arguments, str(file)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 # Stands in for the browser, and for what the SDK sends to Logto.
 STUB = """
 globalThis.window = { location: { origin: 'https://app.test', href: 'https://app.test/callback?code=1' } };
@@ -187,9 +203,7 @@ export function watch(client) {
 
 def test_the_code_for_other_pages_calls_what_the_sdk_has(tmp_path: Path) -> None:
     check_is_installed(REACT)
-    (code,) = re.findall(
-        r"^```js\n(.*?)^```", (ROOT / "docs/how-to/browser-clients.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    (code,) = [script for page, script in SCRIPTS if page == "browser-clients"]
     # The SDK for React is built on it.
     (tmp_path / "node_modules").symlink_to(REACT / "node_modules")
     (tmp_path / "package.json").write_text('{"type": "module"}')
@@ -200,13 +214,24 @@ def test_the_code_for_other_pages_calls_what_the_sdk_has(tmp_path: Path) -> None
     page = "import { watch } from './stub.js';\n" + code.replace(created, f"{created}watch(client);\n")
     (tmp_path / "page.js").write_text(page)
 
-    done = run(["node", "page.js"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert run_node(tmp_path / "page.js").splitlines() == [
+        "signIn https://app.test/callback",
+        "handleSignInCallback https://app.test/callback?code=1",
+        "getAccessToken https://api.test",
+    ]
 
-    assert (done.returncode, done.stdout.splitlines()) == (
-        0,
-        [
-            "signIn https://app.test/callback",
-            "handleSignInCallback https://app.test/callback?code=1",
-            "getAccessToken https://api.test",
-        ],
-    ), done.stderr
+
+@pytest.mark.parametrize(("page", "script"), SCRIPTS, ids=[page for page, _ in SCRIPTS])
+def test_the_javascript_of_the_documentation_is_valid(page: str, script: str, tmp_path: Path) -> None:
+    (tmp_path / f"{page}.mjs").write_text(script)
+
+    run_node(tmp_path / f"{page}.mjs", "--check")
+
+
+def test_the_script_for_custom_claims_returns_those_of_the_page(tmp_path: Path) -> None:
+    (script,) = [script for page, script in SCRIPTS if page == "roles-and-plans"]
+    user = {"customData": {"plan": "pro"}, "roles": [{"id": "role00000001", "name": "editor"}]}
+    call = f"console.log(JSON.stringify(await getCustomJwtClaims({{ context: {json.dumps({'user': user})} }})));"
+    (tmp_path / "claims.mjs").write_text(f"{script}{call}")
+
+    assert json.loads(run_node(tmp_path / "claims.mjs")) == {"plan": "pro", "roles": ["editor"]}

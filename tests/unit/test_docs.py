@@ -28,6 +28,8 @@ SITE_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*READMES, *SITE_PAGES]
 PROJECTS = sorted(path.parent for path in (ROOT / "examples").glob("*/README.md"))
 PYTHON = re.compile(r"^```python.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# For example because it needs another package.
+OTHER_PYTHON = re.compile(r"^```py\b.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(\w.*)\n((?s:.*?))^```$", re.MULTILINE)
 FILE = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
 SYMBOL = re.compile(r"`(fastapi_logto(?:\.\w+)+)(?:\(\))?`")
@@ -129,6 +131,12 @@ def test_the_reference_has_every_name_of_the_test_kit() -> None:
     assert {name.rpartition(".")[2] for name in names if name.startswith("pytest_")} == set(
         importlib.import_module("pytest_fastapi_logto").__all__
     )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if OTHER_PYTHON.search(page.read_text())], ids=page_name)
+def test_python_that_does_not_run_here_is_valid(page: Path) -> None:
+    for block in OTHER_PYTHON.findall(page.read_text()):
+        compile(block, page_name(page), "exec")
 
 
 @pytest.mark.parametrize("page", [page for page in WITH_EXAMPLES if page not in WITH_TESTS], ids=page_name)
