@@ -143,19 +143,27 @@ class Interrupting(bytes):
         return bytes.__hash__(self)
 
 
-@pytest.mark.parametrize(
-    "use",
-    [TokenCache.find, TokenCache.drop, lambda cache, digest: cache.keep(digest, "new", weight=1)],
-    ids=["find", "drop", "keep"],
-)
+def find(cache: TokenCache[str], digest: bytes) -> None:
+    cache.find(digest)
+
+
+def drop(cache: TokenCache[str], digest: bytes) -> None:
+    cache.drop(digest)
+
+
+def keep(cache: TokenCache[str], digest: bytes) -> None:
+    cache.keep(digest, "new", weight=1)
+
+
+@pytest.mark.parametrize("use", [find, drop, keep])
 def test_no_other_thread_comes_between_the_steps_of_an_operation(
-    use: Callable[[TokenCache[str], bytes], object],
+    use: Callable[[TokenCache[str], bytes], None],
 ) -> None:
     cache, digest = filled(3, A), Interrupting(A)
     started, dropped = threading.Event(), threading.Event()
     came_between: list[bool] = []
 
-    def drop() -> None:
+    def drop_too() -> None:
         started.set()
         cache.drop(A)
         dropped.set()
@@ -165,7 +173,7 @@ def test_no_other_thread_comes_between_the_steps_of_an_operation(
         assert started.wait(10)
         came_between.append(dropped.wait(0.05))
 
-    other = threading.Thread(target=drop)
+    other = threading.Thread(target=drop_too)
     digest.interrupt = interrupt
     use(cache, digest)
     other.join(10)
