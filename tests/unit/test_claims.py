@@ -5,13 +5,13 @@ import json
 import pickle
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import pytest
 from fastapi import Body, FastAPI
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import ConfigDict, Field, StrictStr, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StrictStr, TypeAdapter, ValidationError, model_validator
 from starlette.testclient import TestClient
 
 from fastapi_logto import Actor, TokenClaims
@@ -111,6 +111,29 @@ def test_a_required_claim_that_is_missing_is_named_to_the_client(name: str) -> N
     assert str(caught.value) == f"invalid_token: claims, claim {name}, expected a value, found nothing"
 
 
+def test_a_token_that_is_bound_to_a_key_is_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(ClaimError) as caught:
+        parse(cnf={"jkt": "a"})
+
+    assert caught.value.message == (
+        "The token is bound to a key of its client (cnf), which this API can't verify; request a bearer token"
+    )
+    assert str(caught.value) == (
+        "invalid_token: claims, claim cnf, expected a bearer token, found a sender-constrained token (RFC 7800)"
+    )
+
+
+def nest_actors(count: int) -> object:
+    actor: dict[str, object] = {"sub": "first"}
+    for number in range(1, count):
+        actor = {"sub": f"actor {number}", "act": actor}
+    return actor
+
+
+def test_eight_actors_are_accepted() -> None:
+    assert parse(act=nest_actors(8)).act is not None
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -124,6 +147,16 @@ def test_a_required_claim_that_is_missing_is_named_to_the_client(name: str) -> N
         ({"aud": []}, "invalid_token: claims, claim aud, expected an audience, found none"),
         ({"act": {"sub": 1}}, "invalid_token: claims, claim act, expected string_type, found 1"),
         ({"scope": ["a"]}, "invalid_token: claims, claim scope, expected string_type, found ('a',)"),
+        ({"scope": None}, "invalid_token: claims, claim scope, expected a value, found null"),
+        (
+            {"act": {"sub": "a", "act": None}},
+            "invalid_token: claims, claim act, expected an actor of each actor, found null",
+        ),
+        ({"act": nest_actors(9)}, "invalid_token: claims, claim act, expected at most 8 actors, found more"),
+        (
+            {"aud": f"{ORGANIZATION_AUDIENCE}a", "organization_id": "b"},
+            "invalid_token: claims, claim organization_id, expected the organization of the audience, found 'b'",
+        ),
     ],
 )
 def test_a_claim_of_the_wrong_shape_is_named_quoted_and_cut_in_the_log_alone(
@@ -635,6 +668,32 @@ def test_a_subclass_s_claims_are_checked_as_strictly(
         parse_claims(dump(build_claims_set(**changes)), model=TenantClaims, required=REQUIRED)
 
     assert (caught.value.claim, caught.value.expected, caught.value.found) == (claim, expected, found)
+
+
+class Choosy(TokenClaims):
+    """A model with conditions of its own."""
+
+    @model_validator(mode="after")
+    def _check_plan(self) -> Self:
+        if self.plan_of(self) != "pro":
+            raise ValueError("another plan")
+        return self
+
+    @staticmethod
+    def plan_of(claims: TokenClaims) -> object:
+        return (claims.model_extra or {})["plan"]
+
+
+def test_a_condition_of_the_whole_model_names_no_claim() -> None:
+    with pytest.raises(ClaimError) as unmet:
+        parse_claims(dump(build_claims_set(plan="free")), model=Choosy, required=())
+    with pytest.raises(ClaimError) as failed:
+        parse_claims(dump(build_claims_set()), model=Choosy, required=())
+
+    assert (unmet.value.claim, unmet.value.expected) == (None, "value_error")
+    assert str(failed.value) == (
+        "invalid_token: claims, expected claims that Choosy accepts, found KeyError in Choosy._check_plan"
+    )
 
 
 JSON_VALUES: Final = st.recursive(

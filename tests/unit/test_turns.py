@@ -1,7 +1,10 @@
 """CPU work takes turns on the event loop: a budget of time each, a bound, and nobody waits for a caller who left."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 
 import pytest
@@ -108,7 +111,20 @@ async def test_work_beyond_the_bound_is_refused_at_once_and_the_rest_is_done(tim
     assert [(error.status, error.retry_after_seconds, error.message) for error in refused] == [
         (503, 1, "Too many tokens are waiting to be verified; try again later")
     ] * 2
+    assert [error.found for error in refused] == ["a full queue"] * 2
     assert await turns.run(timer.work("f", log)) == "f"
+
+
+async def test_work_runs_now_only_if_the_turn_has_time_left_and_nothing_waits(turns: Turns, timer: Timer) -> None:
+    log: list[str] = []
+
+    assert turns.run_if_free(timer.work("a", log, seconds=A_THIRD)) == "a"
+    waiting = turns.enqueue(timer.work("b", log))
+    assert turns.run_if_free(timer.work("c", log)) is None
+    assert await turns.run(timer.work("d", log)) == "d"
+
+    assert await waiting == "b"
+    assert log == ["a", "b", "d"]
 
 
 async def test_an_error_of_the_work_reaches_its_caller_alone(turns: Turns, timer: Timer) -> None:
@@ -123,6 +139,30 @@ async def test_an_error_of_the_work_reaches_its_caller_alone(turns: Turns, timer
     )
 
     assert [type(outcome) for outcome in outcomes] == [SignatureError, SignatureError, str]
+
+
+async def test_an_error_of_work_that_waited_leaves_nothing_for_the_garbage_collector(
+    turns: Turns, timer: Timer
+) -> None:
+    def fail() -> str:
+        timer.seconds += A_WHOLE_TURN
+        raise SignatureError
+
+    async def run() -> None:
+        with suppress(SignatureError):
+            await turns.run(fail)
+
+    async def run_several() -> None:
+        await asyncio.gather(*(run() for _ in range(3)))
+
+    await run_several()
+    gc.collect()
+    gc.disable()
+    try:
+        await run_several()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 async def test_the_work_of_a_caller_who_left_is_skipped(turns: Turns, timer: Timer) -> None:
@@ -214,17 +254,43 @@ async def test_work_runs_in_the_context_of_its_caller(turns: Turns, timer: Timer
     assert await asyncio.gather(*(call(name) for name in "abcd")) == ["a", "b", "c", "d"]
 
 
+class Session:
+    """What a request holds in its context."""
+
+
+async def test_the_context_of_the_request_that_came_first_does_not_outlive_it(turns: Turns, timer: Timer) -> None:
+    request: ContextVar[Session] = ContextVar("request")
+
+    async def call() -> weakref.ref[Session]:
+        session = Session()
+        request.set(session)
+        await turns.run(timer.work("a", []))
+        return weakref.ref(session)
+
+    first = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    session = first.result()
+    del first
+    gc.collect()
+
+    assert kept(turns)
+    assert session() is None
+
+
 def test_work_on_one_loop_leaves_that_of_another_alone(turns: Turns, timer: Timer) -> None:
     log: list[str] = []
     loop = asyncio.new_event_loop()
 
     async def begin() -> list[asyncio.Task[str]]:
-        tasks = [loop.create_task(turns.run(timer.work(name, log))) for name in "abc"]
+        tasks = [loop.create_task(turns.run(timer.work(name, log))) for name in "abcdef"]
         await asyncio.sleep(0)
         return tasks
 
     stopped = loop.run_until_complete(begin())
-    assert asyncio.run(turns.run(timer.work("d", log))) == "d"
+    assert asyncio.run(turns.run(timer.work("x", log))) == "x"
 
-    assert loop.run_until_complete(asyncio.gather(*stopped)) == ["a", "b", "c"]
+    stopped.append(loop.create_task(turns.run(timer.work("y", log))))
+    assert loop.run_until_complete(asyncio.gather(*stopped)) == [*"abcdef", "y"]
+    # New work still waits for the old.
+    assert [name for name in log if name != "x"] == [*"abcdef", "y"]
     loop.close()
