@@ -4,9 +4,9 @@ A missing setting never disables a check: without an endpoint or an audience the
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, get_origin
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -285,12 +285,13 @@ class LogtoSettings(BaseModel):
         Args:
             **arguments: The fields of this model; `endpoint` and `audience` are required.
         """
+        names = tuple(arguments)
         try:
             super().__init__(**arguments)
         except ValidationError as error:
             # A URL may contain a password, and error trackers show what they find in a frame.
             del arguments
-            raise _build_error(error) from None
+            raise SettingsError("\n".join(_explain_arguments(error, given=names))) from None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -311,7 +312,7 @@ class LogtoSettings(BaseModel):
             danger = "send clients to another issuer" if info.field_name == "public_url" else "replace the keys"
             raise ValueError(
                 "expected https, or http on a loopback address only; with plain http, anyone on the network path can "
-                f"{danger} (set LOGTO_ALLOW_HTTP=true to allow it inside a closed network)"
+                f"{danger} (the setting allow_http allows it inside a closed network)"
             )
         return value
 
@@ -339,9 +340,12 @@ class LogtoSettings(BaseModel):
         try:
             # No local variable: a URL may contain a password, and error trackers show what they find in a frame.
             lists = {name: get_origin(field.annotation) is tuple for name, field in cls.model_fields.items()}
-            settings = cls(**variables.read_fields(lists))
-        except SettingsError as error:
-            raise SettingsError("\n".join(filter(None, [variables.explain_ignored(), str(error), *misspelt]))) from None
+            settings = cls.__new__(cls)
+            # Not `cls(...)`, whose errors are about arguments.
+            super(LogtoSettings, settings).__init__(**variables.read_fields(lists))
+        except ValidationError as error:
+            lines = [variables.explain_ignored(), *map(_explain_one, error.errors(include_url=False)), *misspelt]
+            raise SettingsError("\n".join(filter(None, lines))) from None
         for line in misspelt:
             _logger.warning("%s", line)
         return settings
@@ -371,22 +375,43 @@ def read_known_variables(*, env_file: str | Path | None) -> Variables:
     return read_variables((*map(build_variable_name, LogtoSettings.model_fields), *CREDENTIALS), env_file=env_file)
 
 
-def _build_error(error: ValidationError) -> SettingsError:
-    lines: list[str] = []
+def _explain_arguments(error: ValidationError, *, given: Collection[str]) -> Iterator[str]:
+    """Yield a line for each problem of the arguments. If one is missing, the last line says why no variable is read."""
+    missing: list[str] = []
     for problem in error.errors(include_url=False):
-        name = str(problem["loc"][0])
-        if name not in LogtoSettings.model_fields:
-            lines.append(f"unknown setting: {name}")
-        elif problem["type"] == "missing":
-            lines.append(_build_line(name, expected=f"{name} is required", value=None))
+        if problem["type"] == "missing":
+            name = str(problem["loc"][0])
+            missing.append(name)
+            yield f'argument {name}: {name} is required; found nothing; for example {name}="{_find_example(name)}"'
         else:
-            lines.append(
-                _build_line(name, expected=problem["msg"].removeprefix("Value error, "), value=problem["input"])
-            )
-    return SettingsError("\n".join(lines))
+            yield _explain_one(problem)
+    if not missing:
+        return
+    if not given:
+        yield (
+            f"LOGTO_ variables: not read by LogtoSettings(); pass {' and '.join(missing)}, or call "
+            "LogtoSettings.from_environment(), which reads them"
+        )
+        return
+    variables = [build_variable_name(name) for name in given if name in LogtoSettings.model_fields]
+    instead = f"set {', '.join(variables)} and " if variables else ""
+    yield (
+        f"LOGTO_ variables: not read, because settings are passed as arguments ({', '.join(given)}); pass "
+        f"{' and '.join(missing)} too, or {instead}pass no settings: "
+        "LogtoAuth() and LogtoSettings.from_environment() read the variables"
+    )
 
 
-def _build_line(name: str, *, expected: str, value: object) -> str:
-    variable, example = build_variable_name(name), (LogtoSettings.model_fields[name].examples or [""])[0]
-    found = "nothing" if value is None else quote_setting(value)
-    return f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={example}"
+def _explain_one(problem: Mapping[str, Any]) -> str:
+    name = str(problem["loc"][0])
+    if name not in LogtoSettings.model_fields:
+        return f"unknown setting: {name}"
+    is_missing = problem["type"] == "missing"
+    expected = f"{name} is required" if is_missing else problem["msg"].removeprefix("Value error, ")
+    found = "nothing" if is_missing or problem["input"] is None else quote_setting(problem["input"])
+    variable = build_variable_name(name)
+    return f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={_find_example(name)}"
+
+
+def _find_example(name: str) -> str:
+    return str((LogtoSettings.model_fields[name].examples or [""])[0])

@@ -18,20 +18,23 @@ SIGN_IN_ONLY: Final = "Sign-in only, no API permission"
 
 
 def build_dialog_text(settings: LogtoSettings, *, redirect_path: str | None) -> str:
-    """Return the text that explains the sign-in dialog of the docs page; empty if there is no such page.
+    """Return the text that explains the sign-in dialog of the docs page; empty if nobody signs in there.
 
-    `redirect_path` is the redirect path of Swagger UI, below the URL of the API.
+    `redirect_path` is the redirect path of FastAPI's own docs page, below the URL of the API; `None` if it serves none.
+    An application with a `swagger_client_id` may still define a page itself.
     """
-    if redirect_path is None:
-        return ""
-    setup = (
-        "To sign in here, create a single-page application in Logto, register "
-        f"`{settings.public_url or '<URL of this API>'}{redirect_path}` as its redirect URI, and set "
-        "`LOGTO_SWAGGER_CLIENT_ID` to its client id. "
-    )
+    setup = ""
+    if settings.swagger_client_id is None:
+        if redirect_path is None:
+            return ""
+        setup = (
+            "To sign in here, create a single-page application in Logto, register "
+            f"`{settings.public_url or '<URL of this API>'}{redirect_path}` as its redirect URI, and set "
+            "`LOGTO_SWAGGER_CLIENT_ID` to its client id. "
+        )
     # Paragraphs, because Swagger UI shows lists in a larger font.
     return (
-        f"{setup if settings.swagger_client_id is None else ''}Leave `client_secret` empty.\n\n"
+        f"{setup}Leave `client_secret` empty.\n\n"
         f"*Access denied*: the user has none of the selected scopes. Select `{NO_SCOPE}` too.\n\n"
         "*Token expired*, or other scopes needed: press *Logout* and *Close*, then authorize again. Without *Close* in "
         "between, Logto may return `invalid_grant`.\n\n"

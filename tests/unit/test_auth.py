@@ -739,7 +739,7 @@ class TestArguments:
         assert LogtoAuth(endpoint="https://a.logto.app", audience=API).settings.accepted_issuers == {
             "https://a.logto.app/oidc"
         }
-        with pytest.raises(SettingsError, match="LOGTO_AUDIENCE"):
+        with pytest.raises(SettingsError, match="argument audience: audience is required"):
             LogtoAuth(endpoint="https://a.logto.app")
 
     def test_settings_or_arguments_but_not_both(self) -> None:

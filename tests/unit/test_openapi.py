@@ -88,6 +88,8 @@ class TestScheme:
                 "register `https://a.example/v1/docs/oauth2-redirect` as its",
             ),
             ({"swagger_client_id": "spa"}, {}, None),
+            ({"swagger_client_id": "spa"}, {"docs_url": None}, None),
+            ({"swagger_client_id": "spa"}, {"swagger_ui_oauth2_redirect_url": None}, None),
             ({}, {"docs_url": None}, None),
             ({}, {"swagger_ui_oauth2_redirect_url": None}, None),
         ],
@@ -104,14 +106,15 @@ class TestScheme:
 
         assert ("LOGTO_SWAGGER_CLIENT_ID" in description) is (hint is not None)
         assert (hint or "") in description
-        has_page = options.get("docs_url", "/docs") and options.get("swagger_ui_oauth2_redirect_url", "/docs")
+        # With a client id, a page that the application defines itself is signed in from.
+        signs_in = "swagger_client_id" in arguments or None not in options.values()
         for advice in (
             "Leave `client_secret` empty.",
             "*Access denied*: the user has none of the selected scopes. Select `profile` too.",
             "*Token expired*, or other scopes needed: press *Logout* and *Close*, then authorize again.",
             f"[sign out of Logto]({issuer.issuer}/session/end), then authorize again.",
         ):
-            assert (advice in description) is bool(has_page)
+            assert (advice in description) is signs_in
 
     def test_openid_is_not_offered_because_its_tokens_are_opaque(self, logto: LogtoAuth) -> None:
         scheme = document(("/a", logto.require_scopes("openid", "b")), auth=logto)["components"]["securitySchemes"]

@@ -1,7 +1,7 @@
 """Settings are good, or the application does not start and says which variable to mend."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from pydantic import ValidationError
 
+from fastapi_logto import LogtoAuth
 from fastapi_logto.errors import LogtoError, SettingsError
 from fastapi_logto.settings import LogtoSettings, SettingsArguments
 
@@ -17,7 +18,7 @@ AUDIENCE = "https://api.example.com"
 GOOD: Mapping[str, object] = {"endpoint": ENDPOINT, "audience": AUDIENCE}
 PLAIN_HTTP = (
     "expected https, or http on a loopback address only; with plain http, anyone on the network path can replace the "
-    "keys (set LOGTO_ALLOW_HTTP=true to allow it inside a closed network)"
+    "keys (the setting allow_http allows it inside a closed network)"
 )
 ALGORITHMS = (
     "Input should be 'ES256', 'ES384', 'ES512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'EdDSA' or "
@@ -44,6 +45,10 @@ def example_of(name: str) -> str:
 def error_line(name: str, *, expected: str, found: str) -> str:
     variable = f"LOGTO_{name.upper()}"
     return f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={example_of(name)}"
+
+
+def missing_line(name: str) -> str:
+    return f'argument {name}: {name} is required; found nothing; for example {name}="{example_of(name)}"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +267,7 @@ REFUSED = (
         argument="http://api.example.com",
         text="http://api.example.com",
         expected="expected https, or http on a loopback address only; with plain http, anyone on the network path can "
-        "send clients to another issuer (set LOGTO_ALLOW_HTTP=true to allow it inside a closed network)",
+        "send clients to another issuer (the setting allow_http allows it inside a closed network)",
         found="'http://api.example.com'",
     ),
     Refused(
@@ -503,11 +508,17 @@ def test_one_error_names_every_invalid_field() -> None:
 
     assert str(caught.value).splitlines() == [
         error_line("endpoint", expected="expected a URL that begins with https://", found="'tenant'"),
-        error_line("audience", expected="audience is required", found="nothing"),
+        missing_line("audience"),
         error_line("algorithms", expected=ALGORITHMS, found="'none'"),
         error_line("algorithms", expected=ALGORITHMS, found="'HS256'"),
         error_line("leeway_seconds", expected="Input should be less than or equal to 60", found="61"),
         "unknown setting: audiences",
+        (
+            "LOGTO_ variables: not read, because settings are passed as arguments (endpoint, algorithms, "
+            "leeway_seconds, audiences); pass audience too, or set LOGTO_ENDPOINT, LOGTO_ALGORITHMS, "
+            "LOGTO_LEEWAY_SECONDS and pass no settings: LogtoAuth() and LogtoSettings.from_environment() read the "
+            "variables"
+        ),
     ]
 
 
@@ -515,7 +526,55 @@ def test_one_error_names_plain_http_and_the_missing_audience() -> None:
     with pytest.raises(SettingsError) as caught:
         LogtoSettings(endpoint="http://tenant.logto.app")
 
-    assert re.findall(r"^(\w+) \(argument", str(caught.value), re.MULTILINE) == ["LOGTO_ENDPOINT", "LOGTO_AUDIENCE"]
+    assert re.findall(r"^(?:LOGTO_\w+ \()?argument (\w+)", str(caught.value), re.MULTILINE) == ["endpoint", "audience"]
+
+
+@pytest.mark.parametrize("variables", [dict(GOOD), {}], ids=["set", "not set"])
+@pytest.mark.parametrize("build_one", [LogtoAuth, LogtoSettings])
+def test_missing_arguments_are_not_reported_as_missing_variables(
+    build_one: Callable[..., object], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in variables.items():
+        monkeypatch.setenv(f"LOGTO_{name.upper()}", text)
+
+    with pytest.raises(SettingsError) as caught:
+        build_one(leeway_seconds=5)
+
+    assert str(caught.value).splitlines() == [
+        missing_line("endpoint"),
+        missing_line("audience"),
+        (
+            "LOGTO_ variables: not read, because settings are passed as arguments (leeway_seconds); pass endpoint and "
+            "audience too, or set LOGTO_LEEWAY_SECONDS and pass no settings: LogtoAuth() and "
+            "LogtoSettings.from_environment() read the variables"
+        ),
+    ]
+
+
+def test_settings_without_arguments_say_how_the_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch)
+
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings()
+
+    assert str(caught.value).splitlines() == [
+        missing_line("endpoint"),
+        missing_line("audience"),
+        (
+            "LOGTO_ variables: not read by LogtoSettings(); pass endpoint and audience, or call "
+            "LogtoSettings.from_environment(), which reads them"
+        ),
+    ]
+
+
+def test_a_misspelt_argument_alone_names_no_variable_to_set() -> None:
+    with pytest.raises(SettingsError) as caught:
+        LogtoSettings(**cast("SettingsArguments", {"audiences": AUDIENCE}))
+
+    assert str(caught.value).splitlines()[-1] == (
+        "LOGTO_ variables: not read, because settings are passed as arguments (audiences); pass endpoint and audience "
+        "too, or pass no settings: LogtoAuth() and LogtoSettings.from_environment() read the variables"
+    )
 
 
 def test_one_error_names_a_broken_list_and_the_missing_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
