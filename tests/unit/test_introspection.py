@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims
-from fastapi_logto.errors import OpaqueTokenError, ProviderUnavailableError, RefusalError
+from fastapi_logto.errors import AudienceError, OpaqueTokenError, ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from tests.captured import INTROSPECTION
@@ -305,6 +305,34 @@ async def test_a_response_is_believed_only_when_all_of_it_fits(
     bench.provider.say(bench.claims(**changes))
 
     assert await bench.refused(f"{OPAQUE}2") == refusal
+
+
+async def test_the_log_says_which_client_the_token_was_issued_to(bench: Bench) -> None:
+    bench.provider.say(bench.claims(client_id="other-app"))
+
+    with pytest.raises(AudienceError) as caught:
+        await bench.auth.verify(OPAQUE)
+
+    assert caught.value.message == (
+        "The opaque token was issued to an application whose tokens this API does not accept; request a token for its "
+        "resource instead"
+    )
+    assert str(caught.value) == (
+        "invalid_token: audience, claim client_id, expected an allowed client, found 'other-app'"
+    )
+
+
+async def test_the_memory_of_cached_responses_is_bounded(bench: Bench) -> None:
+    # Some five MiB each, of which the cache holds 32.
+    large: list[list[object]] = [[] for _ in range(25_000)]
+    bench.provider.say(bench.claims(custom=large))
+
+    for number in range(9):
+        await bench.auth.verify(f"{OPAQUE}{number}")
+    await bench.auth.verify(f"{OPAQUE}8")
+    assert len(bench.provider.asked) == 9
+    await bench.auth.verify(f"{OPAQUE}0")
+    assert len(bench.provider.asked) == 10
 
 
 @pytest.mark.parametrize(
