@@ -1,16 +1,15 @@
-"""Render results. Only this module handles colours, marks and widths."""
+"""Render results. Only this module handles colours and marks."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.panel import Panel
-from rich.table import Table
+from rich.text import Text  # noqa: TID251 - for annotations
 
 from fastapi_logto.cli.doctor.diagnosis import Diagnosis
 from fastapi_logto.cli.hooks import HookReport
 from fastapi_logto.cli.inspection import Inspection
+from fastapi_logto.cli.layout import Box, Grid, Listing
 from fastapi_logto.cli.local import LocalUser, RunningIssuer
 from fastapi_logto.cli.results import Check, Status
 from fastapi_logto.cli.route_table import Protection, RouteTable
@@ -43,7 +42,7 @@ _TOKEN: Final[dict[Protection, tuple[str, Status]]] = {
 }
 
 
-def _mark(status: Status, *, console: Terminal) -> RenderableType:
+def _mark(status: Status, *, console: Terminal) -> Text:
     sign, plain, style = _MARKS[status]
     return build_text(sign if console.encoding.startswith("utf") else plain, style=style)
 
@@ -56,8 +55,7 @@ def render_diagnosis(diagnosis: Diagnosis, *, console: Terminal) -> RenderableTy
         rows = [*extra, *section.checks]
         parts.append(_render_section(section.title, rows, console=console, next_step=diagnosis.next_step))
     if diagnosis.next_step:
-        step = build_text(diagnosis.next_step)
-        parts.append(Panel(step, title="Next step", title_align="left", border_style="yellow"))
+        parts.append(Box(text=build_text(diagnosis.next_step), title="Next step", border_style="yellow"))
     else:
         has_warnings = any(check.status == "warning" for section in diagnosis.sections for check in section.checks)
         text = "No check failed; see the warnings." if has_warnings else "All checks passed."
@@ -78,16 +76,14 @@ def _render_settings(diagnosis: Diagnosis) -> Iterator[Check]:
 
 def _render_section(title: str, checks: Iterable[Check], *, console: Terminal, next_step: str = "") -> Group:
     """Render one section. The advice shown as the next step, below all sections, is not repeated here."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(width=1, no_wrap=True)
-    table.add_column(no_wrap=True, min_width=12)
-    table.add_column(overflow="fold")
+    rows: list[tuple[Text, Text]] = []
     for check in _join_skipped(checks):
         found = build_text(check.found, style="dim" if check.status == "skipped" else "")
         if check.advice and check.advice != next_step:
             found.append_text(build_text("", check.advice, style=_MARKS[check.status][2].removeprefix("bold ")))
-        table.add_row(_mark(check.status, console=console), build_text(check.name), found)
-    return Group(build_text(title, style="bold"), Padding(table, (0, 0, 1, 2)))
+        mark = _mark(check.status, console=console)
+        rows.append((build_text("  ").join([mark, build_text(check.name)]), found))
+    return Group(build_text(title, style="bold"), Listing(rows=rows, indent=2, name_width=15), build_text(""))
 
 
 def _join_skipped(checks: Iterable[Check]) -> Iterator[Check]:
@@ -104,48 +100,44 @@ def _join_skipped(checks: Iterable[Check]) -> Iterator[Check]:
 def render_inspection(inspection: Inspection, *, console: Terminal) -> RenderableType:
     """Render the result of `inspect`."""
     parts: list[RenderableType] = [_render_verdict(inspection)]
-    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    facts.add_column(no_wrap=True, min_width=14)
-    facts.add_column(overflow="fold")
-    facts.add_row("Kind", build_text(inspection.kind, style="bold"))
+    facts = [("Kind", build_text(inspection.kind, style="bold"))]
     if inspection.problem:
-        facts.add_row("Problem", build_text(inspection.problem, style="red"))
+        facts.append(("Problem", build_text(inspection.problem, style="red")))
     if inspection.subject:
-        facts.add_row("Subject", build_text(inspection.subject))
-    facts.add_row("Accepted by", build_text(*inspection.admission))
-    parts.append(Padding(facts, (0, 0, 1, 0)))
+        facts.append(("Subject", build_text(inspection.subject)))
+    facts.append(("Accepted by", build_text(*inspection.admission)))
+    rows = [(build_text(name), text) for name, text in facts]
+    parts.extend([Listing(rows=rows, name_width=14), build_text("")])
     for title, members in (("Header", inspection.header), ("Claims", inspection.claims)):
         if members:
             words: Mapping[str, str] = inspection.times if title == "Claims" else {}
             parts.append(build_text(title, style="bold"))
-            parts.append(Padding(_render_members(members, words), (0, 0, 1, 2)))
+            parts.extend([_render_members(members, words), build_text("")])
     if inspection.verification is not None:
         section = inspection.verification
         parts.append(_render_section(section.title, section.checks, console=console))
     return Group(*parts)
 
 
-def _render_verdict(inspection: Inspection) -> Panel:
+def _render_verdict(inspection: Inspection) -> Box:
     if inspection.is_verified:
         text = "VERIFIED: signature, issuer, audience and times are valid for this API."
-        return Panel(build_text(text, style="bold green"), border_style="green")
+        return Box(text=build_text(text, style="bold green"), border_style="green")
     if inspection.verification is not None:
         text = "NOT VERIFIED: a check failed, see Token below. Do not trust the contents of this token."
     else:
         text = "NOT VERIFIED: anyone can create such a token. Do not trust its contents; verify it with --verify."
-    return Panel(build_text(text, style="bold red"), border_style="red")
+    return Box(text=build_text(text, style="bold red"), border_style="red")
 
 
-def _render_members(members: JsonObject, words: Mapping[str, str]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, min_width=12)
-    table.add_column(overflow="fold")
+def _render_members(members: JsonObject, words: Mapping[str, str]) -> Listing:
+    rows: list[tuple[Text, Text]] = []
     for name, value in members.items():
         text = build_text(_describe_value(value))
         if name in words:
             text.append_text(build_text(f"  {words[name]}", style="cyan"))
-        table.add_row(build_text(name), text)
-    return table
+        rows.append((build_text(name), text))
+    return Listing(rows=rows, indent=2, name_width=12)
 
 
 def _describe_value(value: JsonValue) -> str:
@@ -160,28 +152,30 @@ def _describe_value(value: JsonValue) -> str:
 
 def render_issuer(running: RunningIssuer) -> RenderableType:
     """Render the description that `dev` prints."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("User or machine", "Scopes", "Organizations"):
-        table.add_column(title, overflow="fold")
-    for who in (*running.users, *running.machines):
-        table.add_row(build_text(who.username), *_render_held(who))
+    rows = [
+        (build_text(who.username, is_whole=True), *_render_held(who)) for who in (*running.users, *running.machines)
+    ]
     parts: list[RenderableType] = [
         build_text(f"Local issuer {running.issuer}, for development only; Ctrl-C stops it", style="bold"),
         build_text("No password: anyone who can connect can sign in as any user.", style="yellow"),
         build_text(f"Page with all users and clients: {running.page}"),
         build_text(""),
-        table,
+        Grid(titles=("User or machine", "Scopes", "Organizations"), rows=rows),
         build_text(""),
         build_text("Put into .env:", style="bold"),
-        build_text(*(f"{name}={value}" for name, value in running.environment.items()), style="cyan"),
+        _render_environment(running.environment),
     ]
     if running.next_command:
         heading = build_text("Then, in the folder of .env and in another terminal, get a token:", style="bold")
-        parts.extend([build_text(""), heading, build_text(running.next_command, style="cyan")])
+        parts.extend([build_text(""), heading, build_text(running.next_command, style="cyan", is_whole=True)])
     return Group(*parts)
 
 
-def _render_held(who: LocalUser) -> tuple[RenderableType, RenderableType]:
+def _render_environment(environment: Mapping[str, str]) -> Text:
+    return build_text(*(f"{name}={value}" for name, value in environment.items()), style="cyan", is_whole=True)
+
+
+def _render_held(who: LocalUser) -> tuple[Text, Text]:
     held = " ".join(scope for scopes in who.scopes.values() for scope in scopes)
     places = [f"{name}: {', '.join(scopes) or 'member without a role'}" for name, scopes in who.organizations.items()]
     return build_text(held), build_text(*places)
@@ -189,19 +183,18 @@ def _render_held(who: LocalUser) -> tuple[RenderableType, RenderableType]:
 
 def render_routes(table: RouteTable, *, console: Terminal) -> RenderableType:
     """Render the result of `routes`."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    grid.add_column(width=1, no_wrap=True)
-    for title in ("Method", "Path", "Token", "Requires"):
-        grid.add_column(title, overflow="fold")
+    rows: list[tuple[Text, ...]] = []
     for route in table.api_routes:
         word, status = _TOKEN[route.token]
-        grid.add_row(
+        cells = (
             _mark(status, console=console),
             build_text(", ".join(route.methods)),
-            build_text(route.path),
-            build_text(word, style=_MARKS[status][2]),
+            build_text(route.path, is_whole=True),
+            build_text(word, style=_MARKS[status][2], is_whole=True),
             build_text("; ".join(_list_needs(route.scopes, route.needs)).replace("`", "")),
         )
+        rows.append(cells)
+    grid = Grid(titles=("", "Method", "Path", "Token", "Requires"), rows=rows, leading=3)
     parts: list[RenderableType] = [grid, build_text("")]
     parts.extend(build_text(f"Problem: {problem}", style="bold red") for problem in table.problems)
     parts.append(build_text(_summarize(table), style="bold red" if table.unprotected else "bold green"))
@@ -300,8 +293,7 @@ def render_hook(report: HookReport, *, console: Terminal) -> RenderableType:
         text = "Done. Logto has the webhook." if report.is_pushed else "Logto has the webhook."
         parts.append(build_text(text, style="bold green"))
     if report.environment:
-        lines = (f"{name}={value}" for name, value in report.environment.items())
-        parts.extend([build_text("Put into .env:", style="bold"), build_text(*lines, style="cyan")])
+        parts.extend([build_text("Put into .env:", style="bold"), _render_environment(report.environment)])
     return Group(*parts)
 
 

@@ -124,7 +124,7 @@ def scopes_push(
     )
     if report.differs:
         terminal = open_terminal(is_error=True)
-        terminal.print(render_scopes(report, console=terminal))
+        terminal.show(render_scopes(report, console=terminal))
         if report.organization is not None and report.organization.undecided:
             raise CommandError(_explain_undecided(report.organization.undecided))
         if not yes:

@@ -6,13 +6,16 @@ before the layout, so that columns keep their width, and `Terminal` escapes agai
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.containers import Lines
 from rich.segment import Segment
 from rich.text import Text
 from typing_extensions import override
@@ -23,6 +26,7 @@ __all__ = [
     "Terminal",
     "ask",
     "ask_secret",
+    "break_lines",
     "build_text",
     "confirm",
     "escape",
@@ -49,9 +53,42 @@ def escape_lines(text: str) -> str:
     return "\n".join(map(escape, text.split("\n")))
 
 
-def build_text(*lines: str, style: str = "") -> Text:
-    """Return text for a table or a line of output. Markup has no effect, and line breaks inside a line are escaped."""
-    return Text("\n".join(map(escape, lines)), style=style)
+def build_text(*lines: str, style: str = "", is_whole: bool = False) -> Text:
+    """Return text for a table or a line of output. Markup has no effect, and line breaks inside a line are escaped.
+
+    It is broken at spaces only, and not even there with `is_whole`.
+    """
+    return _Words("\n".join(map(escape, lines)), style=style, no_wrap=is_whole)
+
+
+def break_lines(text: Text, width: int) -> list[Text]:
+    """Return the lines of a text. A word that is longer than a line is not broken: nobody could copy it."""
+    lines = text.split("\n", allow_blank=True)
+    if text.no_wrap:
+        return list(lines)
+    parts = [part for line in lines for part in line.divide(_find_breaks(line.plain, width))]
+    for part in parts:
+        part.rstrip()
+    return parts
+
+
+def _find_breaks(line: str, width: int) -> list[int]:
+    breaks: list[int] = []
+    used = 0
+    for word in re.finditer(r"\S+ *", line):
+        if used and used + cell_len(word.group().rstrip(" ")) > width:
+            breaks.append(word.start())
+            used = 0
+        used += cell_len(word.group())
+    return breaks
+
+
+class _Words(Text):
+    """Text that is broken at spaces only. Rich would also break a word that does not fit."""
+
+    @override
+    def wrap(self, console: Console, width: int, **_options: Any) -> Lines:
+        return Lines(break_lines(self, width))
 
 
 class Terminal(Console):
@@ -60,6 +97,11 @@ class Terminal(Console):
     def __init__(self, *, is_error: bool = False) -> None:
         """Open standard output, or standard error."""
         super().__init__(file=sys.stderr if is_error else sys.stdout, markup=False, emoji=False, highlight=False)
+
+    def show(self, rendered: RenderableType) -> None:
+        """Print a result. Words that are longer than a line are not broken."""
+        # Outside of a group, Rich would replace a text by a copy, which breaks words.
+        self.print(Group(rendered), crop=False)
 
     @override
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -84,7 +126,7 @@ def print_result(value: Any, *, is_json: bool, rendered: RenderableType) -> None
         write(to_json(value))
         return
     with _writing():
-        open_terminal().print(rendered)
+        open_terminal().show(rendered)
 
 
 def write(text: str) -> None:

@@ -168,7 +168,7 @@ def _sign_in(
 
 def _ask(report: HookReport, *, yes: bool, rotates_key: bool) -> None:
     terminal = open_terminal(is_error=True)
-    terminal.print(render_hook(report, console=terminal))
+    terminal.show(render_hook(report, console=terminal))
     if yes:
         return
     if not can_ask():

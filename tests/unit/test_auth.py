@@ -716,6 +716,16 @@ class TestDefault:
         monkeypatch.setenv("LOGTO_ENDPOINT", "https://changed.logto.app")
         assert logto.settings.endpoint == issuer.endpoint
 
+    def test_a_request_without_a_token_reads_no_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        logto = LogtoAuth()
+        monkeypatch.setenv("LOGTO_ENDPOINT", "https://a.logto.app")
+        monkeypatch.setenv("LOGTO_AUDIENCE", API)
+
+        assert TestClient(build_app(logto)).get("/read").status_code == 401
+
+        monkeypatch.setenv("LOGTO_ENDPOINT", "https://changed.logto.app")
+        assert logto.settings.endpoint == "https://changed.logto.app"
+
     def test_without_settings_every_protected_route_fails_and_says_why(self) -> None:
         broken = TestClient(build_app(LogtoAuth()))
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -60,6 +61,22 @@ def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
 def find_leaks(error: BaseException, *secrets: str) -> list[str]:
     pieces = [piece for secret in secrets for piece in secret.split(".") if len(piece) > 20] + list(secrets)
     return sorted({place for place, text in iter_shown(error) if any(piece in text for piece in pieces)})
+
+
+def find_requests(error: BaseException | None) -> list[str]:
+    """Return where a frame of this package holds the request, of which an error tracker shows the headers."""
+    found: list[str] = []
+    while error is not None:
+        for frame, _ in walk_tb(error.__traceback__):
+            if "/fastapi_logto/" in frame.f_code.co_filename:
+                values = frame.f_locals.items()
+                found += [f"{name} in {frame.f_code.co_qualname}" for name, one in values if is_request(one)]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found
+
+
+def is_request(value: object) -> bool:
+    return isinstance(value, HTTPConnection)
 
 
 def unreachable(_request: httpx.Request) -> httpx.Response:
@@ -260,8 +277,22 @@ async def test_no_frame_of_a_failed_request_to_the_management_api_shows_its_toke
     assert find_leaks(caught.value, TOKEN, SECRET) == []
 
 
-async def test_no_frame_of_a_refused_request_shows_the_token() -> None:
-    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=httpx.MockTransport(unreachable))
+@pytest.mark.parametrize(
+    ("auth", "form", "status"),
+    [
+        (
+            LogtoAuth(endpoint=ENDPOINT, audience=API, http_transport=httpx.MockTransport(unreachable)),
+            "Bearer {}",
+            503,
+        ),
+        # Its header is read before the settings are.
+        (LogtoAuth(), "Bearer {} x", 401),
+        (ISSUER.auth(audience=ISSUER.audience).require_scopes("none"), "Bearer {}", 403),
+        (ISSUER.auth(audience=ISSUER.audience).require_machine(), "Bearer {}", 403),
+    ],
+    ids=["no keys", "no settings", "no scope", "no machine"],
+)
+async def test_no_frame_of_a_refused_request_shows_the_token(auth: Any, form: str, status: int) -> None:
     app = FastAPI()
     seen: list[HTTPException] = []
 
@@ -275,10 +306,29 @@ async def test_no_frame_of_a_refused_request_shows_the_token() -> None:
         return claims.sub
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as http:
-        response = await http.get("/", headers=bearer(TOKEN))
+        response = await http.get("/", headers={"Authorization": form.format(TOKEN)})
 
-    assert response.status_code == 503
+    assert response.status_code == status
     assert find_leaks(seen[0], TOKEN) == []
+    assert find_requests(seen[0]) == []
+
+
+@pytest.mark.parametrize("is_optional", [False, True], ids=["required", "optional"])
+def test_no_frame_of_missing_settings_holds_the_request(*, is_optional: bool) -> None:
+    auth = LogtoAuth()
+    app = FastAPI()
+
+    @app.websocket("/")
+    async def read(_claims: Annotated[object, Depends(auth.optional if is_optional else auth)]) -> None: ...
+
+    with (
+        pytest.raises(SettingsError) as caught,
+        TestClient(app).websocket_connect("/", subprotocols=["bearer", TOKEN]),
+    ):
+        pass
+
+    assert find_leaks(caught.value, TOKEN) == []
+    assert find_requests(caught.value) == []
 
 
 def test_an_error_of_a_mounted_application_shows_no_token() -> None:

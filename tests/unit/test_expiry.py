@@ -255,6 +255,14 @@ async def test_among_several_tenants_the_largest_leeway_applies() -> None:
     assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]
 
 
+async def test_without_settings_there_is_no_leeway() -> None:
+    # As with overridden claims in a test.
+    auth = LogtoAuth(clock=Clock(now=lambda: NOW))
+    expired = CLAIMS.model_copy(update={"exp": NOW})
+
+    assert [chunk async for chunk in auth.until_expiry(Source()(), expired)] == []
+
+
 async def test_nothing_is_left_of_a_token_that_has_expired() -> None:
     auth, _ = build(seconds=10)
     expired = CLAIMS.model_copy(update={"exp": NOW - 10})

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth, OrganizationSource, SettingsError, TokenClaims
-from fastapi_logto.errors import OpaqueTokenError, ProviderUnavailableError, RefusalError
+from fastapi_logto.errors import AudienceError, OpaqueTokenError, ProviderUnavailableError, RefusalError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from tests.captured import INTROSPECTION
@@ -260,8 +260,10 @@ async def test_more_questions_than_there_is_room_for_are_503() -> None:
     callers = [asyncio.create_task(bench.auth.verify(f"{OPAQUE}{number}")) for number in range(3)]
     await asyncio.wait([callers[2]])
 
-    with pytest.raises(ProviderUnavailableError):
+    with pytest.raises(ProviderUnavailableError) as refused:
         await callers[2]
+    assert refused.value.message == "Too many opaque tokens are being verified; try again later"
+    assert refused.value.found == "introspection of new tokens: not sent, 2 are in flight"
     bench.provider.gate.set()
     await asyncio.wait(callers)
     assert len(bench.provider.asked) == 2
@@ -305,7 +307,40 @@ async def test_a_response_is_believed_only_when_all_of_it_fits(
     assert await bench.refused(f"{OPAQUE}2") == refusal
 
 
-@pytest.mark.parametrize("changes", [{"token_type": "bearer"}, {"aud": API}, {"aud": [API]}, {"scope": None}], ids=repr)
+async def test_the_log_says_which_client_the_token_was_issued_to(bench: Bench) -> None:
+    bench.provider.say(bench.claims(client_id="other-app"))
+
+    with pytest.raises(AudienceError) as caught:
+        await bench.auth.verify(OPAQUE)
+
+    assert caught.value.message == (
+        "The opaque token was issued to an application whose tokens this API does not accept; request a token for its "
+        "resource instead"
+    )
+    assert str(caught.value) == (
+        "invalid_token: audience, claim client_id, expected an allowed client, found 'other-app'"
+    )
+
+
+async def test_the_memory_of_cached_responses_is_bounded(bench: Bench) -> None:
+    # Some five MiB each, of which the cache holds 32.
+    large: list[list[object]] = [[] for _ in range(25_000)]
+    bench.provider.say(bench.claims(custom=large))
+
+    for number in range(9):
+        await bench.auth.verify(f"{OPAQUE}{number}")
+    await bench.auth.verify(f"{OPAQUE}8")
+    assert len(bench.provider.asked) == 9
+    await bench.auth.verify(f"{OPAQUE}0")
+    assert len(bench.provider.asked) == 10
+
+
+@pytest.mark.parametrize(
+    "changes",
+    # A user's custom data is in the response too, and must not pass for an error of the provider.
+    [{"token_type": "bearer"}, {"aud": API}, {"aud": [API]}, {"scope": None}, {"error": "invalid_client"}],
+    ids=repr,
+)
 async def test_a_response_that_differs_where_it_may_is_believed(bench: Bench, changes: dict[str, Any]) -> None:
     bench.provider.say(bench.claims(**changes))
 
@@ -390,6 +425,43 @@ async def test_a_status_for_one_token_closes_the_door_to_no_other(
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
         f"introspection: {bench.issuer.issuer}/token/introspection: status {found}"
         for found in ("403 instead of 200, '***'", "400 instead of 200, no OAuth error")
+    ]
+
+
+async def test_the_log_says_why_no_response_could_be_used(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "fastapi_logto")
+    url = f"{bench.issuer.issuer}/token/introspection"
+    known = bench.issuer.opaque_token()
+    await bench.auth.verify(known)
+    bench.clock.advance(31)
+
+    async def find_reason(token: str) -> str | None:
+        with pytest.raises(ProviderUnavailableError) as caught:
+            await bench.auth.verify(token)
+        assert caught.value.message == ProviderUnavailableError.default_message
+        return caught.value.found
+
+    bench.provider.answer = lambda: httpx.Response(403)
+    assert await find_reason(OPAQUE) == "status 403 instead of 200, no OAuth error"
+    bench.provider.answer = lambda: httpx.Response(401, json={"error": "invalid_client"})
+    found = (
+        f"{url}: status 401 instead of 200, 'invalid_client'; check client_id and client_secret of the application "
+        "that introspects"
+    )
+    assert await find_reason(OPAQUE) == found
+    assert await find_reason(OPAQUE) == f"introspection of new tokens: not sent after a failure: {found}"
+    assert await find_reason(known) == found
+    assert await find_reason(known) == f"introspection of known tokens: not sent after a failure: {found}"
+
+    lines = [
+        (record.getMessage(), vars(record)["logto_url"], vars(record)["logto_status"]) for record in caplog.records
+    ]
+    assert lines == [
+        (f"introspection: {url}: status 403 instead of 200, no OAuth error", url, 403),
+        *(
+            (f"introspection of {kind} tokens: failed, next try in 1 s at the earliest: {found}", url, 401)
+            for kind in ("new", "known")
+        ),
     ]
 
 

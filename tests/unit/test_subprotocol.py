@@ -61,6 +61,7 @@ def test_the_token_after_bearer_is_verified_and_only_bearer_is_accepted(app: Fas
 
     assert connect(app, "/scope", "bearer", token) == ("bearer", "me")
     assert connect(app, "/scope", "graphql-transport-ws", "bearer", token) == ("bearer", "me")
+    assert connect(app, "/scope", "bearer", token, "graphql-transport-ws") == ("bearer", "me")
     assert connect(app, "/optional", "bearer", token) == ("bearer", "me")
 
 
@@ -74,8 +75,8 @@ def test_a_token_as_subprotocol_is_refused_like_one_in_a_header(app: FastAPI) ->
         assert connect(app, path, "bearer", "a b") == ("401", "header_format")
 
 
-@pytest.mark.parametrize("text", ["\ud800", "\u00e9", "a\r\nX: y"])
-async def test_any_invalid_subprotocol_returns_401(app: FastAPI, text: str) -> None:
+async def send_scope(app: FastAPI, **members: Any) -> list[Any]:
+    """Return what the application sends to a server that connects with this scope."""
     sent: list[Any] = []
     scope: dict[str, Any] = {
         "type": "websocket",
@@ -83,8 +84,8 @@ async def test_any_invalid_subprotocol_returns_401(app: FastAPI, text: str) -> N
         "raw_path": b"/scope",
         "query_string": b"",
         "headers": [],
-        "subprotocols": ["bearer", text],
         "extensions": {"websocket.http.response": {}},
+        **members,
     }
 
     async def receive() -> Any:
@@ -94,9 +95,22 @@ async def test_any_invalid_subprotocol_returns_401(app: FastAPI, text: str) -> N
         sent.append(message)
 
     await app(scope, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\u00e9", "a\r\nX: y"])
+async def test_any_invalid_subprotocol_returns_401(app: FastAPI, text: str) -> None:
+    sent = await send_scope(app, subprotocols=["bearer", text])
 
     assert sent[0]["status"] == 401
     assert b"header_format" in sent[1]["body"]
+
+
+async def test_a_server_may_leave_out_the_list_of_subprotocols(app: FastAPI) -> None:
+    sent = await send_scope(app)
+
+    assert sent[0]["status"] == 401
+    assert b"header_missing" in sent[1]["body"]
 
 
 def test_the_token_that_came_as_subprotocol_is_that_of_the_caller() -> None:
@@ -160,6 +174,14 @@ def test_settings_from_the_environment_are_read_for_the_first_websocket(monkeypa
 
     for path in ("/scope", "/optional"):
         assert connect(build_app(LogtoAuth()), path, "bearer", "rubbish") == ("401", "malformed")
+
+
+def test_a_websocket_without_a_token_gets_its_error_even_if_settings_are_missing() -> None:
+    app = build_app(LogtoAuth())
+
+    for offered in ([], ["graphql-ws"]):
+        assert connect(app, "/scope", *offered) == ("401", "header_missing")
+        assert connect(app, "/optional", *offered) == ("bearer", "nobody")
 
 
 def test_one_tenant_that_accepts_it_is_enough() -> None:
