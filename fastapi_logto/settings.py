@@ -4,9 +4,9 @@ A missing setting never disables a check: without an endpoint or an audience the
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, get_origin
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias, TypedDict, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -22,7 +22,8 @@ from typing_extensions import Unpack
 
 from fastapi_logto.environment import CREDENTIALS, BrokenList, Variables, build_variable_name, read_variables
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.redaction import quote, quote_setting
+from fastapi_logto.redaction import quote
+from fastapi_logto.setting_errors import explain_arguments, explain_variables
 from fastapi_logto.urls import check_url, is_fetchable, normalise_endpoint
 
 __all__ = [
@@ -291,7 +292,7 @@ class LogtoSettings(BaseModel):
         except ValidationError as error:
             # A URL may contain a password, and error trackers show what they find in a frame.
             del arguments
-            raise SettingsError("\n".join(_explain_arguments(error, given=names))) from None
+            raise SettingsError("\n".join(explain_arguments(error, type(self).model_fields, given=names))) from None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -344,7 +345,7 @@ class LogtoSettings(BaseModel):
             # Not `cls(...)`, whose errors are about arguments.
             super(LogtoSettings, settings).__init__(**variables.read_fields(lists))
         except ValidationError as error:
-            lines = [variables.explain_ignored(), *map(_explain_one, error.errors(include_url=False)), *misspelt]
+            lines = [variables.explain_ignored(), *explain_variables(error, cls.model_fields), *misspelt]
             raise SettingsError("\n".join(filter(None, lines))) from None
         for line in misspelt:
             _logger.warning("%s", line)
@@ -373,45 +374,3 @@ def read_known_variables(*, env_file: str | Path | None) -> Variables:
     can't be read.
     """
     return read_variables((*map(build_variable_name, LogtoSettings.model_fields), *CREDENTIALS), env_file=env_file)
-
-
-def _explain_arguments(error: ValidationError, *, given: Collection[str]) -> Iterator[str]:
-    """Yield a line for each problem of the arguments. If one is missing, the last line says why no variable is read."""
-    missing: list[str] = []
-    for problem in error.errors(include_url=False):
-        if problem["type"] == "missing":
-            name = str(problem["loc"][0])
-            missing.append(name)
-            yield f'argument {name}: {name} is required; found nothing; for example {name}="{_find_example(name)}"'
-        else:
-            yield _explain_one(problem)
-    if not missing:
-        return
-    if not given:
-        yield (
-            f"LOGTO_ variables: not read by LogtoSettings(); pass {' and '.join(missing)}, or call "
-            "LogtoSettings.from_environment(), which reads them"
-        )
-        return
-    variables = [build_variable_name(name) for name in given if name in LogtoSettings.model_fields]
-    instead = f"set {', '.join(variables)} and " if variables else ""
-    yield (
-        f"LOGTO_ variables: not read, because settings are passed as arguments ({', '.join(given)}); pass "
-        f"{' and '.join(missing)} too, or {instead}pass no settings: "
-        "LogtoAuth() and LogtoSettings.from_environment() read the variables"
-    )
-
-
-def _explain_one(problem: Mapping[str, Any]) -> str:
-    name = str(problem["loc"][0])
-    if name not in LogtoSettings.model_fields:
-        return f"unknown setting: {name}"
-    is_missing = problem["type"] == "missing"
-    expected = f"{name} is required" if is_missing else problem["msg"].removeprefix("Value error, ")
-    found = "nothing" if is_missing or problem["input"] is None else quote_setting(problem["input"])
-    variable = build_variable_name(name)
-    return f"{variable} (argument {name}): {expected}; found {found}; for example {variable}={_find_example(name)}"
-
-
-def _find_example(name: str) -> str:
-    return str((LogtoSettings.model_fields[name].examples or [""])[0])
