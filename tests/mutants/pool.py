@@ -139,7 +139,11 @@ def run_fresh(mutants: Sequence[Mutant], selection: Selection, record: Record) -
 
         def work(report: int) -> int:
             command = [sys.executable, "-m", "tests.mutants.fresh", str(report)]
-            done = subprocess.run(command, input=order, cwd=ROOT, text=True, pass_fds=[report], check=False)
+            # Compiling the tests takes longer than importing them.
+            environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+            done = subprocess.run(
+                command, input=order, cwd=ROOT, env=environment, text=True, pass_fds=[report], check=False
+            )
             return done.returncode
 
         return work
