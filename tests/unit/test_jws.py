@@ -441,7 +441,7 @@ def test_of_the_texts_for_the_same_bytes_one_is_accepted(start: str) -> None:
     accepted = {sign_ for sign_ in BASE64URL if isinstance(outcome(f"{signing_input}.{start}{sign_}"), UnverifiedJws)}
 
     # A single character more is part of no byte.
-    texts = set() if len(start) == 4 else {start + sign_ for sign_ in BASE64URL}
+    texts: set[str] = set() if len(start) == 4 else {start + sign_ for sign_ in BASE64URL}
     assert accepted == {
         text[-1] for text in texts if encode_segment(urlsafe_b64decode(text + "=" * (-len(text) % 4))) == text
     }
