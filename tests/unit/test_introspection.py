@@ -672,6 +672,7 @@ def test_opaque_tokens_open_neither_organizations_nor_other_resources(bench: Ben
         {"client_secret": SecretStr("")},
         {"allowed_clients": []},
         {"allowed_clients": [""]},
+        {"allowed_clients": [SPA, ""]},
         {"cache_seconds": -1},
         {"cache_seconds": 301},
         {"cache_seconds": float("nan")},
@@ -686,11 +687,18 @@ def test_a_configuration_that_would_open_a_door_is_refused(config: dict[str, Any
         Bench(**config)
 
 
+@pytest.mark.parametrize("config", [{"cache_seconds": 0}, {"cache_seconds": 300}, {"max_waiting": 1}], ids=repr)
+def test_the_limits_of_a_configuration_are_accepted(config: dict[str, Any]) -> None:
+    Bench(**config)
+
+
 def test_the_secret_is_not_shown() -> None:
     config = Introspection(client_id="m", client_secret=SECRET, allowed_clients=SPA)
 
-    assert SECRET not in repr(config)
-    assert config.allowed_clients == (SPA,)
+    assert repr(config) == (
+        "Introspection(client_id='m', allowed_clients=('local-spa',), cache_seconds=30, max_waiting=50)"
+    )
+    assert str(config.client_secret) == "**********"
 
 
 @pytest.mark.parametrize("secret", ["c d%é", SecretStr("c d%é")], ids=["str", "SecretStr"])

@@ -435,6 +435,19 @@ def test_no_other_last_sign_of_a_segment_is_taken_though_some_decode_alike(token
             verify(".".join(changed))
 
 
+@pytest.mark.parametrize("start", ["A", "AA", "AAA", "AAAA"])
+def test_of_the_texts_for_the_same_bytes_one_is_accepted(start: str) -> None:
+    signing_input = GOOD.rpartition(".")[0]
+    accepted = {sign_ for sign_ in BASE64URL if isinstance(outcome(f"{signing_input}.{start}{sign_}"), UnverifiedJws)}
+
+    # A single character more is part of no byte.
+    texts: set[str] = set() if len(start) == 4 else {start + sign_ for sign_ in BASE64URL}
+    assert accepted == {
+        text[-1] for text in texts if encode_segment(urlsafe_b64decode(text + "=" * (-len(text) % 4))) == text
+    }
+    assert len(accepted) == {1: 4, 2: 16, 3: 64, 4: 0}[len(start)]
+
+
 def test_the_rsa_signature_has_texts_that_decode_alike() -> None:
     # Else the test above would prove nothing: 256 bytes leave four bits of the last sign unused.
     signature = GOOD_RSA.rpartition(".")[2]

@@ -1085,6 +1085,20 @@ async def test_a_token_that_one_policy_accepts_another_refuses_each_time(bench: 
             await other.verify(SecretStr(token))
 
 
+async def test_a_policy_of_a_single_tenant_accepts_its_audiences_and_not_those_of_the_settings(
+    bench: Bench[TokenClaims],
+) -> None:
+    policy = AudiencePolicy(frozenset({"https://billing.example.com"}))
+    token = bench.issuer.access_token(audience="https://billing.example.com")
+
+    for _ in range(2):
+        assert (await bench.verifier.verify(SecretStr(token), policy)).aud == "https://billing.example.com"
+        with pytest.raises(AudienceError):
+            await bench.verifier.verify(SecretStr(token))
+        with pytest.raises(AudienceError):
+            await bench.verifier.verify(SecretStr(bench.issuer.access_token()), policy)
+
+
 async def test_with_a_store_of_size_0_each_token_is_verified_each_time() -> None:
     bench = local_bench(TokenClaims, token_cache_size=0)
     token = bench.issuer.access_token()
