@@ -18,11 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi_logto.testing import Clock, LocalIssuer
 
-__all__ = ["API", "FAULTS", "Situation", "make_certificate", "run_situation", "serve"]
+__all__ = ["API", "FAULTS", "Situation", "Tenant", "make_certificate", "run_situation", "serve"]
 
 API: Final = "https://api.example.test"
 _AHEAD_SECONDS: Final = 3630
@@ -58,6 +59,17 @@ class _Fronted:
             await send(message)
 
         await self._app({**scope, "scheme": self._scheme or scope["scheme"]}, receive, send_with_date)
+
+
+class Tenant:
+    """An issuer without the page by which the command line recognizes a local issuer, so that it counts as a tenant."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = Response(status_code=404) if scope["path"] == "/" else self._app
+        await app(scope, receive, send)
 
 
 @contextmanager
@@ -171,7 +183,7 @@ def _healthy() -> Iterator[Situation]:
 
 def _audience() -> Iterator[Situation]:
     issuer = LocalIssuer()
-    with serve(issuer) as url:
+    with serve(issuer, app=Tenant(issuer.app)) as url:
         yield Situation(environment=_build_environment(url), token=issuer.access_token(audience=f"{API}/"))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -23,6 +23,8 @@ from fastapi_logto.settings import LogtoSettings, read_known_variables
 from fastapi_logto.testing.directory import ORGANIZATIONS
 
 __all__ = ["token"]
+
+_LOCAL: Final = "; set the scopes of a local issuer's users and machines with fastapi-logto dev --file"
 
 
 def token(
@@ -96,7 +98,7 @@ def token(
         minted = _sign_in(
             settings, request, is_device=device, client_id=client_id, env_file=env_file, timeout_seconds=timeout
         )
-    _explain_scopes(minted, is_default=not scope and loaded is None)
+    _explain_scopes(minted, settings, is_default=not scope and loaded is None)
     write(to_json(minted) if is_json else minted.access_token)
 
 
@@ -121,12 +123,13 @@ def _choose_scopes(settings: LogtoSettings, request: TokenRequest, *, applicatio
     return tuple(listing.scopes.get(ORGANIZATIONS if request.is_organization_token else request.resource, ()))
 
 
-def _explain_scopes(minted: MintedToken, *, is_default: bool) -> None:
+def _explain_scopes(minted: MintedToken, settings: LogtoSettings, *, is_default: bool) -> None:
     scopes = " ".join(minted.scopes) or "none"
     if is_default:
         warn(f"scopes: {scopes}; to choose others, pass --scope, or --app with your application")
     elif minted.missing:
-        warn(f"not granted and not in the token: {' '.join(minted.missing)}")
+        hint = "" if fetch_listing(settings) is None else _LOCAL
+        warn(f"not granted and not in the token: {' '.join(minted.missing)}{hint}")
 
 
 def _sign_in(

@@ -24,7 +24,7 @@ from fastapi_logto.testing import Directory, LocalIssuer
 from tests import captured
 from tests.captured import DISCOVERY_PATH, JWKS_PATH, Answer, Fault, serve_captured
 from tests.conftest import RunCli
-from tests.tenants import API, make_certificate, run_situation, serve
+from tests.tenants import API, Tenant, make_certificate, run_situation, serve
 
 EXCHANGES: Final = {
     one["name"]: one["response"]
@@ -449,8 +449,8 @@ SWAGGER = {"LOGTO_AUDIENCE": API, "LOGTO_SWAGGER_CLIENT_ID": "local-spa"}
 
 
 def test_the_sign_in_of_swagger_is_tried(cli: RunCli) -> None:
-    directory = Directory.example(redirect_uris=["http://127.0.0.1:9000/docs/oauth2-redirect"])
-    with serve_issuer(directory=directory) as issuer:
+    issuer = LocalIssuer(directory=Directory.example(redirect_uris=["http://127.0.0.1:9000/docs/oauth2-redirect"]))
+    with serve(issuer, app=Tenant(issuer.app)):
         environment = {"LOGTO_ENDPOINT": issuer.endpoint, **SWAGGER}
         good = run_doctor(cli, "--docs-url", "http://127.0.0.1:9000/docs/", **environment)
         bad = run_doctor(cli, **environment)
@@ -638,6 +638,40 @@ def test_an_organization_token_is_a_warning_that_says_where_it_is_accepted(cli: 
     assert "role" in find(diagnosis, "Scopes")["advice"]
 
 
+@pytest.mark.parametrize(
+    ("check", "advice"),
+    [
+        ("Application", "add [[applications]] to the file of fastapi-logto dev --file"),
+        ("Redirect URI", "The file of fastapi-logto dev --file sets the redirect_uris"),
+        ("CORS", "in the file of fastapi-logto dev --file"),
+        ("Audience", "or its --file"),
+        ("Scopes", "a role with the scope in the file of fastapi-logto dev --file"),
+        ("No scopes", "a role with scopes of this API in the file of fastapi-logto dev --file"),
+    ],
+)
+def test_the_advice_for_a_local_issuer_names_its_file_and_no_console(cli: RunCli, check: str, advice: str) -> None:
+    scopes = () if check == "No scopes" else ("--scope", "read:user")
+    directory = Directory.example(redirect_uris=["http://127.0.0.1:9000/docs/oauth2-redirect"])
+    with serve_issuer(directory=directory) as issuer:
+        code, shown = run_doctor(
+            cli, "--token-stdin", *scopes,
+            stdin=issuer.access_token(audience=f"{API}/" if check == "Audience" else API, scopes=[]),
+            LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=API,
+            LOGTO_SWAGGER_CLIENT_ID="stranger" if check == "Application" else "local-spa",
+        )  # fmt: skip
+
+    found = next(
+        one["advice"]
+        for section in shown["sections"]
+        for one in section["checks"]
+        if one["name"] == check.replace("No scopes", "Scopes") and section["title"] != "Settings"
+    )
+
+    assert code == 1
+    assert advice in found
+    assert "console" not in json.dumps(shown)
+
+
 def test_the_token_is_sent_nowhere(cli: RunCli) -> None:
     with serve_captured() as server:
         cli(
@@ -647,7 +681,8 @@ def test_the_token_is_sent_nowhere(cli: RunCli) -> None:
 
     assert {request.method for request in server.requests} == {"GET"}
     assert all("authorization" not in request.headers for request in server.requests)
-    assert server.counts.keys() == {DISCOVERY_PATH, JWKS_PATH}
+    # A local issuer would list its users at "/".
+    assert server.counts.keys() == {DISCOVERY_PATH, JWKS_PATH, "/"}
 
 
 def test_a_real_token_of_logto_is_accepted(cli: RunCli) -> None:

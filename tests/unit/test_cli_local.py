@@ -24,6 +24,7 @@ from tests.conftest import Ended, RunCli
 from tests.tenants import API, serve
 from tests.unit.hook_app import Receiver, is_signed
 
+LOCAL_HINT = "set the scopes of a local issuer's users and machines with fastapi-logto dev --file"
 FILE = """
 [[resources]]
 indicator = "https://api.example.com"
@@ -334,7 +335,7 @@ def test_a_scope_that_was_not_granted_is_reported(mint: tuple[LocalIssuer, RunCl
 
     document = json.loads(ended.out)
     assert (document["scopes"], document["missing"]) == (["read:user"], ["write:user"])
-    assert ended.err == "not granted and not in the token: write:user\n"
+    assert ended.err == f"not granted and not in the token: write:user; {LOCAL_HINT}\n"
 
 
 def test_a_token_of_a_user_may_be_for_an_organization(mint: tuple[LocalIssuer, RunCli]) -> None:
@@ -410,7 +411,7 @@ def test_an_organization_token_has_organization_permissions_and_names_no_api(min
         assert claims is not None
         assert (claims["aud"], claims["scope"]) == ("urn:logto:organization:acme", "read:member")
     assert users.err.startswith("scopes: read:member; ")
-    assert chosen.err == "not granted and not in the token: read:user\n"
+    assert chosen.err == f"not granted and not in the token: read:user; {LOCAL_HINT}\n"
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,10 @@ def test_the_scopes_of_an_applications_routes_are_requested(
 
     document = json.loads(by_application.out)
     assert (document["scopes"], document["missing"]) == (["read:user"], ["write:user"])
-    assert by_application.err.endswith("not granted and not in the token: write:user\n")
+    assert "\nnot granted and not in the token: write:user; " in by_application.err
     assert (issuer.read_access_token(by_name.out.strip()) or {})["scope"] == "read:user"
     assert "read:member" not in by_application.err
-    assert inside.err.endswith("not granted and not in the token: read:member\n")
+    assert "\nnot granted and not in the token: read:member; " in inside.err
 
 
 def test_a_user_signs_in_to_an_organization(cli: RunCli, issuer: LocalIssuer) -> None:

@@ -1,11 +1,14 @@
 """Advice for each reason of a refusal: what to change in Logto's console or in the client."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
+from fastapi_logto.cli.results import Check, Section, Status
 from fastapi_logto.errors import Reason, RefusalError
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["ADVICE", "build_advice", "build_exchange_advice"]
+__all__ = ["ADVICE", "build_advice", "build_exchange_advice", "explain_locally"]
 
 ADVICE: Final[dict[Reason, str]] = {
     "header_missing": "The client must send the header: Authorization: Bearer <access token>.",
@@ -69,3 +72,52 @@ def build_exchange_advice(resource: str) -> str:
 def build_advice(error: RefusalError, settings: LogtoSettings) -> str:
     """Return the advice for a refusal, with the audience and issuer of the settings filled in."""
     return ADVICE[error.reason].format(audience=settings.audience[0], issuer=settings.issuer)
+
+
+_APPLICATION: Final = (
+    "Set LOGTO_SWAGGER_CLIENT_ID to an application that the page of the local issuer lists, {endpoint}/, or add "
+    "[[applications]] to the file of fastapi-logto dev --file."
+)
+_REDIRECT: Final = (
+    "Compare it and LOGTO_AUDIENCE with the page of the local issuer, {endpoint}/. The file of fastapi-logto dev "
+    "--file sets the redirect_uris of each application, and the resources. If your docs page has another URL, pass it "
+    "with --docs-url."
+)
+_CORS: Final = (
+    "Add a redirect URI with this origin to the redirect_uris of the application, in the file of fastapi-logto dev "
+    "--file."
+)
+_NO_SCOPE: Final = (
+    "Sufficient only for Depends(auth). To get scopes, give the user or machine a role with scopes of this API in the "
+    "file of fastapi-logto dev --file, and request the scopes in the client."
+)
+_SCOPE: Final = (
+    "Give the user or machine a role with the scope in the file of fastapi-logto dev --file, and request the scope in "
+    "the client. Then sign in again, because a token keeps the scopes it was issued with."
+)
+_AUDIENCE: Final = (
+    "In the client, request resource={audience}. It must match exactly; an extra slash makes it a different API. Or "
+    "set LOGTO_AUDIENCE to a resource of the local issuer: fastapi-logto dev --audience, or its --file."
+)
+
+_LOCAL: Final[Mapping[tuple[str, str, Status], str]] = {
+    ("Swagger UI", "Application", "failed"): _APPLICATION,
+    ("Swagger UI", "Redirect URI", "failed"): _REDIRECT,
+    ("Swagger UI", "CORS", "failed"): _CORS,
+    ("Token", "Audience", "failed"): _AUDIENCE,
+    ("Token", "Scopes", "failed"): _SCOPE,
+    ("Token", "Scopes", "warning"): _NO_SCOPE,
+}
+"""Advice for a local issuer, which has no console, by section, check and status."""
+
+
+def explain_locally(section: Section, settings: LogtoSettings) -> Section:
+    """Return the section of a local issuer, with advice that names its file instead of Logto's console."""
+
+    def explain(check: Check) -> Check:
+        advice = _LOCAL.get((section.title, check.name, check.status))
+        if advice is None:
+            return check
+        return replace(check, advice=advice.format(audience=settings.audience[0], endpoint=settings.fetch_base))
+
+    return replace(section, checks=tuple(map(explain, section.checks)))

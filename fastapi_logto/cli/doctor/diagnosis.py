@@ -4,11 +4,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastapi_logto.cli.doctor.advice import explain_locally
 from fastapi_logto.cli.doctor.revocation import check_revocation
 from fastapi_logto.cli.doctor.settings import FoundSetting, check_audience, check_source, list_given, list_settings
 from fastapi_logto.cli.doctor.swagger import check_swagger
 from fastapi_logto.cli.doctor.tenant import check_tenant
 from fastapi_logto.cli.doctor.token import check_token
+from fastapi_logto.cli.issuer_listing import fetch_listing
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.cli.results import Check, ExitCode, Section
 from fastapi_logto.errors import SettingsError
@@ -65,6 +67,8 @@ def diagnose(
         progress("Checking the token on this machine")
         report = run_to_end(check_token(token, settings=settings, has_keys=tenant.has_keys, scopes=scopes))
         sections.append(report.section)
+    if tenant.has_keys and fetch_listing(settings) is not None:
+        sections = [explain_locally(section, settings) for section in sections]
     failed = next((check for section in sections for check in section.checks if check.status == "failed"), None)
     return Diagnosis(
         settings=list_given(given) if given else list_settings(settings, env_file=env_file),
