@@ -5,6 +5,7 @@ import gc
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import httpx
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
-from fastapi_logto import LogtoAuth, LogtoSettings, TokenClaims
+from fastapi_logto import LogtoAuth, LogtoSettings, TokenClaims, schemes
 from fastapi_logto.testing import Clock, LocalIssuer, bearer
 from fastapi_logto.testing import claims as make_claims
 from tests.unit.fakes import wait_until
@@ -261,6 +262,32 @@ async def test_without_settings_there_is_no_leeway() -> None:
     expired = CLAIMS.model_copy(update={"exp": NOW})
 
     assert [chunk async for chunk in auth.until_expiry(Source()(), expired)] == []
+
+
+TEN_YEARS = 10 * 366 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "seconds"),
+    [(60, 60), (3600, 3600), (TEN_YEARS - 1, TEN_YEARS - 1), (TEN_YEARS + 1, TEN_YEARS), (10**400, TEN_YEARS)],
+    ids=["a minute", "an hour", "nearly ten years", "more than ten years", "too many for a float"],
+)
+def test_a_connection_lasts_as_long_as_its_token_but_no_more_than_ten_years(
+    lifetime: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def note(_websocket: WebSocket, *, seconds: float, **_options: object) -> nullcontext[None]:
+        asked.append(seconds)
+        return nullcontext()
+
+    monkeypatch.setattr(schemes, "close_after", note)
+    auth = LogtoAuth(clock=Clock(now=lambda: NOW))
+    websocket: Any = None
+
+    auth.closing_at_expiry(websocket, CLAIMS.model_copy(update={"exp": int(NOW) + lifetime}))
+
+    assert asked == [seconds]
 
 
 async def test_nothing_is_left_of_a_token_that_has_expired() -> None:

@@ -143,6 +143,20 @@ def test_what_cannot_be_meant_is_refused_when_it_is_written(asked: dict[str, Any
         logto.require(**asked)
 
 
+@pytest.mark.parametrize(
+    ("condition", "what"),
+    [("scopes", "scope"), ("any_scope", "scope"), ("clients", "client id"), ("actor", "subject")],
+)
+def test_the_error_of_an_empty_or_wrong_condition_says_what_is_expected(condition: str, what: str) -> None:
+    nothing: dict[str, Any] = {condition: []}
+    two: dict[str, Any] = {condition: ["a b"]}
+
+    with pytest.raises(ValueError, match=f"^expected at least one {what}, found none; to accept any valid token, use "):
+        logto.require(**nothing)
+    with pytest.raises(ValueError, match=f"^expected one {what} per argument, found 'a b'; pass several as separate"):
+        logto.require(**two)
+
+
 @pytest.mark.parametrize("name", ["", " a", "a ", "\u043e"])
 def test_a_place_without_a_proper_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -180,6 +194,8 @@ def test_a_requirement_says_what_it_requires() -> None:
     assert describe_conditions(logto.require(claims=is_mine)) == ["A subject that is me."]
     assert describe_conditions(logto.require(claims=is_somebody)) == ["claims that the function `is_somebody` accepts"]
     assert describe_conditions(logto.require(claims=is_mine, description="me")) == ["me"]
+    assert logto.require(claims=is_mine).description == "A subject that is me."
+    assert logto.require_scopes("a").description == ""
 
 
 def refuse(requirement: Requirement, token: str, path: str = "/", **options: Any) -> tuple[int, str, str] | None:
