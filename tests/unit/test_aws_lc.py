@@ -68,6 +68,16 @@ def test_a_signature_of_another_length_holds_nowhere(length: int) -> None:
     assert outcomes(b"message", (sign(b"message") * 11)[:length]) == (False, False)
 
 
+def test_a_signature_whose_numbers_have_other_lengths_holds_nowhere() -> None:
+    signature = sign(b"message")
+    while signature[48]:
+        signature = sign(b"message")
+
+    assert outcomes(b"message", signature) == (True, True)
+    assert outcomes(b"message", signature[:48] + signature[49:]) == (False, False)
+    assert outcomes(b"message", signature[:48] + b"\0" + signature[48:]) == (False, False)
+
+
 @settings(max_examples=60, deadline=None)
 @given(position=st.integers(0, 95), flip=st.integers(1, 255))
 def test_a_signature_with_one_byte_changed_holds_nowhere(position: int, flip: int) -> None:

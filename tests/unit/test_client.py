@@ -232,7 +232,9 @@ async def test_a_provider_silences_the_client_for_half_a_minute_at_most(bench: B
 @pytest.mark.parametrize("status", [404, 410])
 async def test_an_endpoint_that_has_moved_is_looked_up_again(bench: Bench, status: int) -> None:
     bench.provider.answer = lambda _: httpx.Response(status, json={"error": "invalid_request"})
-    assert isinstance(await bench.failed(), GrantUnavailableError)
+    error = await bench.failed()
+    assert isinstance(error, GrantUnavailableError)
+    assert str(error) == f"{bench.issuer.issuer}/token: status {status} instead of 200"
     bench.provider.answer = None
 
     bench.clock.advance(2)
@@ -412,6 +414,8 @@ async def test_a_lone_surrogate_is_a_clear_error_and_is_not_sent(bench: Bench, a
         (" 7 ", 7),
         ("30", 30),
         ("31", 30),
+        ("00000007", 7),
+        ("000000007", 30),
         ("99999", 30),
         ("9" * 5000, 30),
     ],

@@ -37,7 +37,7 @@ def build_source(
     clock: ManualClock,
     *,
     fetch_base: str = ENDPOINT,
-    issuers: Collection[str] = (ISSUER,),
+    issuers: Collection[str] = frozenset({ISSUER}),
     allowed_jwks_origins: Collection[str] = (),
 ) -> MetadataSource:
     return MetadataSource(
@@ -52,6 +52,8 @@ def build_source(
 async def refusal(source: MetadataSource) -> str:
     with pytest.raises(FetchError) as caught:
         await source.find()
+    # A field of the log record.
+    assert caught.value.url == source.url
     return str(caught.value)
 
 
@@ -168,6 +170,24 @@ async def test_a_key_set_at_the_same_origin_is_accepted(
     provider.discovery["jwks_uri"] = jwks_uri
 
     assert await build_source(provider, clock).find() == ProviderMetadata(issuer=ISSUER, jwks_uri=jwks_uri)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://stranger.example/oidc/token",
+        "https://me:secret@tenant.logto.app/oidc/token",
+        "https://tenant.logto.app/\x1b[2J",
+        "https://tenant.logto.app/\x7f",
+        ["https://tenant.logto.app/oidc/token"],
+    ],
+)
+async def test_an_endpoint_that_is_no_url_of_the_same_origin_is_left_out(
+    url: object, provider: FakeProvider, clock: ManualClock
+) -> None:
+    provider.discovery["token_endpoint"] = url
+
+    assert (await build_source(provider, clock).find()).token_endpoint is None
 
 
 async def test_the_default_port_of_plain_http_is_80(provider: FakeProvider, clock: ManualClock) -> None:

@@ -158,7 +158,7 @@ UNUSABLE = (
     Unusable(id="P-256 said to be ES384", entry=curve("P-256", alg="ES384"), says=NO_ALGORITHM),
     Unusable(id="Ed25519 said to be ES384", entry=curve("Ed25519", alg="ES384"), says=NO_ALGORITHM),
     Unusable(id="a key for exchange", entry=curve("X25519"), says=NO_ALGORITHM),
-    Unusable(id="crv unknown", entry=changed(crv="P-999")),
+    Unusable(id="crv unknown", entry=changed(crv="hunter2")),
     Unusable(id="crv a number", entry=changed(crv=384)),
     Unusable(id="crv of another length", entry=changed(crv="P-256")),
     Unusable(id="no crv", entry=without("crv")),

@@ -289,18 +289,21 @@ class TestIntrospections:
 
         assert counted(recording.read(), "fastapi_logto.introspections", "fastapi_logto.outcome") == {"failure": 1}
 
-    async def test_the_log_record_of_a_failure_has_its_parts_as_fields(self, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize("status", [404, 429, 503])
+    async def test_the_log_record_of_a_failure_has_its_parts_as_fields(
+        self, status: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
         bench = test_introspection.Bench()
         bench.provider.say({}, status=400)
         await bench.refused(test_introspection.OPAQUE)
-        bench.provider.say({}, status=503)
+        bench.provider.say({}, status=status)
         await bench.refused(test_introspection.OPAQUE + "x")
 
         first, second = (read_fields(record) for record in caplog.records)
         url = f"{bench.issuer.issuer}/token/introspection"
         assert first == {"logto_url": url, "logto_status": 400}
         assert 0 < second.pop("logto_next_try_seconds") <= 1.5
-        assert second == {"logto_url": url, "logto_status": 503}
+        assert second == {"logto_url": url, "logto_status": status}
 
 
 class TestFetches:

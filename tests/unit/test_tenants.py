@@ -210,7 +210,23 @@ async def test_a_stale_tenant_and_a_fresh_one_are_together_stale_and_as_old_as_t
     health = auth.health()
 
     assert (health.is_ready, health.is_stale, health.age_seconds, health.key_count) == (True, True, 301, 2)
-    assert health.age_seconds is not None
+
+
+async def test_of_two_unreachable_tenants_the_next_try_is_that_of_the_earlier_one() -> None:
+    clock = ManualClock(now=1_800_000_000)
+    a, b = LocalIssuer(endpoint=A, clock=clock), LocalIssuer(endpoint=B, clock=clock)
+    network = Network(a, b)
+    network.down = {"a.example.com", "b.example.com"}
+    settings = [LogtoSettings(endpoint=endpoint, audience=API) for endpoint in (A, B)]
+    auth = LogtoAuth(settings=settings, http_transport=network, clock=clock)
+    for issuer in (b, a, b):
+        # The second failure of B is followed by a wait of two seconds, the first one of A by one of a second.
+        clock.advance(0.6)
+        with pytest.raises(ProviderUnavailableError):
+            await auth.verify(issuer.access_token())
+
+    assert network.asked == ["b.example.com", "a.example.com", "b.example.com"]
+    assert auth.health().next_try_seconds == pytest.approx(0.4, abs=0.11)
 
 
 @pytest.mark.parametrize(
