@@ -122,7 +122,7 @@ class _VerifiedModel(BaseModel):
                 "Depends(require_scopes(...)), or build it in a test with fastapi_logto.testing"
             )
         made = handler(data)
-        _set(made, "__pydantic_extra__", _FrozenDict(made.__pydantic_extra__ or {}))
+        _set(made, "__pydantic_extra__", _FrozenDict(made.__pydantic_extra__))
         return made
 
     @property
@@ -293,8 +293,11 @@ def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
         return made if model is TokenClaims else made.model_copy(deep=True)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
-        claim = str(problem["loc"][0]) if problem["loc"] else None
-        if claim is not None and claim not in model.model_fields:
+        if not problem["loc"]:
+            # Its input are all claims of the token, which must not be in a log.
+            raise ClaimError(expected=f"claims that {model.__name__} accepts", found=problem["type"]) from None
+        claim = str(problem["loc"][0])
+        if claim not in model.model_fields:
             claim = quote(claim)  # unknown claims that the model forbids: their names come from the token
         found = "nothing" if problem["type"] == "missing" else quote(problem["input"])
         raise ClaimError(claim=claim, expected=problem["type"], found=found) from None
@@ -327,7 +330,7 @@ def _build_plain(members: JsonObject) -> TokenClaims | None:
             return None
     if not members.keys() >= _REQUIRED or values["aud"].startswith(ORGANIZATION_AUDIENCE):
         return None
-    if not values["sub"].isascii() or not values["sub"].strip():
+    if not values["sub"].strip():
         return None
     return make_claims(
         TokenClaims, values, names=members.keys() - extra.keys(), extra=_FrozenDict(extra) if extra else NO_EXTRA

@@ -31,7 +31,7 @@ from fastapi_logto.verification.checks import (
     check_predicate,
     check_scopes,
 )
-from fastapi_logto.verification.claims import ORGANIZATIONS_AUDIENCE, build_claims, parse_claims
+from fastapi_logto.verification.claims import build_claims, parse_claims
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump
 from tests.vectors.payloads import PAYLOAD_ROWS
 from tests.vectors.rows import PayloadRow
@@ -156,7 +156,7 @@ def check_where_organizations_are_accepted(claims: TokenClaims) -> None:
     "changes",
     [
         {"aud": "urn:logto:organization:org_1"},
-        {"aud": ORGANIZATIONS_AUDIENCE, "organization_id": "org_1"},
+        {"aud": "urn:logto:resource:organizations", "organization_id": "org_1"},
     ],
 )
 def test_an_organization_token_is_accepted_only_where_organizations_are(changes: dict[str, object]) -> None:
@@ -172,10 +172,10 @@ def test_an_organization_token_is_accepted_only_where_organizations_are(changes:
     [
         # A token for an organization's users, but for another API.
         {"aud": "https://other.test", "organization_id": "org_1"},
-        {"aud": [ORGANIZATIONS_AUDIENCE, "https://other.test"], "organization_id": "org_1"},
+        {"aud": ["urn:logto:resource:organizations", "https://other.test"], "organization_id": "org_1"},
         # The audience of organization tokens, without an organization.
-        {"aud": ORGANIZATIONS_AUDIENCE},
-        {"aud": ORGANIZATIONS_AUDIENCE, "organization_id": ""},
+        {"aud": "urn:logto:resource:organizations"},
+        {"aud": "urn:logto:resource:organizations", "organization_id": ""},
         {"aud": "urn:logto:organization:"},
     ],
 )

@@ -453,6 +453,7 @@ async def test_the_log_says_why_no_response_could_be_used(bench: Bench, caplog: 
     assert await find_reason(known) == found
     assert await find_reason(known) == f"introspection of known tokens: not sent after a failure: {found}"
 
+    assert {record.name for record in caplog.records} == {"fastapi_logto"}
     lines = [
         (record.getMessage(), vars(record)["logto_url"], vars(record)["logto_status"]) for record in caplog.records
     ]
