@@ -80,8 +80,10 @@ async def finish_fetches() -> int:
     """Wait for the fetches that run on this loop, and say how many there were."""
     flights = [task for task in asyncio.all_tasks() if task.get_name() == "fastapi_logto: fetch keys"]
     if flights:
-        _, pending = await asyncio.wait(flights, timeout=5)
+        ended, pending = await asyncio.wait(flights, timeout=5)
         assert not pending
+        # Whatever goes wrong is in the state afterwards.
+        assert not [flight for flight in ended if not flight.cancelled() and flight.exception() is not None]
     return len(flights)
 
 

@@ -508,6 +508,17 @@ async def test_a_known_kid_with_another_algorithm_is_refused_without_a_fetch(ben
         await bench.source.find(kid=bench.kid, alg="RS256")
 
     assert (caught.value.claim, caught.value.found) == ("alg", "RS256")
+    assert caught.value.expected == "an algorithm of the key with this kid"
+    assert bench.provider.fetches == (1, 1)
+
+
+async def test_a_known_kid_of_several_with_another_algorithm_is_refused_without_a_fetch(bench: Bench) -> None:
+    bench.rotate()
+    await bench.find()
+
+    with pytest.raises(AlgorithmError):
+        await bench.source.find(kid=bench.kid, alg="RS256")
+
     assert bench.provider.fetches == (1, 1)
 
 
@@ -549,6 +560,15 @@ def test_a_loop_that_was_closed_during_a_fetch_is_not_kept(bench: Bench) -> None
 
 async def test_no_kid_with_several_keys_is_unknown(bench: Bench) -> None:
     bench.rotate()
+
+    assert (await bench.refused(None)).found == "None ES384"
+
+
+async def test_no_kid_is_unknown_also_if_no_key_has_one(bench: Bench) -> None:
+    bench.rotate()
+    bench.provider.jwks = {
+        "keys": [{name: value for name, value in key.items() if name != "kid"} for key in bench.issuer.jwks()["keys"]]
+    }
 
     assert (await bench.refused(None)).found == "None ES384"
 
@@ -682,6 +702,19 @@ async def test_a_key_set_that_grew_too_old_during_a_fetch_for_an_unknown_kid_is_
     assert (await waiting).found == AWAY
 
 
+async def test_a_key_set_that_grew_too_old_while_the_source_was_closed_is_503() -> None:
+    bench = build_bench(max_stale=0)
+    await bench.find()
+    bench.block()
+    waiting = asyncio.create_task(bench.unavailable("unknown"))
+    await until_asked(bench, 1, 2)
+    bench.clock.advance(TTL)
+
+    await bench.source.close()
+
+    assert (await waiting).found == "an incomplete fetch"
+
+
 # Loops, closing, warming
 
 
@@ -724,6 +757,23 @@ async def test_a_fetch_that_hangs_on_one_event_loop_does_not_hold_up_another_at_
 
     gate.set()
     assert await waiting == [bench.kid]
+
+
+async def test_of_two_event_loops_that_fetch_at_the_same_time_the_later_one_decides(bench: Bench) -> None:
+    old, before = bench.kid, bench.provider.jwks
+    gate = bench.block()
+    waiting = asyncio.create_task(bench.refused(old))
+    await until_asked(bench, 1, 0)
+    bench.provider.gate = None
+    new = bench.rotate(keep_previous=False)
+    assert await asyncio.to_thread(asyncio.run, bench.find(new)) == [new]
+
+    bench.provider.jwks = before
+    gate.set()
+    await waiting
+
+    assert at_once(bench.find(new)) == [new]
+    assert bench.provider.fetches == (2, 2)
 
 
 def test_keys_fetched_on_one_event_loop_serve_on_the_next_and_are_fetched_again_there(bench: Bench) -> None:

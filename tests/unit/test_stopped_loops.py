@@ -77,8 +77,13 @@ def test_where_the_refresh_fails_the_old_keys_serve_until_the_next_try_is_due(
     bench.provider.go_away()
     bench.clock.advance(TTL)
 
+    async def find_without_waiting() -> list[str | None]:
+        return [key.kid for key in bench.source.find_held(kid=bench.kid, alg="ES384")]
+
+    assert loop.run_until_complete(find_without_waiting()) == []
     for _ in range(5):
         assert loop.run_until_complete(bench.find()) == [bench.kid]
+        assert loop.run_until_complete(find_without_waiting()) == [bench.kid]
     assert bench.provider.fetches == (1, 2)
     bench.clock.advance(1.2)
     assert loop.run_until_complete(bench.find()) == [bench.kid]
@@ -138,6 +143,7 @@ async def test_a_background_refresh_past_its_deadline_is_replaced_by_one_that_is
     await bench.refused(old)
 
     assert bench.source.health().last_error is None
+    assert await finish_fetches() == 0
 
 
 async def test_a_fetch_that_timed_out_after_the_loop_stood_still_is_no_failure_of_the_provider(bench: Bench) -> None:
