@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import ipaddress
+import json
 import re
 import socket
 import ssl
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
 from pathlib import Path
 
 import httpx
@@ -23,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from fastapi_logto.provider.failures import ExchangeError, FetchError
 from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Request, Transport
+from fastapi_logto.strict_json import estimate_weight
 from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault, serve_captured
 
 SECRET = "hunter2"
@@ -138,6 +141,11 @@ MISBEHAVIOURS = (
     Misbehaviour(
         id="identity and gzip",
         answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": "identity, gzip"}),
+        says="expected an unencoded body, found Content-Encoding gzip",
+    ),
+    Misbehaviour(
+        id="identity and gzip without a space",
+        answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": "identity,gzip"}),
         says="expected an unencoded body, found Content-Encoding gzip",
     ),
     Misbehaviour(
@@ -343,6 +351,62 @@ async def test_a_stream_without_end_is_left_when_it_grows_too_large() -> None:
     assert sent == 80
 
 
+async def test_a_response_says_how_much_memory_its_document_takes(server: CapturedServer, transport: Transport) -> None:
+    body = json.dumps(JWKS).encode()
+    server.replace(JWKS_PATH, Answer(body=body))
+
+    response = await transport.send(server.endpoint + JWKS_PATH, Request())
+
+    assert (response.document, response.weight) == (JWKS, estimate_weight(body))
+    assert response.weight > len(body)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "connect_seconds"), [(0.5, 0.5), (2, 2), (30, 2)], ids=["short", "as for a connection", "long"]
+)
+async def test_a_connection_must_be_there_within_two_seconds(seconds: float, connect_seconds: float) -> None:
+    limits: list[object] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        limits.append(request.extensions["timeout"])
+        return httpx.Response(200, json={})
+
+    await Transport(timeout_seconds=seconds, http_transport=httpx.MockTransport(answer)).fetch_json("https://a.example/")
+
+    assert limits == [{"connect": connect_seconds, "read": seconds, "write": seconds, "pool": seconds}]
+
+
+async def test_the_trust_store_is_read_once_and_not_on_the_event_loop(
+    server: CapturedServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, threads = httpx.create_ssl_context, list[threading.Thread]()
+
+    def watch() -> ssl.SSLContext:
+        threads.append(threading.current_thread())
+        return create()
+
+    monkeypatch.setattr(httpx, "create_ssl_context", watch)
+
+    for _ in range(2):
+        await transport.fetch_json(server.endpoint + JWKS_PATH)
+
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
+
+
+async def test_from_a_tree_that_was_never_installed_requests_name_no_version(
+    server: CapturedServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(name: str) -> metadata.Distribution:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata.Distribution, "from_name", find)
+
+    await transport.fetch_json(server.endpoint + JWKS_PATH)
+
+    assert [request.headers["user-agent"] for request in server.requests] == ["fastapi-logto/unknown"]
+
+
 def test_one_transport_serves_two_event_loops_one_after_the_other(server: CapturedServer, transport: Transport) -> None:
     for _ in range(2):
         assert asyncio.run(transport.fetch_json(server.endpoint + JWKS_PATH)) == JWKS
@@ -470,11 +534,24 @@ async def test_an_error_keeps_its_status_whatever_its_body(
     server.replace(JWKS_PATH, Answer(status=status, body=body, headers=headers))
     url = server.endpoint + JWKS_PATH
 
+    raw = await transport.exchange(url, Request())
     response = await transport.send(url, Request())
     with pytest.raises(FetchError) as caught:
         await transport.fetch_json(url)
 
+    assert (raw.status, raw.body) == (status, b"")
     assert (response.status, response.document, caught.value.status) == (status, {}, status)
+
+
+async def test_of_a_document_that_is_not_there_nothing_is_read(server: CapturedServer) -> None:
+    # Its body would not be complete in time.
+    server.replace(JWKS_PATH, Answer(status=404, body=b" " * 200, seconds_per_byte=0.05))
+    transport, url = Transport(timeout_seconds=2), server.endpoint + JWKS_PATH
+
+    assert (await refusal(transport, url)).status == 404
+    response = await transport.exchange(url, Request(), reads_errors=False)
+
+    assert (response.status, response.body) == (404, b"")
 
 
 @pytest.mark.parametrize(
