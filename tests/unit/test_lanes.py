@@ -32,6 +32,8 @@ def assert_closed(lane: Lane) -> None:
         pass
     assert not caught.value.is_full
     assert str(caught.value) == "test: not sent after a failure: fault"
+    assert (caught.value.status, caught.value.retry_after_seconds, caught.value.url) == (None, None, None)
+    assert not caught.value.is_about_request
 
 
 def assert_open(lane: Lane) -> None:
@@ -172,8 +174,8 @@ def test_requests_that_fail_together_are_one_failure_and_one_line_in_the_log(
     for request in together:
         assert not request.__exit__(FetchError, FetchError("fault", retry_after_seconds=2), None)
 
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, "test: failed, next try in 2 s at the earliest: fault")
+    assert [(record.name, record.levelno, record.getMessage()) for record in caplog.records] == [
+        ("fastapi_logto", logging.WARNING, "test: failed, next try in 2 s at the earliest: fault")
     ]
     clock.advance(2)
     fail(lane)

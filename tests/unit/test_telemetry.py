@@ -445,6 +445,11 @@ class TestFetches:
     async def test_introspection_is_named_by_its_purpose(self, recording: Recording) -> None:
         await test_introspection.Bench().refused(test_introspection.OPAQUE)
 
+        recorded = recording.read()
+        assert counted(recorded, "fastapi_logto.fetch.duration", "fastapi_logto.purpose") == {
+            "discovery": 1,
+            "introspection": 1,
+        }
         assert [span.name for span in recording.read_spans()] == [
             f"GET {DISCOVERY_PATH}",
             "POST /oidc/token/introspection",

@@ -188,6 +188,15 @@ async def test_the_content_type_does_not_matter(server: CapturedServer, transpor
     assert await transport.fetch_json(server.endpoint + JWKS_PATH) == {"keys": []}
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate", "x-gzip", "compress"])
+async def test_a_known_encoding_is_named(encoding: str, server: CapturedServer, transport: Transport) -> None:
+    server.replace(JWKS_PATH, Answer(body=b"{}", headers={"Content-Encoding": encoding}))
+
+    error = await refusal(transport, server.endpoint + JWKS_PATH)
+
+    assert str(error).endswith(f": expected an unencoded body, found Content-Encoding {encoding}")
+
+
 async def test_an_encoding_named_identity_is_none(server: CapturedServer, transport: Transport) -> None:
     server.replace(JWKS_PATH, Answer(body=b'{"keys": []}', headers={"Content-Encoding": "Identity"}))
 
@@ -371,7 +380,9 @@ async def test_a_connection_must_be_there_within_two_seconds(seconds: float, con
         limits.append(request.extensions["timeout"])
         return httpx.Response(200, json={})
 
-    await Transport(timeout_seconds=seconds, http_transport=httpx.MockTransport(answer)).fetch_json("https://a.example/")
+    await Transport(timeout_seconds=seconds, http_transport=httpx.MockTransport(answer)).fetch_json(
+        "https://a.example/"
+    )
 
     assert limits == [{"connect": connect_seconds, "read": seconds, "write": seconds, "pool": seconds}]
 
@@ -579,6 +590,7 @@ async def test_an_exchange_by_https_returns_the_tls_session(tls_server: TlsServe
     assert response.tls is not None
     assert response.tls.version == "TLSv1.3"
     assert 0 < ssl.cert_time_to_seconds(str(response.tls.certificate["notAfter"])) - time.time() < 86_401
+    assert repr(response.tls) == "TlsSession(version='TLSv1.3')"
 
 
 async def failure(transport: Transport, url: str) -> ExchangeError:
@@ -621,6 +633,12 @@ async def test_a_host_a_port_and_a_certificate_that_fail_are_different_layers(
     assert str(errors[0]).startswith("no address: ")
 
 
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, "text")
+    error.reason = reason
+    return error
+
+
 def fail_with(error: Exception, cause: BaseException | None = None) -> Transport:
     def handle(_: httpx.Request) -> httpx.Response:
         raise error from cause
@@ -638,10 +656,22 @@ def fail_with(error: Exception, cause: BaseException | None = None) -> Transport
             "connection refused: nothing listens there",
         ),
         (httpx.ConnectError("x"), ssl.SSLError(1, "text"), "TLS failed: SSLError"),
+        (httpx.ConnectError("x"), tls_error("UNSUPPORTED_PROTOCOL"), "TLS failed: UNSUPPORTED_PROTOCOL"),
+        *(
+            (
+                httpx.ConnectError("x"),
+                tls_error(reason),
+                f"no TLS: the server speaks another protocol, such as plain http ({reason})",
+            )
+            for reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+        ),
         (httpx.ConnectError("https://user:secret@a.example"), None, "ConnectError"),
         (httpx.ConnectError("x", request=httpx.Request("GET", "https://a.example")), ValueError(), "ConnectError"),
     ],
-    ids=["timeout", "several addresses", "TLS without a reason", "no cause", "another cause"],
+    ids=[
+        *("timeout", "several addresses", "TLS without a reason", "TLS with a reason"),
+        *("no TLS", "no TLS with OpenSSL 3.2", "no cause", "another cause"),
+    ],
 )
 async def test_the_cause_of_a_failed_exchange_is_named(
     error: Exception, cause: BaseException | None, says: str
