@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from fastapi_logto.errors import SignatureError
 from fastapi_logto.provider.aws_lc import build_aws_lc_key
+from fastapi_logto.provider.key_set import parse_key
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.verification.jws import UnverifiedJws, parse_unverified
 from fastapi_logto.verification.signatures import verify_signature
@@ -87,15 +88,23 @@ def test_a_signature_with_one_byte_changed_holds_nowhere(position: int, flip: in
     assert outcomes(b"message", bytes(signature)) == (False, False)
 
 
-def test_other_keys_have_no_double() -> None:
+def test_other_keys_have_no_double(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "fastapi_logto")
+    rsa = RSAKey.generate_key(2048)
+
     assert build_aws_lc_key(ECKey.generate_key("P-256")) is None
     assert build_aws_lc_key(ECKey.generate_key("P-521")) is None
-    assert build_aws_lc_key(RSAKey.generate_key(2048)) is None
+    assert build_aws_lc_key(rsa) is None
+    assert build_aws_lc_key(RSAKey.import_key({**rsa.as_dict(private=False), "crv": "P-384"})) is None
+    assert caplog.messages == []
 
 
 @pytest.mark.usefixtures("openssl")
-def test_without_awscrt_keys_have_no_double() -> None:
+def test_without_awscrt_keys_have_no_double(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "fastapi_logto")
+
     assert build_aws_lc_key(KEY) is None
+    assert caplog.messages == []
 
 
 def test_a_key_that_aws_lc_does_not_take_is_left_to_openssl(
@@ -122,3 +131,9 @@ def test_a_provider_s_tokens_hold_with_the_double() -> None:
 
     assert double is not None
     assert verify_signature(unverified, jose, aws_lc=double) == unverified.payload
+
+
+def test_a_key_of_a_key_set_has_its_double() -> None:
+    entry = LocalIssuer().jwks()["keys"][0]
+
+    assert parse_key({**entry}, algorithms=["ES384"]).aws_lc is not None

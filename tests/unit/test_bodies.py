@@ -45,7 +45,9 @@ async def test_a_body_is_returned_as_it_was_sent_and_digested_while_it_arrives()
 
 
 @pytest.mark.parametrize(
-    ("length", "read_count"), [(b"7", 0), (b"99999999999999999999999", 3), (b"6", 3), (b"-7", 3), (b"\xb2", 3)]
+    ("length", "read_count"),
+    [(b"7", 0), (b"9" * 19, 0), (b"9" * 20, 3), (b"9" * 5000, 3), (b"6", 3), (b"-7", 3), (b"\xb2", 3)],
+    ids=lambda value: str(value)[:30],
 )
 async def test_a_stated_length_only_refuses_a_body_earlier(length: bytes, read_count: int) -> None:
     chunks = [b"abc", b"def", b"g"]
@@ -64,6 +66,21 @@ async def test_a_body_that_takes_too_long_is_408() -> None:
     status, message = await refuse(reader.read(build_request([b"a", b"b"], gate=asyncio.Event())))
 
     assert (status, message) == (408, "expected a complete body within 0.01 s, found a part of it")
+
+
+async def test_a_body_may_take_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, timeout = list[float | None](), asyncio.timeout
+
+    def end_at_once(seconds: float | None) -> asyncio.Timeout:
+        waits.append(seconds)
+        return timeout(0)
+
+    monkeypatch.setattr(asyncio, "timeout", end_at_once)
+
+    status, message = await refuse(BodyReader(max_bytes=10).read(build_request([b"a", b"b"], gate=asyncio.Event())))
+
+    assert (status, message) == (408, "expected a complete body within 10 s, found a part of it")
+    assert waits == [10]
 
 
 async def test_an_incomplete_body_is_400() -> None:
@@ -93,6 +110,7 @@ async def test_a_few_large_bodies_arrive_at_a_time_and_any_number_of_small_ones(
         "expected fewer concurrent large bodies, found too many",
     )
     assert await reader.read(build_request([b"small"])) == b"small"
+    assert await reader.read(build_request([LARGE[1:]])) == LARGE[1:]
 
     gate.set()
     assert await asyncio.gather(*held) == [LARGE + b"end"] * 8

@@ -146,6 +146,7 @@ UNUSABLE = (
     Unusable(id="key_ops empty", entry=changed(key_ops=[]), says="its key_ops have no verify"),
     Unusable(id="key_ops a text", entry=changed(key_ops="verify"), says="its key_ops have no verify"),
     Unusable(id="key_ops null", entry=changed(key_ops=None), says="its key_ops have no verify"),
+    Unusable(id="key_ops twice", entry=changed(key_ops=["verify", "verify"]), says="its key_ops have duplicates"),
     Unusable(id="alg null", entry=changed(alg=None), says=NO_ALGORITHM),
     Unusable(id="alg a list", entry=changed(alg=["ES384"]), says=NO_ALGORITHM),
     Unusable(id="alg in lower case", entry=changed(alg="es384"), says=NO_ALGORITHM),
@@ -368,6 +369,10 @@ def test_a_key_shows_no_more_than_its_names() -> None:
 
     assert repr(key) == f"PublicKey(kid='ec', algorithms=frozenset({{'ES384'}}), thumbprint='{key.thumbprint}')"
     assert key.thumbprint == "dF0AW-t-6zxshXIDzCiRALbZV3F1K6FR_52fJ_M3xYg"
+
+
+def test_the_same_key_of_two_documents_is_one_value() -> None:
+    assert len({*parse(EC).keys, *parse(EC).keys, *parse(OTHER_EC).keys}) == 2
 
 
 def test_a_key_set_is_not_changed_by_the_list_it_was_made_of() -> None:

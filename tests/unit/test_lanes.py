@@ -32,6 +32,8 @@ def assert_closed(lane: Lane) -> None:
         pass
     assert not caught.value.is_full
     assert str(caught.value) == "test: not sent after a failure: fault"
+    assert (caught.value.status, caught.value.retry_after_seconds, caught.value.url) == (None, None, None)
+    assert not caught.value.is_about_request
 
 
 def assert_open(lane: Lane) -> None:
@@ -90,7 +92,8 @@ def test_a_failure_closes_the_lane_and_the_next_success_opens_it(clock: ManualCl
     assert lane.retry_after_seconds == 1
     clock.advance(0.5)
     assert_open(lane)
-    assert_open(lane)
+    with lane.enter():
+        assert_open(lane)
 
 
 def test_another_error_than_a_failed_fetch_does_not_close_the_lane(clock: ManualClock) -> None:
@@ -110,6 +113,19 @@ def test_one_try_at_a_time_is_let_through_while_the_endpoint_fails(clock: Manual
     with lane.enter():
         assert_closed(lane)
         assert lane.retry_after_seconds == 1
+    assert_open(lane)
+
+
+def test_the_end_of_a_request_from_before_the_failure_admits_no_second_try(clock: ManualClock) -> None:
+    lane = build_lane(clock)
+    early = lane.enter()
+    early.__enter__()
+    fail(lane, retry_after_seconds=1)
+    clock.advance(1)
+
+    with lane.enter():
+        early.__exit__(None, None, None)
+        assert_closed(lane)
     assert_open(lane)
 
 
@@ -158,8 +174,8 @@ def test_requests_that_fail_together_are_one_failure_and_one_line_in_the_log(
     for request in together:
         assert not request.__exit__(FetchError, FetchError("fault", retry_after_seconds=2), None)
 
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, "test: failed, next try in 2 s at the earliest: fault")
+    assert [(record.name, record.levelno, record.getMessage()) for record in caplog.records] == [
+        ("fastapi_logto", logging.WARNING, "test: failed, next try in 2 s at the earliest: fault")
     ]
     clock.advance(2)
     fail(lane)

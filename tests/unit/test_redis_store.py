@@ -95,6 +95,19 @@ def test_an_error_of_redis_is_explained_without_its_text(error: Exception, text:
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        *("BUSY", "CLUSTERDOWN", "CROSSSLOT", "ERR", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"),
+        *("NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGTYPE"),
+    ],
+)
+def test_a_known_code_of_redis_is_named(code: str) -> None:
+    explained = explain_redis_error(redis.exceptions.ResponseError(f"{code} name-of-user"))
+
+    assert explained == f"expected a successful command, found the error {code}; see the log of the server"
+
+
+@pytest.mark.parametrize(
     "url", ["", "https://redis.example.test", f"redis://u:{PASSWORD}@host:port", f"redis://h?x={PASSWORD}", "host:1"]
 )
 def test_an_invalid_url_is_rejected_without_being_shown(url: str) -> None:

@@ -22,6 +22,7 @@ from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer, override, revoke
 from fastapi_logto.testing import claims as make_claims
 from fastapi_logto.testing.issuer.connecting import build_transport
+from fastapi_logto.verification.checks import MAX_ISSUED_AHEAD_SECONDS
 from tests.unit.apps import API, sign_in
 from tests.unit.fakes import wait_until
 from tests.unit.stores import SharedStore
@@ -463,6 +464,41 @@ async def test_a_time_is_seconds_a_datetime_or_now(
         else:
             with pytest.raises(RevokedTokenError):
                 await auth.verify(token)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"user_id": "u"},
+        {"organization_id": "o"},
+        {"client_id": "c"},
+        {"token_id": "t" * 2048},
+        {"user_id": "u", "organization_id": "o", "client_id": "c", "token_id": "t"},
+    ],
+    ids=" ".join,
+)
+async def test_a_revocation_has_all_the_values_that_were_given(values: dict[str, str], issuer: LocalIssuer) -> None:
+    store = SharedStore()
+    revocations = Revocations(store)
+    issuer.auth(revocations=revocations)
+
+    await revocations.revoke(**values)
+
+    assert store.entries == [Revocation(before=NOW, **values)]
+
+
+@pytest.mark.parametrize("seconds", [1, 366 * 24 * 3600])
+def test_times_from_a_second_to_a_year_are_accepted(seconds: float) -> None:
+    assert Revocations(outage_seconds=seconds, longest_token_seconds=seconds).health().is_ready
+
+
+@pytest.mark.usefixtures("auth")
+async def test_a_time_may_be_as_far_ahead_as_that_of_a_token(revocations: Revocations) -> None:
+    await revocations.revoke(user_id="a", before=NOW + MAX_ISSUED_AHEAD_SECONDS)
+    with pytest.raises(ValueError, match="not in the future"):
+        await revocations.revoke(user_id="b", before=NOW + MAX_ISSUED_AHEAD_SECONDS + 0.5)
+
+    assert revocations.health().count == 1
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,14 @@ import pytest
 import uvloop
 
 from fastapi_logto.errors import ProviderUnavailableError, UnknownKeyError
-from fastapi_logto.provider.key_source import CoolingDownError
+from fastapi_logto.provider.discovery import build_metadata_source
+from fastapi_logto.provider.key_source import CoolingDownError, build_key_source
 from fastapi_logto.provider.loop_runs import LoopRun
+from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.testing import LocalIssuer, ManualClock
 from tests.captured import JWKS_PATH, NOW
-from tests.unit.fakes import finish_fetches
+from tests.unit.apps import API
+from tests.unit.fakes import ENDPOINT, FakeProvider, finish_fetches, wait_until
 from tests.unit.key_bench import TTL, Bench, at_once, build_bench, until_asked
 
 DEADLINE = 15
@@ -160,6 +164,26 @@ async def test_a_fetch_that_timed_out_after_the_loop_stood_still_is_no_failure_o
     assert caught.value.found == "an incomplete fetch"
     bench.provider.come_back()
     assert await bench.find() == [bench.kid]
+
+
+@pytest.mark.parametrize(("seconds", "is_used"), [(15.9, True), (16, False)])
+async def test_a_fetch_of_three_timeouts_and_a_second_is_discarded(seconds: float, is_used: object) -> None:
+    issuer = LocalIssuer(endpoint=ENDPOINT)
+    provider, clock = FakeProvider(issuer.jwks()), ManualClock(now=NOW)
+    settings = LogtoSettings(endpoint=ENDPOINT, audience=API, fetch_timeout_seconds=5)
+    transport = provider.build_transport()
+    metadata = build_metadata_source(settings, transport=transport, clock=clock)
+    source = build_key_source(settings, metadata=metadata, transport=transport, clock=clock)
+    provider.gate = asyncio.Event()
+    warming = asyncio.create_task(source.warm())
+    await wait_until(lambda: provider.fetches == (1, 0))
+
+    clock.advance(seconds)
+    provider.gate.set()
+    await warming
+
+    assert source.health().is_ready is is_used
+    assert source.health().last_error is None
 
 
 async def test_a_forced_fetch_that_took_too_long_does_not_make_a_new_key_unknown(bench: Bench) -> None:

@@ -225,19 +225,22 @@ class TestKeyFetches:
             Point(1, {"fastapi_logto.outcome": "success", **LOGTO}),
         ]
 
+    @pytest.mark.parametrize(
+        ("fault", "status"), [(500, 500), (b"<html>", None), (httpx.ConnectError("away"), None)], ids=ascii
+    )
     async def test_the_log_record_of_a_failed_fetch_has_its_parts_as_fields(
-        self, caplog: pytest.LogCaptureFixture
+        self, fault: int | bytes | httpx.TransportError, status: int | None, caplog: pytest.LogCaptureFixture
     ) -> None:
         bench = build_bench()
         bench.provider.discovery["jwks_uri"] = f"{ENDPOINT}{JWKS_PATH}?key=of-the-url"
-        bench.provider.faults = {JWKS_PATH: 500}
+        bench.provider.faults = {JWKS_PATH: fault}
 
         await bench.unavailable()
 
         (record,) = caplog.records
         fields = read_fields(record)
         assert 0 < fields.pop("logto_next_try_seconds") <= 1.5
-        assert fields == {"logto_url": f"{ENDPOINT}{JWKS_PATH}", "logto_status": 500}
+        assert fields == {"logto_url": f"{ENDPOINT}{JWKS_PATH}", "logto_status": status}
 
     async def test_a_failure_that_concerns_no_url_has_none_in_its_log_record(
         self, caplog: pytest.LogCaptureFixture
@@ -442,6 +445,11 @@ class TestFetches:
     async def test_introspection_is_named_by_its_purpose(self, recording: Recording) -> None:
         await test_introspection.Bench().refused(test_introspection.OPAQUE)
 
+        recorded = recording.read()
+        assert counted(recorded, "fastapi_logto.fetch.duration", "fastapi_logto.purpose") == {
+            "discovery": 1,
+            "introspection": 1,
+        }
         assert [span.name for span in recording.read_spans()] == [
             f"GET {DISCOVERY_PATH}",
             "POST /oidc/token/introspection",

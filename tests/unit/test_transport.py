@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import ipaddress
+import json
 import re
 import socket
 import ssl
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
 from pathlib import Path
 
 import httpx
@@ -23,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from fastapi_logto.provider.failures import ExchangeError, FetchError
 from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Request, Transport
+from fastapi_logto.strict_json import estimate_weight
 from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault, serve_captured
 
 SECRET = "hunter2"
@@ -141,6 +144,11 @@ MISBEHAVIOURS = (
         says="expected an unencoded body, found Content-Encoding gzip",
     ),
     Misbehaviour(
+        id="identity and gzip without a space",
+        answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": "identity,gzip"}),
+        says="expected an unencoded body, found Content-Encoding gzip",
+    ),
+    Misbehaviour(
         id="an encoding that could be a secret",
         answer=Answer(body=b'{"keys": []}', headers={"Content-Encoding": SECRET}),
         says="expected an unencoded body, found an encoded one",
@@ -178,6 +186,15 @@ async def test_the_content_type_does_not_matter(server: CapturedServer, transpor
     server.replace(JWKS_PATH, Answer(body=b'{"keys": []}', headers={"Content-Type": "text/html"}))
 
     assert await transport.fetch_json(server.endpoint + JWKS_PATH) == {"keys": []}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate", "x-gzip", "compress"])
+async def test_a_known_encoding_is_named(encoding: str, server: CapturedServer, transport: Transport) -> None:
+    server.replace(JWKS_PATH, Answer(body=b"{}", headers={"Content-Encoding": encoding}))
+
+    error = await refusal(transport, server.endpoint + JWKS_PATH)
+
+    assert str(error).endswith(f": expected an unencoded body, found Content-Encoding {encoding}")
 
 
 async def test_an_encoding_named_identity_is_none(server: CapturedServer, transport: Transport) -> None:
@@ -343,6 +360,64 @@ async def test_a_stream_without_end_is_left_when_it_grows_too_large() -> None:
     assert sent == 80
 
 
+async def test_a_response_says_how_much_memory_its_document_takes(server: CapturedServer, transport: Transport) -> None:
+    body = json.dumps(JWKS).encode()
+    server.replace(JWKS_PATH, Answer(body=body))
+
+    response = await transport.send(server.endpoint + JWKS_PATH, Request())
+
+    assert (response.document, response.weight) == (JWKS, estimate_weight(body))
+    assert response.weight > len(body)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "connect_seconds"), [(0.5, 0.5), (2, 2), (30, 2)], ids=["short", "as for a connection", "long"]
+)
+async def test_a_connection_must_be_there_within_two_seconds(seconds: float, connect_seconds: float) -> None:
+    limits: list[object] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        limits.append(request.extensions["timeout"])
+        return httpx.Response(200, json={})
+
+    await Transport(timeout_seconds=seconds, http_transport=httpx.MockTransport(answer)).fetch_json(
+        "https://a.example/"
+    )
+
+    assert limits == [{"connect": connect_seconds, "read": seconds, "write": seconds, "pool": seconds}]
+
+
+async def test_the_trust_store_is_read_once_and_not_on_the_event_loop(
+    server: CapturedServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, threads = httpx.create_ssl_context, list[threading.Thread]()
+
+    def watch() -> ssl.SSLContext:
+        threads.append(threading.current_thread())
+        return create()
+
+    monkeypatch.setattr(httpx, "create_ssl_context", watch)
+
+    for _ in range(2):
+        await transport.fetch_json(server.endpoint + JWKS_PATH)
+
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
+
+
+async def test_from_a_tree_that_was_never_installed_requests_name_no_version(
+    server: CapturedServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(name: str) -> metadata.Distribution:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata.Distribution, "from_name", find)
+
+    await transport.fetch_json(server.endpoint + JWKS_PATH)
+
+    assert [request.headers["user-agent"] for request in server.requests] == ["fastapi-logto/unknown"]
+
+
 def test_one_transport_serves_two_event_loops_one_after_the_other(server: CapturedServer, transport: Transport) -> None:
     for _ in range(2):
         assert asyncio.run(transport.fetch_json(server.endpoint + JWKS_PATH)) == JWKS
@@ -470,11 +545,24 @@ async def test_an_error_keeps_its_status_whatever_its_body(
     server.replace(JWKS_PATH, Answer(status=status, body=body, headers=headers))
     url = server.endpoint + JWKS_PATH
 
+    raw = await transport.exchange(url, Request())
     response = await transport.send(url, Request())
     with pytest.raises(FetchError) as caught:
         await transport.fetch_json(url)
 
+    assert (raw.status, raw.body) == (status, b"")
     assert (response.status, response.document, caught.value.status) == (status, {}, status)
+
+
+async def test_of_a_document_that_is_not_there_nothing_is_read(server: CapturedServer) -> None:
+    # Its body would not be complete in time.
+    server.replace(JWKS_PATH, Answer(status=404, body=b" " * 200, seconds_per_byte=0.05))
+    transport, url = Transport(timeout_seconds=2), server.endpoint + JWKS_PATH
+
+    assert (await refusal(transport, url)).status == 404
+    response = await transport.exchange(url, Request(), reads_errors=False)
+
+    assert (response.status, response.body) == (404, b"")
 
 
 @pytest.mark.parametrize(
@@ -502,6 +590,7 @@ async def test_an_exchange_by_https_returns_the_tls_session(tls_server: TlsServe
     assert response.tls is not None
     assert response.tls.version == "TLSv1.3"
     assert 0 < ssl.cert_time_to_seconds(str(response.tls.certificate["notAfter"])) - time.time() < 86_401
+    assert repr(response.tls) == "TlsSession(version='TLSv1.3')"
 
 
 async def failure(transport: Transport, url: str) -> ExchangeError:
@@ -544,6 +633,12 @@ async def test_a_host_a_port_and_a_certificate_that_fail_are_different_layers(
     assert str(errors[0]).startswith("no address: ")
 
 
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, "text")
+    error.reason = reason
+    return error
+
+
 def fail_with(error: Exception, cause: BaseException | None = None) -> Transport:
     def handle(_: httpx.Request) -> httpx.Response:
         raise error from cause
@@ -561,10 +656,22 @@ def fail_with(error: Exception, cause: BaseException | None = None) -> Transport
             "connection refused: nothing listens there",
         ),
         (httpx.ConnectError("x"), ssl.SSLError(1, "text"), "TLS failed: SSLError"),
+        (httpx.ConnectError("x"), tls_error("UNSUPPORTED_PROTOCOL"), "TLS failed: UNSUPPORTED_PROTOCOL"),
+        *(
+            (
+                httpx.ConnectError("x"),
+                tls_error(reason),
+                f"no TLS: the server speaks another protocol, such as plain http ({reason})",
+            )
+            for reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+        ),
         (httpx.ConnectError("https://user:secret@a.example"), None, "ConnectError"),
         (httpx.ConnectError("x", request=httpx.Request("GET", "https://a.example")), ValueError(), "ConnectError"),
     ],
-    ids=["timeout", "several addresses", "TLS without a reason", "no cause", "another cause"],
+    ids=[
+        *("timeout", "several addresses", "TLS without a reason", "TLS with a reason"),
+        *("no TLS", "no TLS with OpenSSL 3.2", "no cause", "another cause"),
+    ],
 )
 async def test_the_cause_of_a_failed_exchange_is_named(
     error: Exception, cause: BaseException | None, says: str
