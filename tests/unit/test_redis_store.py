@@ -157,7 +157,7 @@ async def test_an_unreachable_server_is_an_error_without_the_url(url: str | Secr
     await store.close()
 
 
-Reply: TypeAlias = "bytes | int | None | Sequence[Reply]"
+Reply: TypeAlias = "bytes | int | Sequence[Reply] | None"
 
 KEY = b"{fastapi-logto:revocations}"
 ALICE, BOB = (Revocation(before=1_800_000_000.5, user_id=name) for name in ("alice", "bob"))
