@@ -130,6 +130,11 @@ def test_the_timeout_has_limits(timeout_seconds: float) -> None:
         RedisStore(URL, timeout_seconds=timeout_seconds)
 
 
+@pytest.mark.parametrize("timeout_seconds", [0.001, 60])
+def test_the_timeout_may_be_at_a_limit(timeout_seconds: float) -> None:
+    RedisStore(URL, timeout_seconds=timeout_seconds)
+
+
 def test_the_key_must_not_be_empty() -> None:
     with pytest.raises(ValueError, match=r"^key: expected a text that is not empty, found none"):
         RedisStore(URL, key=" ")
@@ -334,6 +339,38 @@ async def test_a_full_batch_is_followed_by_another_one_on_the_same_connection(
     assert second == Batch(revocations=[BOB], position="33-0", is_last=True)
     await wait_until(lambda: server.closed == 1)
     assert server.opened == 1
+
+
+async def test_entries_of_other_programs_are_skipped_and_reported_once(
+    server: ScriptedServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.replies = [[[b"1-0", [b"other", b"text"]], [b"2-0", [b"other", b"text"]], entry("3-0", BOB)]]
+
+    batch = await store.read(None, wait_seconds=0)
+
+    assert (batch.revocations, batch.position) == ([BOB], "3-0")
+    assert [(record.name, record.levelname) for record in caplog.records] == [("fastapi_logto", "WARNING")]
+    assert "expected only entries of this package" in caplog.text
+
+
+async def test_a_command_may_take_two_seconds_and_a_read_longer_by_its_wait(
+    server: ScriptedServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, timeout = list[float | None](), asyncio.timeout
+
+    def record(seconds: float | None) -> asyncio.Timeout:
+        waits.append(seconds)
+        return timeout(seconds)
+
+    monkeypatch.setattr(asyncio, "timeout", record)
+    server.replies = [None, [entry("1-0", ALICE)]]
+
+    await store.load_text("name")
+    await store.read(None, wait_seconds=1.5)
+    await store.close()
+
+    assert waits[0] == 2
+    assert 3.5 in waits
 
 
 async def test_a_server_that_does_not_reply_is_an_error_in_time(server: ScriptedServer, tmp_path: Path) -> None:

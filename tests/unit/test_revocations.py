@@ -487,6 +487,14 @@ async def test_a_revocation_has_all_the_values_that_were_given(values: dict[str,
     assert store.entries == [Revocation(before=NOW, **values)]
 
 
+async def test_an_issuer_that_no_settings_confirm_yet_limits_a_revocation() -> None:
+    store = SharedStore()
+
+    await Revocations(store).revoke(user_id="u", issuer="https://a.example.com/oidc")
+
+    assert [(one.user_id, one.issuer) for one in store.entries] == [("u", "https://a.example.com/oidc")]
+
+
 @pytest.mark.parametrize("seconds", [1, 366 * 24 * 3600])
 def test_times_from_a_second_to_a_year_are_accepted(seconds: float) -> None:
     assert Revocations(outage_seconds=seconds, longest_token_seconds=seconds).health().is_ready
