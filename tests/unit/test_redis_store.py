@@ -275,6 +275,15 @@ async def test_a_text_is_saved_and_loaded(server: ScriptedServer, store: RedisSt
     assert server.opened == 3
 
 
+@pytest.mark.parametrize(("key", "used"), [("own", b"{own}"), ("own:{tag}", b"own:{tag}")])
+async def test_all_keys_are_in_one_hash_slot(key: str, used: bytes, server: ScriptedServer, tmp_path: Path) -> None:
+    server.replies = [b"OK"]
+
+    await RedisStore(f"unix://{tmp_path / 'redis'}", key=key).save_text("name", "text")
+
+    assert server.commands == [[b"SET", used + b":text:name", b"text"]]
+
+
 async def test_the_first_read_returns_all_and_keeps_no_connection(server: ScriptedServer, store: RedisStore) -> None:
     server.replies = [[entry("1-0", ALICE), entry("2-0", BOB)]]
 
