@@ -200,9 +200,16 @@ class ScriptedServer:
         self.replies: list[Reply] = []
         self.commands: list[list[bytes]] = []
         self.opened = self.closed = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def drop_connections(self) -> None:
+        """Close all connections, as a server does with those that are not used for a while."""
+        for writer in self._writers:
+            writer.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
+        self._writers.append(writer)
         while count := (await reader.readline())[1:]:
             command: list[bytes] = []
             for _ in range(int(count)):
@@ -318,6 +325,32 @@ async def test_a_read_waits_for_the_next_revocation_on_a_connection_that_is_kept
     await wait_until(lambda: server.closed == 1)
 
 
+async def test_a_read_goes_on_when_the_server_has_closed_the_connection_that_was_kept(
+    server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [[entry("1-0", ALICE)], [entry("1-0", ALICE), entry("2-0", BOB)]]
+    first = await store.read(None, wait_seconds=1)
+    server.drop_connections()
+    await wait_until(lambda: server.closed == 1)
+
+    second = await store.read(first.position, wait_seconds=1)
+
+    assert (first.revocations, second.revocations, server.opened) == ([ALICE], [BOB], 2)
+    await store.close()
+
+
+async def test_a_read_from_the_start_may_use_the_connection_that_was_kept(
+    server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [[entry("1-0", ALICE)]] * 2
+
+    batches = [await store.read(None, wait_seconds=1) for _ in range(2)]
+
+    assert batches == [Batch(revocations=[ALICE], position="1-0", is_last=True)] * 2
+    assert server.opened == 1
+    await store.close()
+
+
 @pytest.mark.parametrize(("oldest", "is_restarted"), [(b"6", False), (b"5", True), (None, True), (b"x", True)])
 async def test_a_stream_without_the_last_entry_was_lost_unless_that_was_too_old(
     oldest: Reply, is_restarted: object, server: ScriptedServer, store: RedisStore
@@ -387,5 +420,7 @@ async def test_a_server_that_does_not_reply_is_an_error_in_time(server: Scripted
 
     with pytest.raises(RevocationStoreError, match=r"^Redis: expected a response within 0\.05 s, found none"):
         await store.load_text("name")
+    with pytest.raises(RevocationStoreError, match=r"^Redis: expected a response within 0\.1 s, found none"):
+        await asyncio.wait_for(store.read(None, wait_seconds=0.05), 5)
 
-    await wait_until(lambda: server.closed == 1)
+    await wait_until(lambda: server.closed == 2)
