@@ -477,7 +477,7 @@ async def test_a_time_is_seconds_a_datetime_or_now(
     ],
     ids=" ".join,
 )
-async def test_a_revocation_has_all_the_values_that_were_given(values: dict[str, str], issuer: LocalIssuer) -> None:
+async def test_a_revocation_has_all_the_values_that_were_given(values: dict[str, Any], issuer: LocalIssuer) -> None:
     store = SharedStore()
     revocations = Revocations(store)
     issuer.auth(revocations=revocations)
