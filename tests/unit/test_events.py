@@ -130,7 +130,8 @@ def test_a_test_delivery_of_the_console_is_an_event_that_revokes_no_user(name: s
         name, path="/fake-path/:id", method="POST", status=200, params={"id": "fake-id"}, data={"result": "success"}
     )
 
-    assert [one for one in revoke(parse_event(body)) if one.user_id is not None] == []
+    # Nothing of a user, and not all tokens either.
+    assert [one for one in revoke(parse_event(body)) if one.user_id or one.organization_id != "fake-id"] == []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,8 +301,14 @@ def test_the_tenant_is_that_of_the_event() -> None:
         EFFECTS[name][0] for name in ("suspended", "removed from an organization", "organization deleted")
     )
 
-    for body in (suspended, removed, left):
+    many = build_body("Organization.Membership.Updated", organizationId="o", removedUserIds=["u"] * 5000)
+    for body in (suspended, removed, left, many):
         assert {one.issuer for one in revoke(parse_event(body), issuer="https://a/oidc")} == {"https://a/oidc"}
+
+
+@pytest.mark.parametrize("name", ["User.Deleted", "Organization.Deleted"])
+def test_an_event_that_does_not_say_what_was_deleted_revokes_nothing(name: str) -> None:
+    assert revoke(parse_event(build_body(name, data={}))) == []
 
 
 def test_the_time_is_that_of_the_event_to_the_millisecond() -> None:

@@ -1,7 +1,11 @@
-"""The store in Redis, without a server: its arguments, the entries of the stream, and errors without secrets."""
+"""The store in Redis, without Redis: its arguments and commands, the entries of the stream, errors without secrets."""
 
+import asyncio
 import sys
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import redis.exceptions
@@ -12,6 +16,8 @@ from pydantic import SecretStr
 from fastapi_logto.revocation import RedisStore, Revocation, RevocationStoreError
 from fastapi_logto.revocation.redis_connection import explain_redis_error
 from fastapi_logto.revocation.redis_store import parse_entry
+from fastapi_logto.verification.revocation_store import Batch
+from tests.unit.fakes import wait_until
 
 PASSWORD = "pass-word-of-redis"
 URL = f"redis://name-of-user:{PASSWORD}@redis.example.test:1/0"
@@ -124,6 +130,11 @@ def test_the_timeout_has_limits(timeout_seconds: float) -> None:
         RedisStore(URL, timeout_seconds=timeout_seconds)
 
 
+@pytest.mark.parametrize("timeout_seconds", [0.001, 60])
+def test_the_timeout_may_be_at_a_limit(timeout_seconds: float) -> None:
+    RedisStore(URL, timeout_seconds=timeout_seconds)
+
+
 def test_the_key_must_not_be_empty() -> None:
     with pytest.raises(ValueError, match=r"^key: expected a text that is not empty, found none"):
         RedisStore(URL, key=" ")
@@ -149,3 +160,267 @@ async def test_an_unreachable_server_is_an_error_without_the_url(url: str | Secr
     assert PASSWORD not in shown
     assert "example" not in shown
     await store.close()
+
+
+Reply: TypeAlias = "bytes | int | Sequence[Reply] | None"
+
+KEY = b"{fastapi-logto:revocations}"
+ALICE, BOB = (Revocation(before=1_800_000_000.5, user_id=name) for name in ("alice", "bob"))
+
+
+def encode(reply: Reply) -> bytes:
+    """Return a reply in the protocol of Redis."""
+    if reply is None:
+        return b"$-1\r\n"
+    if isinstance(reply, int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, bytes):
+        return b"$%d\r\n%b\r\n" % (len(reply), reply)
+    return b"*%d\r\n%b" % (len(reply), b"".join(map(encode, reply)))
+
+
+def entry(position: str, revocation: Revocation) -> Reply:
+    return [
+        position.encode(),
+        [b"before", repr(revocation.before).encode(), b"user_id", str(revocation.user_id).encode()],
+    ]
+
+
+class ScriptedServer:
+    """Sends the replies of a script, and records the commands; without a reply, it lets the client wait.
+
+    Attributes:
+        replies: What is sent next.
+        commands: What was received.
+        opened: Number of connections.
+        closed: Number of those that the client has closed.
+    """
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.commands: list[list[bytes]] = []
+        self.opened = self.closed = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def drop_connections(self) -> None:
+        """Close all connections, as a server does with those that are not used for a while."""
+        for writer in self._writers:
+            writer.close()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        self._writers.append(writer)
+        while count := (await reader.readline())[1:]:
+            command: list[bytes] = []
+            for _ in range(int(count)):
+                length = int((await reader.readline())[1:])
+                command.append((await reader.readexactly(length + 2))[:-2])
+            self.commands.append(command)
+            if self.replies:
+                writer.write(encode(self.replies.pop(0)))
+        self.closed += 1
+        writer.close()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncGenerator[ScriptedServer]:
+    scripted = ScriptedServer()
+    listening = await asyncio.start_unix_server(scripted.serve, tmp_path / "redis")
+    yield scripted
+    listening.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RedisStore:
+    return RedisStore(f"unix://{tmp_path / 'redis'}")
+
+
+async def test_revocations_are_appended_in_one_command_on_its_own_connection(
+    server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [None]
+    whole = Revocation(before=1, user_id="u", organization_id="o", client_id="c", token_id="t", issuer="i")
+
+    await store.append([ALICE, whole], kept_seconds=3600.2)
+    await wait_until(lambda: server.closed == 1)
+
+    ((name, script, *arguments),) = server.commands
+    assert name == b"EVAL"
+    assert b"XADD" in script
+    assert arguments == [
+        *(b"3", KEY, KEY + b":oldest", KEY + b":kept", b"3601"),
+        *(b"4", b"before", b"1800000000.5", b"user_id", b"alice"),
+        *(b"12", b"before", b"1.0", b"user_id", b"u", b"organization_id", b"o", b"client_id", b"c", b"token_id", b"t"),
+        *(b"issuer", b"i"),
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(90, b"90000"), (0, b"1")])
+async def test_a_lease_is_renewed_by_the_same_object_of_the_same_process(
+    seconds: float, milliseconds: bytes, server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [1, 0]
+
+    leads = [await store.try_lead("task", seconds=seconds) for _ in range(2)]
+
+    assert leads == [True, False]
+    first, second = server.commands
+    assert first == second
+    assert first[2:4] == [b"1", KEY + b":lead:task"]
+    assert first[5:] == [milliseconds]
+
+
+async def test_a_text_is_saved_and_loaded(server: ScriptedServer, store: RedisStore) -> None:
+    server.replies = [b"OK", b"text \xff", None]
+
+    await store.save_text("name", "text")
+
+    assert await store.load_text("name") == "text \ufffd"
+    assert await store.load_text("name") is None
+    assert server.commands == [[b"SET", KEY + b":text:name", b"text"], *[[b"GET", KEY + b":text:name"]] * 2]
+    await wait_until(lambda: server.closed == 3)
+    assert server.opened == 3
+
+
+@pytest.mark.parametrize(("key", "used"), [("own", b"{own}"), ("own:{tag}", b"own:{tag}")])
+async def test_all_keys_are_in_one_hash_slot(key: str, used: bytes, server: ScriptedServer, tmp_path: Path) -> None:
+    server.replies = [b"OK"]
+
+    await RedisStore(f"unix://{tmp_path / 'redis'}", key=key).save_text("name", "text")
+
+    assert server.commands == [[b"SET", used + b":text:name", b"text"]]
+
+
+async def test_the_first_read_returns_all_and_keeps_no_connection(server: ScriptedServer, store: RedisStore) -> None:
+    server.replies = [[entry("1-0", ALICE), entry("2-0", BOB)]]
+
+    batch = await store.read(None, wait_seconds=0)
+
+    assert batch == Batch(revocations=[ALICE, BOB], position="2-0", is_last=True)
+    assert server.commands == [[b"XRANGE", KEY, b"0-0", b"+", b"COUNT", b"33"]]
+    await wait_until(lambda: server.closed == 1)
+
+
+async def test_a_read_waits_for_the_next_revocation_on_a_connection_that_is_kept(
+    server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [[entry("1-0", ALICE)], None, [entry("1-0", ALICE), entry("2-0", BOB)], [entry("2-0", BOB)], None]
+    server.replies.append([entry("2-0", BOB)])
+
+    assert await store.read("1-0", wait_seconds=1.5) == Batch(revocations=[BOB], position="2-0", is_last=True)
+    assert await store.read("2-0", wait_seconds=1.5) == Batch(revocations=[], position="2-0", is_last=True)
+
+    def read(position: bytes) -> list[bytes]:
+        return [b"XRANGE", KEY, position, b"+", b"COUNT", b"33"]
+
+    def wait(position: bytes) -> list[bytes]:
+        return [b"XREAD", b"COUNT", b"1", b"BLOCK", b"1500", b"STREAMS", KEY, position]
+
+    assert server.commands == [
+        *(read(b"1-0"), wait(b"1-0"), read(b"1-0")),
+        *(read(b"2-0"), wait(b"2-0"), read(b"2-0")),
+    ]
+    assert (server.opened, server.closed) == (1, 0)
+    await store.close()
+    await wait_until(lambda: server.closed == 1)
+
+
+async def test_a_read_goes_on_when_the_server_has_closed_the_connection_that_was_kept(
+    server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [[entry("1-0", ALICE)], [entry("1-0", ALICE), entry("2-0", BOB)]]
+    first = await store.read(None, wait_seconds=1)
+    server.drop_connections()
+    await wait_until(lambda: server.closed == 1)
+
+    second = await store.read(first.position, wait_seconds=1)
+
+    assert (first.revocations, second.revocations, server.opened) == ([ALICE], [BOB], 2)
+    await store.close()
+
+
+async def test_a_read_from_the_start_may_use_the_connection_that_was_kept(
+    server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [[entry("1-0", ALICE)]] * 2
+
+    batches = [await store.read(None, wait_seconds=1) for _ in range(2)]
+
+    assert batches == [Batch(revocations=[ALICE], position="1-0", is_last=True)] * 2
+    assert server.opened == 1
+    await store.close()
+
+
+@pytest.mark.parametrize(("oldest", "is_restarted"), [(b"6", False), (b"5", True), (None, True), (b"x", True)])
+async def test_a_stream_without_the_last_entry_was_lost_unless_that_was_too_old(
+    oldest: Reply, is_restarted: object, server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [[entry("7-0", BOB)], oldest]
+    if is_restarted:
+        server.replies.append([entry("1-0", ALICE), entry("7-0", BOB)])
+
+    batch = await store.read("5-1", wait_seconds=1)
+
+    assert batch.is_restarted is is_restarted
+    assert batch.revocations == ([ALICE, BOB] if is_restarted else [BOB])
+    assert batch.position == "7-0"
+    assert server.commands[1] == [b"GET", KEY + b":oldest"]
+    await store.close()
+
+
+async def test_a_full_batch_is_followed_by_another_one_on_the_same_connection(
+    server: ScriptedServer, store: RedisStore
+) -> None:
+    entries = [entry(f"{number}-0", ALICE) for number in range(1, 33)]
+    server.replies = [entries, [entries[-1], entry("33-0", BOB)]]
+
+    first = await store.read(None, wait_seconds=0)
+    second = await store.read(first.position, wait_seconds=0)
+
+    assert (first.position, first.is_last) == ("32-0", False)
+    assert second == Batch(revocations=[BOB], position="33-0", is_last=True)
+    await wait_until(lambda: server.closed == 1)
+    assert server.opened == 1
+
+
+async def test_entries_of_other_programs_are_skipped_and_reported_once(
+    server: ScriptedServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.replies = [[[b"1-0", [b"other", b"text"]], [b"2-0", [b"other", b"text"]], entry("3-0", BOB)]]
+
+    batch = await store.read(None, wait_seconds=0)
+
+    assert (batch.revocations, batch.position) == ([BOB], "3-0")
+    assert [(record.name, record.levelname) for record in caplog.records] == [("fastapi_logto", "WARNING")]
+    assert "expected only entries of this package" in caplog.text
+
+
+async def test_a_command_may_take_two_seconds_and_a_read_longer_by_its_wait(
+    server: ScriptedServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, timeout = list[float | None](), asyncio.timeout
+
+    def record(seconds: float | None) -> asyncio.Timeout:
+        waits.append(seconds)
+        return timeout(seconds)
+
+    monkeypatch.setattr(asyncio, "timeout", record)
+    server.replies = [None, [entry("1-0", ALICE)]]
+
+    await store.load_text("name")
+    await store.read(None, wait_seconds=1.5)
+    await store.close()
+
+    assert waits[0] == 2
+    assert 3.5 in waits
+
+
+async def test_a_server_that_does_not_reply_is_an_error_in_time(server: ScriptedServer, tmp_path: Path) -> None:
+    store = RedisStore(f"unix://{tmp_path / 'redis'}", timeout_seconds=0.05)
+
+    with pytest.raises(RevocationStoreError, match=r"^Redis: expected a response within 0\.05 s, found none"):
+        await store.load_text("name")
+    with pytest.raises(RevocationStoreError, match=r"^Redis: expected a response within 0\.1 s, found none"):
+        await asyncio.wait_for(store.read(None, wait_seconds=0.05), 5)
+
+    await wait_until(lambda: server.closed == 2)

@@ -477,7 +477,7 @@ async def test_a_time_is_seconds_a_datetime_or_now(
     ],
     ids=" ".join,
 )
-async def test_a_revocation_has_all_the_values_that_were_given(values: dict[str, str], issuer: LocalIssuer) -> None:
+async def test_a_revocation_has_all_the_values_that_were_given(values: dict[str, Any], issuer: LocalIssuer) -> None:
     store = SharedStore()
     revocations = Revocations(store)
     issuer.auth(revocations=revocations)
@@ -485,6 +485,14 @@ async def test_a_revocation_has_all_the_values_that_were_given(values: dict[str,
     await revocations.revoke(**values)
 
     assert store.entries == [Revocation(before=NOW, **values)]
+
+
+async def test_an_issuer_that_no_settings_confirm_yet_limits_a_revocation() -> None:
+    store = SharedStore()
+
+    await Revocations(store).revoke(user_id="u", issuer="https://a.example.com/oidc")
+
+    assert [(one.user_id, one.issuer) for one in store.entries] == [("u", "https://a.example.com/oidc")]
 
 
 @pytest.mark.parametrize("seconds", [1, 366 * 24 * 3600])
