@@ -458,6 +458,20 @@ async def test_without_requests_a_revocation_is_appended_when_the_store_works_ag
         await wait_until(lambda: feed.health().waiting_count == 0)
 
 
+async def test_a_store_that_can_be_read_but_takes_nothing_is_left_alone_between_tries() -> None:
+    store = SharedStore()
+    store.append_error = "out of memory"
+    async with running(store, longest_wait_seconds=60) as feed:
+        with pytest.raises(RevocationStoreError, match="out of memory"):
+            await feed.add([revoke("a")])
+
+        await wait_until(lambda: bool(store.reads))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(store.reads) == 1
+        assert feed.health().waiting_count == 1
+
+
 async def test_a_revocation_that_is_repeated_in_an_outage_fails_each_time() -> None:
     store = SharedStore()
     async with running(store) as feed:
