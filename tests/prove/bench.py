@@ -1,4 +1,4 @@
-"""What the scenes use: an issuer, and everything of an API that is connected to it, with secrets of their own."""
+"""What the scenes use: an issuer, and everything of an API that is connected to it. Its secrets are new."""
 
 import secrets
 from dataclasses import dataclass
@@ -15,9 +15,26 @@ from tests.prove.leak_providers import MAKERS
 from tests.prove.observing import Run
 from tests.vectors.forge import API, ENDPOINT, NOW
 
-__all__ = ["Bench"]
+__all__ = ["Bench", "build_directory"]
 
 _MACHINE: Final = "api-machine"
+
+
+def build_directory(secret: str) -> Directory:
+    """Return the example's users and applications, and one machine with this secret, a member of an organization."""
+    example = Directory.example(API)
+    machine = Machine(
+        client_id=_MACHINE,
+        client_secret=secret,
+        scopes={MANAGEMENT_API.indicator: ["all"], API: ["read:user"]},
+    )
+    return Directory(
+        resources=example.resources,
+        users=example.users,
+        machines=[machine],
+        applications=example.applications,
+        organizations=[Organization(id="acme", members={_MACHINE: {API: ["read:user"]}})],
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +58,8 @@ class Bench:
     def create(cls, run: Run, provider: str = "that works") -> "Bench":
         """Build everything anew, and learn its secrets."""
         secret, issued = f"{secrets.token_urlsafe(24)}+/&=", secrets.token_urlsafe(32)
-        example = Directory.example(API)
-        machine = Machine(
-            client_id=_MACHINE,
-            client_secret=secret,
-            scopes={MANAGEMENT_API.indicator: ["all"], API: ["read:user"]},
-        )
-        directory = Directory(
-            resources=example.resources,
-            users=example.users,
-            machines=[machine],
-            applications=example.applications,
-            organizations=[Organization(id="acme", members={_MACHINE: {API: ["read:user"]}})],
-        )
         clock = ManualClock(now=NOW)
-        issuer = LocalIssuer(endpoint=ENDPOINT, directory=directory, clock=clock)
+        issuer = LocalIssuer(endpoint=ENDPOINT, directory=build_directory(secret), clock=clock)
         run.learn_issuer(issuer)
         transport, revocations = MAKERS[provider](issuer, issued), Revocations()
         opaque = Introspection(client_id=_MACHINE, client_secret=secret, allowed_clients=["local-spa"])

@@ -25,7 +25,7 @@ HANDED_OVER: Final[Mapping[str, str]] = {
     "fastapi-logto token": "the command prints the token that was requested, on standard output",
     "fastapi-logto webhook push": "the command prints the new signing key of a webhook, once, on standard output",
 }
-"""What hands a secret over, because that is its job, with the reason. Only this secret is left out of the search."""
+"""What hands a secret over, because that is its job, with the reason. Only this secret is not searched for."""
 _HANDED_OVER: Final = re.compile(
     r"^eyJ[\w.-]+$"
     r'|(?<="access_token": ")[\w.-]+'
@@ -124,7 +124,7 @@ async def _run_command(
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            # In a thread, because a command runs a loop of its own.
+            # In a thread, because a command starts another loop.
             code = await asyncio.to_thread(_call_main, command)
     finally:
         sys.stdin = stdin_before

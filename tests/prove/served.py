@@ -13,8 +13,8 @@ import httpx
 from fastapi_logto import LogtoAuth
 from fastapi_logto.client import LogtoClient
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.testing import Directory, LocalIssuer, Machine, Organization
-from fastapi_logto.testing.directory import MANAGEMENT_API
+from fastapi_logto.testing import LocalIssuer
+from tests.prove.bench import build_directory
 from tests.prove.observing import Run
 from tests.vectors.forge import API
 
@@ -24,25 +24,12 @@ _CALLBACK: Final = "http://127.0.0.1:9/callback"
 
 
 class Served:
-    """An issuer on a socket, with secrets of its own."""
+    """An issuer on a socket, with new secrets."""
 
     def __init__(self, run: Run) -> None:
         """Build the issuer, which learns its secrets. It is not served yet."""
         self.secret = f"{secrets.token_urlsafe(24)}+/&="
-        example = Directory.example(API)
-        machine = Machine(
-            client_id="api-machine",
-            client_secret=self.secret,
-            scopes={MANAGEMENT_API.indicator: ["all"], API: ["read:user"]},
-        )
-        directory = Directory(
-            resources=example.resources,
-            users=example.users,
-            machines=[machine],
-            applications=example.applications,
-            organizations=[Organization(id="acme", members={"api-machine": {API: ["read:user"]}})],
-        )
-        self.issuer = LocalIssuer(directory=directory)
+        self.issuer = LocalIssuer(directory=build_directory(self.secret))
         run.learn_secret("the client secret", self.secret)
         run.learn_issuer(self.issuer)
 

@@ -72,7 +72,7 @@ NOT_SHOWN_CALLS: Final[Mapping[str, str]] = {
 NOT_SHOWN_RECORDS: Final[Mapping[str, str]] = {
     "httpcore": "its debug log shows where a response redirects to, with the authorization code of the local issuer",
 }
-"""Loggers whose records may show a secret, with the reason. Only this secret is left out of the search."""
+"""Loggers whose records may show a secret, with the reason. Only this secret is not searched for."""
 _NOT_SHOWN_CODE: Final = re.compile(r"(?<=[?&]code=)[A-Za-z0-9_-]+")
 
 _DEEPEST: Final = 6

@@ -671,7 +671,7 @@ def test_a_subclass_s_claims_are_checked_as_strictly(
 
 
 class Choosy(TokenClaims):
-    """A model with conditions of its own."""
+    """A model with an extra condition."""
 
     @model_validator(mode="after")
     def _check_plan(self) -> Self:
