@@ -133,6 +133,21 @@ def test_settings_in_code_are_checked_instead_of_the_environment(cli: RunCli, tm
     assert "audience is required" in missing.out
 
 
+def test_advice_for_settings_in_code_names_their_arguments(cli: RunCli, tmp_path: Path) -> None:
+    with serve_issuer() as issuer:
+        write_app(tmp_path, "doctor_named", arguments=f"endpoint={issuer.endpoint!r}, audience={API!r}")
+
+        _, shown = run_doctor(
+            cli, "--app", "doctor_named:app", "--token-stdin", stdin=issuer.access_token(audience="urn:other")
+        )
+
+    assert find(shown, "Audience")["advice"].endswith(
+        "Or set the argument audience to a resource of the local issuer: fastapi-logto dev --audience, or its --file."
+    )
+    assert find(shown, "Application")["found"] == "the argument swagger_client_id is not set"
+    assert "LOGTO_" not in json.dumps(shown["sections"])
+
+
 def test_an_application_without_protected_routes_has_no_settings_to_check(cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "doctor_open.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
 
@@ -647,6 +662,7 @@ def test_an_organization_token_is_a_warning_that_says_where_it_is_accepted(cli: 
         ("Audience", "or its --file"),
         ("Scopes", "a role with the scope in the file of fastapi-logto dev --file"),
         ("No scopes", "a role with scopes of this API in the file of fastapi-logto dev --file"),
+        ("Size", "custom claims of the user in the file of fastapi-logto dev --file"),
     ],
 )
 def test_the_advice_for_a_local_issuer_names_its_file_and_no_console(cli: RunCli, check: str, advice: str) -> None:
@@ -655,7 +671,10 @@ def test_the_advice_for_a_local_issuer_names_its_file_and_no_console(cli: RunCli
     with serve_issuer(directory=directory) as issuer:
         code, shown = run_doctor(
             cli, "--token-stdin", *scopes,
-            stdin=issuer.access_token(audience=f"{API}/" if check == "Audience" else API, scopes=[]),
+            stdin=issuer.access_token(
+                audience=f"{API}/" if check == "Audience" else API, scopes=[],
+                claims={"note": "x" * 20_000} if check == "Size" else None,
+            ),
             LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=API,
             LOGTO_SWAGGER_CLIENT_ID="stranger" if check == "Application" else "local-spa",
         )  # fmt: skip
@@ -670,6 +689,25 @@ def test_the_advice_for_a_local_issuer_names_its_file_and_no_console(cli: RunCli
     assert code == 1
     assert advice in found
     assert "console" not in json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    ("audience", "status", "advice"),
+    [
+        ("my-api", "failed", "give the local issuer a resource https://… or urn:…, with fastapi-logto dev --audience"),
+        (f"{API}/", "warning", "Compare it with the resources on the page of the local issuer, "),
+    ],
+)
+def test_an_audience_that_may_be_a_mistake_is_explained_for_a_local_issuer(
+    cli: RunCli, audience: str, status: str, advice: str
+) -> None:
+    with serve_issuer() as issuer:
+        _, shown = run_doctor(cli, LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=audience)
+
+    (check,) = [one for section in shown["sections"] if section["title"] == "Settings" for one in section["checks"]]
+    assert check["status"] == status
+    assert advice in check["advice"]
+    assert "console" not in json.dumps(shown["sections"])
 
 
 def test_the_token_is_sent_nowhere(cli: RunCli) -> None:

@@ -114,6 +114,9 @@ def test_a_url_that_nothing_serves_is_a_warning_and_failed_deliveries_are_too(
         "'http://127.0.0.1:9/webhooks/logto': connection refused: nothing listens there",
     )
     assert look(found["Delivery log"]) == ("warning", "readable; 1 of the last 1 deliveries failed")
+    assert found["Delivery log"]["advice"].startswith(
+        f"Look at them on the page of the local issuer, {issuer.endpoint}/."
+    )
 
 
 @pytest.mark.parametrize(

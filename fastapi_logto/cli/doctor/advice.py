@@ -1,14 +1,16 @@
 """Advice for each reason of a refusal: what to change in Logto's console or in the client."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from fastapi_logto.cli.results import Check, Section, Status
+from fastapi_logto.environment import build_variable_name
 from fastapi_logto.errors import Reason, RefusalError
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["ADVICE", "build_advice", "build_exchange_advice", "explain_locally"]
+__all__ = ["ADVICE", "build_advice", "build_exchange_advice", "explain_locally", "name_arguments"]
 
 ADVICE: Final[dict[Reason, str]] = {
     "header_missing": "The client must send the header: Authorization: Bearer <access token>.",
@@ -18,7 +20,7 @@ ADVICE: Final[dict[Reason, str]] = {
     "separated by dots.",
     "too_large": "Reduce the custom claims in the token (console: Custom JWT), or raise LOGTO_MAX_TOKEN_BYTES.",
     "algorithm": "If you chose this algorithm for the tenant's signing key, add it to LOGTO_ALGORITHMS.",
-    "type": "Send the access token. Older versions of Logto need LOGTO_TOKEN_TYPES=at+jwt,JWT.",
+    "type": "Send the access token. Older versions of Logto need at+jwt and JWT in LOGTO_TOKEN_TYPES.",
     "id_token": "The client must send access_token, not id_token: getAccessToken(resource) in Logto's SDKs.",
     "opaque_token": (
         "In the client, request this API: resource={audience} in the authorization request and in the token request "
@@ -100,10 +102,29 @@ _AUDIENCE: Final = (
     "set LOGTO_AUDIENCE to a resource of the local issuer: fastapi-logto dev --audience, or its --file."
 )
 
+_FORM: Final = (
+    "Logto issues tokens only for absolute URIs: give the local issuer a resource https://… or urn:…, with "
+    "fastapi-logto dev --audience or its --file, and set LOGTO_AUDIENCE to the same value."
+)
+_COMPARE: Final = "Compare it with the resources on the page of the local issuer, {endpoint}/. It must match exactly."
+_SIZE: Final = (
+    "Reduce the custom claims of the user in the file of fastapi-logto dev --file, or raise LOGTO_MAX_TOKEN_BYTES."
+)
+_DELIVERIES: Final = (
+    "Look at them on the page of the local issuer, {endpoint}/. Events of failed deliveries take effect only if the "
+    "API reads the log: Revocations(log=DeliveryLog(...)) or fastapi-logto webhook follow."
+)
+
+_ARGUMENTS: Final = {build_variable_name(name): f"the argument {name}" for name in LogtoSettings.model_fields}
+
 _LOCAL: Final[Mapping[tuple[str, str, Status], str]] = {
+    ("Settings", "Audience", "failed"): _FORM,
+    ("Settings", "Audience", "warning"): _COMPARE,
     ("Swagger UI", "Application", "failed"): _APPLICATION,
     ("Swagger UI", "Redirect URI", "failed"): _REDIRECT,
     ("Swagger UI", "CORS", "failed"): _CORS,
+    ("Revocation", "Delivery log", "warning"): _DELIVERIES,
+    ("Token", "Size", "failed"): _SIZE,
     ("Token", "Audience", "failed"): _AUDIENCE,
     ("Token", "Scopes", "failed"): _SCOPE,
     ("Token", "Scopes", "warning"): _NO_SCOPE,
@@ -121,3 +142,16 @@ def explain_locally(section: Section, settings: LogtoSettings) -> Section:
         return replace(check, advice=advice.format(audience=settings.audience[0], endpoint=settings.fetch_base))
 
     return replace(section, checks=tuple(map(explain, section.checks)))
+
+
+def name_arguments(section: Section) -> Section:
+    """Return the section with the arguments of `LogtoAuth` in place of the variables for the same settings."""
+    checks = (
+        replace(check, found=_name_arguments(check.found), advice=_name_arguments(check.advice))
+        for check in section.checks
+    )
+    return replace(section, checks=tuple(checks))
+
+
+def _name_arguments(text: str) -> str:
+    return re.sub("LOGTO_[A-Z_]+", lambda found: _ARGUMENTS.get(found[0], found[0]), text)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi_logto.cli.doctor.advice import explain_locally
+from fastapi_logto.cli.doctor.advice import explain_locally, name_arguments
 from fastapi_logto.cli.doctor.revocation import check_revocation
 from fastapi_logto.cli.doctor.settings import FoundSetting, check_audience, check_source, list_given, list_settings
 from fastapi_logto.cli.doctor.swagger import check_swagger
@@ -69,6 +69,8 @@ def diagnose(
         sections.append(report.section)
     if tenant.has_keys and fetch_listing(settings) is not None:
         sections = [explain_locally(section, settings) for section in sections]
+    if given is not None:
+        sections = [name_arguments(section) for section in sections]
     failed = next((check for section in sections for check in section.checks if check.status == "failed"), None)
     return Diagnosis(
         settings=list_given(given) if given else list_settings(settings, env_file=env_file),
