@@ -24,7 +24,7 @@ VERIFIERS := tests/attack/npm
 NPM_FOLDERS := $(addprefix tests/integration/,oidc_provider docs_assets mcp_conformance) $(VERIFIERS) examples/react examples/vue
 
 .DEFAULT_GOAL := help
-.PHONY: help demo revocation test attack prove mutants screenshots lint types docs recordings dist package lowest newest audit sbom \
+.PHONY: help demo revocation test tools attack prove mutants screenshots lint types docs recordings dist package lowest newest audit sbom \
 	release bench all clean
 
 help:  ## this list
@@ -41,11 +41,14 @@ ifneq ($(ARGS),)
 	$(BIN)/python -m pytest $(ARGS)
 else
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit tests/tools
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit
 	$(BIN)/coverage run -m pytest -q -n 3 --dist loadfile tests/integration
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 endif
+
+tools: $(VENV)/integration.stamp  ## run the tests of the project's own tools, and its proofs in short
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/tools
 
 attack: $(VENV)/integration.stamp $(VERIFIERS)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
 	@$(BIN)/python -m tests.attack
@@ -147,7 +150,7 @@ bench: .venv-bench/stamp $(BENCH_PYTHONS:%=.venv-bench-%/stamp)  ## measure the 
 		uvloop httptools --editable ".[testing,aws-lc]"
 	@touch $@
 
-all: lint types test lowest newest docs package
+all: lint types test tools lowest newest docs package
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
