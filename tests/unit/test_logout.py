@@ -1,9 +1,11 @@
 """Back-channel logout: which logout tokens take effect, and what the others end in."""
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs, urlencode
@@ -43,6 +45,7 @@ from fastapi_logto.testing import Application, Directory, LocalIssuer, ManualClo
 from fastapi_logto.verification.logout_tokens import LogoutToken
 from tests.captured import DIRECTORY
 from tests.unit.apps import API
+from tests.unit.recording import Point, start_recording
 from tests.unit.stores import SharedStore
 
 NOW: Final = 1_800_000_000
@@ -227,6 +230,7 @@ INVALID = [
     row("one unknown audience of two", AudienceError, "aud", aud=[CLIENT, "unknown-app"]),
     row("no audience in a list", AudienceError, "aud", aud=[]),
     row("an audience that is no text", AudienceError, "aud", aud=[7]),
+    row("an audience that is an object", AudienceError, "aud", aud=[{CLIENT: CLIENT}]),
     row("no audience", AudienceError, "aud", aud=...),
     row("no iat", ClaimError, "iat", iat=...),
     row("an iat that is a text", ClaimError, "iat", iat=str(NOW)),
@@ -235,6 +239,7 @@ INVALID = [
     row("no exp", ClaimError, "exp", exp=...),
     row("an exp that is null", ClaimError, "exp", exp=None),
     row("expired", ExpiredTokenError, "exp", iat=NOW - 120, exp=NOW - 60),
+    row("expired for as long as the leeway", ExpiredTokenError, "exp", iat=NOW - 120, exp=NOW - 10),
     row("no events", ClaimError, "events", events=...),
     row("events in a list", ClaimError, "events", events=[EVENT]),
     row("another event", ClaimError, "events", events={"http://schemas.openid.net/event/other": {}}),
@@ -274,6 +279,70 @@ async def test_an_invalid_logout_token_is_400_and_has_no_effect(
     assert token[-20:] not in caplog.text
 
 
+FINDINGS: list[tuple[dict[str, Any], str, str]] = [
+    ({"iss": "https://c/oidc"}, "'http://127.0.0.1:3001/oidc'", "'https://c/oidc'"),
+    ({"aud": ["unknown-app"]}, "'local-spa or other-app'", "['unknown-app']"),
+    ({"exp": NOW - 60}, "a time after 1800000000", "1799999940"),
+    ({"iat": NOW + 61}, "a time before 1800000000", "1800000061"),
+    ({"iat": "now"}, "seconds since the epoch", "'now'"),
+    ({"exp": None}, "seconds since the epoch", "None"),
+    ({"events": [EVENT]}, f"an object with the member {EVENT}", "list"),
+    ({"nonce": "secret"}, "no such claim", "one"),
+    ({"sub": " "}, "a text of 1 to 256 characters", "' '"),
+    ({"jti": "j" * 257}, "a text of 1 to 256 characters", f"'{'j' * 79}..."),
+    ({"sid": 7}, "a text of 1 to 256 characters", "7"),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected", "found"), FINDINGS, ids=[next(iter(one)) for one, *_ in FINDINGS])
+def test_the_log_says_what_is_wrong_with_a_logout_token(
+    bench: Bench, changes: dict[str, Any], expected: str, found: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "fastapi_logto")
+
+    assert bench.post(bench.token(**changes)).status_code == 400
+
+    (message,) = caplog.messages
+    assert message.startswith("refused a logout: ")
+    assert message.endswith(f" claim {next(iter(changes))}, expected {expected}, found {found}")
+
+
+def test_the_log_says_why_a_logout_token_is_not_readable(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastapi_logto")
+
+    assert bench.post(bench.issuer.sign(b"no", header={"typ": "logout+jwt"})).status_code == 400
+
+    (message,) = caplog.messages
+    assert "found payload: " in message
+
+
+async def test_a_refused_logout_token_leaves_nothing_for_the_garbage_collector(bench: Bench) -> None:
+    token = bench.token(aud="unknown-app")
+
+    async def refuse() -> None:
+        with suppress(AudienceError):
+            await bench.verify(token)
+
+    await refuse()
+    gc.collect()
+    gc.disable()
+    try:
+        await refuse()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_a_logout_is_counted_and_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    bench, recording = Bench(), start_recording()
+    caplog.set_level(logging.INFO, "fastapi_logto")
+
+    assert bench.post(bench.token()).status_code == 200
+
+    assert caplog.messages == ["1 revocations of the source logout are in effect"]
+    assert recording.read()["fastapi_logto.revocations"] == [Point(1, {"fastapi_logto.source": "logout"})]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -284,6 +353,8 @@ async def test_an_invalid_logout_token_is_400_and_has_no_effect(
         {"events": {EVENT: {"more": 1}, "https://example.com/event": {}}},
         {"iat": NOW + 60},
         {"iat": NOW - 119, "exp": NOW + 1},
+        {"iat": NOW - 120, "exp": NOW - 9},
+        {"sub": "s" * 256},
         {"exp": 10**400},
         {"iat": float(NOW), "exp": NOW + 120.5},
         {"iat": NOW - 10**400},
@@ -305,7 +376,9 @@ def test_a_logout_token_is_accepted_once(bench: Bench) -> None:
     assert replayed.json()["error_description"] == "expected a new logout token, found one that was sent before"
     assert bench.post(bench.token(jti="logout-2")).status_code == 200
     # Until it has expired for certain, and no longer.
-    bench.clock.advance(130)
+    bench.clock.advance(129)
+    assert bench.post(token).json()["error_description"].endswith("found one that was sent before")
+    bench.clock.advance(1)
     assert bench.post(bench.token(iat=NOW + 130, exp=NOW + 250)).status_code == 200
 
 

@@ -17,14 +17,16 @@ from starlette.websockets import WebSocketDisconnect
 from fastapi_logto import LogtoAuth, LogtoSettings, SettingsError, TokenClaims
 from fastapi_logto.errors import ProviderUnavailableError, RevokedTokenError
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.revocation import Revocation, RevocationHealth, Revocations, RevocationStoreError
+from fastapi_logto.revocation import Revocation, RevocationHealth, Revocations, RevocationStoreError, parse_event
 from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer, override, revoke
 from fastapi_logto.testing import claims as make_claims
 from fastapi_logto.testing.issuer.connecting import build_transport
 from fastapi_logto.verification.checks import MAX_ISSUED_AHEAD_SECONDS
 from tests.unit.apps import API, sign_in
+from tests.unit.deliveries import build_body
 from tests.unit.fakes import wait_until
+from tests.unit.recording import Point, Recording, start_recording
 from tests.unit.stores import SharedStore
 
 NOW = 1_800_000_000
@@ -49,6 +51,11 @@ def revocations() -> Revocations:
 @pytest.fixture
 def auth(issuer: LocalIssuer, revocations: Revocations) -> LogtoAuth:
     return issuer.auth(revocations=revocations)
+
+
+@pytest.fixture
+def recording() -> Recording:
+    return start_recording()
 
 
 def build_client(auth: LogtoAuth) -> TestClient:
@@ -434,6 +441,31 @@ async def test_a_store_that_fails_does_not_prevent_the_revocation_here(
     assert caplog.messages == [
         "the store of revocations is unavailable: out of memory",
         "revocations of the source call are in effect in this process only",
+    ]
+
+
+@pytest.mark.usefixtures("auth")
+async def test_revocations_are_counted_and_logged_by_their_source(
+    revocations: Revocations, caplog: pytest.LogCaptureFixture, recording: Recording
+) -> None:
+    caplog.set_level(logging.INFO, logger="fastapi_logto")
+    deleted, suspended = (
+        parse_event(build_body("User.Deleted", data={"id": "b"})),
+        parse_event(build_body("User.SuspensionStatus.Updated", data={"id": "c", "isSuspended": True})),
+    )
+
+    await revocations.revoke(user_id="a")
+    await revocations.revoke_all()
+    await revocations.handle(deleted)
+    await revocations.handle(suspended, source="log")
+
+    assert caplog.messages == [
+        f"1 revocations of the source {source} are in effect" for source in ("call", "call", "webhook", "log")
+    ]
+    assert recording.read()["fastapi_logto.revocations"] == [
+        Point(2, {"fastapi_logto.source": "call"}),
+        Point(1, {"fastapi_logto.source": "log"}),
+        Point(1, {"fastapi_logto.source": "webhook"}),
     ]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -109,6 +110,43 @@ def test_a_revoked_user_can_t_act_on_behalf_of_others(*, actor: dict[str, Any], 
     assert is_revoked(tokens, sub="somebody", act=actor) == expected
 
 
+@pytest.mark.parametrize("name", [name for name in ALL if name != "user_id"])
+@pytest.mark.parametrize("value", ["the token's", "another"])
+def test_a_revocation_of_an_actor_must_match_the_other_values_of_the_token_too(name: str, value: str) -> None:
+    tokens = build()
+    values: dict[str, Any] = {"user_id": "user", name: VALUES[name] if value == "the token's" else value}
+
+    tokens.add(Revocation(before=NOW, **values))
+
+    assert is_revoked(tokens, sub="somebody", act={"sub": "user"}) == (value == "the token's")
+
+
+def test_a_claim_that_is_missing_in_an_application_s_model_equals_no_text() -> None:
+    class Own(TokenClaims):
+        plan: str = "free"
+
+    tokens = build()
+    tokens.add(Revocation(before=NOW, organization_id="None"))
+
+    tokens.check(make_claims(claims_model=Own, extra={"iat": NOW}), issuer=ISSUER)
+    with pytest.raises(RevokedTokenError):
+        tokens.check(make_claims(claims_model=Own, extra={"iat": NOW}, organization_id="None"), issuer=ISSUER)
+
+
+def test_a_member_of_an_application_s_enumeration_is_compared_by_its_value() -> None:
+    class Client(str, Enum):  # noqa: UP042 - as applications may do; its text is `Client.APP`
+        APP = "app"
+
+    class Own(TokenClaims):
+        client_id: Client  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] - as applications may do
+
+    tokens = build()
+    tokens.add(Revocation(before=NOW, client_id="app"))
+
+    with pytest.raises(RevokedTokenError):
+        tokens.check(make_claims(claims_model=Own, extra=TOKEN), issuer=ISSUER)
+
+
 def test_a_revocation_that_is_added_again_or_late_changes_nothing() -> None:
     tokens = build()
 
@@ -143,6 +181,22 @@ def test_revocations_are_kept_until_all_their_tokens_have_expired() -> None:
     assert {one.user_id for one in tokens.list_all()} == {"new", "newer", "newest", "last"}
 
 
+def test_expired_revocations_are_removed_although_the_first_ones_were_renewed() -> None:
+    clock = [NOW]
+    tokens = build(lambda: clock[0])
+    for i in range(4):
+        tokens.add(Revocation(before=NOW + i, user_id=f"user{i}"))
+    clock[0] = NOW + DAY
+    for i in range(2):
+        tokens.add(Revocation(before=clock[0], user_id=f"user{i}"))
+
+    clock[0] += DAY
+    tokens.add(Revocation(before=clock[0], user_id="new"))
+
+    assert {one.user_id for one in tokens.list_all()} == {"user0", "user1", "new"}
+    assert len(tokens) == 3
+
+
 def test_revocations_that_have_expired_are_not_listed_even_if_they_are_still_kept() -> None:
     clock = [NOW]
     tokens = build(lambda: clock[0])
@@ -159,6 +213,17 @@ def test_a_revocation_whose_tokens_have_expired_is_not_added() -> None:
 
     assert not tokens.add(Revocation(before=NOW - DAY - MAX_LATE_SECONDS, user_id="user"))
     assert tokens.add(Revocation(before=NOW - DAY, user_id="user"))
+
+
+@pytest.mark.parametrize(("seconds_after_its_end", "expected"), [(-1, True), (0, False), (1, False)])
+def test_an_expired_revocation_does_not_replace_an_earlier_one(*, seconds_after_its_end: int, expected: bool) -> None:
+    clock = [NOW]
+    tokens = build(lambda: clock[0])
+    tokens.add(Revocation(before=NOW, user_id="user"))
+
+    clock[0] = NOW + 5 + DAY + MAX_LATE_SECONDS + seconds_after_its_end
+
+    assert tokens.add(Revocation(before=NOW + 5, user_id="user")) == expected
 
 
 @given(
@@ -211,6 +276,31 @@ async def test_a_revocation_without_a_user_ends_all_connections_that_it_concerns
 
     assert sorted(ended) == list(range(1, 450, 2))
     assert len({count for count in turns if count}) > 2
+
+
+@pytest.mark.parametrize("values", [{"user_id": "user"}, {"organization_id": "acme"}, {"user_id": "nobody"}], ids=repr)
+async def test_the_loop_has_nothing_more_to_do_when_the_connections_of_a_revocation_have_ended(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, loop = build(), asyncio.get_running_loop()
+    scheduled, schedule = list[object](), loop.call_soon
+
+    def call_soon(callback: Callable[..., object], *args: Any, **options: Any) -> asyncio.Handle:
+        scheduled.append(getattr(callback, "__self__", None))
+        return schedule(callback, *args, **options)
+
+    monkeypatch.setattr(loop, "call_soon", call_soon)
+    for _ in range(150):
+        tokens.watch(build_claims(), issuer=ISSUER, end=lambda: None)
+
+    tokens.add(Revocation(before=NOW, **values))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    scheduled.clear()
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+    assert tokens not in scheduled
 
 
 async def test_a_connection_whose_token_was_revoked_meanwhile_ends_at_once() -> None:

@@ -1,10 +1,12 @@
 """State that several threads share is used by one of them at a time, and built once."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Any, Final
 
 import pytest
+from blockbuster import BlockBuster
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
@@ -15,6 +17,7 @@ from fastapi_logto.provider.lanes import Lane, LaneClosedError
 from fastapi_logto.revocation.feeds import Feeds
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.testing import Clock, ManualClock
+from fastapi_logto.testing import claims as make_claims
 from fastapi_logto.verification.cache import TokenCache
 from fastapi_logto.verification.revocation_feed import RevocationFeed
 from fastapi_logto.verification.revocation_store import RevocationLog
@@ -101,6 +104,38 @@ def test_no_thread_changes_the_revocations_while_another_one_does() -> None:
 
     assert user_id.intruder.waited()
     assert len(tokens) == 2
+
+
+class WatchedLoop(asyncio.SelectorEventLoop):
+    """An event loop that is looked up while an intruder comes."""
+
+    intruder: Intruder | None = None
+
+    def __hash__(self) -> int:
+        if self.intruder is not None:
+            self.intruder.come()
+        return super().__hash__()
+
+
+@pytest.mark.parametrize("step", ["begins", "ends"])
+def test_no_thread_revokes_while_a_connection_begins_or_ends(step: str, loop_guard: BlockBuster) -> None:
+    loop_guard.functions["threading.Lock.acquire"].can_block_in("test_threads.py", "come")
+    tokens = RevokedTokens(now=lambda: NOW, longest_token_seconds=3600)
+    intruder = Intruder(lambda: tokens.add(Revocation(before=NOW, user_id="bob")))
+
+    async def connect() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, WatchedLoop)
+        loop.intruder = intruder if step == "begins" else None
+        stop = tokens.watch(make_claims(), issuer=None, end=lambda: None)
+        loop.intruder = intruder
+        stop()
+
+    with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+        runner.run(connect())
+
+    assert intruder.waited()
+    assert len(tokens) == 1
 
 
 class WatchedTime:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
+from threading import get_ident
 from typing import Annotated, Any
 
 import httpx
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Message
 
 from fastapi_logto import LogtoAuth, LogtoSettings, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.cli.route_table import list_routes
-from fastapi_logto.revocation import Event, Revocations, RevocationStoreError, UserEvent, parse_event
+from fastapi_logto.revocation import Event, Revocations, RevocationStoreError, UserEvent, parse_event, webhooks
 from fastapi_logto.revocation.events import EVENT_NAMES
 from fastapi_logto.testing import LocalIssuer, ManualClock, assert_protected, bearer, routes
 from fastapi_logto.testing.issuer.hooks import HOOK_EVENTS
@@ -193,6 +194,24 @@ def test_a_body_as_large_as_allowed_takes_effect_and_a_larger_one_is_413(bench: 
     assert bench.count == 1
 
 
+@pytest.mark.parametrize(("size", "is_on_the_loop"), [(4096, True), (4097, False)])
+async def test_only_a_short_body_is_parsed_on_the_event_loop(
+    bench: Bench, size: int, *, is_on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def parse(body: bytes) -> Event:
+        threads.append(get_ident())
+        return parse_event(body)
+
+    monkeypatch.setattr(webhooks, "parse_event", parse)
+    body = suspend("alice").ljust(size)
+
+    assert await call(bench.app, [body], headers=list(sign_headers(body).items())) == (204, 1)
+
+    assert [thread == get_ident() for thread in threads] == [is_on_the_loop]
+
+
 async def test_an_aborted_body_has_no_effect(bench: Bench) -> None:
     body = suspend("alice")
     signed = list(sign_headers(body).items())
@@ -231,7 +250,11 @@ async def test_a_slow_body_delays_nobody_else(bench: Bench) -> None:
 def test_a_signed_body_that_is_no_event_is_400_and_a_warning(
     bench: Bench, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert bench.deliver(body) == 400
+    response = bench.client.post(PATH, content=body, headers=sign_headers(body))
+
+    assert response.status_code == 400
+    # Another signature would not help.
+    assert "www-authenticate" not in response.headers
     assert bench.count == 0
     (warning,) = [one for one in caplog.records if one.levelno == logging.WARNING]
     assert warning.getMessage().startswith("a webhook with a valid signature has no effect: ")
@@ -637,6 +660,19 @@ def test_two_auths_with_the_same_revocations_are_two_tenants() -> None:
 
     with pytest.raises(SettingsError, match="issuer: expected the tenant"), bench.client:
         pass
+
+
+def test_an_auth_whose_settings_are_read_later_does_not_prevent_the_start(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGTO_ENDPOINT", bench.issuer.endpoint)
+    monkeypatch.setenv("LOGTO_AUDIENCE", API)
+    LogtoAuth(revocations=bench.revocations)
+
+    with bench.client:
+        assert bench.deliver(suspend("alice")) == 204
+
+    assert bench.count == 1
 
 
 def test_without_an_auth_the_events_only_go_to_the_store() -> None:
