@@ -84,7 +84,7 @@ class RevokedTokens:
         self.kept_seconds: Final = longest_token_seconds + MAX_LATE_SECONDS
         # Replaced whole when another combination of values occurs, because checks do not take the lock.
         self._tables: tuple[_Table, ...] = ()
-        self._watches: dict[asyncio.AbstractEventLoop, dict[str, set[_Watch]]] = {}
+        self._watches: dict[asyncio.AbstractEventLoop, dict[str | None, set[_Watch]]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -165,7 +165,7 @@ class RevokedTokens:
             end()
         return partial(self._forget, loop, watch, subjects)
 
-    def _forget(self, loop: asyncio.AbstractEventLoop, watch: _Watch, subjects: frozenset[str]) -> None:
+    def _forget(self, loop: asyncio.AbstractEventLoop, watch: _Watch, subjects: frozenset[str | None]) -> None:
         with self._lock:
             watches = self._watches[loop]
             for subject in subjects:
@@ -225,5 +225,7 @@ def _as_tuple(key: _Key) -> tuple[str, ...]:
     return (key,) if isinstance(key, str) else key
 
 
-def _list_subjects(claims: TokenClaims) -> frozenset[str]:
-    return frozenset({claims.sub} if claims.act is None else {claims.sub, claims.act.sub})
+def _list_subjects(claims: TokenClaims) -> frozenset[str | None]:
+    # As in `is_revoked`, in the form in which a revocation names a user.
+    subject = _as_text(claims.sub)
+    return frozenset({subject} if claims.act is None else {subject, claims.act.sub})

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import create_model
 
 from fastapi_logto import TokenClaims
 from fastapi_logto.errors import RevokedTokenError
@@ -20,6 +22,7 @@ from tests.unit.fakes import wait_until
 NOW = 1_800_000_000
 DAY = 24 * 3600
 ISSUER = "https://tenant.logto.app/oidc"
+ALICE = "0b5b54ad-7e07-4a0f-a0a0-6d3a3f0e9a55"
 TOKEN: dict[str, Any] = {
     "sub": "user",
     "client_id": "app",
@@ -257,6 +260,20 @@ async def test_a_connection_ends_when_its_token_is_revoked_and_no_other_one_does
     await wait_until(lambda: len(ended) == 2)
 
     assert sorted(ended) == ["on behalf of x", "user"]
+
+
+@pytest.mark.parametrize("kind", [UUID, Enum("UserId", {"ALICE": ALICE}, type=str)], ids=["UUID", "enumeration"])
+async def test_a_connection_of_a_user_whose_id_an_application_s_model_has_converted_ends_too(kind: type[Any]) -> None:
+    model = create_model("Own", __base__=TokenClaims, sub=(kind, ...))
+    tokens, ended = build(), list[str]()
+    claims = make_claims(claims_model=model, extra={**TOKEN, "sub": ALICE})
+    assert type(claims.sub) is kind
+    tokens.watch(claims, issuer=ISSUER, end=lambda: ended.append("alice"))
+
+    tokens.add(Revocation(before=NOW, user_id=ALICE))
+    await wait_until(lambda: bool(ended))
+
+    assert ended == ["alice"]
 
 
 async def test_a_revocation_without_a_user_ends_all_connections_that_it_concerns_in_several_turns() -> None:
