@@ -338,9 +338,9 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         return self._state.tenants[0]
 
     def health(self) -> ProviderHealth:
-        """Return the state of the cached keys; with several tenants, the worst one. Nothing is fetched.
+        """Return the state of the cached keys; with several tenants, the worst one. Starts a fetch if one is due.
 
-        Not ready either if `on_outage` is `"closed"` and the store of revocations is unavailable.
+        It is not ready either if `on_outage` is `"closed"` and the store of revocations is unavailable for too long.
         """
         keys = combine_health([tenant.key_source.health() for tenant in self._state.load().tenants])
         revocations = self._state.revocations

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Flights", "running_loop"]
+__all__ = ["Flights", "is_on_loop", "running_loop"]
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ResultT = TypeVar("ResultT")
@@ -20,6 +20,15 @@ def running_loop() -> asyncio.AbstractEventLoop:
             "expected an event loop of asyncio, found none, so the application runs on Trio or another library; run "
             "the server, or the tests with anyio, on asyncio"
         ) from None
+
+
+def is_on_loop() -> bool:
+    """Return whether an event loop of asyncio runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Flights(Generic[KeyT, ResultT]):

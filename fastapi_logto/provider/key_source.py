@@ -20,7 +20,7 @@ from fastapi_logto.provider.loop_runs import LoopRun
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
-from fastapi_logto.single_flight import Flights
+from fastapi_logto.single_flight import Flights, is_on_loop
 from fastapi_logto.strict_json import parse_object_of_entries
 from fastapi_logto.telemetry import build_fetch_fields, count_key_fetch
 
@@ -177,8 +177,13 @@ class KeySource:
             await asyncio.wait([flight])
 
     def health(self) -> ProviderHealth:
-        """Return the state of the keys. Nothing is fetched."""
+        """Return the state of the keys, and start a background fetch if one is due and an event loop runs.
+
+        A process that gets no requests because it is not ready would never become ready otherwise.
+        """
         now, held = self._monotonic(), self._held
+        if is_on_loop() and self.peek() is None and self._find_flight() is None and self._is_due():
+            self._start()
         age = None if held is None else now - held.fetched_at
         return ProviderHealth(
             is_ready=self._find_usable() is not None,

@@ -911,6 +911,35 @@ async def test_health_before_the_first_fetch(bench: Bench) -> None:
         is_ready=False, is_stale=False, key_count=0, age_seconds=None, last_error=None, next_try_seconds=None
     )
     assert bench.provider.fetches == (0, 0)
+    assert await finish_fetches() == 1
+    assert bench.source.health().is_ready
+
+
+def test_health_outside_an_event_loop_fetches_nothing(bench: Bench) -> None:
+    assert not bench.source.health().is_ready
+    assert bench.provider.fetches == (0, 0)
+
+
+async def test_health_starts_one_fetch_although_it_is_requested_often(bench: Bench) -> None:
+    for _ in range(3):
+        bench.source.health()
+
+    assert await finish_fetches() == 1
+    assert bench.provider.fetches == (1, 1)
+
+
+async def test_a_process_that_started_in_an_outage_gets_ready_by_its_probe_alone(bench: Bench) -> None:
+    bench.provider.go_away()
+    await bench.source.warm()
+    bench.provider.come_back()
+
+    assert not bench.source.health().is_ready
+    assert await finish_fetches() == 0
+    bench.clock.advance(1.2)
+    assert not bench.source.health().is_ready
+    assert await finish_fetches() == 1
+
+    assert bench.source.health().is_ready
 
 
 async def test_health_with_fresh_keys(bench: Bench) -> None:
@@ -923,14 +952,15 @@ async def test_health_with_fresh_keys(bench: Bench) -> None:
     )
 
 
-async def test_health_with_keys_past_their_age_fetches_nothing(bench: Bench) -> None:
+async def test_health_with_keys_past_their_age_refreshes_them_in_the_background(bench: Bench) -> None:
     await bench.find()
     bench.clock.advance(TTL)
 
     assert bench.source.health() == ProviderHealth(
         is_ready=True, is_stale=True, key_count=1, age_seconds=TTL, last_error=None, next_try_seconds=None
     )
-    assert await finish_fetches() == 0
+    assert await finish_fetches() == 1
+    assert not bench.source.health().is_stale
 
 
 async def test_health_in_an_outage_with_keys_held(bench: Bench) -> None:
@@ -967,6 +997,8 @@ async def test_health_with_keys_past_their_stale_limit(bench: Bench) -> None:
         last_error=None,
         next_try_seconds=None,
     )
+    assert await finish_fetches() == 1
+    assert bench.source.health().is_ready
 
 
 async def test_health_in_an_outage_without_keys(bench: Bench) -> None:
