@@ -50,7 +50,7 @@ def claims(
         audience: The API that the token is for; `urn:logto:organization:<id>` for an organization token.
         issuer: The issuer.
         issued_at: Seconds since the epoch; the current time by default.
-        lifetime_seconds: Seconds from `issued_at` to `exp`; may be negative. An override does not check it.
+        lifetime_seconds: Seconds from `issued_at` to `exp`; may be negative. An override does not check the expiry.
         extra: Claims to add or replace; a claim set to `None` is omitted.
 
     Returns:

@@ -82,7 +82,7 @@ class User:
         is_suspended: Whether the user is suspended. Logto then rejects sign-in, refresh tokens, token exchange and
             userinfo. Issued JWTs stay valid.
         personal_access_tokens: Personal access tokens of the user, each starting with `pat_`; omitted from the `repr`.
-            `LocalIssuer.personal_access_token()` creates others.
+            `LocalIssuer.personal_access_token()` creates more of them.
         custom_claims: Claims that the issuer's endpoints add to the user's access tokens, like a custom JWT script of
             Logto. They can't replace the claims that Logto sets.
     """
@@ -137,10 +137,10 @@ class Application:
         client_id: The client id.
         redirect_uris: The allowed redirect URIs, compared exactly. **If empty, any `http` URI on
             `localhost`, `127.0.0.1` or `[::1]` is allowed**, with any port and path. This is
-            convenient for development; Logto itself does not do it.
+            convenient for development; Logto itself does not allow it.
         post_logout_redirect_uris: The URIs to which a sign-out may return, with the same rules.
         is_third_party: Whether it is a third-party application. Logto does not exchange its tokens.
-        backchannel_logout_uri: Where `LocalIssuer.end_session()` sends logout tokens; none if it is `None`.
+        backchannel_logout_uri: Where `LocalIssuer.end_session()` sends logout tokens; `None` sends none.
     """
 
     client_id: str
@@ -196,7 +196,7 @@ class Directory:
         machines: Machine-to-machine applications.
         applications: Single-page applications.
         organizations: Organizations.
-        dynamic_apps: Whether applications that are not registered are accepted too; `None` if they are not.
+        dynamic_apps: The settings for applications that are not registered; `None` rejects such applications.
     """
 
     resources: Sequence[Resource] = ()

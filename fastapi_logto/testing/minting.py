@@ -224,7 +224,7 @@ class TokenMint:
         lifetime_seconds: int = LIFETIME_SECONDS,
         claims: Mapping[str, JsonValue] | None = None,
     ) -> str:
-        """Return an ID token, which is for the application and never for an API.
+        """Return an ID token, which is meant for the application and never for an API.
 
         Args:
             subject: The user id; by default the first user's.
@@ -287,12 +287,12 @@ class TokenMint:
         scopes: Collection[str] = ("openid",),
         lifetime_seconds: int = LIFETIME_SECONDS,
     ) -> str:
-        """Return an opaque access token, such as Logto issues if no resource is requested.
+        """Return an opaque access token, as Logto issues it if no resource is requested.
 
         Args:
             subject: The user id; by default the first user's.
             client_id: The application; by default the first one.
-            scopes: The scopes; `openid` allows access to the userinfo endpoint, and the use as an `actor_token`.
+            scopes: The scopes. With `openid`, the token can be used at the userinfo endpoint and as an `actor_token`.
             lifetime_seconds: Seconds from now until it expires.
         """
         entry = OpaqueToken(

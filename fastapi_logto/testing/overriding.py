@@ -71,11 +71,11 @@ def override(
     checked. The override applies to all routes of the application and its mounted apps that depend on this `auth`.
     For routes that use `auth.for_audience(...)`, pass that object.
 
-    Requests of other threads and tasks that started outside the block are verified as usual, so tests can run
-    concurrently. The same applies to requests over a socket to a server in another thread, and to requests of a thread
-    that is started inside the block without its context: `asyncio.to_thread` passes the context on, `threading.Thread`
-    does not. Blocks can be nested, and end in any order; the innermost applies. At the end, `app.dependency_overrides`
-    is restored.
+    Requests of threads and tasks that started outside the block are verified as usual, so tests can run concurrently.
+    Requests over a socket to a server in another thread are also verified as usual. So are requests of a thread that
+    is started inside the block without its context: `asyncio.to_thread` passes the context on, `threading.Thread` does
+    not. Blocks can be nested, and can end in any order; the innermost block applies. At the end,
+    `app.dependency_overrides` is restored.
 
     Args:
         app: The application.

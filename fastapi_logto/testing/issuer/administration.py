@@ -39,7 +39,7 @@ class Administration(TokenMint):
         self._tokens = TokenEndpoint(self, issued=self._issued)
 
     def suspend(self, user: str) -> None:
-        """Suspend a user, like Logto: opaque tokens and refresh tokens end, issued JWTs stay valid.
+        """Suspend a user. As in Logto, opaque tokens and refresh tokens become invalid, and issued JWTs stay valid.
 
         Delivers `User.SuspensionStatus.Updated`.
 
@@ -52,7 +52,7 @@ class Administration(TokenMint):
         self._set_suspended(user, is_suspended=True)
 
     def unsuspend(self, user: str) -> None:
-        """End the suspension of a user. The tokens that it ended stay invalid.
+        """End the suspension of a user. Tokens that became invalid because of it stay invalid.
 
         Delivers `User.SuspensionStatus.Updated`.
 
@@ -65,7 +65,7 @@ class Administration(TokenMint):
         self._set_suspended(user, is_suspended=False)
 
     def delete_user(self, user: str) -> None:
-        """Delete a user, like Logto: opaque tokens and refresh tokens end, issued JWTs stay valid.
+        """Delete a user. As in Logto, opaque tokens and refresh tokens become invalid, and issued JWTs stay valid.
 
         Delivers `User.Deleted`. The memberships of the user end without an event.
 
@@ -142,7 +142,7 @@ class Administration(TokenMint):
         The body has the members of Logto's request for this event (`path`, `method`, `status`, ...).
 
         Args:
-            event: The event. It is delivered to the hooks that subscribed it.
+            event: The event. It is delivered to the hooks that subscribe to it.
             params: The ids in the path of that request: `userId` for users, otherwise `id`.
             members: Members to add or replace, such as `data`.
 
@@ -153,10 +153,11 @@ class Administration(TokenMint):
         self._emit(event, params=params or {}, members=members or {}, cause=None)
 
     def add_hook(self, url: str, *, events: Collection[str] = HOOK_EVENTS, signing_key: str | None = None) -> Hook:
-        """Create a webhook, and return its id and its signing key.
+        """Create a webhook, and return it with its id and its signing key.
 
-        Events are sent once, with the signature in `logto-signature-sha-256`, and without a retry. Only this machine is
-        allowed, unless the issuer was created with `allow_remote_webhooks`.
+        Each event is sent once, without a retry, with the signature in `logto-signature-sha-256`. The URL must be on
+        this machine or be that of an application in `deliver_to`, unless the issuer was created with
+        `allow_remote_webhooks`.
 
         Args:
             url: The URL of the API's webhook route.
@@ -171,14 +172,15 @@ class Administration(TokenMint):
         return self._webhooks.hooks.create(config={"url": as_text(url)}, events=check_events(events), signing_key=key)
 
     def deliver_to(self, app: ASGIApp, *, base_url: str = "http://testserver") -> None:
-        """Send webhooks and logout tokens for a URL to an application in memory, without a network.
+        """Deliver webhooks and logout tokens to an application in memory, without a network.
 
         The application runs on another event loop, in another thread. In an async test, use
         `await asyncio.to_thread(issuer.suspend, "alice")`, so that the test's loop keeps running.
 
         Args:
             app: The ASGI application. Its lifespan is not run.
-            base_url: The origin of the URLs, e.g. of `add_hook("http://testserver/webhooks/logto")`.
+            base_url: The origin of the URLs that are delivered in this way, e.g. that of
+                `add_hook("http://testserver/webhooks/logto")`.
 
         Raises:
             ValueError: `base_url` is not an http or https URL.
@@ -198,13 +200,13 @@ class Administration(TokenMint):
     def end_session(self, user: str) -> Mapping[str, int | None]:
         """End the browser session of a user, like a sign-out: applications get a back-channel logout token.
 
-        Issued tokens stay valid. Logto sends none for a suspension or a deletion, and does not retry.
+        Issued tokens stay valid. Logto sends no logout token if a user is suspended or deleted, and does not retry.
 
         Args:
             user: The username or the user id.
 
         Returns:
-            The status of the response by client id, of all applications with a `backchannel_logout_uri`; `None` if
+            The status of each response, by client id, for all applications with a `backchannel_logout_uri`; `None` if
             there was no response.
 
         Raises:

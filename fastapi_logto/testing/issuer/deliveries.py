@@ -30,7 +30,7 @@ class Delivery:
         result: `Success` if the response had a 2xx status.
         status: The status of the response; `None` if there was no response.
         response: The body of the response, up to 4 KiB.
-        error: Why the delivery failed, like Logto reports it; `None` if it did not.
+        error: Why the delivery failed, as Logto reports it; `None` if it did not.
         created_at: The time of the log entry, in milliseconds since the epoch.
     """
 

@@ -26,9 +26,9 @@ __all__ = ["LocalIssuer"]
 class LocalIssuer(Administration):
     """An OpenID Connect issuer that behaves like Logto, for development, demos and tests.
 
-    Signatures and endpoints are real, sign-in is not: anyone who can connect can sign in as any user. Each object has
-    its own keys. Tokens are minted as requested, without checking any permission. Omitted arguments default to the
-    first entries of the directory, so a test can start from a valid token and change one thing.
+    Signatures and endpoints are real, but sign-in needs no password: anyone who can connect can sign in as any user.
+    Each object has its own keys. Tokens are minted as requested, without checking any permission. Omitted arguments
+    default to the first entries of the directory, so a test can start from a valid token and change one thing.
 
     ```python
     issuer = LocalIssuer()
@@ -38,7 +38,7 @@ class LocalIssuer(Administration):
 
     Attributes:
         app: The ASGI application with all endpoints.
-        endpoint: The URL of the local Logto, without a trailing slash.
+        endpoint: The URL of the issuer, without `/oidc` and without a trailing slash, like the endpoint of a tenant.
         directory: The users, clients and resources.
         clock: The clock of the tokens and of every connected `LogtoAuth`.
     """
@@ -58,7 +58,7 @@ class LocalIssuer(Administration):
         """Create an issuer with a new P-384 key. It is not served yet.
 
         Args:
-            endpoint: The URL of the local Logto; the issuer identifier is this URL followed by `/oidc`.
+            endpoint: The URL, like the endpoint of a tenant. The issuer identifier is this URL followed by `/oidc`.
             directory: The users, clients and resources; `Directory.example()` by default.
             clock: The clock; a `ManualClock` lets a test move the time.
             allowed_hosts: Additional hosts for requests, e.g. `issuer` or `issuer:3001` in a container network.
