@@ -3,17 +3,18 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import httpx
 import pytest
+from typing_extensions import override
 
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.revocation import DeliveryLog, RevocationStoreError
-from fastapi_logto.revocation.delivery_log import check_logs
+from fastapi_logto.revocation.delivery_log import check_logs, find_hook_api
 from fastapi_logto.revocation.events import Event
-from fastapi_logto.revocation.hook_api import NEEDED_EVENTS
+from fastapi_logto.revocation.hook_api import NEEDED_EVENTS, Window
 from fastapi_logto.revocation.log_follower import LogFollower
 from fastapi_logto.testing import ManualClock
 from fastapi_logto.verification.revocation_store import LogHealth
@@ -205,6 +206,22 @@ async def test_a_delivery_without_a_valid_id_is_not_mistaken_for_another_one(ide
     assert bench.users == ["a", "a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("created_at", "found"),
+    [(1, 1), (2**53 - 1, 2**53 - 1), (0, None), (-1, None), (2**53, None), ("1", None), (1.5, None), (None, None)],
+)
+async def test_the_time_of_a_delivery_is_a_positive_number_of_milliseconds(
+    created_at: object, found: int | None
+) -> None:
+    log = FakeLog([{**build_entry("a"), "createdAt": created_at}])
+    log.ignores_times = True
+    api, _ = find_hook_api(log.build(clock=ManualClock(now=NOW)))
+
+    page = await api.fetch_page(Window(since=0), size=100)
+
+    assert [delivery.created_at for delivery in page.deliveries] == [found]
+
+
 @pytest.mark.parametrize("timed", [0, 149])
 async def test_deliveries_without_a_time_do_not_end_the_log(timed: int) -> None:
     entries = [build_entry(f"u{number}") for number in range(150)]
@@ -233,6 +250,8 @@ async def test_several_pages_are_read_from_a_fixed_end_while_deliveries_arrive()
         (2, log.queries[1]["end_time"]),
         (3, log.queries[1]["end_time"]),
     ]
+    # A millisecond after the newest one of the first page.
+    assert log.queries[1]["end_time"] in {entry["createdAt"] + 1 for entry in log.entries}
     assert {f"u{number}" for number in range(250)} <= set(bench.users)
     log.fault = lambda _: None
     await bench.read_later()
@@ -649,6 +668,34 @@ async def test_a_log_that_is_not_readable_is_reported_with_advice_and_read_later
         f"the delivery log of {ENDPOINT}/oidc {HOOK} can't be relied on: {failed.last_error}",
         "the delivery log is read again",
     ]
+
+
+async def test_the_body_of_an_error_is_not_read() -> None:
+    class Unreadable(httpx.AsyncByteStream):
+        @override
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            raise httpx.ReadError("away")
+
+    log = FakeLog()
+    log.fault = _respond("/recent-logs", 500, stream=Unreadable())
+    bench = Bench(log)
+
+    await bench.read()
+
+    assert bench.health.last_error is not None
+    assert "expected status 200, found 500" in bench.health.last_error
+
+
+async def test_only_a_rejected_token_is_replaced() -> None:
+    log = FakeLog()
+    bench = Bench(log)
+    await bench.read()
+    log.fault = _respond("/recent-logs", 403)
+
+    await bench.read_later(600)
+
+    assert bench.health.last_error is not None
+    assert log.tokens == 1
 
 
 async def test_a_rejected_token_is_replaced_once() -> None:
