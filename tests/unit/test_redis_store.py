@@ -54,6 +54,11 @@ ROWS = (
         fields=(*GOOD[:3], b"a" * 2048),
         found=Revocation(before=1_800_000_000.5, user_id="a" * 2048),
     ),
+    Row(
+        id="longest number",
+        fields=(b"before", b"1800000000.5".ljust(32, b"0"), *GOOD[2:]),
+        found=Revocation(before=1_800_000_000.5, user_id="alice"),
+    ),
     Row(id="too long", fields=(*GOOD[:3], b"a" * 2049)),
     Row(id="empty value", fields=(*GOOD[:3], b"")),
     Row(id="blank value", fields=(*GOOD[:3], b" \t")),
@@ -566,9 +571,35 @@ def test_nothing_is_kept_of_an_event_loop_that_ended_without_close(tmp_path: Pat
     ended = asyncio.run(read(closes=False))
     gc.collect()
     assert ended() is not None
-    (tmp_path / "redis").unlink()
+    (tmp_path / "redis").unlink(missing_ok=True)
 
     asyncio.run(read(closes=True))
     gc.collect()
 
     assert ended() is None
+
+
+def test_an_event_loop_keeps_its_connection_while_another_one_reads(tmp_path: Path) -> None:
+    store, path = RedisStore(f"unix://{tmp_path / 'redis'}"), tmp_path / "redis"
+    first, second = (ScriptedServer() for _ in range(2))
+    first.replies, second.replies = [[entry("1-0", ALICE)]] * 2, [[entry("1-0", ALICE)]]
+
+    async def listen(scripted: ScriptedServer) -> asyncio.Server:
+        return await asyncio.start_unix_server(scripted.serve, path)
+
+    async def close(scripted: ScriptedServer, listening: asyncio.Server) -> None:
+        await store.close()
+        await wait_until(lambda: scripted.closed == scripted.opened)
+        listening.close()
+
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        of_one = one.run(listen(first))
+        one.run(store.read(None, wait_seconds=1))
+        path.unlink()
+        of_other = other.run(listen(second))
+        other.run(store.read(None, wait_seconds=1))
+        one.run(store.read(None, wait_seconds=1))
+        one.run(close(first, of_one))
+        other.run(close(second, of_other))
+
+    assert (first.opened, second.opened) == (1, 1)
