@@ -1,16 +1,17 @@
 """Revocations from a delivery log: what they revoke, when requests wait, and what `health` says."""
 
 import asyncio
+import ssl
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from fastapi_logto.revocation import LogHealth, Revocation, Revocations
+from fastapi_logto.revocation import DeliveryLog, LogHealth, Revocation, Revocations
 from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import ManualClock
 from fastapi_logto.verification.revoked import MAX_LATE_SECONDS
-from tests.unit.fakes import ISSUER, wait_until
+from tests.unit.fakes import ENDPOINT, ISSUER, wait_until
 from tests.unit.hook_log import HOOK, NOW, FakeLog, FakeStore, build_entry
 
 pytestmark = pytest.mark.anyio
@@ -150,3 +151,74 @@ async def test_the_first_requests_wait_for_the_log() -> None:
     assert feed.is_current
     assert list_revocations(revocations) == [Revocation(before=_BEFORE, user_id="alice")]
     await feed.close()
+
+
+async def test_all_requests_go_to_the_address_for_requests_with_a_token_for_the_management_api() -> None:
+    log, requests = FakeLog(), list[tuple[str, str]]()
+
+    def record(request: httpx.Request) -> httpx.Response | None:
+        form = dict(httpx.QueryParams(request.content.decode()))
+        requests.append((str(request.url.copy_with(query=None)), form.get("resource", "")))
+        if not request.url.path.endswith("/openid-configuration"):
+            return None
+        base = "http://logto:3001/oidc"
+        found = {"issuer": ISSUER, "jwks_uri": f"{base}/jwks", "token_endpoint": f"{base}/token"}
+        return httpx.Response(200, json=found)
+
+    log.fault = record
+    clock = ManualClock(now=NOW)
+    given = log.build(
+        clock=clock,
+        fetch_endpoint="http://logto:3001",
+        allow_http=True,
+        management_resource="https://tenant-id.logto.app/api",
+    )
+    revocations = Revocations(log=given)
+    find_feeds(revocations).use_clock(clock)
+
+    await read(revocations)
+
+    assert (given.hook_id, given.label) == (HOOK, f"{ISSUER} {HOOK}")
+    assert requests == [
+        ("http://logto:3001/oidc/.well-known/openid-configuration", ""),
+        ("http://logto:3001/oidc/token", "https://tenant-id.logto.app/api"),
+        (f"http://logto:3001/api/hooks/{HOOK}/recent-logs", ""),
+        (f"http://logto:3001/api/hooks/{HOOK}", ""),
+    ]
+    assert revocations.health().logs[0].last_error is None
+
+
+async def test_all_requests_use_the_tls_context_that_was_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts = list[object]()
+
+    class Client(httpx.AsyncClient):
+        def __init__(self, *, verify: Any, **arguments: Any) -> None:
+            contexts.append(verify)
+            super().__init__(verify=verify, **arguments)
+
+    monkeypatch.setattr(httpx, "AsyncClient", Client)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    clock = ManualClock(now=NOW)
+    log = DeliveryLog(
+        ENDPOINT,
+        client_id="machine",
+        client_secret="secret",
+        hook_id=HOOK,
+        clock=clock,
+        http_transport=FakeLog(),
+        ssl_context=context,
+    )
+    revocations = Revocations(log=log)
+    find_feeds(revocations).use_clock(clock)
+
+    await read(revocations)
+
+    assert len(contexts) >= 2
+    assert all(one is context for one in contexts)
+
+
+@pytest.mark.parametrize("interval_seconds", [1, 3600])
+def test_the_interval_may_be_at_a_limit(interval_seconds: float) -> None:
+    log = FakeLog().build(clock=ManualClock(now=NOW), interval_seconds=interval_seconds)
+
+    assert log.interval_seconds == interval_seconds

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fastapi_logto import LogtoAuth, LogtoSettings, RefusalError, SettingsError, TokenClaims, mount_protected
 from fastapi_logto.client import GrantError, GrantRefusedError, LogtoClient
 from fastapi_logto.introspection import Introspection
-from fastapi_logto.revocation import DeliveryLog, RedisStore, Revocations
+from fastapi_logto.revocation import DeliveryLog, EventError, RedisStore, Revocations, parse_event
+from fastapi_logto.revocation.events import build_event
 from fastapi_logto.testing import LocalIssuer, bearer
 from fastapi_logto.verification.bearer import parse_authorization
 from tests.unit.apps import API
@@ -191,6 +192,28 @@ async def test_no_frame_of_a_refusal_shows_a_payload_that_could_not_be_read() ->
         await auth.verify(ISSUER.sign(b'{"email": "alice@example.com", "email": ""}'))
 
     assert caught.value.reason == "malformed"
+    assert find_leaks(caught.value, "alice@example.com") == []
+
+
+def test_no_frame_of_an_error_shows_the_body_of_a_webhook_that_is_no_json() -> None:
+    with pytest.raises(EventError) as caught:
+        parse_event(b'{"email": "alice@example.com"')
+
+    assert find_leaks(caught.value, "alice@example.com") == []
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"email": "alice@example.com"},
+        {"event": "User.Deleted", "createdAt": "2027-01-15T08:00:00Z", "hookId": ["alice@example.com"]},
+    ],
+    ids=["no event", "no id"],
+)
+def test_no_frame_of_an_error_shows_the_members_of_what_is_no_event(members: dict[str, Any]) -> None:
+    with pytest.raises(EventError) as caught:
+        build_event(members)
+
     assert find_leaks(caught.value, "alice@example.com") == []
 
 

@@ -3,17 +3,18 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import httpx
 import pytest
+from typing_extensions import override
 
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.revocation import DeliveryLog, RevocationStoreError
-from fastapi_logto.revocation.delivery_log import check_logs
+from fastapi_logto.revocation.delivery_log import check_logs, find_hook_api
 from fastapi_logto.revocation.events import Event
-from fastapi_logto.revocation.hook_api import NEEDED_EVENTS
+from fastapi_logto.revocation.hook_api import NEEDED_EVENTS, Window
 from fastapi_logto.revocation.log_follower import LogFollower
 from fastapi_logto.testing import ManualClock
 from fastapi_logto.verification.revocation_store import LogHealth
@@ -82,6 +83,46 @@ class Bench:
         await self.read()
 
 
+class Background:
+    """The waits of a follower's background task: they take no time, and a test decides when one ends.
+
+    It must read fewer than ten deliveries at once, because after ten it waits for the other tasks.
+
+    Attributes:
+        waits: How long they would take, in seconds.
+    """
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waits: list[float] = []
+        self._bench = bench
+        self._ended = asyncio.Semaphore(0)
+        self._sleep = asyncio.sleep
+        monkeypatch.setattr(asyncio, "sleep", self._wait)
+
+    async def _wait(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        if task is None or task.get_name() != "fastapi_logto: follow a delivery log":
+            await self._sleep(seconds)
+            return
+        self.waits.append(seconds)
+        await self._ended.acquire()
+        self._bench.clock.advance(seconds)
+
+    async def start(self) -> None:
+        """Read once, and return when the background task waits."""
+        await self._bench.follower.catch_up()
+        await wait_until(lambda: len(self.waits) == 1)
+
+    async def go_on(self) -> None:
+        """Let the wait end, and return when the next one has started."""
+        count = len(self.waits)
+        self._ended.release()
+        await wait_until(lambda: len(self.waits) == count + 1)
+
+    async def close(self) -> None:
+        await self._bench.follower.close()
+
+
 async def test_failed_deliveries_of_a_real_log_are_applied_from_their_bodies() -> None:
     newest = CAPTURED[0]["createdAt"] / 1000
     bench = Bench(FakeLog(CAPTURED), clock=ManualClock(now=newest + 5))
@@ -119,7 +160,8 @@ async def test_the_first_pass_reads_as_far_back_as_tokens_live() -> None:
 
 
 async def test_the_next_pass_starts_a_minute_before_the_newest_delivery_and_repeats_none() -> None:
-    log = FakeLog([build_entry("b", seconds_ago=10), build_entry("a", seconds_ago=600)])
+    # The third one is read again, because it is exactly a minute older than the newest one.
+    log = FakeLog([build_entry(name, seconds_ago=ago) for name, ago in (("b", 10), ("edge", 70), ("a", 600))])
     bench = Bench(log)
     await bench.read()
     # Written late, with an earlier time than the newest one.
@@ -129,8 +171,68 @@ async def test_the_next_pass_starts_a_minute_before_the_newest_delivery_and_repe
     await bench.read_later()
     await bench.read_later()
 
-    assert bench.users == ["a", "b", "late", "c"]
+    assert bench.users == ["a", "edge", "b", "late", "c"]
     assert [query["start_time"] for query in log.queries[1:]] == [(NOW - 70) * 1000, (NOW - 30) * 1000]
+
+
+async def test_only_the_deliveries_of_the_last_minute_are_remembered() -> None:
+    log = FakeLog([build_entry(f"u{number}", seconds_ago=number) for number in range(150)])
+    bench = Bench(log, most_pages=1)
+
+    def find_remembered() -> set[str]:
+        return {f"u{number}" for number in range(150) if f"'log-u{number}'" in repr(vars(bench.follower))}
+
+    await bench.read()
+    assert find_remembered() == {f"u{number}" for number in range(61)}
+    await bench.read_later()
+    assert find_remembered() == {f"u{number}" for number in range(61)}
+    log.entries.insert(0, build_entry("new", seconds_ago=-50))
+    await bench.read_later()
+
+    assert find_remembered() == {f"u{number}" for number in range(11)}
+    assert len(set(bench.users)) == len(bench.users) == 151
+
+
+@pytest.mark.parametrize("identifier", [None, 1, {}], ids=repr)
+async def test_a_delivery_without_a_valid_id_is_not_mistaken_for_another_one(identifier: object) -> None:
+    log = FakeLog([{**build_entry("a"), "id": identifier}])
+    bench = Bench(log)
+    await bench.read()
+    log.entries.insert(0, {**build_entry("b"), "id": identifier})
+
+    await bench.read_later()
+
+    # The last minute is repeated.
+    assert bench.users == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("created_at", "found"),
+    [(1, 1), (2**53 - 1, 2**53 - 1), (0, None), (-1, None), (2**53, None), ("1", None), (1.5, None), (None, None)],
+)
+async def test_the_time_of_a_delivery_is_a_positive_number_of_milliseconds(
+    created_at: object, found: int | None
+) -> None:
+    log = FakeLog([{**build_entry("a"), "createdAt": created_at}])
+    log.ignores_times = True
+    api, _ = find_hook_api(log.build(clock=ManualClock(now=NOW)))
+
+    page = await api.fetch_page(Window(since=0), size=100)
+
+    assert [delivery.created_at for delivery in page.deliveries] == [found]
+
+
+@pytest.mark.parametrize("timed", [0, 149])
+async def test_deliveries_without_a_time_do_not_end_the_log(timed: int) -> None:
+    entries = [build_entry(f"u{number}") for number in range(150)]
+    for entry in entries[timed:] if timed else entries:
+        del entry["createdAt"]
+    bench = Bench(FakeLog(list(reversed(entries))))
+
+    await bench.read()
+
+    assert sorted(bench.users) == sorted(f"u{number}" for number in range(150))
+    assert bench.health.last_error is None
 
 
 async def test_several_pages_are_read_from_a_fixed_end_while_deliveries_arrive() -> None:
@@ -148,6 +250,8 @@ async def test_several_pages_are_read_from_a_fixed_end_while_deliveries_arrive()
         (2, log.queries[1]["end_time"]),
         (3, log.queries[1]["end_time"]),
     ]
+    # A millisecond after the newest one of the first page.
+    assert log.queries[1]["end_time"] in {entry["createdAt"] + 1 for entry in log.entries}
     assert {f"u{number}" for number in range(250)} <= set(bench.users)
     log.fault = lambda _: None
     await bench.read_later()
@@ -204,6 +308,7 @@ async def test_a_pass_that_takes_too_long_continues_where_it_ended() -> None:
 
     await bench.follower.catch_up()
     first = len(bench.users)
+    assert bench.health.last_error is None
     await wait_until(lambda: bench.health.age_seconds == 0)
     await bench.follower.close()
 
@@ -445,9 +550,9 @@ async def test_large_deliveries_are_read_in_smaller_pages() -> None:
 
     assert set(bench.users) == {"large", *(f"u{number}" for number in range(300))}
     assert len(bench.users) == 301
+    # The large delivery makes a page of a hundred too large, and then one of ten, whose deliveries are read one by one.
     sizes = [query["page_size"] for query in log.queries]
-    assert sizes[:3] == [100, 10, 100 if sizes[2] == 100 else 10]
-    assert sizes[-2:] == [100, 100]
+    assert sizes == [100, 10, 10, *[1] * 10, *[10] * 8, 100, 100, 100]
 
 
 async def test_a_delivery_that_is_too_large_is_skipped_and_the_others_are_read(
@@ -565,6 +670,34 @@ async def test_a_log_that_is_not_readable_is_reported_with_advice_and_read_later
     ]
 
 
+async def test_the_body_of_an_error_is_not_read() -> None:
+    class Unreadable(httpx.AsyncByteStream):
+        @override
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            raise httpx.ReadError("away")
+
+    log = FakeLog()
+    log.fault = _respond("/recent-logs", 500, stream=Unreadable())
+    bench = Bench(log)
+
+    await bench.read()
+
+    assert bench.health.last_error is not None
+    assert "expected status 200, found 500" in bench.health.last_error
+
+
+async def test_only_a_rejected_token_is_replaced() -> None:
+    log = FakeLog()
+    bench = Bench(log)
+    await bench.read()
+    log.fault = _respond("/recent-logs", 403)
+
+    await bench.read_later(600)
+
+    assert bench.health.last_error is not None
+    assert log.tokens == 1
+
+
 async def test_a_rejected_token_is_replaced_once() -> None:
     log = FakeLog([build_entry("a")])
     bench = Bench(log)
@@ -614,6 +747,158 @@ async def test_concurrent_first_requests_read_the_log_once() -> None:
 
     assert len(log.queries) == 1
     assert bench.users == ["a"]
+
+
+async def test_health_says_how_long_ago_the_log_was_read() -> None:
+    bench = Bench(FakeLog())
+    assert bench.health == LogHealth(name=f"{ENDPOINT}/oidc {HOOK}", age_seconds=None, skipped_count=0, last_error=None)
+
+    await bench.read()
+    bench.clock.advance(30)
+
+    assert bench.health.age_seconds == 30
+
+
+async def test_an_age_is_not_negative_if_the_clock_of_another_process_is_ahead() -> None:
+    store = FakeStore()
+    log = FakeLog()
+    await Bench(log, store=store.open(), clock=ManualClock(now=NOW + 100)).read()
+    log.fault = _respond("/recent-logs", 500)
+    bench = Bench(log, store=store.open())
+
+    await bench.read()
+
+    assert bench.health.age_seconds == 0
+
+
+async def test_a_background_task_that_is_late_by_more_than_two_intervals_and_a_pass_is_not_relied_on() -> None:
+    bench = Bench(FakeLog(), interval_seconds=600)
+    await bench.follower.catch_up()
+
+    relied_on = list[bool]()
+    for seconds in (2 * 600 + 59, 1):
+        bench.clock.advance(seconds)
+        relied_on.append(bench.is_current)
+    await bench.follower.close()
+
+    assert relied_on == [True, False]
+
+
+async def test_a_log_that_fails_is_not_read_by_each_request() -> None:
+    log = FakeLog()
+    log.fault = _respond("/recent-logs", 500)
+    requests = 0
+
+    def fail(request: httpx.Request) -> httpx.Response | None:
+        nonlocal requests
+        requests += request.url.path.endswith("/recent-logs")
+        return _respond("/recent-logs", 500)(request)
+
+    log.fault = fail
+    bench = Bench(log, interval_seconds=1)
+    await bench.read()
+    await bench.read_later(1.2)
+    assert requests == 2
+
+    # The second wait is about two seconds.
+    await bench.read_later(1.2)
+    assert requests == 2
+    await bench.read_later(1.2)
+    assert requests == 3
+
+
+async def test_the_background_waits_for_the_rest_of_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(FakeLog())
+    background = Background(bench, monkeypatch)
+    await bench.read()
+    bench.clock.advance(59.5)
+
+    await background.start()
+    await background.go_on()
+    await background.go_on()
+    await background.close()
+
+    assert background.waits == pytest.approx([0.5, 60, 60])
+    assert len(bench.log.queries) == 3
+
+
+async def test_the_background_tries_a_log_that_fails_again_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = FakeLog()
+    log.fault = _respond("/recent-logs", 500)
+    background = Background(Bench(log), monkeypatch)
+
+    await background.start()
+    await background.go_on()
+    log.fault = lambda _: None
+    await background.go_on()
+    await background.go_on()
+    await background.close()
+
+    assert background.waits == [pytest.approx(seconds, rel=0.1) for seconds in (1, 2, 60, 60)]
+
+
+async def test_the_background_reads_a_long_log_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = FakeLog([build_entry(f"u{number}", seconds_ago=60 + number) for number in range(105)])
+    background = Background(Bench(log, most_pages=1), monkeypatch)
+
+    await background.start()
+    await background.go_on()
+    await background.close()
+
+    assert background.waits == [0, 60]
+
+
+@pytest.mark.parametrize(
+    ("most_pages", "status", "first"), [(100, 200, 60), (1, 200, 0), (100, 500, pytest.approx(1, rel=0.1))]
+)
+async def test_while_another_process_reads_the_background_waits_for_the_interval(
+    most_pages: int, status: int, first: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FakeStore()
+    store.leader = "another process"
+    log = FakeLog([build_entry(f"u{number}", seconds_ago=60 + number) for number in range(150)])
+    if status != 200:
+        log.fault = _respond("/recent-logs", status)
+    background = Background(Bench(log, store=store.open(), most_pages=most_pages), monkeypatch)
+
+    await background.start()
+    await background.go_on()
+    await background.go_on()
+    await background.close()
+
+    assert background.waits == [first, pytest.approx(60), pytest.approx(60)]
+
+
+async def test_a_process_that_does_not_read_keeps_what_it_knows_when_the_store_has_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FakeStore()
+    store.leader = "another process"
+    bench = Bench(FakeLog(), store=store.open())
+    background = Background(bench, monkeypatch)
+    await background.start()
+    store.texts.clear()
+
+    await background.go_on()
+    await background.close()
+
+    assert bench.health.age_seconds == 60
+
+
+async def test_ten_deliveries_are_applied_in_one_turn_of_the_event_loop() -> None:
+    bench = Bench(FakeLog([build_entry(f"u{number}", seconds_ago=number) for number in range(35)]))
+    counts = [0]
+
+    async def count() -> None:
+        while True:
+            counts.append(len(bench.applied))
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await bench.read()
+    counting.cancel()
+
+    assert sorted(set(counts)) == [0, 10, 20, 30, 35]
 
 
 async def test_the_log_is_read_again_at_the_interval() -> None:

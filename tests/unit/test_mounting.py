@@ -1,14 +1,17 @@
 """ASGI applications of any kind behind a requirement."""
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, cast
 
 import pytest
 from blockbuster import BlockBuster
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, Security
 from fastapi.security import HTTPBearer, SecurityScopes
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser, requires
 from starlette.middleware import Middleware
@@ -19,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient, WebSocketDenialResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from typing_extensions import override
 
@@ -252,6 +255,22 @@ class TestRefusals:
             assert websocket.receive_text() == "me: hello"
         banned = bearer(issuer.access_token(subject="banned", scopes=["read:user"]))
         assert client.get("/mcp/user", headers=banned).status_code == 418
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            client.websocket_connect("/mcp/echo", headers=banned),
+        ):
+            pass
+        assert refused.value.status_code == 418
+
+    def test_an_override_of_a_dependency_of_ones_own_leaves_the_check_of_the_token(self, logto: LogtoAuth) -> None:
+        app, own = FastAPI(), build_check_of_scopes(logto)
+        mount_protected(app, path="/mcp", mounted=inner, requires=own)
+        app.dependency_overrides[own] = lambda: None
+        client = TestClient(app)
+
+        assert client.get("/mcp/user").status_code == 401
+        assert client.get("/mcp/user", headers=bearer(issuer.access_token(scopes=["other"]))).status_code == 403
+        assert client.get("/mcp/user", headers=GOOD).json() == "me"
 
     @pytest.mark.parametrize("path", ["", "/", "mcp", "//", "/a/{rest:path}", "/a/{rest:path}/b"])
     def test_a_path_that_is_none_is_refused(self, logto: LogtoAuth, path: str) -> None:
@@ -288,10 +307,24 @@ class TestMounted:
         assert answer.json()["root_path"] == "/v1/mcp"
         assert answer.json()["urls"] == ["http://testserver/v1/mcp/deep/er", "http://testserver/v1/"]
 
-    def test_a_mount_whose_name_begins_like_the_prefix_is_another_one(self, logto: LogtoAuth) -> None:
-        client = TestClient(build_app(logto, "/v1docs"), root_path="/v1")
+    @pytest.mark.parametrize(("path", "root_path"), [("/v1docs", "/v1"), ("/v1", "/v1X"), ("/X", "/v1")])
+    def test_a_mount_whose_name_begins_like_the_prefix_is_another_one(
+        self, logto: LogtoAuth, path: str, root_path: str
+    ) -> None:
+        client = TestClient(build_app(logto, path), root_path=root_path)
 
-        assert client.get("/v1docs/x", headers=GOOD).json()["root_path"] == "/v1/v1docs"
+        assert client.get(f"{path}/x", headers=GOOD).json()["root_path"] == root_path + path
+
+    def test_it_sees_what_it_sees_below_two_ordinary_mounts(self, logto: LogtoAuth) -> None:
+        ordinary = FastAPI(routes=[Mount("/mcp", inner)])
+        client, expected = (
+            TestClient(Starlette(routes=[Mount("/outer", app)])) for app in (build_app(logto), ordinary)
+        )
+
+        answer = client.get("/outer/mcp/a", headers=GOOD)
+
+        assert answer.status_code == 200
+        assert answer.json() == expected.get("/outer/mcp/a").json()
 
     @pytest.mark.parametrize("path", ["/mcp/user%0A", "/mcp%0A", "/mcp/%0A", "/mcp/a%0A/user"])
     def test_a_line_end_moves_no_boundary(self, logto: LogtoAuth, path: str) -> None:
@@ -343,6 +376,32 @@ class TestMounted:
             ("http.request", b"x"),
             ("http.disconnect", None),
         ]
+
+    async def test_it_gets_the_parts_of_a_body_as_they_arrive(self, logto: LogtoAuth) -> None:
+        seen: list[Any] = []
+
+        async def note(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.extend([scope["path"], scope["root_path"], (await receive())["body"], len(coming)])
+            await Response()(scope, receive, send)
+
+        app = FastAPI()
+        mount_protected(app, path="/mcp", mounted=note, requires=logto)
+        headers = [(b"authorization", GOOD["Authorization"].encode())]
+        # Without a root path, which ASGI servers may omit.
+        scope: Scope = {"type": "http", "method": "POST", "path": "/mcp", "query_string": b"", "headers": headers}
+        coming: list[Message] = [
+            {"type": "http.request", "body": b"first", "more_body": True},
+            {"type": "http.request", "body": b"second"},
+        ]
+
+        async def receive() -> Message:
+            return coming.pop(0)
+
+        async def send(_message: Message) -> None: ...
+
+        await app(scope, receive, send)
+
+        assert seen == ["/mcp/", "/mcp", b"first", 1]
 
     def test_background_tasks_of_dependencies_run(self, logto: LogtoAuth) -> None:
         done: list[str] = []
@@ -418,6 +477,82 @@ class TestMounted:
             claims_of(None)
 
 
+class _McpToken(BaseModel):
+    """What the MCP SDK keeps of a token."""
+
+    token: str
+    client_id: str
+    scopes: list[str]
+    expires_at: int | None = None
+    resource: str | None = None
+    subject: str | None = None
+    claims: dict[str, Any] | None = None
+
+
+class _McpUser(SimpleUser):
+    """The MCP SDK's user."""
+
+    def __init__(self, access_token: _McpToken) -> None:
+        super().__init__(access_token.client_id)
+        self.access_token = access_token
+
+
+class _McpMiddleware:
+    """The MCP SDK's middleware, which makes the user of the scope that of the context."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({**scope, "in_context": scope["user"]}, receive, send)
+
+
+@pytest.fixture
+def mcp_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the MCP SDK seem to be loaded: the tests of the package run without it."""
+    parts: list[tuple[str, str, object]] = [
+        ("mcp.server.auth.middleware.auth_context", "AuthContextMiddleware", _McpMiddleware),
+        ("mcp.server.auth.middleware.bearer_auth", "AuthenticatedUser", _McpUser),
+        ("mcp.server.auth.provider", "AccessToken", _McpToken),
+    ]
+    for name, member, value in parts:
+        module = ModuleType(name)
+        setattr(module, member, value)
+        monkeypatch.setitem(sys.modules, name, module)
+    # It is imported again, and forgotten after the test.
+    monkeypatch.setitem(sys.modules, "fastapi_logto.mcp_user", ModuleType("fastapi_logto.mcp_user"))
+    del sys.modules["fastapi_logto.mcp_user"]
+
+
+@pytest.mark.usefixtures("mcp_sdk")
+class TestMcpUser:
+    async def find_user(self, request: StarletteRequest) -> JSONResponse:
+        user = request.scope["in_context"]
+        assert user is request.user
+        return JSONResponse([user.identity, user.access_token.model_dump(include={"token", "scopes", "subject"})])
+
+    def test_it_is_the_caller_with_the_token_of_the_request(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        mount_protected(app, path="/mcp", mounted=Starlette(routes=[Route("/", self.find_user)]), requires=logto)
+        token = issuer.access_token(subject="me", scopes=["read"])
+
+        assert TestClient(app).get("/mcp", headers=bearer(token)).json() == [
+            "me",
+            {"token": token, "scopes": ["read"], "subject": "me"},
+        ]
+
+    def test_it_has_no_token_if_a_test_overrides_the_caller(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        mount_protected(app, path="/mcp", mounted=Starlette(routes=[Route("/", self.find_user)]), requires=logto)
+
+        async def stand_in() -> TokenClaims:
+            return await logto.verify(issuer.access_token(subject="other", scopes=[]))
+
+        app.dependency_overrides[logto] = stand_in
+
+        assert TestClient(app).get("/mcp").json() == ["other", {"token": "", "scopes": [], "subject": "other"}]
+
+
 class TestAsRoutes:
     def test_on_a_router_with_an_organization_in_its_path(self, logto: LogtoAuth) -> None:
         app, router = FastAPI(), APIRouter(prefix="/of")
@@ -433,13 +568,14 @@ class TestAsRoutes:
         seen = client.get("/v1/of/A/mcp/x", headers=bearer(token)).json()
         assert (seen["root_path"], seen["path_params"]) == ("/v1/of/A/mcp", {"organization_id": "A", "rest": "x"})
 
-    def test_overrides_reach_it(self, logto: LogtoAuth) -> None:
+    @pytest.mark.parametrize("scopes", [(), ("read:user",)], ids=["auth", "requirement"])
+    def test_overrides_reach_it(self, logto: LogtoAuth, scopes: tuple[str, ...]) -> None:
         app = build_app(logto)
 
         async def stand_in() -> TokenClaims:
             return await logto.verify(issuer.access_token(subject="other", scopes=["read:user"]))
 
-        app.dependency_overrides[logto] = stand_in
+        app.dependency_overrides[logto.require_scopes(*scopes) if scopes else logto] = stand_in
 
         assert TestClient(app).get("/mcp/user").json() == "other"
 

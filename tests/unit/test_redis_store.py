@@ -1,7 +1,12 @@
 """The store in Redis, without Redis: its arguments and commands, the entries of the stream, errors without secrets."""
 
 import asyncio
+import gc
+import logging
+import ssl
 import sys
+import threading
+import weakref
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from fastapi_logto.revocation import RedisStore, Revocation, RevocationStoreError
-from fastapi_logto.revocation.redis_connection import explain_redis_error
+from fastapi_logto.revocation.redis_connection import Argument, Link, explain_redis_error
 from fastapi_logto.revocation.redis_store import parse_entry
 from fastapi_logto.verification.revocation_store import Batch
 from tests.unit.fakes import wait_until
@@ -48,6 +53,11 @@ ROWS = (
         id="longest value",
         fields=(*GOOD[:3], b"a" * 2048),
         found=Revocation(before=1_800_000_000.5, user_id="a" * 2048),
+    ),
+    Row(
+        id="longest number",
+        fields=(b"before", b"1800000000.5".ljust(32, b"0"), *GOOD[2:]),
+        found=Revocation(before=1_800_000_000.5, user_id="alice"),
     ),
     Row(id="too long", fields=(*GOOD[:3], b"a" * 2049)),
     Row(id="empty value", fields=(*GOOD[:3], b"")),
@@ -160,6 +170,45 @@ async def test_an_unreachable_server_is_an_error_without_the_url(url: str | Secr
     assert PASSWORD not in shown
     assert "example" not in shown
     await store.close()
+
+
+async def test_the_trust_store_is_read_once_and_not_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, create = list[threading.Thread](), ssl.create_default_context
+
+    def record() -> ssl.SSLContext:
+        threads.append(threading.current_thread())
+        return create()
+
+    monkeypatch.setattr(ssl, "create_default_context", record)
+    store = RedisStore("rediss://127.0.0.1:1")
+
+    for _ in range(2):
+        with pytest.raises(RevocationStoreError, match="expected a connection"):
+            await store.load_text("name")
+
+    (thread,) = threads
+    assert thread is not threading.current_thread()
+
+
+class DeafConnection:
+    """A connection whose server never confirms that it is closed."""
+
+    ssl_context = None
+
+    async def send_command(self, *arguments: Argument) -> None:
+        raise NotImplementedError
+
+    async def read_response(self) -> object:
+        raise NotImplementedError
+
+    async def disconnect(self, nowait: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature of redis-py
+        if not nowait:
+            await asyncio.Event().wait()
+
+
+async def test_closing_a_connection_does_not_wait_for_the_server() -> None:
+    async with asyncio.timeout(1):
+        await Link(DeafConnection()).close()
 
 
 Reply: TypeAlias = "bytes | int | Sequence[Reply] | None"
@@ -330,17 +379,57 @@ async def test_a_read_waits_for_the_next_revocation_on_a_connection_that_is_kept
 
 
 async def test_a_read_goes_on_when_the_server_has_closed_the_connection_that_was_kept(
-    server: ScriptedServer, store: RedisStore
+    server: ScriptedServer, store: RedisStore, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "fastapi_logto")
     server.replies = [[entry("1-0", ALICE)], [entry("1-0", ALICE), entry("2-0", BOB)]]
     first = await store.read(None, wait_seconds=1)
     server.drop_connections()
     await wait_until(lambda: server.closed == 1)
+    assert caplog.messages == []
 
     second = await store.read(first.position, wait_seconds=1)
 
     assert (first.revocations, second.revocations, server.opened) == ([ALICE], [BOB], 2)
+    (message,) = caplog.messages
+    assert message.startswith("Redis: a new connection is opened after: expected a connection, found none (")
     await store.close()
+
+
+@pytest.mark.parametrize(("wait_seconds", "waits"), [(0, []), (0.5, [b"500"])])
+async def test_a_read_without_a_wait_returns_at_once(
+    wait_seconds: float, waits: list[bytes], server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [[entry("1-0", ALICE)], None, [entry("1-0", ALICE)]]
+
+    batch = await store.read("1-0", wait_seconds=wait_seconds)
+
+    assert batch == Batch(revocations=[], position="1-0", is_last=True)
+    assert [command[4] for command in server.commands if command[0] == b"XREAD"] == waits
+    await store.close()
+
+
+async def test_a_stream_that_is_restored_during_a_read_is_returned_at_once(
+    server: ScriptedServer, store: RedisStore
+) -> None:
+    server.replies = [[], None, [entry("5-1", ALICE)]]
+
+    batch = await store.read("5-1", wait_seconds=1)
+
+    assert batch == Batch(revocations=[ALICE], position="5-1", is_last=True, is_restarted=True)
+    await store.close()
+
+
+async def test_a_read_that_fails_closes_its_connection(server: ScriptedServer, store: RedisStore) -> None:
+    server.replies = [[b"text"]]
+
+    with pytest.raises(RevocationStoreError) as caught:
+        await store.read(None, wait_seconds=1)
+
+    # The frames of the error still have the connection.
+    assert str(caught.value).startswith("Redis: ")
+    await wait_until(lambda: server.closed == 1)
+    assert server.opened == 1
 
 
 async def test_a_read_from_the_start_may_use_the_connection_that_was_kept(
@@ -428,3 +517,89 @@ async def test_a_server_that_does_not_reply_is_an_error_in_time(server: Scripted
         await asyncio.wait_for(store.read(None, wait_seconds=0.05), 5)
 
     await wait_until(lambda: server.closed == 2)
+
+
+async def test_a_command_that_is_cancelled_leaves_no_password_in_the_frames_of_its_error(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    command = asyncio.create_task(RedisStore(f"unix://{tmp_path / 'redis'}?password={PASSWORD}").load_text("name"))
+    await wait_until(lambda: bool(server.commands))
+    command.cancel()
+
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await command
+
+    assert server.commands == [[b"AUTH", PASSWORD.encode()]]
+    frames = [entry.frame for entry in caught.traceback]
+    assert "ask" in [frame.code.name for frame in frames]
+    assert PASSWORD not in "".join(repr(frame.f_locals) for frame in frames)
+
+
+async def test_a_connection_that_the_server_ends_is_not_tried_again(tmp_path: Path) -> None:
+    opened = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        await reader.readline()
+        writer.close()
+
+    async with await asyncio.start_unix_server(hang_up, tmp_path / "redis"):
+        with pytest.raises(RevocationStoreError, match="expected a connection, found none"):
+            await RedisStore(f"unix://{tmp_path / 'redis'}?password={PASSWORD}").load_text("name")
+
+    assert opened == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_nothing_is_kept_of_an_event_loop_that_ended_without_close(tmp_path: Path) -> None:
+    store = RedisStore(f"unix://{tmp_path / 'redis'}")
+
+    async def read(*, closes: bool) -> weakref.ref[asyncio.AbstractEventLoop]:
+        scripted = ScriptedServer()
+        scripted.replies = [[entry("1-0", ALICE)]]
+        listening = await asyncio.start_unix_server(scripted.serve, tmp_path / "redis")
+        await store.read(None, wait_seconds=1)
+        if closes:
+            await store.close()
+        else:
+            scripted.drop_connections()
+        await wait_until(lambda: scripted.closed == 1)
+        listening.close()
+        return weakref.ref(asyncio.get_running_loop())
+
+    ended = asyncio.run(read(closes=False))
+    gc.collect()
+    assert ended() is not None
+    (tmp_path / "redis").unlink(missing_ok=True)
+
+    asyncio.run(read(closes=True))
+    gc.collect()
+
+    assert ended() is None
+
+
+def test_an_event_loop_keeps_its_connection_while_another_one_reads(tmp_path: Path) -> None:
+    store, path = RedisStore(f"unix://{tmp_path / 'redis'}"), tmp_path / "redis"
+    first, second = (ScriptedServer() for _ in range(2))
+    first.replies, second.replies = [[entry("1-0", ALICE)]] * 2, [[entry("1-0", ALICE)]]
+
+    async def listen(scripted: ScriptedServer) -> asyncio.Server:
+        return await asyncio.start_unix_server(scripted.serve, path)
+
+    async def close(scripted: ScriptedServer, listening: asyncio.Server) -> None:
+        await store.close()
+        await wait_until(lambda: scripted.closed == scripted.opened)
+        listening.close()
+
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        of_one = one.run(listen(first))
+        one.run(store.read(None, wait_seconds=1))
+        path.unlink()
+        of_other = other.run(listen(second))
+        other.run(store.read(None, wait_seconds=1))
+        one.run(store.read(None, wait_seconds=1))
+        one.run(close(first, of_one))
+        other.run(close(second, of_other))
+
+    assert (first.opened, second.opened) == (1, 1)

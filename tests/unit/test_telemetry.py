@@ -25,11 +25,14 @@ from fastapi_logto.client import GrantError
 from fastapi_logto.errors import RefusalError
 from fastapi_logto.provider.failures import ExchangeError, FailedLayer
 from fastapi_logto.provider.transport import Request, Transport
-from fastapi_logto.testing import BAD_TOKENS, BadToken, LocalIssuer, bearer
+from fastapi_logto.revocation import Revocations
+from fastapi_logto.revocation.revocations import find_feeds
+from fastapi_logto.testing import BAD_TOKENS, BadToken, LocalIssuer, ManualClock, bearer
 from tests.captured import DISCOVERY_PATH, JWKS_PATH
 from tests.docs import ROOT
 from tests.unit import clients, test_introspection
 from tests.unit.fakes import ENDPOINT, FakeProvider, finish_fetches, wait_until
+from tests.unit.hook_log import NOW, FakeLog
 from tests.unit.key_bench import TTL, at_once, build_bench
 from tests.unit.recording import Point, Recording, start_recording
 from tests.unit.test_impersonation import BOB, MANAGEMENT
@@ -441,6 +444,19 @@ class TestFetches:
         }
         token = next(span for span in recording.read_spans() if span.name == "POST /oidc/token")
         assert read_attributes(token)["url.full"] == f"{bench.issuer.issuer}/token"
+
+    async def test_the_requests_of_a_delivery_log_are_named_by_their_purpose(self, recording: Recording) -> None:
+        revocations = Revocations(log=FakeLog().build(clock=ManualClock(now=NOW)))
+        feed = find_feeds(revocations).current
+        await feed.warm()
+        await feed.close()
+
+        recorded = recording.read()
+        assert counted(recorded, "fastapi_logto.fetch.duration", "fastapi_logto.purpose") == {
+            "discovery": 1,
+            "token": 1,
+            "management": 2,
+        }
 
     async def test_introspection_is_named_by_its_purpose(self, recording: Recording) -> None:
         await test_introspection.Bench().refused(test_introspection.OPAQUE)
