@@ -1,4 +1,4 @@
-"""Whole tokens of every attack table, through the verifier and twice each: no way in, no echo, no surprise."""
+"""Every token of the attack tables, verified twice: each has the expected outcome, and no output repeats it."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ from tests.vectors.rows import PayloadRow, Row, TokenRow
 from tests.vectors.tokens import P384_ORDER, TOKEN_ROWS
 
 FORGE: Final = Forge.create()
-# One context for all: making one reads the certificate authorities of the machine.
+# One context for all, because creating one reads the certificate authorities of the machine.
 TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 DISCOVERY_URL: Final = f"{ISSUER_URL}/.well-known/openid-configuration"
 JWKS_URL: Final = f"{ISSUER_URL}/jwks"
@@ -43,7 +43,7 @@ ROWS: Final[Sequence[TokenRow | PayloadRow]] = (*HEADER_ROWS, *TOKEN_ROWS, *PAYL
 
 
 class Provider:
-    """Discovery and key set in memory; counts what is asked of it."""
+    """A provider in memory with discovery document and key set, which counts requests."""
 
     def __init__(self, *, issuer: str, jwks: JsonObject) -> None:
         self.issuer = issuer
@@ -83,19 +83,19 @@ def build_token(row: TokenRow | PayloadRow) -> str:
 
 
 def shown(error: RefusalError) -> str:
-    """Everything of an error that an answer, a log or a traceback may show."""
+    """Return all texts of an error that a response, a log or a traceback may show."""
     return "\n".join((error.message, str(error), repr(error), repr(error.args), *traceback.format_exception(error)))
 
 
 def secrets_of(token: str) -> list[str]:
-    """The token, its payload and its signature, as far as they are long enough to be told from other text."""
+    """Return the token, its payload and its signature, unless they are so short that they occur in other text."""
     _, _, rest = token.partition(".")
     payload, _, signature = rest.partition(".")
     return [secret for secret in (token, payload, signature) if len(secret) >= 16]
 
 
 async def outcome(verifier: TokenVerifier[TokenClaims], token: str) -> TokenClaims | RefusalError:
-    """Give the claims or the refusal. Any other exception fails the test."""
+    """Return the claims or the refusal. Any other exception fails the test."""
     try:
         return await verifier.verify(SecretStr(token))
     except RefusalError as error:
@@ -124,7 +124,7 @@ async def test_each_row_ends_twice_in_its_outcome_and_echoes_nothing(
             assert result.claim == row.claim
             said = shown(result)
             assert not [secret for secret in secrets_of(token) if secret in said]
-            # What came in is for the log alone, quoted; the client's message names settings at most.
+            # Values from the token are only in the log, quoted. The message for the client only names settings.
             assert result.found is None or result.found not in result.message
     logged = "\n".join(f"{record.getMessage()} {record.args!r} {record.exc_text}" for record in caplog.records)
     assert not [secret for secret in secrets_of(token) if secret in logged]
@@ -175,8 +175,8 @@ async def test_the_twin_of_a_signature_returns_the_same_claims_and_no_second_ide
     verifier = build_verifier(Provider(issuer=ISSUER_URL, jwks=FORGE.jwks()))
     twin = FORGE.with_changed_signature(lambda r, s: r.to_bytes(48, "big") + (P384_ORDER - s).to_bytes(48, "big"))
 
-    # The mathematics of ECDSA takes both. So nothing may be told apart by the token's text or its digest:
-    # revocation and replay go by `jti`, which both share.
+    # Both are valid in ECDSA. So the token's text or its digest must not serve as its identity:
+    # revocation and replay detection use `jti`, which is the same in both.
     original, other = await verifier.verify(SecretStr(FORGE.good())), await verifier.verify(SecretStr(twin))
 
     assert other == original

@@ -252,7 +252,7 @@ def test_what_is_stored_in_the_scope_shows_neither_claims_nor_token(issuer: Loca
 
 @pytest.mark.parametrize("how", ["expired", "withdrawn"])
 def test_a_request_made_of_a_copied_scope_is_checked_again(how: str) -> None:
-    """A middleware or a batch endpoint may send the scope of one request through the application again, later."""
+    """A middleware or a batch endpoint may call the application again later with the scope of a request."""
     clock = ManualClock(now=NOW)
     issuer = LocalIssuer(endpoint=ENDPOINT, clock=clock)
     auth = LogtoAuth(endpoint=ENDPOINT, audience=API, clock=clock, http_transport=httpx.ASGITransport(app=issuer.app))
@@ -277,7 +277,7 @@ def test_a_request_made_of_a_copied_scope_is_checked_again(how: str) -> None:
         else:
             clock.advance(60)
             issuer.rotate(keep_previous=False)
-        # In the second case its unknown key has the key set fetched anew.
+        # In the second case, its unknown key causes a new fetch of the key set.
         other = issuer.access_token(subject="other", lifetime_seconds=9000)
         await inner({**scope, "headers": [(b"authorization", f"Bearer {other}".encode())]}, receive, note)
         await inner({**scope}, receive, note)
@@ -312,7 +312,7 @@ def test_a_websocket_is_refused_before_it_is_accepted(client: TestClient, issuer
 
 
 async def call_websocket(app: FastAPI, headers: dict[str, str]) -> list[dict[str, Any]]:
-    """Connect as a server without the denial extension does."""
+    """Connect like a server without the denial extension."""
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "websocket",
@@ -353,7 +353,7 @@ def test_a_requirement_is_overridden_by_an_equal_one(client: TestClient, logto: 
 
 
 def logto_claims(issuer: LocalIssuer, *, subject: str = "fake", scopes: Collection[str] = ()) -> TokenClaims:
-    """Give claims as a verified token gives them."""
+    """Return claims like those of a verified token."""
 
     async def verify() -> TokenClaims:
         return await issuer.auth().verify(issuer.access_token(subject=subject, scopes=scopes))
@@ -371,7 +371,7 @@ def test_overriding_the_scheme_leaves_the_scope_checks_of_requirements_on(
     assert client.get("/read").json() == "fake"
     assert detail(client, "/both") == (403, "insufficient_scope", "scope")
     assert detail(client, "/any") == (403, "insufficient_scope", "scope")
-    # FastAPI's own way has its check in the scheme, which the override replaces.
+    # With `Security`, FastAPI's own way, the scheme does the check, and the override replaces the scheme.
     assert client.get("/security").json() == "fake"
 
 
@@ -520,7 +520,7 @@ def test_a_mounted_application_is_protected_by_its_own_dependencies(issuer: Loca
 def test_everything_works_without_a_lifespan_and_on_a_loop_for_each_request(
     client: TestClient, issuer: LocalIssuer
 ) -> None:
-    # Used without `with`, the client makes an event loop for each request and ends it afterwards.
+    # Without `with`, the client creates an event loop for each request and closes it afterwards.
     for _ in range(3):
         assert client.get("/read", headers=bearer(issuer.access_token())).status_code == 200
     issuer.rotate(keep_previous=False)
@@ -603,7 +603,7 @@ class TestInstall:
         (record,) = [one for one in caplog.records if one.name == "fastapi_logto"]
         assert record.levelname == "CRITICAL"
         assert record.getMessage() == f"the application does not start: {caught.value}"
-        # The frames in which the package found the mistake are not in the traceback that servers print.
+        # The traceback that servers print omits the frames in which the package found the mistake.
         own = [frame.filename for frame in traceback.extract_tb(caught.tb) if "/fastapi_logto/" in frame.filename]
         assert [Path(name).name for name in own] == ["metadata_pages.py", "startup.py"]
 
@@ -761,7 +761,7 @@ class TestArguments:
 
 
 class OldScope(str, Enum):  # noqa: UP042 - applications have such enums
-    """Its `str()` is the name of the member, not the text."""
+    """An enum whose `str()` is the name of the member, not the text."""
 
     READ = "read:user"
     WRITE = "write:user"
@@ -970,7 +970,7 @@ def test_the_log_names_the_reason_and_never_the_token(
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The default scheme reads a `.env` of the current folder.
+    # The default scheme reads a `.env` file in the current folder.
     monkeypatch.chdir(tmp_path)
 
 

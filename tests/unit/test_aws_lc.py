@@ -1,4 +1,4 @@
-"""AWS-LC says of every ES384 signature what OpenSSL says, and is left out where it can't help."""
+"""AWS-LC and OpenSSL agree on every ES384 signature, and AWS-LC is not used for keys that it does not support."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ def sign(message: bytes) -> bytes:
 
 
 def outcomes(message: bytes, signature: bytes) -> tuple[bool, bool]:
-    """Say what OpenSSL and AWS-LC think of a signature."""
+    """Return whether OpenSSL and AWS-LC accept a signature."""
     unverified = UnverifiedJws(
         alg="ES384", kid=None, typ="at+jwt", signing_input=message, payload=b"{}", signature=signature
     )

@@ -1,4 +1,4 @@
-"""Reading `Authorization`, and the challenge that answers it."""
+"""Parsing of the `Authorization` header, and the challenge in the response."""
 
 import re
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ PARAMETER: Final = re.compile(r'([a-z_]+)="([^"\\]*)"')
 
 
 def parse(values: Sequence[str]) -> SecretStr:
-    """Parse headers that are written as texts here."""
+    """Parse headers that are passed as `str`."""
     return parse_authorization([value.encode("utf-8", "surrogatepass") for value in values])
 
 
 def outcome(values: Sequence[str]) -> str | RefusalError:
-    """Give the token or the refusal. Any other exception fails the test."""
+    """Return the token or the refusal. Any other exception fails the test."""
     try:
         return parse(values).get_secret_value()
     except RefusalError as error:

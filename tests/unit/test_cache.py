@@ -1,4 +1,4 @@
-"""The store of verified tokens is bounded, forgets the least recently used first, and never holds a token."""
+"""The cache of verified tokens is bounded, evicts the least recently used first, and never contains a token."""
 
 import base64
 import gc
@@ -132,7 +132,7 @@ def test_loops_of_several_threads_may_share_a_store() -> None:
 
 
 class Interrupting(bytes):
-    """A digest at whose first lookup something else happens."""
+    """A digest that calls a function at its first lookup."""
 
     interrupt: Callable[[], object] | None = None
 

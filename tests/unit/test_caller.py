@@ -1,4 +1,4 @@
-"""Who called, for code that has the request only."""
+"""The caller, for code that only has the request."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ Next = Callable[[Request], Awaitable[Response]]
 
 
 class Seen(list[str]):
-    """What the middleware of an application found after each response."""
+    """The values that the middleware of an application found after each response."""
 
 
 def find_user(request: Request) -> str:

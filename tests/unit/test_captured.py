@@ -1,4 +1,4 @@
-"""The captured data are what their README says, and their server answers like Logto, or as badly as told."""
+"""The captured data match their README, and their server responds like Logto or with the configured fault."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What verified claims must say, and the messages that save the caller an hour."""
+"""The checks of verified claims, and the messages that explain a refusal."""
 
 from collections.abc import Callable
 from typing import cast
@@ -45,7 +45,7 @@ ADVICE = "; in Logto, assign a role with this permission to the user or machine,
 
 
 def make(**changes: object) -> TokenClaims:
-    """Give claims as a verified token would."""
+    """Return claims like those of a verified token."""
     return parse_claims(dump(build_claims_set(**changes)), model=TokenClaims, required=())
 
 
@@ -122,7 +122,7 @@ FIX = "request the token with resource=https://api.example.test"
             ["https://other.test", "urn:logto:organization:a"],
             f"This is an organization token, which this route does not accept; {FIX}",
         ),
-        # A trailing slash is all that is ignored in the comparison.
+        # Only a trailing slash is ignored in the comparison.
         (f"{API}X", f"The token was issued for another API; {FIX}"),
         ("urn:logto:resource:organizations", f"This is an organization token, which this route does not accept; {FIX}"),
     ],
@@ -387,7 +387,7 @@ MACHINE = make(sub="app_1", client_id="app_1")
             "organization_required, claim organization_id, expected an organization, found nothing",
         ),
         (
-            # Not even for a request that names none either.
+            # Not even if the request names none either.
             lambda: check_organization(MACHINE, None),
             "organization_required, claim organization_id, expected an organization, found nothing",
         ),

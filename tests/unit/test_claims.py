@@ -1,4 +1,4 @@
-"""The claims that a handler gets: made from a verified token alone, and frozen through and through."""
+"""The claims that a handler gets: built only from a verified token, and completely frozen."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ HUGE: Final = 10**400
 
 
 class TenantClaims(TokenClaims):
-    """The claims of a tenant whose script adds some."""
+    """The claims of a tenant whose script adds further ones."""
 
     tenant: StrictStr
     roles: list[str] = Field(default_factory=list)
@@ -39,7 +39,7 @@ def parse(**changes: object) -> TokenClaims:
 
 
 def outcome(payload: bytes) -> TokenClaims | RefusalError:
-    """Give the claims or the refusal. Any other exception fails the test."""
+    """Return the claims or the refusal. Any other exception fails the test."""
     try:
         return parse_claims(payload, model=TokenClaims, required=REQUIRED)
     except RefusalError as error:
@@ -493,7 +493,7 @@ def test_the_repr_holds_subject_and_client_and_no_other_claim() -> None:
     assert str(claims) == "sub='iuvey8ee7hls' client_id='gs93i6d6zybsiqx8ezimq'"
 
 
-# Made only from a verified token.
+# Claims are built only from a verified token.
 
 HINT: Final = "comes only from a verified token: declare it with Depends"
 
@@ -570,7 +570,7 @@ def test_a_route_that_forgets_depends_answers_422_and_never_runs() -> None:
     assert ran == []
 
 
-# On its way out.
+# Serialization.
 
 
 def test_serialized_claims_are_those_of_the_token() -> None:
@@ -671,7 +671,7 @@ def test_a_subclass_s_claims_are_checked_as_strictly(
 
 
 class Choosy(TokenClaims):
-    """A model with an extra condition."""
+    """A model with an additional condition."""
 
     @model_validator(mode="after")
     def _check_plan(self) -> Self:
@@ -743,7 +743,7 @@ def test_a_required_claim_that_is_empty_is_refused_as_a_missing_one(name: str) -
 
 
 class _Closed(TokenClaims):
-    """A tenant that knows all its claims."""
+    """A model that forbids unknown claims."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -771,7 +771,7 @@ CLAIM_VALUES = st.one_of(
 
 
 class Validated(TokenClaims):
-    """Always built by Pydantic, as a model of an application is."""
+    """Always built by Pydantic, like a model of an application."""
 
 
 def attempt(payload: JsonObject, model: type[TokenClaims]) -> TokenClaims | tuple[str | None, ...]:

@@ -100,7 +100,7 @@ def test_the_issuer_of_a_container_network_accepts_its_names_and_puts_the_handle
 
 
 def test_a_remote_host_needs_a_second_option(cli: RunCli) -> None:
-    ended = cli("dev", "--host", "0.0.0.0")  # noqa: S104 - what is refused
+    ended = cli("dev", "--host", "0.0.0.0")  # noqa: S104 - it is refused
 
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(

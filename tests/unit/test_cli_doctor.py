@@ -1,4 +1,4 @@
-"""What `doctor` looks at, and what it says to each fault."""
+"""The checks of `doctor`, and its report of each fault."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def run_doctor(cli: RunCli, *arguments: str, stdin: str = "", **environment: str
 
 
 def find(diagnosis: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give the first check of a name, of the last part that has one: that of the token, where there is one."""
+    """Return the first check with a name, from the last section that has one: the token's section, if there is one."""
     checks = [one for section in reversed(diagnosis["sections"]) for one in section["checks"] if one["name"] == name]
     assert checks, f"no check {name}"
     found: dict[str, Any] = checks[0]
@@ -55,7 +55,7 @@ def find(diagnosis: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def look(server: captured.CapturedServer, **settings: Any) -> dict[str, tuple[str, str, str]]:
-    """Give status, what was found and the advice of each check of the tenant that a captured server is."""
+    """Check a captured server, and return status, finding and advice of each check by its name."""
     arguments: Any = {"endpoint": captured.ISSUER, "audience": API, "fetch_endpoint": server.endpoint, **settings}
     report = check_tenant(
         LogtoSettings(**arguments), Transport(timeout_seconds=settings.get("fetch_timeout_seconds", 5))
@@ -279,7 +279,7 @@ def test_a_certificate_with_time_left_is_reported_with_its_days(monkeypatch: pyt
         checks = {check.name: check for check in check_tenant(settings, Transport(timeout_seconds=5)).section.checks}
 
     assert (checks["TLS"].status, checks["TLS"].found) == ("ok", "TLSv1.3, certificate valid for 90 more days")
-    # Behind a proxy that ends TLS, and without TRUST_PROXY_HEADER, Logto names its key set with http.
+    # Behind a proxy that terminates TLS, and without TRUST_PROXY_HEADER, Logto's key set URL has http.
     assert checks["Key set URL"].status == "failed"
     assert checks["Key set URL"].advice.startswith(
         "Behind a proxy that terminates TLS, set TRUST_PROXY_HEADER=1 in Logto"
@@ -325,7 +325,7 @@ def test_a_server_without_a_common_tls_version_is_told_apart_from_one_without_tl
 
 def test_plain_http_to_another_machine_is_a_warning() -> None:
     with serve_captured() as server:
-        # For the resolver this is 127.0.0.1, and for us another host: only the literal address is loopback.
+        # For the resolver this is 127.0.0.1. For the package it is another host: only the literal address is loopback.
         checks = look(server, fetch_endpoint=f"http://127.1:{server.port}", allow_http=True)
 
     assert checks["TLS"][0] == "warning"
@@ -719,7 +719,7 @@ def test_the_token_is_sent_nowhere(cli: RunCli) -> None:
 
     assert {request.method for request in server.requests} == {"GET"}
     assert all("authorization" not in request.headers for request in server.requests)
-    # A local issuer would list its users at "/".
+    # A local issuer lists its users at "/".
     assert server.counts.keys() == {DISCOVERY_PATH, JWKS_PATH, "/"}
 
 

@@ -1,4 +1,4 @@
-"""What `inspect` says of each kind of token, and that it believes none of them."""
+"""The output of `inspect` for each kind of token. It verifies none of them unless requested."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The local issuer as a command, the file of its users, and tokens minted from it."""
+"""The local issuer as a command, the file with its users, and tokens from it."""
 
 import io
 import json
@@ -176,7 +176,7 @@ def test_a_key_of_too_many_parts_is_refused_before_it_is_parsed(
 
 
 def test_a_nested_file_crashes_no_thread_with_a_small_stack(tmp_path: Path) -> None:
-    # As on Alpine, where a parser that calls itself too often ends the process.
+    # As on Alpine, where too deep recursion of a parser ends the process.
     names = [*DEEP, "dotted keys"]
     for name in names:
         (tmp_path / f"{name}.toml").write_text(DEEP.get(name, f"x{'.a' * 2000} = 1\n[b{'.a' * 2000}]\n"))
@@ -279,7 +279,7 @@ def test_what_to_put_into_a_file_of_variables_is_reported(file: Path) -> None:
 def test_a_webhook_of_dev_gets_signed_events() -> None:
     receiver = Receiver()
     with LocalIssuer().serve() as api:
-        # Any server on this machine; here one that the test kit can run.
+        # Any server on this machine; here one of the test kit.
         api.app.mount("/api", receiver.app)
         url = f"{api.endpoint}/api/webhooks/logto"
         issuer, sock = open_issuer(

@@ -1,4 +1,4 @@
-"""What every command has in common: how it starts, ends, asks and prints."""
+"""The common behaviour of all commands: start, end, prompts and output."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""What `routes` lists, what it marks, and what it says where there is no application."""
+"""The list of `routes`, its marks, and its errors if there is no application."""
 
 import json
 import sys
@@ -130,7 +130,7 @@ def test_markdown_is_a_table_whose_cells_stay_whole(project: RunCli) -> None:
     assert lines[:2] == ["| Method | Path | Token | Requires |", "|---|---|---|---|"]
     assert "| GET | `/scopes` | required | scopes `read:user`, `a\\|b` |" in lines
     assert "| GET | `/open` | **NOT PROTECTED** |  |" in lines
-    # FastAPI's own pages are in the JSON only.
+    # FastAPI's own pages are only in the JSON.
     shown = [path for path, (token, _) in EXPECTED.items() if token != "documentation"]
     assert len(lines) == 2 + len(shown)
 

@@ -1,4 +1,4 @@
-"""Scopes of the code and permissions of Logto: compared and created against a server that answers as the real one."""
+"""Scopes in the code and permissions in Logto, compared and created with a server that responds like Logto."""
 
 import json
 import re
@@ -108,12 +108,12 @@ def test_the_server_answers_as_the_real_one(tenant: tuple[LocalIssuer, FakeManag
 
 
 def even_out(value: Any) -> str:
-    """Give an answer, as JSON, without what differs from server to server."""
+    """Return a response as JSON, without the values that differ between servers."""
     return re.sub(r'"(id|resourceId)": "[a-z0-9]+"|"createdAt": \d+', "*", json.dumps(value))
 
 
 def count_links(header: str | None) -> list[str]:
-    """Give the relations of a `Link` header; another header as it is."""
+    """Return the relations of a `Link` header; another header unchanged."""
     if header is None or "rel=" not in header:
         return [str(header)]
     return [part.rpartition("rel=")[2] for part in header.split(", ")]
@@ -306,7 +306,7 @@ def test_an_error_is_reported_by_its_code_alone(exchange: str, message: str) -> 
         server.replace("/api/resources", answer)
         api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="the-token")
         if captured.status == 200:
-            # Without Total-Number one page is all there is.
+            # Without Total-Number there is only one page.
             assert api.find_resource_id("https://api.example.test") == "oy1c0vcgl4v84ksvppfez"
             return
         with pytest.raises(CommandError) as caught:
@@ -466,7 +466,7 @@ async def members(): ...
 
 @pytest.fixture
 def deploy_members(deploy: RunCli, tmp_path: Path) -> RunCli:
-    """The command line, with an application that has routes of organizations too."""
+    """The command line, with an application that also has routes of organizations."""
     file = tmp_path / "deployed.py"
     file.write_text(file.read_text() + MEMBERS)
     return deploy

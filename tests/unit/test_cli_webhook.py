@@ -1,4 +1,4 @@
-"""The webhook of an API: compared and created against the local issuer, which responds like Logto."""
+"""The webhook of an API, compared and created at the local issuer, which responds like Logto."""
 
 import asyncio
 import json
@@ -226,7 +226,7 @@ def test_odd_answers_of_the_management_api_are_one_line(cli: RunCli, listed: Any
 
 
 def serve_hooks(issuer: LocalIssuer, respond: Callable[[Request], Any]) -> Any:
-    """Serve an issuer whose webhooks respond in another way."""
+    """Serve an issuer with another response for its webhooks."""
     routes = [
         Route("/api/hooks", respond, methods=["GET", "POST"]),
         Route("/api/hooks/{path:path}", respond, methods=["PATCH"]),
@@ -330,7 +330,7 @@ def test_following_goes_on_while_logto_is_away(capsys: pytest.CaptureFixture[str
 
 
 class _Silence(asyncio.Event):
-    """A response that never comes, and a signal that comes while it is waited for."""
+    """A response that never arrives, and a signal while the command waits for it."""
 
     @override
     async def wait(self) -> Literal[True]:

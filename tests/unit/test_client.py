@@ -178,7 +178,7 @@ async def test_an_empty_resource_or_organization_is_refused_before_logto_takes_i
 EXCHANGES: Final = {
     one["name"]: one["response"]
     for one in json.loads(CAPTURED.read_text(encoding="utf-8"))["exchanges"]
-    # A 404 is a wrong URL, whatever else it says.
+    # A 404 means a wrong URL, whatever its body is.
     if isinstance(one["response"]["body"], dict) and one["response"]["status"] != 404
 }
 
@@ -267,7 +267,7 @@ async def test_a_discovery_document_without_the_endpoint_is_looked_up_again() ->
 
 
 class Masked(str):
-    """A text that does not show itself."""
+    """A text whose `repr` does not contain it."""
 
     __slots__ = ()
 
@@ -310,7 +310,7 @@ async def test_an_empty_token_is_not_exchanged(bench: Bench) -> None:
     with pytest.raises(ValueError, match="subject_token"):
         await bench.client.exchange_token("", API)
     with pytest.raises(ValueError, match="actor_token"):
-        # It would be an impersonation that nobody answers for.
+        # It would be an impersonation without an actor.
         await bench.client.exchange_token("subject", API, actor_token="")
     assert bench.provider.asked == []
 
@@ -318,7 +318,7 @@ async def test_an_empty_token_is_not_exchanged(bench: Bench) -> None:
 PAT: Final = "pat_S3cretS3cret+/S3cret="
 MACHINE_SECRET: Final = "machine secret/+ü%20"
 BASIC: Final = b64encode(f"{quote_plus('m:1')}:{quote_plus(MACHINE_SECRET)}".encode()).decode()
-# Each is what a provider may repeat of a request: first as the error, then as its description.
+# Each may be repeated by a provider, first as the error, then as its description.
 ECHOES: Final = {
     "the token": PAT,
     "the token in a sentence": f"no such token: {PAT}.",
@@ -507,7 +507,7 @@ async def test_in_an_outage_one_call_tries_when_it_is_due_and_the_others_fail_at
             assert isinstance(result, GrantUnavailableError)
             assert 1 <= result.retry_after_seconds <= 33
 
-    # Calls at the start are concurrent; they share the fetch of the discovery document, and are one failure.
+    # The first calls are concurrent: they share the fetch of the discovery document, and count as one failure.
     at_start = 3 if part == "the endpoint" else 1
     assert tries[:at_start] == [0.0] * at_start
     waits = [later - earlier for earlier, later in pairwise(tries[at_start - 1 :])]

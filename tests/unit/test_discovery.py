@@ -1,4 +1,4 @@
-"""The discovery document is the provider's own, and names a key set at the same origin."""
+"""The discovery document must be that of the issuer, and its key set must be at the same origin."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""A WebSocket and a stream end when the token that opened them does."""
+"""A WebSocket and a stream end when their token expires."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ CLAIMS = make_claims()
 
 
 def build(*, seconds: float) -> tuple[LogtoAuth, str]:
-    """Give a scheme, and a token that has so many seconds to live."""
+    """Return a scheme, and a token that expires in this many seconds."""
     issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
     auth = issuer.auth(leeway_seconds=0)
     return auth, issuer.access_token(subject="me", claims={"exp": int(NOW) + seconds})
@@ -119,7 +119,7 @@ def test_a_websocket_that_is_closed_already_is_not_closed_again() -> None:
 
 
 class Stalled:
-    """A server whose client does not read: what closes the connection waits until the test lets it go on."""
+    """A server whose client does not read: closing the connection blocks until the test releases it."""
 
     def __init__(self, *, catches_cancellation: bool = False, error: Exception | None = None) -> None:
         self.catches_cancellation, self.error = catches_cancellation, error
@@ -168,7 +168,7 @@ async def test_the_close_is_given_up_if_the_client_does_not_read(
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("INFO", "gave up closing a WebSocket after 0.1 s: the client does not read")
     ]
-    # The server may still end the connection by itself.
+    # The server may still close the connection itself.
     assert not server.is_cancelled
     server.is_open.set()
 
@@ -240,7 +240,7 @@ async def test_the_leeway_of_a_request_is_that_of_its_connection() -> None:
     issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
     auth = issuer.auth(leeway_seconds=60)
 
-    # Past its `exp` by less than clocks may differ: admitted, and not ended at once.
+    # Past its `exp`, but within the leeway: accepted, and not ended immediately.
     assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]
 
 
@@ -257,7 +257,7 @@ async def test_among_several_tenants_the_largest_leeway_applies() -> None:
 
 
 async def test_without_settings_there_is_no_leeway() -> None:
-    # As with overridden claims in a test.
+    # Like overridden claims in a test.
     auth = LogtoAuth(clock=Clock(now=lambda: NOW))
     expired = CLAIMS.model_copy(update={"exp": NOW})
 
@@ -298,7 +298,7 @@ async def test_nothing_is_left_of_a_token_that_has_expired() -> None:
 
 
 class Source:
-    """A stream that never ends by itself, and knows when it was made to."""
+    """A stream that never ends by itself, and records when it was closed."""
 
     def __init__(self, *, pause: float = 0.0, fails: bool = False, count: int | None = None) -> None:
         self.pause, self.fails, self.count = pause, fails, count
@@ -402,7 +402,7 @@ async def test_a_timeout_of_the_streams_own_is_its_own() -> None:
 
 
 class Steady:
-    """A stream that is no generator, and never lets the loop have a turn."""
+    """A stream that is not a generator and never suspends."""
 
     def __aiter__(self) -> AsyncIterator[int]:
         return self

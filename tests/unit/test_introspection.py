@@ -1,4 +1,4 @@
-"""Opaque tokens: accepted by choice, when the provider says that they are good."""
+"""Opaque tokens: accepted if configured and if the provider says that they are active."""
 
 import asyncio
 import gzip
@@ -27,13 +27,13 @@ SPA = "local-spa"
 
 
 class Provider(httpx.AsyncBaseTransport):
-    """The local issuer, with an introspection endpoint that can be replaced and is counted."""
+    """The local issuer, with introspection responses that can be replaced and are counted."""
 
     def __init__(self, issuer: LocalIssuer) -> None:
         self.inner = httpx.ASGITransport(app=issuer.app)
         self.asked: list[httpx.Request] = []
         self.answer: Callable[[], httpx.Response] | None = None
-        # Until it is set there is no response about a token that has this in it.
+        # Until it is set, no response is sent for a token that contains this text.
         self.gate: asyncio.Event | None = None
         self.held = ""
 
@@ -50,7 +50,7 @@ class Provider(httpx.AsyncBaseTransport):
 
 
 class Bench:
-    """An application that accepts opaque tokens, and what is behind it."""
+    """An application that accepts opaque tokens, its provider and its clock."""
 
     def __init__(self, *, now: float = 1_800_000_000, **config: Any) -> None:
         self.clock = ManualClock(now=now)
@@ -76,7 +76,7 @@ class Bench:
         return caught.value.status, caught.value.reason
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """Give what the provider says of a good token, with changes; `None` leaves one out."""
+        """Return the introspection response for a valid token with changes. `None` omits a member."""
         said = {
             "active": True,
             "sub": "alice",
@@ -121,7 +121,7 @@ async def test_a_response_is_cached_for_its_time_and_never_past_exp(bench: Bench
     await bench.auth.verify(token)
     assert len(bench.provider.asked) == 2
 
-    # The last answer is believed for 30 s, and the token expires (with the leeway of 10 s) after 20.
+    # The last response is cached for 30 s, and the token expires (with the leeway of 10 s) after 20.
     bench.clock.advance(20)
     assert await bench.refused(token) == (401, "expired")
     assert len(bench.provider.asked) == 2
@@ -235,7 +235,7 @@ async def test_a_made_up_token_is_asked_about_once(bench: Bench) -> None:
 
 
 async def test_a_personal_access_token_is_refused_without_a_request(bench: Bench) -> None:
-    # Logto calls it inactive, which would say nothing about what to do with it.
+    # Logto would say that it is inactive, which would not explain what to do with it.
     with pytest.raises(OpaqueTokenError, match="opaque_token") as caught:
         await bench.auth.verify("pat_" + "a" * 32)
 
@@ -323,7 +323,7 @@ async def test_the_log_says_which_client_the_token_was_issued_to(bench: Bench) -
 
 
 async def test_the_memory_of_cached_responses_is_bounded(bench: Bench) -> None:
-    # Some five MiB each, of which the cache holds 32.
+    # About five MiB each; the cache may hold 32 MiB.
     large: list[list[object]] = [[] for _ in range(25_000)]
     bench.provider.say(bench.claims(custom=large))
 
@@ -337,7 +337,7 @@ async def test_the_memory_of_cached_responses_is_bounded(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    # A user's custom data is in the response too, and must not pass for an error of the provider.
+    # A user's custom data is in the response too, and must not be treated as an error of the provider.
     [{"token_type": "bearer"}, {"aud": API}, {"aud": [API]}, {"scope": None}, {"error": "invalid_client"}],
     ids=repr,
 )
@@ -402,7 +402,7 @@ UNUSABLE: dict[str, Callable[[], httpx.Response]] = {
 async def test_a_body_for_one_token_closes_the_door_to_no_other(
     answer: Callable[[], httpx.Response], bench: Bench
 ) -> None:
-    """Users choose some of what is in a body, such as custom data: what they choose must not refuse others."""
+    """Users can change a part of the body, e.g. their custom data. That must not refuse other users."""
     bench.provider.answer = answer
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     bench.provider.answer = None
@@ -413,7 +413,7 @@ async def test_a_body_for_one_token_closes_the_door_to_no_other(
 async def test_a_status_for_one_token_closes_the_door_to_no_other(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # As of a firewall in front of the provider, which dislikes how an invented token looks.
+    # Like a firewall in front of the provider, which rejects the form of an invented token.
     bench.provider.answer = lambda: httpx.Response(403, json={"error": OPAQUE, "error_description": OPAQUE})
     with caplog.at_level(logging.DEBUG):
         assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
@@ -628,7 +628,7 @@ async def test_a_discovery_document_that_names_another_host_gets_no_secret() -> 
 async def test_a_token_of_three_parts_is_never_sent_there(bench: Bench) -> None:
     for token in (bench.issuer.bad_token("forged"), "a.b.c", "a.b", f"{OPAQUE}.", "abc"):
         assert (await bench.refused(token))[0] == 401
-    # Nor what can't be sent.
+    # Nor a token that can't be sent.
     for token in (f"{OPAQUE}\ud800", "\udfff" * 43):
         assert await bench.refused(token) == (401, "malformed")
     await bench.auth.verify(bench.issuer.access_token())
@@ -713,7 +713,7 @@ async def test_id_and_secret_are_encoded_before_they_are_joined(secret: str | Se
 
 
 class TestLocalIssuer:
-    """The local issuer's endpoint answers as the captured server did."""
+    """The local issuer's endpoint responds like the captured server."""
 
     @staticmethod
     def ask(issuer: LocalIssuer, token: str | None, *, secret: str = SECRET) -> Any:

@@ -1,4 +1,4 @@
-"""From token text to a payload that a signature vouches for."""
+"""From the token text to the payload with a verified signature."""
 
 from base64 import urlsafe_b64decode
 from dataclasses import FrozenInstanceError, fields
@@ -52,7 +52,7 @@ def parse(token: str, *, token_types: tuple[str, ...] = ("at+jwt",)) -> Unverifi
 
 
 def outcome(text: str) -> UnverifiedJws | RefusalError:
-    """Give the parts or the refusal. Any other exception fails the test."""
+    """Return the parts or the refusal. Any other exception fails the test."""
     try:
         return parse(text, token_types=("at+jwt", "absent"))
     except RefusalError as error:
@@ -64,7 +64,7 @@ def encode(segments: tuple[bytes, bytes, bytes]) -> str:
 
 
 def verify(token: str) -> bytes:
-    """Go all the way from the text to the payload, with the published keys."""
+    """Parse and verify the text with the published keys, and return the payload."""
     unverified = parse(token)
     keys = KEY_SET.find(kid=unverified.kid, alg=unverified.alg)
     if not keys:
@@ -440,7 +440,7 @@ def test_of_the_texts_for_the_same_bytes_one_is_accepted(start: str) -> None:
     signing_input = GOOD.rpartition(".")[0]
     accepted = {sign_ for sign_ in BASE64URL if isinstance(outcome(f"{signing_input}.{start}{sign_}"), UnverifiedJws)}
 
-    # A single character more is part of no byte.
+    # One character more encodes no further byte.
     texts: set[str] = set() if len(start) == 4 else {start + sign_ for sign_ in BASE64URL}
     assert accepted == {
         text[-1] for text in texts if encode_segment(urlsafe_b64decode(text + "=" * (-len(text) % 4))) == text
@@ -449,7 +449,7 @@ def test_of_the_texts_for_the_same_bytes_one_is_accepted(start: str) -> None:
 
 
 def test_the_rsa_signature_has_texts_that_decode_alike() -> None:
-    # Else the test above would prove nothing: 256 bytes leave four bits of the last sign unused.
+    # Otherwise the test above would prove nothing: 256 bytes leave four bits of the last character unused.
     signature = GOOD_RSA.rpartition(".")[2]
     alike = [
         sign_

@@ -1,4 +1,4 @@
-"""Of a key set the usable keys are taken, one by one, whatever stands between them."""
+"""The usable keys of a key set are used, whatever other entries it has."""
 
 import logging
 from base64 import urlsafe_b64encode
@@ -30,7 +30,7 @@ def number(value: int) -> str:
 
 
 def rsa(*, bits: int = 2048, e: int = 65_537, **changes: JsonValue) -> dict[str, JsonValue]:
-    """Give an RSA key of a modulus that is odd and just so long; nobody knows its factors."""
+    """Return an RSA key whose modulus is odd and has exactly this many bits; its factors are unknown."""
     return {"kty": "RSA", "use": "sig", "kid": "rsa", "n": number((1 << (bits - 1)) + 1), "e": number(e), **changes}
 
 
@@ -61,7 +61,7 @@ def as_document(jwks: Jwks) -> JsonObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usable:
-    """A key, and the algorithms it may be used with where every one is accepted."""
+    """A key, and the algorithms for which it may be used if all are accepted."""
 
     id: str
     entry: dict[str, JsonValue]
@@ -112,7 +112,7 @@ def test_a_key_may_be_used_with_no_algorithm_that_is_not_accepted(row: Usable) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unusable:
-    """An entry that is no key for us; `says` is `None` where the JOSE engine chooses the words."""
+    """An entry that is not a usable key; `says` is `None` if the JOSE engine chooses the message."""
 
     id: str
     entry: JsonValue
@@ -194,7 +194,7 @@ UNUSABLE = (
 )
 
 
-# The JOSE engine takes short RSA keys with a warning. As an error it would do our check's work here.
+# The JOSE engine accepts short RSA keys with a warning. As an error, the warning would replace our check here.
 @pytest.mark.filterwarnings("ignore:Key size should be:joserfc.errors.SecurityWarning")
 @pytest.mark.parametrize("row", UNUSABLE, ids=lambda row: row.id)
 def test_an_unusable_entry_between_valid_ones_is_skipped(row: Unusable, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""Keys are fetched when due and once, kept through outages, and no stranger decides how often."""
+"""Keys are fetched once when due and kept during outages, and strangers can't cause more fetches."""
 
 import asyncio
 import gc
@@ -548,7 +548,7 @@ def test_a_loop_that_was_closed_during_a_fetch_is_not_kept(bench: Bench) -> None
         return weakref.ref(loop)
 
     with warnings.catch_warnings():
-        # What asyncio has to say of tasks that nobody ended is true, and the very case.
+        # asyncio warns of tasks that were never ended, which is what this test does.
         warnings.simplefilter("ignore")
         left = leave_a_fetch_behind()
         bench.provider.gate = None

@@ -1,4 +1,4 @@
-"""Lanes and the back-off: who may send a request while an endpoint fails."""
+"""Lanes and the back-off: which requests are sent while an endpoint fails."""
 
 import asyncio
 import logging
@@ -149,7 +149,7 @@ async def test_a_try_that_is_cancelled_leaves_the_next_one_free(clock: ManualClo
 
 
 def test_a_try_that_never_ends_blocks_the_lane_for_half_a_minute(clock: ManualClock) -> None:
-    # As on an event loop that only runs during requests.
+    # Like on an event loop that only runs during requests.
     lane = build_lane(clock)
     fail(lane, retry_after_seconds=1)
     clock.advance(1)

@@ -1,4 +1,4 @@
-"""What OpenAPI says of a protected application: schemes, scopes, what is asked for, and how it is refused."""
+"""The OpenAPI document of a protected application: schemes, scopes, requirements and refusals."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ def logto() -> LogtoAuth:
 
 
 def document(*routes: tuple[str, Any], auth: LogtoAuth, **install: Any) -> dict[str, Any]:
-    """Give the document of an application with a GET route for each path and its dependencies."""
+    """Return the document of an application with a GET route for each path and its dependencies."""
     app = FastAPI()
     auth.install(app, **install)
     add_routes(app, *routes)
@@ -106,7 +106,7 @@ class TestScheme:
 
         assert ("LOGTO_SWAGGER_CLIENT_ID" in description) is (hint is not None)
         assert (hint or "") in description
-        # With a client id, a page that the application defines itself is signed in from.
+        # With a client id, a docs page of the application itself can sign in.
         signs_in = "swagger_client_id" in arguments or None not in options.values()
         for advice in (
             "Leave `client_secret` empty.",
@@ -134,7 +134,7 @@ class TestScheme:
         schemes = schema["components"]["securitySchemes"]
         assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"openid", "profile"}
         assert "openid" not in schemes["Logto"]["description"]
-        # Opaque tokens have no audience: they are for the API of the settings alone.
+        # Opaque tokens have no audience, so they are only for the API of the settings.
         assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"b", "profile"}
 
     def test_a_user_without_permissions_can_always_sign_in(self, logto: LogtoAuth) -> None:
@@ -285,7 +285,7 @@ def is_pro(claims: TokenClaims) -> bool:
     return getattr(claims, "plan", None) == "pro"
 
 
-# What is asked for, and a token that is good but not enough.
+# The requirement, and a valid token that does not satisfy it.
 REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
     "scopes": (lambda auth: auth.require_scopes("a", "b"), issuer.access_token(scopes=["another"])),
     "one scope": (lambda auth: auth.require_scopes("a"), issuer.access_token(scopes=["another"])),
@@ -464,7 +464,7 @@ class TestAnswers:
         assert ("TokenClaims" in schemas) is returns_claims
         if returns_claims:
             assert follow(schemas["TokenClaims"]["properties"]["act"]["anyOf"][0]) == {"sub", "act"}
-        # No component that nothing refers to.
+        # No component without a reference.
         assert {name for name in schemas if f'schemas/{name}"' not in json.dumps(schema)} == set()
 
     def test_an_application_without_protection_has_none_of_it(self, logto: LogtoAuth) -> None:
@@ -627,7 +627,7 @@ class TestTwice:
         once = copy.deepcopy(app.openapi())
         assert app.openapi() == once
 
-        # Another scheme's installation describes the same document once more.
+        # The installation of another scheme describes the same document once more.
         issuer.auth(scheme_name="Other").install(app)
 
         assert app.openapi() == once

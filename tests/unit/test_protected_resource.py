@@ -1,4 +1,4 @@
-"""The metadata by which clients find out where to ask for tokens, and the challenges that name it."""
+"""The metadata that tells clients where to request tokens, and the challenges that name it."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -603,7 +603,7 @@ class TestChallenge:
         for name, value in {"ENDPOINT": "https://b.example", "AUDIENCE": "https://api.example.com/b"}.items():
             monkeypatch.setenv(f"LOGTO_{name}", value)
 
-        # Which resource has which page depends on the settings of both, and reading them could block the loop.
+        # The pages of the resources depend on the settings of both schemes, and reading them could block the loop.
         assert challenge(app) == READ
         assert ask(app, "/b")["resource"] == "https://api.example.com/b"
         assert challenge(app) == f'{READ}, resource_metadata="https://api.example.com{WELL_KNOWN}"'

@@ -1,4 +1,4 @@
-"""Requirements in a module with postponed annotations, where many a dependency stops working."""
+"""Requirements in a module with postponed annotations, which break many dependencies."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ DIFFERENT: list[Requirement] = [
 
 
 def test_requirements_that_require_something_else_are_not_equal() -> None:
-    # FastAPI calls one of two equal dependencies: a stricter one must never equal a laxer one.
+    # FastAPI calls only one of two equal dependencies, so a stricter one must never equal a laxer one.
     assert len(set(DIFFERENT)) == len(DIFFERENT)
     assert all(a != b for a in DIFFERENT for b in DIFFERENT if a is not b)
     assert DIFFERENT[0].__eq__("another type") is NotImplemented
@@ -181,7 +181,7 @@ def test_a_requirement_says_what_it_requires() -> None:
     assert said["Requirement(caller='user')"] == ["a user as the caller"]
     assert said["Requirement(actor=False)"] == ["a token without an actor"]
     assert said["Requirement(actor=True)"] == ["an actor who acts on behalf of a user"]
-    # Who may call is nobody's business.
+    # The accepted client ids are not in the text.
     assert said["Requirement(clients=('a', 'b'))"] == ["a token that was issued to an allowed application"]
     assert said["Requirement(actor=('a',))"] == ["an actor who acts on behalf of a user"]
     assert [describe_conditions(requirement) for requirement in DIFFERENT[4:9]] == [
@@ -199,7 +199,7 @@ def test_a_requirement_says_what_it_requires() -> None:
 
 
 def refuse(requirement: Requirement, token: str, path: str = "/", **options: Any) -> tuple[int, str, str] | None:
-    """Give the refusal at a route with this requirement, or `None` for a 200."""
+    """Return the refusal at a route with this requirement, or `None` for a 200."""
     one = FastAPI()
 
     @one.get("/", dependencies=[Depends(requirement)])
@@ -215,13 +215,13 @@ def refuse(requirement: Requirement, token: str, path: str = "/", **options: Any
 
 
 def codes(requirement: Requirement, token: str, path: str = "/", **options: Any) -> tuple[int, str] | None:
-    """Give status and code of the refusal, or `None` for a 200."""
+    """Return status and code of the refusal, or `None` for a 200."""
     refusal = refuse(requirement, token, path, **options)
     return None if refusal is None else refusal[:2]
 
 
 def sneak(claims: TokenClaims) -> Any:
-    """Give a coroutine, which every `if` takes for true."""
+    """Return a coroutine, which is always true in an `if`."""
     return always(claims)
 
 
@@ -300,13 +300,13 @@ def test_a_dependency_that_finds_no_organization_refuses_and_is_not_called_for_a
     assert codes(requirement, issuer.organization_token("A"), "/?number=1") == (403, "organization_mismatch")
     assert codes(requirement, issuer.bad_token("forged"), "/?number=2") == (401, "invalid_token")
     assert codes(requirement, issuer.access_token(), "/?number=3") == (403, "organization_required")
-    # Nobody learns by a 422 what the dependency reads before the token is known to be good.
+    # No caller gets a 422, which shows what the dependency reads, before the token is known to be valid.
     assert codes(requirement, issuer.bad_token("forged"), "/?number=x") == (401, "invalid_token")
     assert asked == ["1"]
 
 
 class Liar(str):
-    """Equal to everything, as it says itself."""
+    """A text that claims to be equal to everything."""
 
     __slots__ = ()
 
@@ -320,7 +320,7 @@ class Liar(str):
 
 
 class Nameless:
-    """Equal to everything too, and not to be shown."""
+    """Also equal to everything, and its `repr` raises."""
 
     def __eq__(self, other: object) -> bool:
         return True

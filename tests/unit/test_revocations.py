@@ -1,4 +1,4 @@
-"""`Revocations` in an application: what is refused, where, and what its arguments may be."""
+"""`Revocations` in an application: refused tokens, and valid arguments."""
 
 import asyncio
 import logging
@@ -109,7 +109,7 @@ def test_a_revoked_token_gets_401_also_if_it_was_cached(auth: LogtoAuth, issuer:
     assert reason(client, new) == "401 revoked"
     assert reason(client, new, "/maybe") == "401 revoked"
     assert reason(client, other) == "accepted"
-    # One that uses another form of the header is not cached in that form.
+    # A token in another form of the header is not cached in that form.
     assert client.get("/me", headers={"Authorization": f"bearer  {cached}"}).status_code == 401
 
 
@@ -198,7 +198,7 @@ async def test_a_revocation_for_one_tenant_leaves_the_others_alone(clock: Manual
         with pytest.raises(RevokedTokenError):
             await auth.verify(token)
 
-    # By the name of a custom domain too.
+    # Also with the issuer of a custom domain.
     await revocations.revoke_all(issuer=custom)
     assert (await auth.verify(b)).user_id == "same"
     with pytest.raises(SettingsError, match="issuer: expected an issuer of the settings, found 'https://b"):
@@ -246,7 +246,7 @@ async def test_an_open_stream_ends_when_its_token_is_revoked(auth: LogtoAuth, is
     assert await anext(idle) == b"begun"
 
     revoke(auth, user_id="a")
-    # Twice: what ends a connection may be called again.
+    # Twice, because the function that ends a connection may be called again.
     revoke(auth, user_id="a", before=NOW + 1)
 
     assert await waiting == [b"begun"]
@@ -284,7 +284,7 @@ async def test_a_websocket_block_that_has_just_ended_is_left_alone(auth: LogtoAu
     websocket = WebSocket({"type": "websocket"}, receive=forbid, send=forbid)
 
     async with auth.closing_at_expiry(websocket, claims):
-        # Its end is scheduled, and the block ends before that.
+        # The end is scheduled, and the block ends before it runs.
         revoke(auth, user_id="a")
     await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Which tokens a revocation concerns, and for how long it is kept."""
+"""Which tokens a revocation applies to, and how long it is kept."""
 
 import asyncio
 import threading

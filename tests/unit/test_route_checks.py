@@ -1,4 +1,4 @@
-"""What is refused at the start of an application."""
+"""Errors at the start of an application because of its routes."""
 
 import pathlib
 from collections.abc import Callable
@@ -109,7 +109,7 @@ def test_the_organization_may_be_in_the_path_of_a_mount(issuer: LocalIssuer, log
     client = TestClient(app)
     paths = ["/of/A/members"]
     if hasattr(routing, "iter_route_contexts"):
-        # Older versions of FastAPI leave out what is mounted in a router that is included.
+        # Older versions of FastAPI omit mounts in a router that is included.
         paths.append("/in/A/sub/members")
     for path in paths:
         assert client.get(path, headers=bearer(issuer.organization_token("A"))).status_code == 200
@@ -218,7 +218,7 @@ def test_a_named_type_either_works_or_is_refused_at_start(issuer: LocalIssuer, l
     async def find_caller(claims: Annotated[TokenClaims, Depends(logto)]) -> str:
         return claims.user_id
 
-    # What `type Caller = Annotated[...]` creates.
+    # The same object as that of `type Caller = Annotated[...]`.
     caller = TypeAliasType("caller", Annotated[str, Depends(find_caller)])  # pyright: ignore[reportGeneralTypeIssues] - of a test
 
     async def read(user: str = "nobody") -> str:
@@ -242,10 +242,10 @@ def test_a_named_type_either_works_or_is_refused_at_start(issuer: LocalIssuer, l
 
 
 async def with_an_unknown_name(claims: object = None) -> None:
-    """Never get claims: FastAPI ignores a name that it does not find."""
+    """Never gets claims, because FastAPI ignores a name that it does not find."""
 
 
-# As it is for a type that is imported below `if TYPE_CHECKING`.
+# Like a type that is imported below `if TYPE_CHECKING`.
 with_an_unknown_name.__annotations__["claims"] = ForwardRef("Unknown")
 
 
@@ -269,7 +269,7 @@ def test_a_quoted_annotation_with_a_local_name_is_refused(logto: LogtoAuth) -> N
         return claims is None
 
     def start() -> None:
-        # Older versions of FastAPI refuse it themselves, where the route is declared.
+        # Older versions of FastAPI refuse it themselves when the route is declared.
         app = FastAPI()
         app.get("/a")(read)
         check_routes(app)
@@ -372,7 +372,7 @@ CHECKED: list[Callable[..., Any]] = [by_path, by_path_alias, by_nothing, by_json
 
 
 def mount_at_path(app: FastAPI, logto: LogtoAuth, handler: Callable[..., Any]) -> None:
-    """Mount an application whose own route requires the organization that the path of the mount names."""
+    """Mount an application whose own route requires the organization in the path of the mount."""
     inner = FastAPI()
     inner.post("/members", dependencies=[Depends(logto.require_organization())])(handler)
     app.mount("/organizations/{organization_id}", inner)
@@ -489,7 +489,7 @@ def test_a_second_path_parameter_of_the_same_name_below_the_mount_is_refused(log
     mount_protected(app, path="/organizations/{organization_id}", mounted=inner, requires=requirement)
 
     if requires == "user":
-        check_routes(app)  # Nobody checks either of them.
+        check_routes(app)  # Neither of them is checked.
         return
     with pytest.raises(SettingsError) as caught:
         check_routes(app)

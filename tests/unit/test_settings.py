@@ -1,4 +1,4 @@
-"""Settings are good, or the application does not start and says which variable to mend."""
+"""Invalid settings stop the application at its start, with an error that names the variable to correct."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def missing_line(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A value that a field takes, as an argument and as the text of its variable."""
+    """A value that a field accepts, as an argument and as the text of its variable."""
 
     field: str
     argument: object
@@ -146,7 +146,7 @@ ACCEPTED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A value that a field refuses; `text` is `None` where no variable can say it."""
+    """A value that a field refuses; `text` is `None` if a variable can't have this value."""
 
     field: str
     argument: object
@@ -411,7 +411,7 @@ def test_the_commas_of_a_variable_part_its_entries(monkeypatch: pytest.MonkeyPat
 def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Taken as one audience it would refuse each and every token, with nothing said at the start.
+    # As one audience it would refuse every token, without an error at the start.
     set_environment(monkeypatch, audience=text)
 
     with pytest.raises(SettingsError, match=r"\ALOGTO_AUDIENCE \(argument audience\): "):
@@ -696,7 +696,7 @@ def test_every_field_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", LogtoSettings.model_fields)
 def test_the_example_of_a_field_is_itself_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The example ends each error: whoever copies it must not get the next one.
+    # Each error ends with the example, and a user who copies it must not get another error.
     set_environment(monkeypatch, **{name: example_of(name)})
 
     assert LogtoSettings.from_environment().model_fields_set == {"endpoint", "audience", name}
@@ -705,7 +705,7 @@ def test_the_example_of_a_field_is_itself_accepted(name: str, monkeypatch: pytes
 @pytest.mark.parametrize("field", ["audience", "algorithms", "token_types", "required_claims", "issuers"])
 @pytest.mark.parametrize("text", [",", " , ,"])
 def test_a_list_of_empty_entries_is_no_empty_list(field: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A template such as `${A},${B}` with empty variables must not switch a check off."""
+    """A template such as `${A},${B}` with empty variables must not disable a check."""
     for name, value in {"endpoint": "https://a.logto.app", "audience": "a", field: text}.items():
         monkeypatch.setenv(f"LOGTO_{name.upper()}", value)
 

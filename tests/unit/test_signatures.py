@@ -1,4 +1,4 @@
-"""A signature is checked with each key that the token's header can mean."""
+"""A signature is verified with each key that matches the token's header."""
 
 from dataclasses import dataclass, replace
 from typing import cast
@@ -86,7 +86,7 @@ def test_a_key_of_another_type_neither_vouches_nor_stands_in_the_way() -> None:
 
 
 class Counterpart(AwsLcKey):
-    """A key for AWS-LC that says the same of every signature."""
+    """An AWS-LC key with the same result for every signature."""
 
     def __init__(self, *, verdict: bool) -> None:
         self._verdict = verdict

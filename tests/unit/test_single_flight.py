@@ -1,4 +1,4 @@
-"""One call for all who ask at the same time, on each event loop."""
+"""One call for all concurrent callers of an event loop."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""JSON of one meaning only."""
+"""JSON with exactly one meaning."""
 
 import json
 from typing import Final
@@ -23,7 +23,7 @@ from fastapi_logto.strict_json import MAX_DEPTH, JsonValue, StrictJsonError, che
         (b'{"a":%s}' % (b"9" * 4000), {"a": int("9" * 4000)}),
         (b'{"a":1e308}', {"a": 1e308}),
         (b'{"a":1e-999}', {"a": 0.0}),
-        # The same name in another letter case, or composed otherwise, is another name.
+        # The same name in another letter case, or in another Unicode normalization, is another name.
         (b'{"a":1,"A":2}', {"a": 1, "A": 2}),
         ('{"\u00e9":1,"e\u0301":2}'.encode(), {"\u00e9": 1, "e\u0301": 2}),
     ],
@@ -96,7 +96,7 @@ def test_a_refusal_carries_no_cause_that_a_traceback_would_show() -> None:
 
 
 def nested(depth: int, *, in_objects: bool) -> bytes:
-    """Give an object with this many levels, itself counted."""
+    """Return an object with this many levels, including itself."""
     if in_objects:
         return b'{"a":' * (depth - 1) + b"{}" + b"}" * (depth - 1)
     return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"

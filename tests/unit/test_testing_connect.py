@@ -1,4 +1,4 @@
-"""An issuer behind an application's own `auth`: every kind of token, rotation, outage, time, and nothing left over."""
+"""An issuer connected to an application's own `auth`: every kind of token, rotation, outage, time, and clean-up."""
 
 import asyncio
 from contextlib import ExitStack
@@ -104,7 +104,7 @@ def test_an_application_verifies_tokens_of_the_issuer_that_it_is_connected_to(
     with issuer.connect(auth) as connected:
         assert connected is issuer
         answer = client.get("/read", headers=bearer(issuer.access_token(scopes=["read:user"])))
-        # Its own audience and settings, but for the tenant.
+        # Its own audience and settings, except for the tenant.
         assert (answer.json()["aud"], answer.json()["iss"]) == (OWN, issuer.issuer)
         assert (auth.settings.endpoint, auth.settings.leeway_seconds) == (issuer.endpoint, 0)
         assert read(client, issuer.access_token(audience=API)) == 401
@@ -150,7 +150,7 @@ def test_the_default_auth_needs_no_environment_while_it_is_connected(
     app.get("/read", dependencies=[Depends(require_scopes("read:user"))])(lambda: True)
     client = TestClient(app)
 
-    # Whatever the developer's environment says: it is not read.
+    # The developer's environment is not read.
     monkeypatch.setenv("LOGTO_ENDPOINT", "no url")
     with issuer.connect(fastapi_logto.auth):
         assert read(client, issuer.access_token()) == 200
@@ -171,7 +171,7 @@ async def test_the_environment_is_read_again_afterwards(issuer: LocalIssuer, mon
     settings = await asyncio.to_thread(lambda: auth.settings)
     assert settings.audience == (OWN,)
     with issuer.connect(auth):
-        # Read before, but the test does not depend on it.
+        # It was read before, but the test does not depend on it.
         assert auth.settings.audience == (API,)
     assert auth.settings is settings
 
@@ -185,7 +185,7 @@ async def test_nothing_is_cached_across_the_ends_of_a_block(issuer: LocalIssuer)
 
     with issuer.connect(auth):
         assert auth.health().key_count == 0
-        # Both are of one endpoint: only the keys tell them apart.
+        # Both have the same endpoint and differ only in their keys.
         with pytest.raises(UnknownKeyError):
             await auth.verify(token)
         assert (await auth.verify(other)).user_id == "alice0000001"
@@ -339,7 +339,7 @@ async def test_an_outage_is_over_when_its_last_block_is(issuer: LocalIssuer, clo
     clock.advance(4)
     await auth.verify(issuer.access_token())
     with issuer.outage():
-        # The keys held go on serving.
+        # The cached keys are still used.
         await auth.verify(issuer.access_token())
         with pytest.raises(ProviderUnavailableError):
             await auth.verify(issuer.bad_token("unknown_key"))
@@ -375,7 +375,7 @@ async def test_what_mocks_httpx_does_not_answer_for_the_issuer(
 async def test_the_issuer_does_not_answer_for_others(
     issuer: LocalIssuer, auth: LogtoAuth, httpx_mock: HTTPXMock
 ) -> None:
-    # The API's calls to others go where they went: here to the mock, which knows no token endpoint of the issuer.
+    # The API's calls to other servers are unchanged. Here they reach the mock, which has no token endpoint.
     machine = LogtoClient(endpoint=issuer.endpoint, client_id="local-machine", client_secret="local-machine-secret")
     httpx_mock.add_exception(httpx.ConnectError("away"))
 

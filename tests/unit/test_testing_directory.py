@@ -1,4 +1,4 @@
-"""What a local issuer knows, and what it refuses to be told."""
+"""The directory of a local issuer, and the entries that it refuses."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The fixtures that pytest finds by itself: with each kind of client, and with each runner of coroutines."""
+"""The fixtures of the pytest plugin, with each kind of client and with each runner of coroutines."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Which hosts the local issuer answers to, and which pages may send its sign-in form."""
+"""The hosts that the local issuer accepts, and the pages that may send its sign-in form."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ EVERY_PATH: Final = (
 
 
 async def ask(issuer: LocalIssuer, hosts: Sequence[bytes], *, path: str = "/") -> tuple[int, bytes]:
-    """Send `Host` headers that an HTTP client would refuse to send."""
+    """Send `Host` headers that an HTTP client can't send."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -166,7 +166,7 @@ def test_a_served_issuer_answers_to_its_socket_and_not_to_a_rebound_name() -> No
         assert http.get("/", headers={"Host": f"localhost:{port}"}).status_code == 200
         refused = http.get("/", headers={"Host": f"evil.example:{port}"})
         assert (refused.status_code, "alice" in refused.text) == (421, False)
-        # The address before and after it is served.
+        # The address before and after the issuer is served.
         assert http.get("/", headers={"Host": "127.0.0.1:3001"}).status_code == 421
 
 
@@ -185,7 +185,7 @@ async def test_an_issuer_in_memory_needs_no_allowed_host_whatever_its_endpoint_i
 
 
 def submit(headers: dict[str, str], *, issuer: LocalIssuer | None = None, base_url: str = "") -> "Response":
-    """Send the form that alice would send, with the headers that a browser adds."""
+    """Send the sign-in form of alice with the headers that a browser adds."""
     browser = Browser(issuer or LocalIssuer())
     if base_url:
         browser.http = TestClient(browser.issuer.app, base_url=base_url, follow_redirects=False)

@@ -1,4 +1,4 @@
-"""Keys and tokens that the local issuer makes without any request."""
+"""Keys and tokens that the local issuer creates without a request."""
 
 import base64
 import json

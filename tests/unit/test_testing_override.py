@@ -1,4 +1,4 @@
-"""Callers without tokens: who is let in, and who sees an override and who does not."""
+"""Overridden callers without tokens: which are accepted, and which requests see an override."""
 
 import asyncio
 import json
@@ -309,10 +309,10 @@ def test_what_was_overridden_before_is_there_again(app: FastAPI, logto: LogtoAut
 
     with override(app, logto, claims(subject="ours")):
         assert client.get("/plain").json() == "ours"
-        # An equal requirement names theirs.
+        # An equal requirement is the key of the application's own override.
         assert client.get("/threaded").json() == "by requirement"
         with ThreadPoolExecutor(1) as pool:
-            # Outside of the block theirs counts, with its own parameters.
+            # Outside of the block, the application's own override applies, with its own parameters.
             assert pool.submit(lambda: TestClient(app).get("/plain?name=query").json()).result() == "query"
             assert pool.submit(lambda: TestClient(app).get("/security").json()).result() == "theirs"
     assert app.dependency_overrides == before
@@ -435,7 +435,7 @@ async def test_a_request_whose_block_ends_on_its_way_is_verified(app: FastAPI, l
     with override(app, logto, claims()):
         entry: Any = app.dependency_overrides[logto]
         scope = {"type": "http", "headers": [(b"authorization", f"Bearer {issuer.access_token()}".encode())]}
-    # FastAPI asked for its parameters inside of the block.
+    # FastAPI read its parameters inside the block.
     found = await entry(conn=Request(scope), security_scopes=SecurityScopes())
     assert found.user_id == "alice0000001"
 
@@ -475,7 +475,7 @@ def test_middleware_may_be_around_the_whole_application(app: FastAPI, logto: Log
 
 
 def test_a_loop_that_was_there_before_sees_the_block(app: FastAPI, logto: LogtoAuth) -> None:
-    # A runner of tests keeps one task, whose context is as old as the first asynchronous fixture.
+    # A test runner keeps one task, whose context was created with the first asynchronous fixture.
     async def serve(asked: asyncio.Queue[str], answers: asyncio.Queue[httpx.Response]) -> None:
         async with http(app) as client:
             while True:

@@ -1,4 +1,4 @@
-"""Which routes are open, and what each asks for."""
+"""Which routes are open, and what each route requires."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def give() -> bool:
 
 
 def build_app(auth: LogtoAuth) -> FastAPI:
-    """Give an application with every kind of protected route, and no other one."""
+    """Return an application with every kind of protected route, and no other one."""
     app = FastAPI()
     app.get("/plain", dependencies=[Depends(auth)])(give)
     app.get("/scoped", dependencies=[Depends(auth.require_scopes("read:user"))])(give)
@@ -146,7 +146,7 @@ def add_own_default(app: FastAPI, _: LogtoAuth) -> None:
 
 def add_unknown_application(app: FastAPI, _: LogtoAuth) -> None:
     class Unknown:
-        """What has routes as Starlette has, and is none of it."""
+        """An application with routes like those of Starlette, which is not a Starlette application."""
 
         routes: list[BaseRoute]
 
@@ -167,7 +167,7 @@ def add_own_docs(app: FastAPI, _: LogtoAuth) -> None:
 
 
 class Odd(BaseRoute):
-    """A kind of route that nobody knows."""
+    """An unknown kind of route."""
 
     path = "/odd"
 

@@ -22,7 +22,7 @@ from fastapi_logto.testing.issuer.serving import Server, build_url
 from tests.unit.test_testing_sign_in import API, FORM, GOOD_REQUEST, Browser, decode
 
 if TYPE_CHECKING:
-    from httpx2 import Response  # what the test client of the newest Starlette answers with
+    from httpx2 import Response  # the response of the newest Starlette's test client
 
 DISCOVERY: Final = "/oidc/.well-known/openid-configuration"
 MACHINE: Final = ("local-machine", "local-machine-secret")
@@ -229,7 +229,7 @@ async def call(
     headers: list[tuple[bytes, bytes]] | None = None,
     messages: list[Message] | None = None,
 ) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Call the application without an HTTP client, which would refuse to send such things."""
+    """Call the application without an HTTP client, which can't send such requests."""
     waiting: list[Message] = messages or [{"type": "http.request", "body": b"", "more_body": False}]
     sent: list[Message] = []
 

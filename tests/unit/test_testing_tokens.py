@@ -11,7 +11,7 @@ from fastapi_logto.testing import Directory, LocalIssuer, Machine, ManualClock, 
 from tests.unit.test_testing_sign_in import API, FORM, Browser, decode
 
 if TYPE_CHECKING:
-    from httpx2 import Response  # what the test client of the newest Starlette answers with
+    from httpx2 import Response  # the response of the newest Starlette's test client
 
 ISSUER: Final = "http://127.0.0.1:3001/oidc"
 MACHINE: Final = ("local-machine", "local-machine-secret")

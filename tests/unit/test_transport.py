@@ -1,4 +1,4 @@
-"""One document comes over a real socket, whole, small and in time, or there is a `FetchError` that says why."""
+"""A document is fetched over a real socket, complete, within the limits of size and time, or `FetchError` is raised."""
 
 import asyncio
 import gzip
@@ -82,7 +82,7 @@ async def test_a_request_names_this_package_and_accepts_a_plain_json_body(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Misbehaviour:
-    """An answer that is none, and what the error says after the URL."""
+    """A response that is not a document, and the message of the error after the URL."""
 
     id: str
     answer: Answer | Fault
@@ -248,7 +248,7 @@ async def test_a_fetch_that_is_cancelled_is_cancelled_and_no_error(
 ) -> None:
     server.replace(JWKS_PATH, Fault.HANG)
     fetch = asyncio.create_task(transport.fetch_json(server.endpoint + JWKS_PATH))
-    while not server.requests:  # noqa: ASYNC110 - what is waited for happens in a thread
+    while not server.requests:  # noqa: ASYNC110 - the event happens in a thread
         await asyncio.sleep(0.001)
 
     fetch.cancel()
@@ -287,7 +287,7 @@ async def test_what_is_no_url_to_fetch_from_is_an_error(url: str, kind: str, tra
 
 
 async def test_a_url_from_a_document_can_not_write_lines_of_its_own_into_the_log(transport: Transport) -> None:
-    # The place of the key set is what the discovery document says: text that came in, quoted and cut.
+    # The URL of the key set comes from the discovery document, so it is quoted and cut.
     error = await refusal(transport, "http://127.0.0.1/\r\n2026-01-01 ERROR forged\x1b[2J" + "x" * 10_000)
 
     assert str(error).isprintable()
@@ -438,7 +438,7 @@ async def test_a_trust_store_that_is_not_there_is_an_error_of_the_fetch(
 async def test_a_proxy_that_can_not_be_used_is_an_error_of_the_fetch(
     monkeypatch: pytest.MonkeyPatch, transport: Transport
 ) -> None:
-    # httpx needs another package for this kind, and says so with an ImportError.
+    # httpx needs another package for this kind of proxy, and raises an ImportError.
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.delenv("https_proxy", raising=False)
@@ -466,7 +466,7 @@ class _Document(BaseHTTPRequestHandler):
 
 class _QuietServer(HTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: that a client breaks the handshake off is what is tested."""
+        """Print nothing: the test is about clients that abort the handshake."""
 
 
 def _self_signed(directory: Path) -> Path:

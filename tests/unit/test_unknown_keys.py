@@ -1,4 +1,4 @@
-"""A rotation is not refused at a stranger's will: during the cooldown, tokens that may be of a new key get 503."""
+"""Strangers can't make a rotation fail: during the cooldown, tokens that may be signed with a new key get 503."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tests.unit.apps import API
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """An application's scheme, its tenant, and a stranger who signs with a key of their own."""
+    """An application's scheme, its tenant, and a stranger who signs with another key."""
 
     clock: ManualClock
     issuer: LocalIssuer
@@ -29,7 +29,7 @@ class Bench:
         return caught.value
 
     async def start_cooldown(self) -> None:
-        """Have the keys fetched, and then once more by an unknown `kid`."""
+        """Fetch the keys, and once more because of an unknown `kid`."""
         await self.auth.verify(self.issuer.access_token())
         assert type(await self.refused(self.stranger.access_token())) is UnknownKeyError
 

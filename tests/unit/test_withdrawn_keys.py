@@ -1,4 +1,4 @@
-"""A provider that withdraws its keys is obeyed at once; one that fails keeps the keys that are held."""
+"""Keys that the provider withdraws are no longer used; if the provider fails, the cached keys are still used."""
 
 import json
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ async def test_an_unknown_kid_brings_a_withdrawal_to_light_at_once(bench: Bench)
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """One entry of a key set, as it is written in the document."""
+    """One entry of a key set, as JSON text."""
 
     id: str
     text: str
