@@ -104,7 +104,7 @@ async def outcome(verifier: TokenVerifier[TokenClaims], token: str) -> TokenClai
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-async def test_each_row_ends_twice_in_its_outcome_and_echoes_nothing(
+async def test_each_row_has_its_outcome_twice_and_no_output_repeats_the_token(
     row: TokenRow | PayloadRow, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -139,7 +139,7 @@ def test_each_table_begins_with_the_valid_token_and_names_every_row_once(rows: S
     assert [row.id for row in rows if not row.reference] == []
 
 
-async def test_a_token_refused_before_any_key_is_sought_causes_no_fetch() -> None:
+async def test_a_token_refused_before_the_key_lookup_causes_no_fetch() -> None:
     provider = Provider(issuer=ISSUER_URL, jwks=FORGE.jwks())
     verifier = build_verifier(provider)
     early = {"malformed", "too_large", "algorithm", "type", "id_token", "opaque_token"}
@@ -154,7 +154,7 @@ async def test_a_token_refused_before_any_key_is_sought_causes_no_fetch() -> Non
     assert provider.asked == Counter()
 
 
-async def test_a_refused_token_leaves_nothing_behind_that_accepts_the_next() -> None:
+async def test_a_refused_token_has_no_effect_on_the_next_token() -> None:
     provider = Provider(issuer=ISSUER_URL, jwks=FORGE.jwks())
     verifier = build_verifier(provider)
     good = FORGE.good()
@@ -171,7 +171,7 @@ async def test_a_refused_token_leaves_nothing_behind_that_accepts_the_next() -> 
     assert (await verifier.verify(SecretStr(good))).sub == "iuvey8ee7hls"
 
 
-async def test_the_twin_of_a_signature_returns_the_same_claims_and_no_second_identity() -> None:
+async def test_the_second_form_of_an_ecdsa_signature_returns_the_same_claims_and_identity() -> None:
     verifier = build_verifier(Provider(issuer=ISSUER_URL, jwks=FORGE.jwks()))
     twin = FORGE.with_changed_signature(lambda r, s: r.to_bytes(48, "big") + (P384_ORDER - s).to_bytes(48, "big"))
 
@@ -183,7 +183,7 @@ async def test_the_twin_of_a_signature_returns_the_same_claims_and_no_second_ide
     assert other.jti == "jKWg6xwbZsJT7THAf"
 
 
-async def test_the_opaque_token_s_refusal_says_which_resource_to_ask_for() -> None:
+async def test_the_refusal_of_an_opaque_token_says_which_resource_to_request() -> None:
     verifier = build_verifier(Provider(issuer=ISSUER_URL, jwks=FORGE.jwks()))
 
     result = await outcome(verifier, TOKENS["opaque"].token)
@@ -222,7 +222,7 @@ def test_every_captured_token_has_an_expected_outcome() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TOKENS))
-async def test_a_token_that_a_real_logto_issued_ends_as_its_kind_says(name: str) -> None:
+async def test_a_token_of_a_real_logto_has_the_outcome_of_its_kind(name: str) -> None:
     keys: JsonObject = {"keys": [dict(key) for key in JWKS["keys"]]}
     verifier = build_verifier(Provider(issuer="http://127.0.0.1:3001/oidc", jwks=keys), now=CAPTURED_NOW)
 

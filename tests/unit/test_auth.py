@@ -219,7 +219,7 @@ def test_optional_refuses_an_invalid_token(client: TestClient, issuer: LocalIssu
     assert client.get("/optional", headers=two).json()["detail"]["reason"] == "header_format"
 
 
-def test_nobody_is_anonymous_where_optional_requires_scopes(client: TestClient) -> None:
+def test_optional_with_scopes_refuses_a_request_without_a_token(client: TestClient) -> None:
     assert detail(client, "/optional-with-scope") == (401, "auth.authorization_header_missing", "header_missing")
 
 
@@ -230,7 +230,7 @@ def test_nobody_is_anonymous_where_optional_requires_scopes(client: TestClient) 
         *("require_user", "require_machine"),
     ],
 )
-def test_what_was_meant_to_be_called_is_refused_as_a_dependency(issuer: LocalIssuer, name: str) -> None:
+def test_a_method_that_must_be_called_is_refused_as_a_dependency(issuer: LocalIssuer, name: str) -> None:
     app = FastAPI()
     dependency = getattr(issuer.auth(), name)
 
@@ -375,7 +375,7 @@ def test_overriding_the_scheme_leaves_the_scope_checks_of_requirements_on(
     assert client.get("/security").json() == "fake"
 
 
-def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer: LocalIssuer) -> None:
+def test_requirements_are_equal_if_they_require_the_same(logto: LogtoAuth, issuer: LocalIssuer) -> None:
     other = issuer.auth()
 
     assert logto.require_scopes("a", "b") == logto.require_scopes("b", "a", "a")
@@ -400,7 +400,7 @@ def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer:
         (None,),
     ],
 )
-def test_a_requirement_without_proper_scopes_is_refused_when_it_is_made(
+def test_a_requirement_with_invalid_scopes_is_refused_at_its_declaration(
     logto: LogtoAuth, scopes: tuple[Any, ...]
 ) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -423,7 +423,7 @@ def build_counting_model() -> tuple[type[TokenClaims], list[str]]:
     return Counted, verified
 
 
-def test_a_token_is_verified_once_however_many_dependencies_ask(issuer: LocalIssuer) -> None:
+def test_a_token_is_verified_once_even_if_several_dependencies_require_it(issuer: LocalIssuer) -> None:
     model, verified = build_counting_model()
     logto = issuer.auth(claims_model=model)
 
@@ -555,7 +555,7 @@ class TenantClaims(TokenClaims):
     roles: list[str]
 
 
-def test_custom_claims_are_typed_and_the_requests_own(issuer: LocalIssuer) -> None:
+def test_custom_claims_are_typed_and_each_request_has_its_own(issuer: LocalIssuer) -> None:
     logto = LogtoAuth(
         endpoint=issuer.endpoint,
         audience=API,
@@ -607,7 +607,7 @@ class TestInstall:
         own = [frame.filename for frame in traceback.extract_tb(caught.tb) if "/fastapi_logto/" in frame.filename]
         assert [Path(name).name for name in own] == ["metadata_pages.py", "startup.py"]
 
-    def test_the_keys_are_warm_after_the_start_and_the_own_lifespan_runs_inside(self, issuer: LocalIssuer) -> None:
+    def test_the_keys_are_cached_after_the_start_and_the_applications_lifespan_runs(self, issuer: LocalIssuer) -> None:
         transport = Counting(issuer)
         logto = LogtoAuth(endpoint=issuer.endpoint, audience=API, http_transport=transport)
         order: list[str] = []
@@ -673,7 +673,7 @@ class TestInstall:
             "appName": "Mine",
         }
 
-    def test_the_application_has_the_last_word_on_the_swagger_client(self, issuer: LocalIssuer) -> None:
+    def test_the_swagger_client_of_the_application_takes_precedence(self, issuer: LocalIssuer) -> None:
         app = FastAPI(swagger_ui_init_oauth={"clientId": "mine", "usePkceWithAuthorizationCodeGrant": False})
         issuer.auth(swagger_client_id="spa").install(app)
 
@@ -682,7 +682,7 @@ class TestInstall:
             "clientId": "mine",
         }
 
-    def test_the_swagger_client_of_the_environment_is_known_once_the_environment_is(
+    def test_the_swagger_client_of_the_environment_is_used_when_the_environment_is_set(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         logto = LogtoAuth(http_transport=httpx.MockTransport(lambda _: httpx.Response(500)))
@@ -928,7 +928,7 @@ async def test_two_hundred_first_requests_fetch_once(issuer: LocalIssuer) -> Non
     assert transport.counts == {"/oidc/.well-known/openid-configuration": 1, "/oidc/jwks": 1}
 
 
-async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer: LocalIssuer) -> None:
+async def test_waiting_verifications_above_the_limit_are_503(issuer: LocalIssuer) -> None:
     logto = issuer.auth(max_waiting_verifications=2)
     await logto.verify(issuer.access_token())
     tokens = [issuer.access_token() for _ in range(100)]

@@ -160,7 +160,7 @@ def test_without_a_request_there_is_no_caller() -> None:
             find(None)
 
 
-def test_a_request_of_a_copied_scope_has_no_caller_of_the_first_one(auth: LogtoAuth) -> None:
+def test_a_request_with_a_copied_scope_does_not_inherit_the_caller(auth: LogtoAuth) -> None:
     inner = FastAPI()
     found: list[str] = []
 

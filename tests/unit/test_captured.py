@@ -208,7 +208,7 @@ def test_the_server_starts_again_on_its_port() -> None:
         assert httpx.get(second.endpoint + JWKS_PATH, trust_env=False).json() == JWKS
 
 
-def test_a_replaced_response_is_given_until_it_is_restored() -> None:
+def test_a_replaced_response_is_sent_until_it_is_restored() -> None:
     answer = Answer(status=503, body=b"down", headers={"Retry-After": "7"})
     with serve_captured() as server, client() as http:
         server.replace(JWKS_PATH, answer)

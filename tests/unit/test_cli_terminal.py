@@ -179,7 +179,7 @@ def test_the_prompt_for_a_secret_shows_where_it_is_sent_and_no_control_character
 
 
 @pytest.mark.parametrize("path", ["[/x]", MARKUP.replace("https://", ""), "[red]", ":warning:"])
-def test_progress_reads_no_markup_out_of_an_endpoint(path: str, tmp_path: Path) -> None:
+def test_progress_does_not_interpret_markup_in_an_endpoint(path: str, tmp_path: Path) -> None:
     with serve_captured() as server:
         environment = {"LOGTO_ENDPOINT": f"{server.endpoint}/{path}", "LOGTO_AUDIENCE": API}
         session = run_on_terminal("doctor", environment=environment, cwd=tmp_path)

@@ -85,7 +85,7 @@ def call(model: type[TokenClaims], claims: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(("model", "claims", "says"), ROWS.values(), ids=ROWS)
-def test_whatever_a_validator_raises_is_a_401(
+def test_any_exception_of_a_validator_is_a_401(
     model: type[TokenClaims], claims: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "fastapi_logto")

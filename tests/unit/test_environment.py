@@ -204,7 +204,7 @@ def test_a_variable_that_is_not_text_is_named_and_not_shown(name: str, monkeypat
     ['["a",', "[a]", '["a"], "b": ["c"]', '["a"], "list": ["b"]', '["a"]}', '["a"] ["b"]', "[" * 100_000, "[1e999]"],
     ids=lambda text: text[:20],
 )
-def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
+def test_a_variable_that_begins_like_a_json_list_and_is_not_one_is_refused(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As one audience it would refuse every token, without an error at the start.

@@ -266,7 +266,7 @@ async def test_invented_personal_access_tokens_block_nobody_else(bench: Bench) -
     ],
     ids=lambda response: str(response.status_code),
 )
-async def test_what_invented_tokens_cause_at_the_provider_silences_nobody_else(
+async def test_errors_that_invented_tokens_cause_at_the_provider_affect_no_other_caller(
     bench: Bench, response: httpx.Response
 ) -> None:
     strangers = Strangers(bench)

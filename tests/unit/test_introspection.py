@@ -127,7 +127,7 @@ async def test_a_response_is_cached_for_its_time_and_never_past_exp(bench: Bench
     assert len(bench.provider.asked) == 2
 
 
-async def test_without_a_memory_each_request_asks() -> None:
+async def test_without_a_cache_each_request_introspects() -> None:
     bench = Bench(cache_seconds=0)
     token = bench.issuer.opaque_token()
 
@@ -212,7 +212,7 @@ async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench, name
     assert len([path for path in fetched if path.endswith("openid-configuration")]) == 2
 
 
-async def test_a_provider_silences_the_api_for_half_a_minute_at_most(bench: Bench) -> None:
+async def test_a_provider_stops_the_requests_of_the_api_for_half_a_minute_at_most(bench: Bench) -> None:
     bench.provider.answer = lambda: httpx.Response(429, headers={"Retry-After": "3600"})
     for _ in range(2):
         with pytest.raises(ProviderUnavailableError) as caught:
@@ -227,7 +227,7 @@ async def test_a_provider_silences_the_api_for_half_a_minute_at_most(bench: Benc
     assert await bench.refused(OPAQUE) == (401, "inactive")
 
 
-async def test_a_made_up_token_is_asked_about_once(bench: Bench) -> None:
+async def test_an_invented_token_is_introspected_once(bench: Bench) -> None:
     for _ in range(3):
         assert await bench.refused(OPAQUE) == (401, "inactive")
 
@@ -243,7 +243,7 @@ async def test_a_personal_access_token_is_refused_without_a_request(bench: Bench
     assert bench.provider.asked == []
 
 
-async def test_many_requests_with_one_new_token_ask_once(bench: Bench) -> None:
+async def test_concurrent_requests_with_one_new_token_introspect_it_once(bench: Bench) -> None:
     bench.provider.gate = asyncio.Event()
     token = bench.issuer.opaque_token()
     callers = [asyncio.create_task(bench.auth.verify(token)) for _ in range(20)]
@@ -254,7 +254,7 @@ async def test_many_requests_with_one_new_token_ask_once(bench: Bench) -> None:
     assert len(bench.provider.asked) == 1
 
 
-async def test_more_questions_than_there_is_room_for_are_503() -> None:
+async def test_introspections_above_the_limit_are_503() -> None:
     bench = Bench(max_waiting=2)
     bench.provider.gate = asyncio.Event()
     callers = [asyncio.create_task(bench.auth.verify(f"{OPAQUE}{number}")) for number in range(3)]
@@ -297,7 +297,7 @@ async def test_more_questions_than_there_is_room_for_are_503() -> None:
     ],
     ids=repr,
 )
-async def test_a_response_is_believed_only_when_all_of_it_fits(
+async def test_a_response_is_accepted_only_if_every_member_is_valid(
     bench: Bench, changes: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
     bench.provider.say(bench.claims())
@@ -341,14 +341,14 @@ async def test_the_memory_of_cached_responses_is_bounded(bench: Bench) -> None:
     [{"token_type": "bearer"}, {"aud": API}, {"aud": [API]}, {"scope": None}, {"error": "invalid_client"}],
     ids=repr,
 )
-async def test_a_response_that_differs_where_it_may_is_believed(bench: Bench, changes: dict[str, Any]) -> None:
+async def test_a_response_with_other_optional_members_is_accepted(bench: Bench, changes: dict[str, Any]) -> None:
     bench.provider.say(bench.claims(**changes))
 
     assert (await bench.auth.verify(OPAQUE)).sub == "alice"
 
 
 @pytest.mark.parametrize("name", [name for name in INTROSPECTION if name.startswith("introspect")])
-async def test_what_a_running_server_answered_is_understood(name: str) -> None:
+async def test_the_captured_responses_are_understood(name: str) -> None:
     entry = INTROSPECTION[name]
     body: dict[str, Any] = dict(entry.body or {})
     bench = Bench(now=body.get("iat", 0) + 1, allowed_clients=[body.get("client_id", SPA)])
@@ -399,7 +399,7 @@ UNUSABLE: dict[str, Callable[[], httpx.Response]] = {
 
 
 @pytest.mark.parametrize("answer", UNUSABLE.values(), ids=UNUSABLE)
-async def test_a_body_for_one_token_closes_the_door_to_no_other(
+async def test_a_body_for_one_token_does_not_affect_other_tokens(
     answer: Callable[[], httpx.Response], bench: Bench
 ) -> None:
     """Users can change a part of the body, e.g. their custom data. That must not refuse other users."""
@@ -410,7 +410,7 @@ async def test_a_body_for_one_token_closes_the_door_to_no_other(
     assert (await bench.auth.verify(bench.issuer.opaque_token())).client_id == SPA
 
 
-async def test_a_status_for_one_token_closes_the_door_to_no_other(
+async def test_a_status_for_one_token_does_not_affect_other_tokens(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Like a firewall in front of the provider, which rejects the form of an invented token.
@@ -480,7 +480,7 @@ async def test_a_provider_that_repeats_a_secret_brings_it_into_no_log(
     assert not [text for text in (SECRET, OPAQUE, "bG9jYWwt") if text in f"{caplog.text} {caught.value}"]
 
 
-async def test_in_an_outage_one_token_tries_when_it_is_due_and_the_others_get_503_at_once(
+async def test_in_an_outage_one_token_retries_when_due_and_the_others_get_503_immediately(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse() -> httpx.Response:
@@ -534,7 +534,7 @@ class TestStrangers:
         bench.clock.advance(31)
         return tokens
 
-    async def test_it_takes_no_place_of_a_known_user(self, bench: Bench) -> None:
+    async def test_it_uses_no_place_of_a_known_user(self, bench: Bench) -> None:
         app = FastAPI()
 
         @app.get("/", dependencies=[Depends(bench.auth)])
@@ -557,7 +557,7 @@ class TestStrangers:
         assert served == [(200, None)] * 40
         assert sorted(strangers, key=str) == [(401, None)] * 50 + [(503, "1")] * 30
 
-    async def test_a_429_for_invented_tokens_silences_no_known_user(self, bench: Bench) -> None:
+    async def test_a_429_for_invented_tokens_affects_no_known_user(self, bench: Bench) -> None:
         (known,) = await self.sign_in_users(bench, 1)
         bench.provider.answer = lambda: httpx.Response(429, headers={"Retry-After": "3600"})
         assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
@@ -683,7 +683,7 @@ def test_opaque_tokens_open_neither_organizations_nor_other_resources(bench: Ben
     ],
     ids=repr,
 )
-def test_a_configuration_that_would_open_a_door_is_refused(config: dict[str, Any]) -> None:
+def test_an_insecure_configuration_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="introspection: expected"):
         Bench(**config)
 
@@ -722,7 +722,7 @@ class TestLocalIssuer:
             "/oidc/token/introspection", data=form, auth=("local-machine", secret)
         )
 
-    def test_it_tells_an_access_token_from_a_refresh_token_by_its_type(self) -> None:
+    def test_it_distinguishes_access_and_refresh_tokens_by_their_type(self) -> None:
         issuer = LocalIssuer()
         refresh_token = sign_in(issuer)["refresh_token"]
 

@@ -216,7 +216,7 @@ class TestScheme:
         }
         assert operation(schema, "/late/a")["security"] == [{"Logto": ["later"]}]
 
-    def test_without_settings_the_document_is_there_all_the_same(self) -> None:
+    def test_the_document_exists_without_settings(self) -> None:
         auth = LogtoAuth()
 
         schema = document(("/a", auth.require_scopes("a")), auth=auth)
@@ -313,7 +313,7 @@ REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_the_example_of_a_403_is_the_response_that_comes(logto: LogtoAuth, name: str) -> None:
+def test_the_example_of_a_403_is_the_actual_response(logto: LogtoAuth, name: str) -> None:
     build, token = REFUSALS[name]
     app = FastAPI()
     logto.install(app)
@@ -372,7 +372,7 @@ class TestAnswers:
         assert "examples" not in response["content"]["application/json"]
         assert "Currently any valid token is accepted." in response["description"]
 
-    def test_what_the_application_says_itself_stays(self, logto: LogtoAuth) -> None:
+    def test_responses_that_the_application_declares_itself_are_kept(self, logto: LogtoAuth) -> None:
         class Mine(BaseModel):
             code: str
 
@@ -398,7 +398,7 @@ class TestAnswers:
             "$ref": "#/components/schemas/LogtoRefusal"
         }
 
-    def test_the_components_are_there_once_and_typed(self, logto: LogtoAuth) -> None:
+    def test_the_components_occur_once_and_are_typed(self, logto: LogtoAuth) -> None:
         schemas = document(("/a", logto), auth=logto)["components"]["schemas"]
 
         assert list(schemas) == sorted(schemas)
@@ -616,7 +616,7 @@ class TestCustomDocument:
 
 
 class TestTwice:
-    def test_asking_twice_or_installing_twice_changes_nothing(self, logto: LogtoAuth) -> None:
+    def test_a_second_call_and_a_second_installation_change_nothing(self, logto: LogtoAuth) -> None:
         routes = (
             ("/a", logto.require(any_scope=["a", "b"], caller="user")),
             ("/b", Together((logto.optional, APIKeyHeader(name="x-key", scheme_name="Key")))),
@@ -642,7 +642,7 @@ class TestTwice:
         assert "Edited." not in json.dumps(second)
         assert "Edited." not in json.dumps(document(("/a", logto), auth=logto))
 
-    def test_a_document_of_nothing_stays_as_it_is(self) -> None:
+    def test_a_minimal_document_is_not_changed(self) -> None:
         bare: dict[str, Any] = {"paths": {"/a": {"parameters": [], "get": {}}}}
 
         describe(bare, FastAPI())
@@ -650,7 +650,7 @@ class TestTwice:
         assert bare == {"paths": {"/a": {"parameters": [], "get": {}}}}
 
 
-def test_needs_follow_the_description_once(logto: LogtoAuth) -> None:
+def test_requirements_are_added_to_the_description_once(logto: LogtoAuth) -> None:
     app = FastAPI()
     logto.install(app)
     dependencies = [Depends(logto.require(caller="user", actor=False)), Depends(logto.require_user())]

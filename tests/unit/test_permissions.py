@@ -301,7 +301,7 @@ class TestCarol:
         # The response for an organization that does not exist is the same.
         assert ask(client, "org", token, organization="nowhere") == ANSWERS["mis"]
 
-    def test_being_a_member_of_b_is_no_permission_there(self, client: TestClient, issuer: LocalIssuer) -> None:
+    def test_membership_of_b_grants_no_permission_there(self, client: TestClient, issuer: LocalIssuer) -> None:
         token = issuer.organization_token("B", subject="carol")
 
         assert ask(client, "member", token, organization="B") is None
@@ -317,7 +317,7 @@ class TestCarol:
         assert answer.headers["WWW-Authenticate"].startswith('Bearer error="insufficient_scope"')
 
 
-def test_what_one_policy_remembers_is_refused_by_another(client: TestClient, issuer: LocalIssuer) -> None:
+def test_a_token_that_one_policy_has_cached_is_refused_by_another(client: TestClient, issuer: LocalIssuer) -> None:
     organization, billing = issuer.organization_token("A", scopes=["read:user"]), issuer.access_token(audience=BILLING)
 
     for _ in range(2):

@@ -76,7 +76,7 @@ WRAPPERS: dict[str, Callable[[FastAPI], Any]] = {
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: str) -> None:
+def test_a_mounted_application_is_found_behind_any_wrapper(logto: LogtoAuth, name: str) -> None:
     inner = FastAPI()
     inner.include_router(build_organization_router(logto, logto))
     app = FastAPI()
@@ -86,7 +86,7 @@ def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: 
         check_routes(app)
 
 
-def test_optional_above_an_organization_is_refused_like_the_scheme_that_it_asks(logto: LogtoAuth) -> None:
+def test_optional_above_an_organization_is_refused_like_its_scheme(logto: LogtoAuth) -> None:
     app = FastAPI(dependencies=[Depends(logto.optional)])
     app.include_router(build_organization_router(logto))
 
@@ -116,7 +116,7 @@ def test_the_organization_may_be_in_the_path_of_a_mount(issuer: LocalIssuer, log
         assert client.get(path, headers=bearer(issuer.organization_token("B"))).status_code == 403
 
 
-def test_organizations_all_the_way_up_are_fine(logto: LogtoAuth) -> None:
+def test_requirements_of_an_organization_on_each_level_are_accepted(logto: LogtoAuth) -> None:
     app = FastAPI()
     app.include_router(
         build_organization_router(
@@ -429,7 +429,7 @@ def test_a_parameter_named_like_the_checked_one_is_refused_below_a_mount(
 
 @pytest.mark.parametrize("mount", MOUNTS, ids=name_of)
 @pytest.mark.parametrize("handler", CHECKED, ids=name_of)
-def test_what_is_read_from_the_path_or_inside_a_json_body_is_fine(
+def test_a_parameter_in_the_path_or_inside_a_json_body_is_accepted(
     logto: LogtoAuth, mount: Callable[..., None], handler: Callable[..., Any]
 ) -> None:
     app = FastAPI()
@@ -499,7 +499,7 @@ def test_a_second_path_parameter_of_the_same_name_below_the_mount_is_refused(log
     )
 
 
-def test_an_application_that_cannot_be_seen_into_is_mounted_all_the_same(logto: LogtoAuth) -> None:
+def test_an_application_that_can_not_be_inspected_is_still_mounted(logto: LogtoAuth) -> None:
     app = FastAPI()
     files = StaticFiles(directory=HERE)
     mount_protected(app, path="/of/{organization_id}", mounted=files, requires=logto.require_organization())

@@ -300,7 +300,7 @@ def test_a_field_takes_its_variable(row: Accepted, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: f"{row.field}-{row.found}")
-def test_a_field_refuses_an_invalid_argument_and_says_how_to_mend_it(row: Refused) -> None:
+def test_a_field_refuses_an_invalid_argument_and_says_how_to_correct_it(row: Refused) -> None:
     with pytest.raises(SettingsError) as caught:
         build(**{row.field: row.argument})
 
@@ -310,7 +310,7 @@ def test_a_field_refuses_an_invalid_argument_and_says_how_to_mend_it(row: Refuse
 @pytest.mark.parametrize(
     "row", [row for row in REFUSED if row.text is not None], ids=lambda row: f"{row.field}={row.text}"
 )
-def test_a_field_refuses_an_invalid_variable_and_says_how_to_mend_it(
+def test_a_field_refuses_an_invalid_variable_and_says_how_to_correct_it(
     row: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert row.text is not None
@@ -324,7 +324,7 @@ def test_a_field_refuses_an_invalid_variable_and_says_how_to_mend_it(
     assert str(caught.value) == error_line(row.field, expected=row.expected, found=found)
 
 
-def test_what_is_left_out_has_the_documented_default() -> None:
+def test_an_omitted_field_has_the_documented_default() -> None:
     assert build().model_dump() == {
         "endpoint": ENDPOINT,
         "audience": (AUDIENCE,),
@@ -401,14 +401,14 @@ def test_a_comma_in_an_argument_is_part_of_the_text() -> None:
     assert build(audience="a,b").audience == ("a,b",)
 
 
-def test_the_commas_of_a_variable_part_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commas_of_a_variable_separate_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, audience=f"{AUDIENCE} , https://other.example.com,,")
 
     assert LogtoSettings.from_environment().audience == (AUDIENCE, "https://other.example.com")
 
 
 @pytest.mark.parametrize("text", ['["https://api.example.com",', "[https://api.example.com]"])
-def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
+def test_a_variable_that_begins_like_a_json_list_and_is_not_one_is_refused(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As one audience it would refuse every token, without an error at the start.
@@ -448,7 +448,7 @@ def test_an_endpoint_with_characters_that_no_url_has_is_refused(endpoint: str) -
         build(endpoint=endpoint)
 
 
-def test_a_bottomless_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_with_a_hundred_thousand_brackets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGTO_ENDPOINT", "https://a.logto.app")
     monkeypatch.setenv("LOGTO_AUDIENCE", "[" * 100_000)
 
@@ -567,7 +567,7 @@ def test_settings_without_arguments_say_how_the_variables_are_read(monkeypatch: 
     ]
 
 
-def test_a_misspelt_argument_alone_names_no_variable_to_set() -> None:
+def test_an_error_of_a_misspelt_argument_names_no_variable() -> None:
     with pytest.raises(SettingsError) as caught:
         LogtoSettings(**cast("SettingsArguments", {"audiences": AUDIENCE}))
 

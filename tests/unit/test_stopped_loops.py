@@ -49,7 +49,7 @@ def test_a_run_has_ended_once_the_loop_was_stopped(loop: asyncio.AbstractEventLo
     assert loop.run_until_complete(look()).has_ended()
 
 
-def test_a_loop_that_sets_no_hook_is_taken_to_run_on() -> None:
+def test_a_loop_without_a_hook_is_assumed_to_continue() -> None:
     assert not LoopRun.current().has_ended()
 
 
@@ -74,7 +74,7 @@ def test_past_the_age_a_request_awaits_the_refresh_and_a_withdrawn_key_is_refuse
     assert bench.source.health().last_error is None
 
 
-def test_where_the_refresh_fails_the_old_keys_serve_until_the_next_try_is_due(
+def test_if_the_refresh_fails_the_old_keys_are_used_until_the_next_try_is_due(
     loop: asyncio.AbstractEventLoop, bench: Bench
 ) -> None:
     loop.run_until_complete(bench.find())
@@ -224,7 +224,7 @@ async def test_a_refresh_ends_itself_at_its_deadline() -> None:
     assert bench.source.health().last_error == "TimeoutError"
 
 
-async def test_an_unknown_kid_that_joined_a_refresh_for_age_may_come_back_in_a_second(bench: Bench) -> None:
+async def test_an_unknown_kid_that_waited_for_a_refresh_for_age_may_be_retried_in_a_second(bench: Bench) -> None:
     await bench.find()
     gate = bench.block()
     bench.clock.advance(TTL)

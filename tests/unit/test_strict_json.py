@@ -103,14 +103,14 @@ def nested(depth: int, *, in_objects: bool) -> bytes:
 
 
 @pytest.mark.parametrize("in_objects", [True, False], ids=["objects", "lists"])
-def test_nesting_is_taken_to_32_levels_and_refused_from_33(*, in_objects: bool) -> None:
+def test_32_levels_are_accepted_and_33_are_refused(*, in_objects: bool) -> None:
     assert MAX_DEPTH == 32
     assert list(parse_object(nested(32, in_objects=in_objects))) == ["a"]
     with pytest.raises(StrictJsonError, match="nested too deeply"):
         parse_object(nested(33, in_objects=in_objects))
 
 
-def test_a_text_or_a_number_in_the_deepest_level_is_still_looked_at() -> None:
+def test_a_text_or_a_number_in_the_deepest_level_is_still_checked() -> None:
     assert parse_object(nested(32, in_objects=True).replace(b"{}", b'{"a":1}')) != {}
     with pytest.raises(StrictJsonError, match="a lone surrogate"):
         parse_object(nested(32, in_objects=True).replace(b"{}", b'{"a":"\\ud800"}'))

@@ -100,7 +100,7 @@ MALFORMED: dict[str, tuple[Callable[[LocalIssuer], str], str]] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_what_names_no_tenant_is_refused_without_a_fetch(bench: Bench, name: str) -> None:
+async def test_a_token_that_names_no_tenant_is_refused_without_a_fetch(bench: Bench, name: str) -> None:
     make, reason = MALFORMED[name]
 
     assert await bench.refused(make(bench.a)) == reason
@@ -165,7 +165,7 @@ def test_an_algorithm_that_is_not_a_text_is_rejected(alg: JsonValue, count: int,
     assert (response.status_code, response.json()["detail"]["reason"]) == (401, "algorithm")
 
 
-async def test_a_tenant_that_is_unreachable_takes_no_other_one_along(bench: Bench) -> None:
+async def test_an_unreachable_tenant_does_not_affect_another_one(bench: Bench) -> None:
     bench.network.down = {"b.example.com"}
 
     assert (await bench.auth.verify(bench.a.access_token())).iss == f"{A}/oidc"
@@ -256,7 +256,7 @@ async def test_of_two_unreachable_tenants_the_next_try_is_that_of_the_earlier_on
     ],
     ids=["none", "twice", "one's issuer", "opaque"],
 )
-def test_tenants_that_cannot_be_told_apart_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_tenants_that_can_not_be_distinguished_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         LogtoAuth(**arguments)
 
@@ -461,7 +461,7 @@ async def test_a_cached_token_needs_no_place_in_the_queue() -> None:
     assert [getattr(outcome, "iss", outcome) for outcome in outcomes[-5:]] == [f"{A}/oidc"] * 5
 
 
-def test_nobodys_organizations_are_meant_if_a_requirement_among_several_tenants_does_not_say() -> None:
+def test_with_several_tenants_a_requirement_without_an_issuer_accepts_no_organization() -> None:
     shared = find_state(build_shared().auth)
 
     assert shared.find_organization_issuers(None) == frozenset()
@@ -539,7 +539,7 @@ async def test_the_issuer_is_checked_against_the_tenant_whose_key_signed(*, is_w
             await auth.verify(a.access_token(audience=API, claims={"tenant": f"{B}/oidc"}))
 
 
-async def test_the_tokens_of_one_tenant_push_out_none_of_another() -> None:
+async def test_the_tokens_of_one_tenant_evict_none_of_another() -> None:
     bench = Bench()
     of_b = bench.b.access_token(audience="https://of-b.example.com")
     settings = [

@@ -84,7 +84,7 @@ def test_an_invalid_token_is_refused_for_the_reason_that_is_named(kind: BadToken
     assert detail(client, "/read", bearer(token)) == (401, "invalid_token", BAD_TOKENS[kind])
 
 
-def test_an_invalid_token_has_but_one_fault(issuer: LocalIssuer) -> None:
+def test_an_invalid_token_has_only_one_fault(issuer: LocalIssuer) -> None:
     client = TestClient(build_app(issuer.auth(token_types=["at+jwt", "absent"])))
 
     assert read(client, issuer.bad_token("without_type", scopes=["read:user"])) == 200
@@ -221,7 +221,7 @@ def test_the_audience_of_tokens_is_that_of_what_is_connected_last(issuer: LocalI
     assert issuer.audience == API
 
 
-async def test_further_settings_are_for_the_block(issuer: LocalIssuer, auth: LogtoAuth) -> None:
+async def test_further_settings_apply_inside_the_block(issuer: LocalIssuer, auth: LogtoAuth) -> None:
     with issuer.connect(auth, audience=[BILLING, API], token_types=["absent"]):
         assert (auth.settings.audience, auth.settings.leeway_seconds) == ((BILLING, API), 0)
         assert (await auth.verify(issuer.bad_token("without_type"))).audiences == {BILLING}
@@ -243,7 +243,7 @@ async def test_an_auth_of_several_tenants_knows_the_issuer_alone(issuer: LocalIs
         assert (await auth.verify(issuer.access_token())).audiences == {"a"}
 
 
-async def test_opaque_tokens_are_asked_about_at_the_issuer(issuer: LocalIssuer) -> None:
+async def test_opaque_tokens_are_introspected_at_the_issuer(issuer: LocalIssuer) -> None:
     opaque = Introspection(
         client_id="local-machine", client_secret="local-machine-secret", allowed_clients=["local-spa"]
     )
@@ -287,7 +287,7 @@ def test_metadata_and_challenges_are_those_of_the_issuer_meanwhile(issuer: Local
     assert find_servers() == ["https://tenant.example.test/oidc"]
 
 
-def test_time_is_that_of_the_clock_for_both(
+def test_the_application_and_the_issuer_use_the_time_of_the_clock(
     issuer: LocalIssuer, clock: ManualClock, auth: LogtoAuth, client: TestClient
 ) -> None:
     with issuer.connect(auth):
@@ -310,7 +310,7 @@ def test_a_clock_starts_at_the_real_time_when_nothing_is_said() -> None:
     assert ManualClock().now() > 1_700_000_000
 
 
-async def test_a_rotation_is_found_out(issuer: LocalIssuer, clock: ManualClock) -> None:
+async def test_a_rotation_is_noticed(issuer: LocalIssuer, clock: ManualClock) -> None:
     auth = issuer.auth()
     before = issuer.access_token()
     await auth.verify(before)
@@ -352,7 +352,7 @@ def test_an_outage_is_one_on_a_socket_too(issuer: LocalIssuer) -> None:
         assert http.get("/oidc/jwks").status_code == 200
 
 
-async def test_what_mocks_httpx_does_not_answer_for_the_issuer(
+async def test_mocks_of_httpx_do_not_respond_in_place_of_the_issuer(
     issuer: LocalIssuer, auth: LogtoAuth, httpx_mock: HTTPXMock
 ) -> None:
     httpx_mock.add_response(url="https://mail.example.test/send", json={"sent": True})
@@ -372,7 +372,7 @@ async def test_what_mocks_httpx_does_not_answer_for_the_issuer(
     ]
 
 
-async def test_the_issuer_does_not_answer_for_others(
+async def test_the_issuer_does_not_respond_in_place_of_other_servers(
     issuer: LocalIssuer, auth: LogtoAuth, httpx_mock: HTTPXMock
 ) -> None:
     # The API's calls to other servers are unchanged. Here they reach the mock, which has no token endpoint.
@@ -386,7 +386,7 @@ async def test_the_issuer_does_not_answer_for_others(
     assert len(httpx_mock.get_requests()) == 1
 
 
-def test_a_directory_of_ones_own_names_the_audience() -> None:
+def test_the_audience_is_that_of_a_custom_directory() -> None:
     issuer = LocalIssuer(directory=Directory.example(BILLING))
     auth = issuer.auth()
     assert auth.settings.audience == (BILLING,)

@@ -46,7 +46,7 @@ def test_entries_are_found_by_name() -> None:
     )
 
 
-def test_what_is_not_known_is_not_found() -> None:
+def test_unknown_entries_are_not_found() -> None:
     directory = Directory.example()
     assert find_user(directory, "bob000000001") is None
     assert find_client(directory, "Local-Spa") is None

@@ -214,7 +214,7 @@ async def test_a_users_token_is_exchanged_for_one_of_another_api(issuer: LocalIs
     assert (await read(issuer, inside.token))["organization_id"] == "acme"
 
 
-async def test_what_is_no_users_token_is_not_exchanged(issuer: LocalIssuer, client: LogtoClient) -> None:
+async def test_a_token_that_is_not_a_users_is_not_exchanged(issuer: LocalIssuer, client: LogtoClient) -> None:
     user = issuer.directory.users[0].id
     good = issuer.access_token(subject=user)
     expected = (400, "invalid_grant", "grant request is invalid")

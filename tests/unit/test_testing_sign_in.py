@@ -277,9 +277,7 @@ def test_nothing_is_redirected_before_client_and_redirect_uri_are_known(
         ({"action": "other", "user": "alice"}, "the form does not come from this page"),
     ],
 )
-def test_a_form_that_the_page_cannot_have_sent_is_refused(
-    browser: Browser, fields: dict[str, str], message: str
-) -> None:
+def test_a_form_that_the_page_can_not_send_is_refused(browser: Browser, fields: dict[str, str], message: str) -> None:
     answer = browser.http.post("/oidc/auth", content=urlencode({**GOOD_REQUEST, **fields}), headers=FORM)
     assert answer.status_code == 400
     assert message in answer.text

@@ -145,7 +145,7 @@ def test_a_request_waits_until_the_failure_of_another_thread_is_counted() -> Non
     assert outcomes == ["closed"]
 
 
-def test_of_two_threads_one_makes_the_next_try() -> None:
+def test_only_one_of_two_threads_makes_the_next_try() -> None:
     watched, outcomes = WatchedTime(), list[str]()
     lane = Lane("test", monotonic=watched.monotonic)
     first = Intruder(lambda: None)

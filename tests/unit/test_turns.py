@@ -221,7 +221,9 @@ class Interruption(BaseException):
 
 
 @pytest.mark.parametrize("error", [Interruption(), asyncio.CancelledError(), StopIteration()], ids=repr)
-async def test_whatever_work_raises_nobody_waits_for_ever(error: BaseException, turns: Turns, timer: Timer) -> None:
+async def test_no_caller_waits_forever_whatever_the_work_raises(
+    error: BaseException, turns: Turns, timer: Timer
+) -> None:
     log: list[str] = []
 
     def fail() -> str:

@@ -366,7 +366,7 @@ async def test_the_token_of_each_stage_of_a_captured_rotation_is_accepted(stage:
     assert as_json(claims) == stage.token.claims
 
 
-async def test_a_captured_rotation_is_followed_from_stage_to_stage() -> None:
+async def test_each_stage_of_a_captured_rotation_is_followed() -> None:
     bench = captured_bench()
     for stage in ROTATION:
         bench.provider.jwks = stage.jwks
@@ -687,7 +687,7 @@ async def test_a_refused_token_leaves_nothing_for_the_garbage_collector(name: st
         gc.enable()
 
 
-async def test_claims_of_odd_names_come_out_as_they_went_in(bench: Bench[TokenClaims]) -> None:
+async def test_claims_with_odd_names_are_cached_unchanged(bench: Bench[TokenClaims]) -> None:
     odd: dict[str, JsonValue] = {"nbf x": 1, "": 2, " key": "k", " names": "n", " extra": {"a": 1}, " claims": "c"}
     token = bench.issuer.access_token(claims=odd)
 
@@ -709,7 +709,7 @@ async def test_further_claims_can_not_be_filled_a_second_time(bench: Bench[Token
     assert (await bench.verifier.verify(SecretStr(token))).model_extra == {"tenant": "acme"}
 
 
-def test_what_is_kept_of_a_token_is_nothing_that_the_garbage_collector_walks_through() -> None:
+def test_a_cached_token_is_not_traversed_by_the_garbage_collector() -> None:
     claims = build_claims(
         {"iss": "i", "sub": "s", "aud": "a", "exp": 2, "iat": 1, "jti": "j", "client_id": "c", "scope": "x"},
         model=TokenClaims,
@@ -847,7 +847,7 @@ async def test_different_new_tokens_at_the_same_time_are_verified_each(bench: Be
     assert bench.verifications == 10
 
 
-async def test_a_first_request_that_goes_away_does_not_spoil_the_others_response(bench: Bench[TokenClaims]) -> None:
+async def test_a_first_request_that_is_cancelled_does_not_affect_the_others(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     gate = bench.provider.gate = asyncio.Event()
     first, *others = [asyncio.create_task(bench.verifier.verify(SecretStr(token))) for _ in range(10)]
@@ -876,7 +876,7 @@ async def test_the_next_request_reads_no_payload_before_its_signature_either(ben
     assert type(await second) is UnknownKeyError
 
 
-async def test_an_invalid_token_whose_requests_all_went_away_makes_no_noise(
+async def test_an_invalid_token_whose_requests_were_all_cancelled_causes_no_warning(
     bench: Bench[TokenClaims], caplog: pytest.LogCaptureFixture
 ) -> None:
     token = bench.issuer.bad_token("forged")
@@ -895,7 +895,9 @@ async def test_an_invalid_token_whose_requests_all_went_away_makes_no_noise(
     assert bench.verifications == 1
 
 
-def test_a_verification_left_hanging_by_one_event_loop_does_not_trouble_the_next(bench: Bench[TokenClaims]) -> None:
+def test_a_verification_that_one_event_loop_left_unfinished_does_not_affect_the_next_loop(
+    bench: Bench[TokenClaims],
+) -> None:
     token = bench.issuer.access_token()
     left: list[asyncio.Task[TokenClaims]] = []
     loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
@@ -916,7 +918,7 @@ def test_a_verification_left_hanging_by_one_event_loop_does_not_trouble_the_next
     assert [loop() for loop in loops] == [None]
 
 
-async def test_a_cached_token_asks_the_provider_nothing(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_causes_no_request_to_the_provider(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     claims = await bench.verifier.verify(SecretStr(token))
     bench.provider.go_away()
@@ -926,7 +928,7 @@ async def test_a_cached_token_asks_the_provider_nothing(bench: Bench[TokenClaims
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_a_cached_token_is_refused_on_the_very_call_after_its_expiry(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_is_refused_by_the_first_call_after_its_expiry(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(lifetime_seconds=60)
     await bench.verifier.verify(SecretStr(token))
     bench.clock.advance(69.9)
@@ -951,7 +953,7 @@ async def test_an_expired_token_leaves_the_store(bench: Bench[TokenClaims]) -> N
     assert bench.verifications == 2
 
 
-async def test_a_withdrawn_key_takes_its_tokens_along_and_leaves_the_others(bench: Bench[TokenClaims]) -> None:
+async def test_a_withdrawn_key_invalidates_its_tokens_and_no_others(bench: Bench[TokenClaims]) -> None:
     old = bench.issuer.access_token()
     await bench.verifier.verify(SecretStr(old))
     bench.issuer.rotate()
@@ -995,7 +997,7 @@ async def test_a_token_of_a_key_that_was_replaced_under_its_kid_is_refused(bench
     assert type(await bench.refused(token)) is SignatureError
 
 
-async def test_a_cached_token_is_503_once_no_key_may_serve(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_is_503_if_no_key_may_be_used(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(lifetime_seconds=10_000)
     await bench.verifier.verify(SecretStr(token))
     bench.provider.go_away()
@@ -1033,7 +1035,7 @@ async def test_a_refused_token_is_not_cached(bench: Bench[TokenClaims]) -> None:
     assert bench.verifications == 2
 
 
-async def test_refused_tokens_push_no_valid_one_out() -> None:
+async def test_refused_tokens_evict_no_valid_one() -> None:
     bench = local_bench(TokenClaims, token_cache_size=1)
     token = bench.issuer.access_token()
     await bench.verifier.verify(SecretStr(token))
@@ -1046,7 +1048,7 @@ async def test_refused_tokens_push_no_valid_one_out() -> None:
     assert bench.verifications == before
 
 
-async def test_the_least_recently_used_token_goes_first() -> None:
+async def test_the_least_recently_used_token_is_evicted_first() -> None:
     bench = local_bench(TokenClaims, token_cache_size=2)
     first, second, third = (bench.issuer.access_token() for _ in range(3))
     for token in (first, second, first, third):
@@ -1059,7 +1061,7 @@ async def test_the_least_recently_used_token_goes_first() -> None:
     assert bench.verifications == 4
 
 
-async def test_a_flood_of_valid_tokens_is_held_within_the_bound() -> None:
+async def test_a_flood_of_valid_tokens_stays_within_the_limit() -> None:
     bench = local_bench(TokenClaims, token_cache_size=10)
     tokens = [bench.issuer.access_token() for _ in range(50)]
 
@@ -1189,7 +1191,7 @@ async def test_what_one_caller_does_to_lists_of_its_own_claims_the_next_one_does
     assert bench.verifications == 1
 
 
-async def test_a_claim_of_another_shape_than_the_own_model_asks_is_refused() -> None:
+async def test_a_claim_that_does_not_match_the_applications_model_is_refused() -> None:
     bench = local_bench(OwnClaims)
 
     error = await bench.refused(bench.issuer.access_token(claims={"roles": "reader"}))

@@ -65,7 +65,7 @@ def holds(alg: str, key: JoseKey, vector: dict[str, Any]) -> bool:
     ],
     ids=["ES256", "ES384", "EdDSA", "RS256"],
 )
-def test_every_signature_holds_or_not_as_its_vector_says(
+def test_every_signature_is_valid_or_invalid_as_its_vector_says(
     name: str, alg: str, key_type: Literal["EC", "OKP", "RSA"], outcomes: dict[tuple[str, bool], int]
 ) -> None:
     ran: Counter[tuple[str, bool]] = Counter()
@@ -168,7 +168,7 @@ INVALID_BUT_ADMITTED: Final = {
 }
 
 
-def test_every_key_is_taken_or_skipped_as_its_vector_says() -> None:
+def test_every_key_is_used_or_skipped_as_its_vector_says() -> None:
     ran: Counter[tuple[str, bool]] = Counter()
     wrong: dict[int, str] = {}
     for group in read_groups("json_web_key_test.json"):
@@ -215,7 +215,7 @@ def test_an_invalid_key_never_gets_into_the_key_set(*, tc_id: int, is_usable: bo
     assert (build_key_set(group) is not None) == is_usable
 
 
-def test_a_secret_in_a_key_set_is_skipped_and_does_not_spoil_the_public_key_beside_it() -> None:
+def test_a_secret_in_a_key_set_is_skipped_and_the_public_key_is_still_used() -> None:
     # The vector expects that the whole set is refused. A secret in it is never used, and to refuse the set
     # would let one odd entry lock out all callers.
     (group,) = (g for g in read_groups("json_web_key_test.json") if g["comment"] == "jws_mixedSymmetryKeyset")
@@ -227,7 +227,7 @@ def test_a_secret_in_a_key_set_is_skipped_and_does_not_spoil_the_public_key_besi
     assert refusal_of(group["tests"][0]["jws"], key_set) is AlgorithmError
 
 
-def test_the_vectors_say_what_their_ids_stand_for() -> None:
+def test_the_ids_of_the_vectors_match_their_descriptions() -> None:
     # Detects a renumbered file, with which the lists of exceptions above would be wrong.
     vectors = {
         vector["tcId"]: (vector["comment"], vector["result"], vector["jws"])
