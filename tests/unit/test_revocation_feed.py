@@ -201,7 +201,7 @@ async def test_an_outage_of_a_short_limit_takes_effect_on_time() -> None:
             await feed.catch_up()
 
 
-async def test_in_an_outage_requests_wait_for_one_try_and_not_for_the_next_ones() -> None:
+async def test_in_an_outage_requests_wait_for_one_try_only() -> None:
     store, clock = SharedStore(), ManualClock(now=NOW)
     store.error = "connection refused"
     async with running(store, clock=clock, on_outage="open") as feed:

@@ -313,7 +313,7 @@ async def test_connections_without_settings_end_too(revocations: Revocations) ->
     assert [chunk async for chunk in stream] == []
 
 
-def test_an_override_is_not_concerned_because_it_has_no_token(auth: LogtoAuth) -> None:
+def test_a_revocation_does_not_apply_to_an_override_because_it_has_no_token(auth: LogtoAuth) -> None:
     client = build_client(auth)
     revoke(auth, user_id="a")
 
@@ -321,7 +321,7 @@ def test_an_override_is_not_concerned_because_it_has_no_token(auth: LogtoAuth) -
         assert client.get("/me").status_code == 200
 
 
-def test_a_revocation_inside_a_connected_block_ends_with_it(clock: ManualClock) -> None:
+def test_a_revocation_inside_a_connected_block_is_dropped_at_its_end(clock: ManualClock) -> None:
     revocations = Revocations(SharedStore())
     auth = LogtoAuth(endpoint="https://tenant.example.test", audience=API, revocations=revocations)
     client, first, second = build_client(auth), LocalIssuer(clock=clock), LocalIssuer(clock=clock)
@@ -437,7 +437,7 @@ async def test_a_store_that_fails_does_not_prevent_the_revocation_here(
     ]
 
 
-async def test_the_log_counts_revocations_and_names_nobody(
+async def test_the_log_counts_revocations_and_contains_no_user_id(
     revocations: Revocations, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="fastapi_logto")
