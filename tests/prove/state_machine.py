@@ -231,7 +231,7 @@ class Machine(RuleBasedStateMachine):
         self._request_where_possible(number, minted, path, door)
 
     @invariant()
-    def who_may_come_in_does(self) -> None:
+    def package_agrees_with_the_model(self) -> None:
         """Send the newest token and an older one after an event, by every kind of call and to every route in turn."""
         self.probes += 1
         # Not after each event: some have an effect only if others follow before the next request.
