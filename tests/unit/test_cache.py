@@ -84,7 +84,7 @@ def test_a_store_of_size_1_keeps_the_last() -> None:
     assert held(filled(1, A, B), A, B) == [False, True]
 
 
-def test_a_dropped_entry_is_gone_and_the_others_stay() -> None:
+def test_only_a_dropped_entry_is_removed() -> None:
     cache = filled(3, A, B)
 
     cache.drop(A)

@@ -129,7 +129,7 @@ def test_an_invalid_allowed_host_is_one_line(cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "", "²"])
-def test_a_port_that_is_none_is_refused(cli: RunCli, port: str) -> None:
+def test_an_invalid_port_is_refused(cli: RunCli, port: str) -> None:
     ended = cli("dev", f"--port={port}")
 
     assert (ended.code, ended.out) == (2, "")

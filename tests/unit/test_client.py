@@ -341,7 +341,7 @@ ECHOES: Final = {
 
 
 @pytest.mark.parametrize("name", ECHOES)
-async def test_a_provider_that_repeats_a_secret_brings_it_into_no_error_and_no_log(
+async def test_a_secret_that_a_provider_repeats_is_in_no_error_and_no_log(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench(client_id="m:1", client_secret=MACHINE_SECRET)

@@ -469,7 +469,7 @@ async def test_the_log_says_why_no_response_could_be_used(bench: Bench, caplog: 
 @pytest.mark.parametrize(
     "repeated", [SECRET, f"unknown%3A+{OPAQUE}", "Basic bG9jYWwtbWFjaGluZTpsb2NhbC1tYWNoaW5lLXNlY3JldA=="]
 )
-async def test_a_provider_that_repeats_a_secret_brings_it_into_no_log(
+async def test_a_secret_that_a_provider_repeats_is_in_no_log(
     bench: Bench, repeated: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.provider.answer = lambda: httpx.Response(401, json={"error": repeated})

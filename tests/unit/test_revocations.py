@@ -586,7 +586,7 @@ async def test_the_first_scheme_decides_about_the_clock(clock: ManualClock) -> N
     assert (await auth.verify(issuer.access_token(subject="a", claims={"iat": NOW + 1}))).user_id == "a"
 
 
-def test_an_outage_in_a_block_of_a_test_is_none(issuer: LocalIssuer) -> None:
+def test_an_outage_of_the_store_is_ignored_inside_a_connected_block(issuer: LocalIssuer) -> None:
     store = SharedStore()
     store.error = "connection refused"
     auth = LogtoAuth(endpoint="https://tenant.example.test", audience=API, revocations=Revocations(store))

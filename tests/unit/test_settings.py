@@ -428,7 +428,7 @@ def test_a_variable_that_begins_like_a_json_list_and_is_not_one_is_refused(
         "https://tenant.logto.app",
     ],
 )
-def test_keys_may_come_over_https_or_from_this_very_host(url: str) -> None:
+def test_keys_may_be_fetched_over_https_or_from_this_host(url: str) -> None:
     assert build(endpoint=url).fetch_base == url
     assert build(fetch_endpoint=url).fetch_base == url
     assert build(allowed_jwks_origins=url).allowed_jwks_origins == (url,)

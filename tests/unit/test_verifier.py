@@ -1111,7 +1111,7 @@ async def test_with_a_store_of_size_0_each_token_is_verified_each_time() -> None
     assert bench.verifications == 3
 
 
-def test_a_cached_token_serves_on_the_next_event_loop(bench: Bench[TokenClaims]) -> None:
+def test_a_cached_token_is_used_on_the_next_event_loop(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
 
     first = asyncio.run(bench.verifier.verify(SecretStr(token)))
