@@ -1,4 +1,4 @@
-"""How the CPU time of a request grows with what the application holds: `python -m benchmarks growth`.
+"""How the CPU time of a request grows with the size of the application: `python -m benchmarks growth`.
 
 Each dimension grows tenfold several times. The application is called as ASGI in this process, as in `in_process`. The
 rounds of all sizes are interleaved, and the ratio to the smallest size is computed within each round. The smallest

@@ -85,7 +85,7 @@ class BenchProvider:
         return self._sign(self._stranger, profile, {})
 
     def invent(self, *, age_seconds: int = 0) -> str:
-        """Return a token that names a key of its own, which is not in the key set, issued some seconds ago."""
+        """Return a token with its own `kid`, which is not in the key set, issued some seconds ago."""
         issued_at = int(time.time()) - age_seconds
         return self._sign(self._stranger, "logto", {"iat": issued_at}, kid=f"invented-{uuid4().hex}")
 

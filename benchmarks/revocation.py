@@ -1,6 +1,6 @@
 """Measure revocation: propagation over Redis, the cost of a check, memory, and the start of a process.
 
-The Redis server runs on this machine. Each follower is a process of its own, with an event loop that does nothing else.
+The Redis server runs on this machine. Each follower is a separate process, with an event loop that does nothing else.
 """
 
 import asyncio

@@ -186,7 +186,7 @@ class Soak:
         kind = random.choice(_INVALID)
         token = self._issuer.bad_token(kind, scopes=["read:user"])
         started, status, reason = await self._ask(client, token)
-        # Some of them claim to be old: signed with a key that is not known yet, they are no tokens of this issuer.
+        # Some of them claim to be old. They are signed with an unknown key, so they can't be tokens of this issuer.
         is_allowed = status == 401 and reason in {BAD_TOKENS[kind], "unknown_key"}
         if status == 503:
             # An unknown key may be a new one while the next fetch is not due.

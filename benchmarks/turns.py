@@ -1,4 +1,4 @@
-"""What the budget of a turn costs and saves: `python -m benchmarks turns`.
+"""The costs and benefits of the budget of a turn: `python -m benchmarks turns`.
 
 Sixty-four new tokens arrive at once. Another task of the same event loop measures how long it is kept waiting, in CPU
 time of this thread, so that busy neighbours of the machine change nothing. Rounds are interleaved.

@@ -125,7 +125,7 @@ INTROSPECTION: Final[Mapping[str, IntrospectionAnswer]] = {
 
 
 class Fault(Enum):
-    """A way to send no response."""
+    """A fault of the connection instead of a response."""
 
     HANG = auto()
     """Send nothing until the server closes."""

@@ -1,4 +1,4 @@
-"""A server on the loop of a test that leaves no connection behind."""
+"""A server on the loop of a test that leaves no connection open."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ _Handle: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awai
 
 @asynccontextmanager
 async def serve_connections(handle: _Handle) -> AsyncGenerator[int]:
-    """Serve on a free port of 127.0.0.1, which it yields. At the end every connection is cut and its handler over.
+    """Serve on a free port of 127.0.0.1, and yield it. At the end, all connections are cut and all handlers ended.
 
     A handler may raise `ConnectionError`. `asyncio.start_server` loses a connection that it accepts in the last turns
     of the loop, and warns of an unclosed socket.
@@ -34,7 +34,7 @@ async def serve_connections(handle: _Handle) -> AsyncGenerator[int]:
         finally:
             loop.remove_reader(listener)
             for client in connections.values():
-                # Most are closed by then.
+                # Most are already closed.
                 with suppress(OSError):
                     client.shutdown(socket.SHUT_RDWR)
             await asyncio.gather(*connections)

@@ -49,10 +49,10 @@ def copy_project(example: Path, folder: Path) -> Path:
 
 def check_tests_pass(folder: Path) -> None:
     """Run the tests of a folder as a user does; raise if one does not pass."""
-    # Older versions of uvicorn import what newer ones of websockets warn of.
+    # Older versions of uvicorn import a deprecated part of newer versions of websockets.
     warnings = ["-W", "error", "-W", "ignore:websockets:DeprecationWarning"]
     command = [sys.executable, "-m", "pytest", "-q", *warnings, "--strict-markers"]
-    # A user has no schemathesis, which doubles the time of the start.
+    # Without schemathesis, which a user does not have and which doubles the start-up time.
     plugins = ["-p", "no:asyncio", "-p", "no:schemathesis"]
     # A test that hangs is ended with its stack in the output, before the timeout of the test that runs it.
     limits = ["-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true"]

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and pages whose prose is written by hand and whose tables by a run, between markers."""
+"""Tables in Markdown, and pages with prose written by hand and generated tables between markers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ def replace_marked(text: str, blocks: Mapping[str, str]) -> str:
     """Return the text with other contents between its markers.
 
     Raises:
-        ValueError: A pair of markers is not there exactly once.
+        ValueError: A pair of markers does not occur exactly once.
     """
     for name, block in blocks.items():
         opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->"

@@ -16,7 +16,7 @@ ACCEPTED: Final = 101
 
 
 class Observer(Protocol):
-    """Sees each request and what came of it."""
+    """Sees each request and its outcome."""
 
     def begin(self, app: ASGIApp, scope: Scope) -> None:
         """See a request before the application does."""
@@ -28,7 +28,7 @@ class Observer(Protocol):
 
 
 OBSERVER: Final[ContextVar[Observer | None]] = ContextVar("OBSERVER", default=None)
-"""The observer of all requests in a context; for a proof that sends the requests of others."""
+"""The observer of all requests in a context, for the proof that nothing leaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ async def _call(app: ASGIApp, scope: Scope, *, first: Message) -> Reply:
         observer.begin(app, scope)
     try:
         await app(scope, receive, collect)
-    except Exception as error:  # noqa: BLE001 - what a server would turn into a 500
+    except Exception as error:  # noqa: BLE001 - a server would turn it into a 500
         raised = error
     if observer is not None:
         observer.end(scope, sent, raised)

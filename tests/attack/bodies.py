@@ -1,4 +1,4 @@
-"""Responses that are broken for every endpoint alike, made from the good document of that endpoint."""
+"""Responses that are broken for every endpoint, made from a valid document of that endpoint."""
 
 import gzip
 import json

@@ -21,15 +21,15 @@ FactsT = TypeVar("FactsT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference(Generic[FactsT]):
-    """A cause of differences that are as they must be.
+    """An expected kind of difference, and its reason.
 
     Attributes:
         id: Name of the row.
-        we_accept: Our verdict. Where we accept and a peer refuses, the row needs the better reason.
-        peers: Those that may say the contrary.
-        fits: Whether the facts of a token are of this kind.
+        we_accept: Our verdict. If we accept and a peer refuses, the row needs the better reason.
+        peers: The peers whose verdict may be the opposite.
+        fits: Returns whether a token is of this kind.
         why: Why our verdict is right.
-        reference: Where that is said.
+        reference: The source of the reason.
     """
 
     id: str
@@ -41,14 +41,14 @@ class Difference(Generic[FactsT]):
 
 
 class Comparison(Generic[FactsT]):
-    """The rows of one comparison, and how often each of them explains a difference."""
+    """The rows of one comparison, and how often each one explains a difference."""
 
     def __init__(self, rows: Sequence[Difference[FactsT]]) -> None:
         self._rows = rows
         self._used: dict[str, Counter[str]] = {row.id: Counter() for row in rows}
 
     def judge(self, facts: FactsT, *, name: str, ours: Verdict, peers: Mapping[str, Verdict]) -> str | None:
-        """Return what is wrong with our verdict; `None` if the peers agree, or rows explain each one that does not."""
+        """Return what is wrong with our verdict; `None` if each peer agrees or a row explains the difference."""
         if ours.surprise is not None:
             return f"{name}: ours raised {ours.surprise}"
         contrary = [peer for peer, verdict in peers.items() if verdict.accepts != ours.accepts]
@@ -62,14 +62,14 @@ class Comparison(Generic[FactsT]):
         return None
 
     def fail_idle(self, tally: Tally) -> None:
-        """Add a failure for each row, and each peer of a row, without a difference."""
+        """Add a failure for each row that explains no difference, and for each such peer of a row."""
         for row in self._rows:
             idle = sorted(row.peers - self._used[row.id].keys())
             if idle:
                 tally.fail(f"the row {row.id!r} explains nothing of {_join(idle)}; correct it")
 
     def build_table(self) -> str:
-        """Return the rows in Markdown: who differs how often, and why our verdict is right."""
+        """Return the rows in Markdown: how often each peer differs, and why our verdict is right."""
         head = ("difference", "we", "who differs, in how many cases", "why our verdict is right", "reference")
         return build_table(head, [self._build_row(row) for row in self._rows])
 

@@ -26,14 +26,14 @@ _AUDIENCES: Final = {
     "organization": "urn:logto:organization:",
 }
 _ABOVE: Final = "write"
-"""The scope of the place where a `Security` of the application stands above both dependencies."""
+"""The scope of a `Security` of the application that contains both dependencies."""
 
 Judge = Callable[[Sequence[Rule], Caller], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """A place of two dependencies: how its route is added, and which rules hold there."""
+    """A place for two dependencies: how its route is added, and which rules apply there."""
 
     name: str
     add: Callable[[FastAPI, str, Node, Node], None]
@@ -41,7 +41,7 @@ class _Place:
     is_websocket: bool = False
     is_mount: bool = False
     is_ascending: bool = True
-    """In which order it takes two dependencies; the plain route takes both, the other places one each."""
+    """Which of two dependencies comes first. The plain route is tested with both orders, each other place with one."""
 
 
 async def _show() -> str:
@@ -49,7 +49,7 @@ async def _show() -> str:
 
 
 async def _answer(scope: Scope, _receive: Receive, send: Send) -> None:
-    """Admit whatever gets so far."""
+    """Accept every request that reaches it."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.accept"})
     else:
@@ -65,7 +65,7 @@ def _build_endpoint(node: Node) -> Callable[..., Any]:
 
 
 def _build_both(first: Node, second: Node) -> Callable[..., Any]:
-    """Return a dependency on one dependency, and on another one a level deeper."""
+    """Return a dependency that depends on one dependency directly, and on another one a level deeper."""
 
     async def inner(_claims: Annotated[Any, second.marker]) -> None:
         return None
@@ -138,7 +138,7 @@ _PLACES: Final = (
 )
 _OVERRIDDEN: Final = _Place(name="testing.override", add=_add_to_route)
 _OPENED: Final = _Place(name="dependency_overrides", add=_add_to_route)
-# They are that requirement, or have it alone in front of the token.
+# They are that requirement, or depend on it alone.
 _EQUAL_TO_THE_OVERRIDDEN: Final = frozenset(
     {"require_scopes", "the application's dependency", "Security of the application's dependency"}
 )
@@ -173,7 +173,7 @@ def _build_authorization(caller: Caller, forge: Forge) -> list[bytes]:
 
 
 class _Matrix:
-    """One run: the callers' headers, and the judge that says what must come out."""
+    """One run: the callers' headers, and the oracle that returns the expected status."""
 
     def __init__(self, tally: Tally, forge: Forge, *, judge: Judge, auth: LogtoAuth, only: Collection[str]) -> None:
         self._tally = tally
@@ -197,7 +197,7 @@ class _Matrix:
         caller: Caller,
         authorization: Sequence[bytes],
     ) -> None:
-        """Send one request and compare its status with the judge's."""
+        """Send one request and compare its status with that of the oracle."""
         call = connect if place.is_websocket else send
         reply = await call(app, path, authorization=authorization, headers=_HEADERS)
         expected = self._judge(rules, caller)
@@ -225,11 +225,11 @@ async def run_composition(
     auth: LogtoAuth | None = None,
     only: Collection[str] = RULES,
 ) -> None:
-    """Compare each pair of dependencies at each place, for each caller, with the judge."""
+    """Compare each pair of dependencies at each place, for each caller, with the oracle."""
     matrix = _Matrix(tally, forge, judge=judge, auth=auth or build_auth(Provider(forge.jwks())), only=only)
     for one, first in enumerate(matrix.nodes):
         for place in _PLACES:
-            # Few routes in each application: FastAPI looks for a route in all of them, one after the other.
+            # Few routes in each application, because FastAPI searches all of them one after the other.
             app = FastAPI(openapi_url=None, dependencies=[first.marker] if place is _APPLICATION else None)
             matrix.auth.install(app, lifespan=False)
             for number, second in enumerate(matrix.nodes):
@@ -245,7 +245,7 @@ async def run_composition(
 
 
 async def _run_overrides(matrix: _Matrix, app: FastAPI, first: Node) -> None:
-    """The same routes with overridden dependencies: nothing opens but what the override names."""
+    """Run the same routes with overridden dependencies. Only the overridden dependency becomes open."""
     paths = [(second, _build_path(_ROUTE, number)[1]) for number, second in enumerate(matrix.nodes)]
     for caller in CALLERS:
         if caller.credentials != "valid" or caller.audience == "other":
@@ -261,7 +261,7 @@ async def _run_overrides(matrix: _Matrix, app: FastAPI, first: Node) -> None:
 
 
 def _take_away_token(rule: Rule) -> Rule:
-    """Return the rule as it is while claims are given to `auth` alone: the other API's scheme finds no token."""
+    """Return the rule while only `auth` is overridden with claims. The scheme of the other API finds no token."""
     if rule.audience == "api":
         return rule
     # No caller of this place has a token for the other API.

@@ -1,4 +1,4 @@
-"""Where verdicts may differ, and why ours is right: one row for each cause."""
+"""The expected differences between verdicts, and why ours is right: one row for each cause."""
 
 from collections.abc import Callable
 from typing import Any, Final

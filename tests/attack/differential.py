@@ -1,4 +1,4 @@
-"""The differential run: our verdict on each mutant against those of the peers."""
+"""The differential run: compare our verdict on each mutant with those of the peers."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -19,7 +19,7 @@ from tests.vectors.forge import Forge
 __all__ = ["FEWEST_MUTANTS", "run_differential"]
 
 FEWEST_MUTANTS: Final = 20_000
-# Verdicts of so many tokens fit into a pipe.
+# The verdicts of this many tokens fit into a pipe.
 _BATCH: Final = 500
 _LONGEST_VALUE: Final = 40
 
@@ -32,7 +32,7 @@ async def run_differential(
     differences: Sequence[Difference[Facts]] = DIFFERENCES,
     share: float = 1.0,
 ) -> None:
-    """Compare the verdicts on every mutant. A difference that no row explains is a failure, and so is an idle row."""
+    """Compare the verdicts on every mutant. An unexplained difference is a failure; so is a row that explains none."""
     jwks = forge.jwks()
     auth = auth or build_auth(Provider(jwks), changes=SettingsArguments(algorithms=ALGORITHMS))
     comparison = Comparison(differences)
@@ -56,7 +56,7 @@ async def run_differential(
 
 
 def _describe(facts: Facts) -> str:
-    """Return the mutation and what it changed. A changed value is made here and is no secret."""
+    """Return the mutation and what it changed. A changed value is made by the suite and is no secret."""
     mutant = facts.mutant
     members = {**facts.header.members, **facts.payload.members}
     changes = [f"{name}={members[name]!r:.{_LONGEST_VALUE}}" for name in mutant.member.split("+") if name in members]

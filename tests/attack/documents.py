@@ -63,7 +63,7 @@ def _find_leak(provider: Provider) -> str | None:
 
 
 async def run_documents(tally: Tally, forge: Forge) -> None:
-    """Send requests while each document is served, with nothing cached and after the good ones were."""
+    """Send requests while each document is served, with nothing cached and with the valid documents cached."""
     await run_key_sets(tally, forge, KEY_SET_ROWS)
     broken = [_build_broken(name, document) for name, document in list_broken({"keys": [_publish(forge)]})]
     await run_key_sets(tally, forge, broken)
@@ -78,7 +78,7 @@ def _publish(forge: Forge) -> dict[str, Any]:
 
 
 async def run_key_sets(tally: Tally, forge: Forge, rows: Sequence[KeySetRow]) -> None:
-    """Send a valid token and attacks while each key set is served, and the valid token again after a good key set."""
+    """Send a valid token and attacks while each key set is served. Then cache a valid key set and send it again."""
     good = _publish(forge)
     for row in rows:
         document = row.build(good, forge)
@@ -105,7 +105,7 @@ def _build_broken(name: str, document: Document) -> KeySetRow:
 
 
 async def _find_warm_problem(row: KeySetRow, document: Document, good: dict[str, Any], forge: Forge) -> str | None:
-    """Serve the good key set, then the row's in its place, and wait for the refresh that the next request starts."""
+    """Serve the valid key set, then the one of the row, and wait for the refresh that the next request starts."""
     clock = ManualClock(now=NOW)
     provider = Provider({"keys": [good]})
     app = build_app(build_auth(provider, clock=clock))
@@ -146,7 +146,7 @@ async def _run_discovery(tally: Tally, forge: Forge) -> None:
 
 
 async def _run_elsewhere(tally: Tally, forge: Forge) -> None:
-    """Endpoints at other hosts: the key set is used, and no secret and no token is sent to them."""
+    """Serve endpoints at other hosts. The key set is used, and no secret and no token is sent to these hosts."""
     for name, changes in ELSEWHERE_ROWS.items():
         provider = Provider({"keys": [_publish(forge)]})
         provider.documents[_DISCOVERY] = Document.of(_change(provider.discovery, changes))
@@ -161,7 +161,7 @@ async def _run_elsewhere(tally: Tally, forge: Forge) -> None:
 async def _run_introspection(tally: Tally, forge: Forge) -> None:
     good = _publish(forge)
     broken = dict(list_broken(build_introspection()))
-    # JSON without `active` is an answer: the token is not active.
+    # JSON without `active` is a valid response: the token is not active.
     rows: dict[str, tuple[Document, int]] = {
         name: (one, 401 if name == "JSON {}" else 503) for name, one in broken.items()
     }

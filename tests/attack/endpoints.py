@@ -65,16 +65,16 @@ DISCOVERY_ROWS: Final[Mapping[str, Mapping[str, object]]] = {
     **{f"every endpoint {url!r}": dict.fromkeys(_ENDPOINTS, url) for url in _URLS},
     "no endpoint": dict.fromkeys(_ENDPOINTS, ABSENT),
 }
-"""Changes to the good document that make it unusable."""
+"""Changes to the valid document that make it unusable."""
 ELSEWHERE_ROWS: Final[Mapping[str, Mapping[str, object]]] = {
     f"all but the key set at {url!r}": dict.fromkeys(_ENDPOINTS[1:], url) for url in _URLS if url.isprintable()
 }
-"""Changes that leave the key set usable, and name other hosts for what a secret is sent to."""
+"""Changes that leave the key set usable, and name other hosts for endpoints that receive a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntrospectionRow:
-    """An introspection response, and the status of a request with the token that it is about."""
+    """An introspection response, and the status of a request with the introspected token."""
 
     document: Document
     status: int
@@ -135,7 +135,7 @@ INTROSPECTION_ROWS: Final[Mapping[str, IntrospectionRow]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantRow:
-    """A response of the token endpoint, and what the client makes of it: an error, or a token."""
+    """A response of the token endpoint, and what the client raises or returns."""
 
     document: Document
     expected: type[GrantRefusedError | GrantUnavailableError | IssuedToken]

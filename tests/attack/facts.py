@@ -1,4 +1,4 @@
-"""What a mutant is, read leniently and by other code than the package's: the explanations of differences rest on it."""
+"""Facts about a mutant for the explanations of differences, read leniently and without code of the package."""
 
 import json
 import re
@@ -22,10 +22,10 @@ class JsonText:
 
     Attributes:
         encoding: `utf-8`, `other` for UTF-16, UTF-32 and byte order marks, or `invalid`.
-        members: The members; empty unless it is an object. Of duplicates the last one.
+        members: The members; empty unless it is an object. The last one of duplicates.
         has_duplicates: Whether any object in it has a member twice.
-        has_constants: Whether it has `NaN` or `Infinity`, which are no JSON.
-        has_overflow: Whether a number in it is none that a double holds.
+        has_constants: Whether it has `NaN` or `Infinity`, which are not JSON.
+        has_overflow: Whether a number in it is too large for a double.
         has_long_integer: Whether a number has more digits than Python converts.
     """
 
@@ -49,7 +49,7 @@ class JsonText:
 
     @property
     def depth(self) -> int:
-        """How deep its brackets are nested, those inside of texts included."""
+        """How deep its brackets are nested, including those in strings."""
         depth = deepest = 0
         for character in self._text:
             depth += (character in "[{") - (character in "]}")
@@ -58,7 +58,7 @@ class JsonText:
 
     @property
     def has_surrogate(self) -> bool:
-        """Whether a text in it has a lone surrogate."""
+        """Whether a string in it has a lone surrogate."""
         return any(_SURROGATE.search(text) for text in _list_texts(self.members))
 
     def _decode(self, data: bytes) -> str:
@@ -116,7 +116,7 @@ def is_actor(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Facts:
-    """A mutant with its parts read."""
+    """A mutant with its parsed header and payload."""
 
     mutant: Mutant
 
@@ -137,7 +137,7 @@ class Facts:
 
     @property
     def has_signature_in_another_text(self) -> bool:
-        """Whether the signature alone is written differently, and leniently decoded is still the same."""
+        """Whether only the signature has another text, and a lenient decoder returns the same bytes."""
         head, _, signature = self.mutant.token.rpartition(".")
         good_head, _, good = self.mutant.original.rpartition(".")
         return head == good_head and signature != good and _decode(signature) == _decode(good)

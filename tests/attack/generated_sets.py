@@ -1,4 +1,4 @@
-"""Seeded key sets of many shapes, and for each of them tokens of its keys and forged ones."""
+"""Seeded key sets of many shapes, with valid and forged tokens for each."""
 
 import hmac
 import json
@@ -30,7 +30,7 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class PoolKey:
-    """A key that key sets may publish, and the algorithms that it can sign with, its usual one first."""
+    """A key that key sets may publish, and its signature algorithms, the usual one first."""
 
     name: str
     algorithms: tuple[str, ...]
@@ -48,7 +48,7 @@ class PoolKey:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The keys of one run: those that key sets choose from, and those that sign forged tokens."""
+    """The keys of one run: those for key sets, and those that sign forged tokens."""
 
     keys: tuple[PoolKey, ...]
     strangers: tuple[PoolKey, ...]
@@ -57,7 +57,7 @@ class Pool:
 
     @classmethod
     def create(cls, forge: Forge) -> "Pool":
-        """Make the keys that the forge does not have yet."""
+        """Make the keys that the forge does not have."""
         elliptic = [(curve, ECKey.generate_key(curve)) for curve in (*_CURVES, *_CURVES)]
         keys = [PoolKey(f"{curve} key", (_CURVES[curve],), key) for curve, key in elliptic]
         keys += [PoolKey("RSA key", _RSA_ALGORITHMS, key) for key in (forge.rsa, forge.rsa_bound)]
@@ -78,7 +78,7 @@ class Entry:
     Attributes:
         change: What differs from a plain entry; empty for a plain one.
         text: The entry as JSON text.
-        key: The key that is published; `None` for an entry that is no key of the pool.
+        key: The published key; `None` if the entry is no key of the pool.
     """
 
     change: str
@@ -107,13 +107,13 @@ class GeneratedSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetToken:
-    """A token, and what is known of it.
+    """A token and the facts about it.
 
     Attributes:
         what: `valid`, or how it is forged.
         alg: The algorithm of its header.
         kid: The key id of its header; `None` without one.
-        key: The key of the pool that really signed it; `None` if it is forged.
+        key: The key of the pool that signed it; `None` if it is forged.
         token: The token.
     """
 
@@ -129,7 +129,7 @@ class SetToken:
 
 
 def generate_sets(pool: Pool) -> Iterator[GeneratedSet]:
-    """Make every key set: each change alone and with neighbours, the limits of counts, and chance."""
+    """Make every key set: each change alone and with other entries, each count at its limit, and random sets."""
     random = Random(SEED)  # noqa: S311 - repeatable, and no secret
     for name, change in CHANGES.items():
         for key in _pick_kinds(pool, random):
@@ -205,7 +205,7 @@ def _pick_entry(pool: Pool, random: Random) -> Entry:
 
 
 def list_tokens(pool: Pool, key_set: GeneratedSet) -> Iterator[SetToken]:
-    """Make tokens of the set's keys, with each algorithm and with and without key id, and forged ones."""
+    """Make tokens with the keys of the set, with each algorithm, with and without key id; also forged ones."""
     seen: list[tuple[str, object]] = []
     for entry in key_set.entries:
         kid = entry.members.get("kid") if entry.key else None

@@ -45,7 +45,7 @@ def _edit(name: str, edit: Callable[[str], str]) -> Change:
 
 
 def _add(text: str) -> Change:
-    """Return a change that puts a member first, in its own words."""
+    """Return a change that inserts a member as text at the start of the entry."""
     return Change(text=lambda entry: f"{{{text},{entry[1:]}")
 
 
@@ -127,7 +127,7 @@ CHANGES: Final[Mapping[str, Change]] = {
 
 
 def list_odd_entries(public: Sequence[Members]) -> Mapping[str, str]:
-    """Return entries that are no key for access tokens, as JSON text."""
+    """Return entries that can't be used for access tokens, as JSON text."""
     values: dict[str, object] = {
         "null": None,
         "a number": 1,

@@ -1,4 +1,4 @@
-"""Where verdicts may differ for a key set, and why ours is right: one row for each cause."""
+"""The expected differences between verdicts for a key set, and why ours is right: one row for each cause."""
 
 import json
 from collections.abc import Callable
@@ -16,14 +16,14 @@ _MOST_KEYS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class SetFacts:
-    """A token, and the key set that it is verified with."""
+    """A token, and the key set for its verification."""
 
     key_set: GeneratedSet
     token: SetToken
 
     @property
     def positions(self) -> tuple[int, ...]:
-        """Where the key set publishes the key that signed the token, under the token's key id if it has one."""
+        """The positions of the signing key in the key set, with the token's key id if it has one."""
         return tuple(
             position
             for position, entry in enumerate(self.key_set.entries)
@@ -40,12 +40,12 @@ class SetFacts:
 
 
 def _is_changed(*changes: str) -> Callable[[SetFacts], bool]:
-    """Return a check whether the key that signed the token is published with one of these changes."""
+    """Return a function that checks whether the signing key is published with one of these changes."""
     return lambda facts: any(facts.key_set.entries[position].change in changes for position in facts.positions)
 
 
 def _has_entry(*changes: str) -> Callable[[SetFacts], bool]:
-    """Return a check whether any entry of the key set has one of these changes."""
+    """Return a function that checks whether any entry of the key set has one of these changes."""
     return lambda facts: any(entry.change in changes for entry in facts.key_set.entries)
 
 

@@ -1,4 +1,4 @@
-"""The differential run over key sets: our verdict on each token of each set against those of the peers."""
+"""The differential run over key sets: compare our verdict on each token of each set with those of the peers."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,7 +19,7 @@ FEWEST_KEY_SETS: Final = 200
 
 
 def build_default(provider: Provider) -> LogtoAuth:
-    """Return a scheme that accepts the algorithms that the peers are told."""
+    """Return a scheme that accepts the same algorithms as the peers."""
     return build_auth(provider, changes=SettingsArguments(algorithms=ALGORITHMS))
 
 

@@ -1,4 +1,4 @@
-"""Hostile key sets: what is in them, what becomes of the valid token, and which tokens attack through them."""
+"""Hostile key sets, the status of a valid token with each, and tokens that try to exploit them."""
 
 import hmac
 import json
@@ -27,12 +27,12 @@ class KeySetRow:
 
     Attributes:
         id: Name of the row.
-        build: The document, from the good key and the forge.
-        status: With nothing cached.
-        reason: Of a refusal.
-        warm_status: Once the good key set has been cached and this one is fetched in its place.
-        attack: Tokens that this key set might open for.
-        reference: Where the rule comes from.
+        build: Returns the document, from the valid key and the forge.
+        status: The status with nothing cached.
+        reason: The reason of a refusal.
+        warm_status: The status if the valid key set is cached and this one is fetched next.
+        attack: Tokens that this key set might make valid.
+        reference: The source of the rule.
     """
 
     id: str
@@ -54,7 +54,7 @@ _WITHDRAWN: Final = "RFC 7517 section 5: the provider has withdrawn its keys"
 
 
 def build_weak_key() -> RSAKey:
-    """Return an RSA key of 1024 bits, always the same."""
+    """Return the same RSA key of 1024 bits each time."""
     pem = _WEAK.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -73,7 +73,7 @@ def _entries(
     warm_status: Literal[200, 503] | None = None,
     attack: Callable[[Forge], Sequence[str]] = lambda _: (),
 ) -> KeySetRow:
-    """Return a row of a valid list of keys. If none is usable, the provider has withdrawn its keys."""
+    """Return a row of a well-formed list of keys. If none is usable, the provider has withdrawn its keys."""
     return KeySetRow(
         id=name,
         build=lambda good, forge: Document.of({"keys": build(good, forge)}),
@@ -86,7 +86,7 @@ def _entries(
 
 
 def _changed(name: str, status: Literal[200, 401, 503], reference: str = _JWK, **changes: Any) -> KeySetRow:
-    """Return a row of the good key alone, with some members changed."""
+    """Return a row of the valid key alone, with some members changed."""
     return _entries(name, lambda good, _: [good | changes], status, reference)
 
 
@@ -98,7 +98,7 @@ def _text(
     *,
     warm_status: Literal[200, 503] = 200,
 ) -> KeySetRow:
-    """Return a row of the good document's text, changed."""
+    """Return a row of the valid document's text with a change."""
     return KeySetRow(
         id=name,
         build=lambda good, _: Document(body=change(json.dumps({"keys": [good]})).encode("utf-8", "surrogatepass")),
@@ -144,7 +144,7 @@ def _with_exponent(text: str) -> Callable[[dict[str, Any], Forge], Entries]:
 
 
 def list_attacks(forge: Forge, row: KeySetRow) -> Sequence[str]:
-    """Return tokens that no key set may open for, and those of the row."""
+    """Return tokens that must be refused with every key set, and those of the row."""
     kid = str(forge.ec.thumbprint())
     public = forge.ec.as_dict(private=False)
     return (

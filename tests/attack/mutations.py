@@ -1,4 +1,4 @@
-"""Seeded mutations of valid tokens: of their text, header, payload and signature, signed again or not."""
+"""Seeded mutations of the text, header, payload and signature of valid tokens, with a new signature or not."""
 
 import hmac
 import json
@@ -43,7 +43,7 @@ _FAR: Final = 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """A mutated token, and what is known of it.
+    """A mutated token and the facts about it.
 
     Attributes:
         kind: The mutation.
@@ -51,7 +51,7 @@ class Mutant:
         header: The bytes of the header.
         payload: The bytes of the payload.
         token: The token.
-        original: The valid token whose text was changed; empty for a token that was signed anew.
+        original: The valid token whose text was changed; empty if the token has a new signature.
     """
 
     kind: str
@@ -64,19 +64,19 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
-    """A published key and the algorithm that it signs with."""
+    """A published key and its signature algorithm."""
 
     alg: str
     kid: str
     key: PrivateKey = field(repr=False)
 
     def build_header(self, **changes: object) -> dict[str, object]:
-        """Return the header of a valid token with changes; `ABSENT` leaves a member out."""
+        """Return the header of a valid token with changes. `ABSENT` omits a member."""
         members: dict[str, object] = {"alg": self.alg, "typ": "at+jwt", "kid": self.kid}
         return {name: value for name, value in (members | changes).items() if value is not ABSENT}
 
     def mutate(self, kind: str, member: str, *, header: bytes | None = None, payload: bytes | None = None) -> Mutant:
-        """Return a mutant that is really signed."""
+        """Return a mutant with a valid signature."""
         header = dump(self.build_header()) if header is None else header
         payload = dump(build_claims_set()) if payload is None else payload
         token = sign(f"{encode_segment(header)}.{encode_segment(payload)}", alg=self.alg, key=self.key)
@@ -108,7 +108,7 @@ class _Generator:
         self.goods = {signer.alg: [signer.mutate("good", "") for _ in range(4)] for signer in self.signers}
 
     def pick_signer(self) -> Signer:
-        # Most with the key that costs least.
+        # Mostly the key that is fastest.
         return self.random.choices(self.signers, weights=(6, 2, 2))[0]
 
     def pick_good(self) -> tuple[Signer, Mutant]:
@@ -322,7 +322,7 @@ def _sign_with_secret(header: bytes, *, secret: bytes, digest: str) -> Mutant:
 
 
 def _list_times(signer: Signer) -> Iterator[Mutant]:
-    """Make each time at each distance from now, in each form: the limits are too narrow for chance."""
+    """Make each time claim at each distance from now, in each form. Random values rarely hit the limits."""
     for member in ("exp", "iat", "nbf"):
         for offset in sorted({side * offset for offset in _OFFSETS for side in (1, -1)}):
             value = NOW + offset
@@ -351,7 +351,7 @@ _COUNTS: Final[dict[Callable[[_Generator], Mutant], int]] = {
 
 
 def generate(forge: Forge, *, share: float = 1.0) -> Iterator[Mutant]:
-    """Make every mutant, or a share of each kind; the valid tokens and all times first."""
+    """Make every mutant, or a part of each kind. The valid tokens and all times come first."""
     generator = _Generator(forge, Random(SEED))  # noqa: S311 - repeatable, and no secret
     for signer in generator.signers:
         yield signer.mutate("good", "")

@@ -1,4 +1,4 @@
-"""The dependencies of the composition matrix, each with the rule that the oracle knows it by."""
+"""The dependencies of the composition matrix, each with its rule for the oracle."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,9 +57,9 @@ class Node:
 
     Attributes:
         id: Name of the row.
-        rule: What the oracle knows of it.
-        marker: What a route takes, as a default or in its list of dependencies.
-        requirement: What `mount_protected` takes, if it is one of these.
+        rule: The rule for the oracle.
+        marker: The dependency for a route, as a default or in its list of dependencies.
+        requirement: The argument for `mount_protected`, if it can be one.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""Who is admitted where, as a table and a few comparisons that share no code with the package.
+"""Rules for which caller is accepted where: a table and a few comparisons that share no code with the package.
 
-A request is admitted if, and only if, every dependency in front of the handler admits it. The first one that does not,
-in FastAPI's order, decides the status.
+A request is accepted if, and only if, every dependency of the route accepts it. The first one that refuses, in
+FastAPI's order, decides the status.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ NAMED_ORGANIZATION: Final = "acme"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """What a request brings.
+    """The credentials of a request.
 
     Attributes:
         id: Name of the row.
-        credentials: No token, one that fails verification, or a valid one.
-        audience: Whose token it is: for the API, for the other API, or an organization's own.
+        credentials: No token, an invalid token or a valid one.
+        audience: The audience: the API, the other API, or an organization.
         scopes: The granted scopes.
-        organization: The organization that the token speaks for.
-        is_machine: Whether a machine calls for itself.
+        organization: The organization of the token.
+        is_machine: Whether the token is a machine's own.
         client: The client id.
-        actor: Who acts on the user's behalf.
+        actor: The actor on the user's behalf.
         plan: The custom claim `plan`.
     """
 
@@ -43,19 +43,19 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What one dependency requires, in the words of this table.
+    """The requirements of one dependency.
 
     Attributes:
-        audience: Which API's tokens it accepts.
+        audience: The API whose tokens it accepts.
         is_optional: Whether a request without a token passes.
-        is_open: Whether every request passes: the dependency was overridden so.
+        is_open: Whether every request passes because the dependency is overridden.
         scopes: Scopes that must all be granted.
         any_scope: Scopes of which one must be granted.
-        organization: Whether the token must speak for the named organization, for any, or for none in particular.
-        caller: Who must call.
+        organization: Whether the token must be for the named organization, for any organization, or neither.
+        caller: The required kind of caller.
         clients: Client ids that may call.
         actor: `True` and `False` as in `auth.require`; a name for one actor alone.
-        plan: The custom claim that must be there.
+        plan: The required custom claim.
     """
 
     audience: Literal["api", "other"] = "api"
@@ -93,7 +93,7 @@ CALLERS: Final = (
 
 
 def judge(rule: Rule, caller: Caller) -> int:
-    """Return the status that one dependency leads to: 200 if it admits."""
+    """Return the status of one dependency: 200 if it accepts the caller."""
     if rule.is_open:
         return 200
     if caller.credentials == "none":
@@ -126,5 +126,5 @@ def _has_what_is_required(rule: Rule, caller: Caller) -> bool:
 
 
 def judge_all(rules: Sequence[Rule], caller: Caller) -> int:
-    """Return the status that several dependencies lead to, in FastAPI's order."""
+    """Return the status of several dependencies in FastAPI's order."""
     return next((status for rule in rules if (status := judge(rule, caller)) != 200), 200)

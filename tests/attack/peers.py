@@ -1,4 +1,4 @@
-"""The verifiers that ours is compared with: PyJWT, and in a node process `jose`, Logto's guide and `mcp-auth`."""
+"""The verifiers to compare with: PyJWT, and in a Node.js process `jose`, Logto's guide and `mcp-auth`."""
 
 import json
 import shutil
@@ -50,16 +50,16 @@ _MISSING: Final = "node or its packages are missing; install Node.js 20 and run 
 
 
 class PeerMissingError(Exception):
-    """A real part that the comparison needs is missing. The message says what to install."""
+    """A dependency of the comparison is missing. The message says what to install."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verifier says of a token.
+    """The verdict of a verifier on a token.
 
     Attributes:
         accepts: Whether it accepts the token.
-        surprise: The class of an exception that it does not document, for a refusal by accident.
+        surprise: The class of an undocumented exception that caused the refusal.
     """
 
     accepts: bool
@@ -67,7 +67,7 @@ class Verdict:
 
 
 async def ask_ours(auth: LogtoAuth, token: str) -> Verdict:
-    """Return our verdict. Any exception but a refusal is a surprise."""
+    """Return our verdict. Any exception other than a refusal is a surprise."""
     try:
         await auth.verify(token)
     except RefusalError:
@@ -86,7 +86,7 @@ class _FixedTime(datetime):
 
 
 class PyJwt:
-    """PyJWT with the key that the header's `kid` names, as its own client of key sets finds it."""
+    """PyJWT with the key of the header's `kid`, as found by its own client for key sets."""
 
     def __init__(self, jwks: str) -> None:
         self._keys: list[jwt.PyJWK] = []
@@ -137,7 +137,7 @@ class PyJwt:
 
 @contextmanager
 def freeze_pyjwt() -> Generator[None]:
-    """Have PyJWT, which takes no clock, read the time of the forge, and accept weak keys without a warning."""
+    """Make PyJWT, which has no clock argument, use the time of the forge and accept weak keys without a warning."""
     # A name that the module imports and does not export.
     names = api_jwt.__dict__
     before = names["datetime"]
@@ -151,7 +151,7 @@ def freeze_pyjwt() -> Generator[None]:
 
 
 class Node:
-    """A running node process that answers for its verifiers."""
+    """A running Node.js process with several verifiers."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdin is not None
@@ -160,18 +160,18 @@ class Node:
         self._out: IO[str] = process.stdout
 
     def use_key_set(self, jwks: str) -> None:
-        """Have the verifiers verify with the keys of a document, given as text."""
+        """Make the verifiers use the keys of a document, which is passed as text."""
         self._write({"keySet": jwks})
 
     def start(self, tokens: Sequence[str]) -> None:
-        """Hand tokens over. The process works on them while this one does something else.
+        """Send tokens. The process verifies them in parallel with this one.
 
         The verdicts of one call must fit into a pipe: otherwise each process would wait for the other.
         """
         self._write(*tokens)
 
     def read(self, count: int) -> list[dict[str, Verdict]]:
-        """Return the verdicts of the verifiers on as many tokens."""
+        """Return the verdicts of the verifiers on this many tokens."""
         return [self._read() for _ in range(count)]
 
     def _read(self) -> dict[str, Verdict]:
@@ -190,10 +190,10 @@ class Node:
 
 @contextmanager
 def run_node(jwks: str) -> Generator[Node]:
-    """Run the verifiers for Node.js in one process, with a key set to begin with.
+    """Run the verifiers for Node.js in one process, with a first key set.
 
     Raises:
-        PeerMissingError: Node or a package is missing.
+        PeerMissingError: Node.js or a package is missing.
     """
     options = {
         "now": NOW,
@@ -219,7 +219,7 @@ def run_node(jwks: str) -> Generator[Node]:
 
 
 def find_versions() -> dict[str, str]:
-    """Return the versions of the verifiers, and of what they run on."""
+    """Return the versions of the verifiers and of their runtimes."""
     found = subprocess.run([_find_node(), "--version"], capture_output=True, text=True, check=True)
     packages = {name: json.loads(_find_manifest(name).read_text(encoding="utf-8")) for name in _PACKAGES}
     return {

@@ -1,4 +1,4 @@
-"""A provider in memory, and the schemes and applications that it is attacked through."""
+"""A provider in memory, and the schemes and applications for the attacks."""
 
 import json
 import ssl
@@ -18,7 +18,7 @@ from tests.vectors.forge import API, ENDPOINT, ISSUER_URL, NOW
 
 __all__ = ["TLS", "Document", "Provider", "build_app", "build_auth"]
 
-# One context for all: making one reads the certificate authorities of the machine.
+# One context for all, because creating one reads the certificate authorities of the machine.
 TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -37,7 +37,7 @@ class Document:
 
 
 class Provider:
-    """Discovery, key set, introspection and token endpoint in memory. Every other URL is counted and answers 404."""
+    """Discovery, key set, introspection and token endpoint in memory. Every other URL is counted and returns 404."""
 
     def __init__(self, jwks: Mapping[str, Any], *, issuer: str = ISSUER_URL) -> None:
         self.discovery: dict[str, object] = {
@@ -87,7 +87,7 @@ def build_auth(
 
 
 def build_app(auth: LogtoAuth) -> FastAPI:
-    """Return an application with one route, `/claims`, which any valid token opens."""
+    """Return an application with one route, `/claims`, which requires any valid token."""
     app = FastAPI()
 
     @app.get("/claims", dependencies=[Depends(auth)])

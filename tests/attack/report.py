@@ -1,4 +1,4 @@
-"""What the attack suite counts and prints."""
+"""The results of the attack suite and their report."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _MOST_PRINTED: Final = 40
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """The rows of one class of attacks, and those that did not end as they must.
+    """The rows of one class of attacks, and the failures.
 
     Attributes:
         name: The class.
@@ -20,7 +20,7 @@ class Tally:
         failures: A line for each failed row. It names the row and quotes no token.
         seconds: How long the class took.
         tables: Tables in Markdown for the page of the suite, by the name of their markers.
-        versions: Versions of what the class ran, besides this package's own dependencies.
+        versions: Versions of further programs and packages that the class ran.
     """
 
     name: str

@@ -21,7 +21,7 @@ _LONGEST_SECONDS: Final = 600.0
 
 
 async def run_classes(classes: Mapping[str, Attack], *, longest_seconds: float = _LONGEST_SECONDS) -> list[Tally]:
-    """Run each class, and stop the one during which the time is up."""
+    """Run each class, and stop the one that exceeds the time limit."""
     forge = Forge.create()
     tallies: list[Tally] = []
     deadline = time.monotonic() + longest_seconds
@@ -58,7 +58,7 @@ def run_suite(
 
 
 def _run_here(classes: Mapping[str, Attack], longest_seconds: float) -> list[Tally]:
-    # Thousands of refusals are what is expected here.
+    # Thousands of refusals are expected here.
     logging.getLogger("fastapi_logto").addHandler(logging.NullHandler())
     return asyncio.run(run_classes(classes, longest_seconds=longest_seconds))
 

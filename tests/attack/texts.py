@@ -1,4 +1,4 @@
-"""JSON values and JSON texts that tokens are mutated with."""
+"""JSON values and JSON texts for mutations of tokens."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final

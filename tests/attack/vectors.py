@@ -27,9 +27,9 @@ _KeyType = Literal["EC", "OKP", "RSA"]
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _SHORTEST_SECRET: Final = 16
 _LOGGER: Final = "fastapi_logto"
-# The token of `AUTHORIZATION_ROWS`, which is replaced by a valid one.
+# The token in `AUTHORIZATION_ROWS`, which is replaced by a valid one.
 _PLACEHOLDER: Final = "eyJhbGciOiJFUzM4NCJ9.e30.c2ln"
-# RFC 9110 sections 5.5 and 11.4: white space around a token in a header is no part of it, so the token is the good one.
+# RFC 9110 sections 5.5 and 11.4: white space around a token in a header is not part of it, so the token is valid.
 _GOOD_IN_A_HEADER: Final = frozenset({"space at the start", "space at the end", "tab at the end"})
 _EVERY_ALGORITHM: Final = SettingsArguments(
     algorithms=("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"),
@@ -44,12 +44,12 @@ _SIGNATURE_FILES: Final[dict[str, tuple[str, _KeyType]]] = {
     "ed25519_test.json": ("EdDSA", "OKP"),
     "rsa_signature_2048_sha256_test.json": ("RS256", "RSA"),
 }
-# A token that gets past its signature fails by its payload, which is no set of claims.
+# A token with a valid signature fails because its payload is not a claims set.
 _AFTER_THE_SIGNATURE: Final = frozenset({"claims", "issuer", "audience", "expired", "not_yet_valid", "inactive"})
 
 
 class _Lines(logging.Handler):
-    """Formats each record, as a log does, and keeps the text."""
+    """Formats each log record and keeps the text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def _read_log() -> Generator[_Lines]:
 
 
 def _find_problem(reply: Reply, refusal: Refusal | None) -> str | None:
-    """Return what differs from the expected response, in words that quote nothing of the request."""
+    """Return what differs from the expected response, without quoting the request."""
     found = (reply.status, reply.detail.get("code"), reply.detail.get("reason"))
     expected = (200, None, None) if refusal is None else (refusal.status, refusal.code, refusal.reason)
     if found != expected:
@@ -84,7 +84,7 @@ def _find_problem(reply: Reply, refusal: Refusal | None) -> str | None:
 
 
 def _find_echo(token: str, *texts: str) -> str | None:
-    """Return what a text repeats of a token."""
+    """Return the part of a token that a text repeats."""
     _, _, rest = token.partition(".")
     payload, _, signature = rest.partition(".")
     parts = {"token": token, "payload": payload, "signature": signature}
@@ -97,7 +97,7 @@ def _find_echo(token: str, *texts: str) -> str | None:
 def _expect(row: TokenRow | PayloadRow, token: str) -> Refusal | None:
     if row.id in _GOOD_IN_A_HEADER:
         return None
-    # RFC 9110 section 11.2: a header holds only a token68, so other texts are refused before they are a token.
+    # RFC 9110 section 11.2: a header can only have a token68, so other texts are refused as a malformed header.
     if row.refused is None or _TOKEN68.fullmatch(token):
         return row.refused
     return TOO_LARGE if len(f"Bearer {token}") > LONGEST_READ else HEADER_FORMAT
@@ -106,7 +106,7 @@ def _expect(row: TokenRow | PayloadRow, token: str) -> Refusal | None:
 async def run_token_rows(
     tally: Tally, forge: Forge, *, rows: Sequence[TokenRow | PayloadRow] = (*HEADER_ROWS, *TOKEN_ROWS, *PAYLOAD_ROWS)
 ) -> None:
-    """Send every row of headers, tokens and payloads; an accepted one twice, so that the cache answers too."""
+    """Send every row of headers, tokens and payloads; an accepted one twice, the second time from the cache."""
     for row in rows:
         token = forge.with_payload(row.payload) if isinstance(row, PayloadRow) else row.change(forge)
         header = f"Bearer {token}".encode("utf-8", "surrogatepass")
@@ -132,13 +132,13 @@ async def run_authorization_rows(tally: Tally, forge: Forge) -> None:
 def _find_header_problem(row: AuthorizationRow, reply: Reply) -> str | None:
     if row.refused is not None or row.token == _PLACEHOLDER:
         return _find_problem(reply, row.refused)
-    # The header is well formed and its token is not one of ours.
+    # The header is well formed, and its token is invalid.
     found = (reply.status, reply.detail.get("code"))
     return None if found == (401, "invalid_token") else f"expected a 401 invalid_token, found {found}"
 
 
 async def run_wycheproof(tally: Tally, forge: Forge) -> None:
-    """Send every vector: none is a token for this API, so each ends in a 401, for the reason that it must have."""
+    """Send every vector. None is a token for this API, so each gets a 401 with the expected reason."""
     for name in WYCHEPROOF_FILES:
         before = tally.rows
         if name in _JWS_FILES:
@@ -153,10 +153,10 @@ async def _run_jws(tally: Tally, name: str) -> None:
     for group in read_groups(name):
         entries = list_entries(group)
         if all(entry["kty"] != "OKP" for entry in entries):
-            # So that a set without a usable key is not an outage: the token is what is tested.
+            # A set without a usable key would be an outage, and the token would not be checked.
             entries = [*entries, OKPKey.generate_key("Ed25519").as_dict(private=False) | {"alg": "EdDSA"}]
         for vector in group["tests"]:
-            # An application for each: after one unknown key ID the next ones wait, and may get a 503.
+            # One application for each, because after one unknown key ID the next ones may get a 503.
             app = build_app(build_auth(Provider({"keys": entries}), changes=_EVERY_ALGORITHM))
             reply = await send(app, "/claims", authorization=[_write(vector["jws"])])
             must_hold = vector["result"] == "valid" and not is_symmetric(group)
@@ -171,7 +171,7 @@ def _find_jws_problem(reply: Reply, *, must_hold: bool) -> str | None:
     reason = reply.detail.get("reason", "")
     if (reply.status, reply.raised) != (401, None):
         return f"expected 401, found {reply.status}, raised {reply.raised}"
-    # Which valid vector holds is asserted by the unit tests; here an invalid one must not get so far.
+    # The unit tests assert which vectors have a valid signature. Here an invalid one must not reach the claims.
     if not must_hold and reason in _AFTER_THE_SIGNATURE:
         return f"an invalid signature got as far as {reason}"
     return None
@@ -190,7 +190,7 @@ async def _run_signatures(tally: Tally, name: str, forge: Forge) -> None:
             for vector in group["tests"]:
                 signature = _encode(bytes.fromhex(vector["sig"]))
                 reply = await send(app, "/claims", authorization=[f"Bearer {start_of_token}.{signature}".encode()])
-                # None was made over these claims. An empty one is no segment of a compact JWS.
+                # None signs these claims. A compact JWS has no empty segment.
                 expected = (401, "signature" if signature else "malformed")
                 found = (reply.status, reply.detail.get("reason"))
                 problem = None if found == expected else f"expected {expected}, found {found}, raised {reply.raised}"

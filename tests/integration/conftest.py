@@ -1,4 +1,4 @@
-"""The real parts that integration tests share."""
+"""Real servers and a real browser, shared by the integration tests."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def provider() -> Iterator[Provider]:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The example application on a real socket, and the issuer whose tokens it takes."""
+    """The example application on a real socket, and the issuer whose tokens it accepts."""
 
     url: str
     issuer: LocalIssuer
@@ -40,10 +40,10 @@ class Example:
 def example() -> Iterator[Example]:
     """The example application under uvicorn, protected by a local issuer."""
     with LocalIssuer().serve() as issuer, pytest.MonkeyPatch.context() as patch:
-        # The default scheme reads these once in a process, at the start of the application.
+        # The default scheme reads these once per process, at the start of the application.
         patch.setenv("LOGTO_ENDPOINT", issuer.endpoint)
         patch.setenv("LOGTO_AUDIENCE", "https://api.example.test")
-        # And the example these, while it is imported.
+        # The example reads these while it is imported.
         patch.setenv("EXAMPLE_MACHINE_ID", "local-machine")
         patch.setenv("EXAMPLE_MACHINE_SECRET", "local-machine-secret")
         patch.setenv("LOGTO_WEBHOOK_SIGNING_KEY", WEBHOOK_SIGNING_KEY)
@@ -54,7 +54,7 @@ def example() -> Iterator[Example]:
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A real Redis server without data, of its own for each test."""
+    """A real Redis server without data, a new one for each test."""
     if not redis_is_installed():
         pytest.skip("redis-server is missing")
     server = RedisServer(tmp_path)
@@ -65,11 +65,11 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         server.kill()
 
 
-# Of the module and not of the session: while Playwright runs, no test of another module can run a loop in this thread.
+# Module scope and not session scope, because no other test can run a loop in this thread while Playwright runs.
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     """A real Chromium."""
-    # Late, because most tests need no Playwright.
+    # Imported here, because most tests don't need Playwright.
     from tests.integration.docs_pages import chromium_is_installed, run_chromium
 
     if not chromium_is_installed():

@@ -1,4 +1,4 @@
-"""FastAPI's docs pages as somebody with a browser meets them."""
+"""FastAPI's docs pages in a browser."""
 
 import json
 import re
@@ -44,7 +44,7 @@ CDN_FILES: Final = {
     f"{_CDN}swagger-ui-dist@5/swagger-ui.css": _ASSETS / "swagger-ui-dist/swagger-ui.css",
     f"{_CDN}redoc@2/bundles/redoc.standalone.js": _ASSETS / "redoc/bundles/redoc.standalone.js",
 }
-"""What FastAPI's pages load from a CDN, and where npm puts the same files."""
+"""The files that FastAPI's pages load from a CDN, and the same files as installed by npm."""
 
 _ARGUMENTS: Final = (
     "--no-sandbox",
@@ -54,7 +54,7 @@ _ARGUMENTS: Final = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # No other name has an address, so that nothing leaves this machine, whatever asks for it.
+    # No other name can be resolved, so that no request leaves this machine.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 _WAIT_MILLISECONDS: Final = 15_000
@@ -73,7 +73,7 @@ def assets_are_installed() -> bool:
 
 @contextmanager
 def run_chromium() -> Generator[Browser]:
-    """Runs the system's Chromium, without a window."""
+    """Run the system's Chromium, without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*_ARGUMENTS])
         try:
@@ -84,17 +84,17 @@ def run_chromium() -> Generator[Browser]:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One person's visit: a browser profile of its own, and all that was asked for in it."""
+    """A visit with its own browser profile, and all its requests."""
 
     context: BrowserContext
     requests: list[Request]
 
     def outside(self) -> set[str]:
-        """The URLs asked for which are not on this machine."""
+        """Return the requested URLs that are not on this machine."""
         return {request.url for request in self.requests if _OUTSIDE.match(request.url)}
 
     def authorization_query(self) -> dict[str, list[str]]:
-        """The query of the one authorization request."""
+        """Return the query of the only authorization request."""
         (query,) = (
             urlsplit(request.url).query
             for request in self.requests
@@ -116,8 +116,8 @@ class Visit:
 
     def _open(self, url: str) -> Page:
         page = self.context.new_page()
-        # Only until the page is there: as long as requests are intercepted, Playwright itself answers the preflights
-        # of CORS, and these are the issuer's to answer.
+        # Only until the page has loaded. While requests are intercepted, Playwright itself responds to CORS preflights,
+        # and the test needs the issuer's responses.
         page.route(_OUTSIDE, _answer_for_the_cdn)
         page.goto(url, wait_until="load")
         page.unroute(_OUTSIDE)
@@ -134,7 +134,7 @@ def _answer_for_the_cdn(route: Route) -> None:
 
 @contextmanager
 def visit(browser: Browser) -> Generator[Visit]:
-    """Begin a visit, with nothing remembered of others."""
+    """Begin a visit without cookies or storage of other visits."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, device_scale_factor=1)
     context.set_default_timeout(_WAIT_MILLISECONDS)
     requests: list[Request] = []
@@ -151,7 +151,7 @@ def visit(browser: Browser) -> Generator[Visit]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a call as the page shows it."""
+    """The response to a call as shown on the page."""
 
     status: int
     body: dict[str, object]
@@ -174,24 +174,24 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class DocsPage:
-    """Swagger UI, open."""
+    """An open page of Swagger UI."""
 
     page: Page
 
     @property
     def dialog(self) -> Locator:
-        """The dialog behind the button Authorize."""
+        """The dialog that the button Authorize opens."""
         return self.page.locator(".modal-ux")
 
     def open_dialog(self) -> None:
-        """Press Authorize on the page."""
+        """Press Authorize on the page, and wait for the dialog."""
         self.page.locator(".scheme-container").get_by_role("button", name="Authorize").click()
         expect(self.dialog).to_be_visible()
 
     def close_dialog(self) -> None:
-        """Close the dialog, and with it what it holds."""
-        # Each scheme has such a button, and all do the same.
-        # A click is lost if the page draws the dialog anew at that moment, as it does after a sign-in.
+        """Close the dialog."""
+        # Each scheme has such a button, and all buttons do the same.
+        # A click is lost if the page redraws the dialog at that moment, as it does after a sign-in.
         for attempt in range(1, 6):
             self.dialog.get_by_role("button", name="Close", exact=True).first.click()
             try:
@@ -203,16 +203,16 @@ class DocsPage:
                 return
 
     def scheme(self, name: str = "Logto") -> Locator:
-        """The part of the dialog that is about one security scheme."""
+        """Return the part of the dialog for one security scheme."""
         heading = self.page.get_by_role("heading", name=f"{name} (OAuth2, authorizationCode with PKCE)")
         return self.dialog.locator(".auth-container", has=heading)
 
     def scopes(self, name: str = "Logto") -> list[str]:
-        """The scopes that the dialog offers."""
+        """Return the scopes that the dialog offers."""
         return self.scheme(name).locator(".scopes .name").all_inner_texts()
 
     def selected(self, name: str = "Logto") -> list[str]:
-        """The scopes that are selected in the dialog."""
+        """Return the scopes that are selected in the dialog."""
         boxes = self.scheme(name).locator(".scopes input[type=checkbox]:checked")
         return [box.get_attribute("data-value") or "" for box in boxes.all()]
 
@@ -220,44 +220,44 @@ class DocsPage:
         """Select these scopes in the dialog, and no others."""
         self.scheme(scheme).get_by_text("select none").click()
         for scope in scopes:
-            # The box itself lies under what the style sheet draws in its place.
+            # The checkbox itself is covered by its styled replacement.
             self.scheme(scheme).locator("label", has=self.page.get_by_text(scope, exact=True)).click()
 
     def press_authorize(self, *, scheme: str = "Logto") -> Page:
-        """Press Authorize in the dialog; give the window that it opens."""
+        """Press Authorize in the dialog, and return the window that it opens."""
         with self.page.expect_popup() as popup:
             self.scheme(scheme).get_by_role("button", name="Apply given OAuth2 credentials").click()
         return popup.value
 
     def expect_error(self, text: str) -> None:
-        """Wait until the dialog shows an error with this text; nobody is signed in then."""
+        """Wait until the dialog shows an error with this text, and check that nobody is signed in."""
         expect(self.scheme().locator(".errors")).to_contain_text(text)
         expect(self.scheme().get_by_role("button", name="Apply given OAuth2 credentials")).to_be_visible()
 
     def log_out(self) -> None:
-        """Forget the token."""
+        """Log out, so that the page discards the token."""
         self.open_dialog()
         self.scheme().get_by_role("button", name="Remove authorization").click()
         expect(self.scheme().get_by_role("button", name="Apply given OAuth2 credentials")).to_be_visible()
         self.close_dialog()
 
     def operation(self, method: str, path: str) -> Locator:
-        """The block of an operation."""
+        """Return the block of an operation."""
         return self.page.locator(f".opblock-{method.lower()}", has=self.page.locator(f'[data-path="{path}"]'))
 
     def take_picture(self, path: Path, *, sections: int) -> None:
-        """Write the page, down to the end of its first sections, into a file."""
+        """Save a screenshot of the page, down to the end of its first sections."""
         end = self.page.locator(".opblock-tag").nth(sections).bounding_box()
         assert end is not None
         clip: FloatRect = {"x": 0, "y": 0, "width": 1280, "height": end["y"]}
         self.page.screenshot(path=path, clip=clip, full_page=True, animations="disabled")
 
     def execute(self, method: str, path: str) -> Answer:
-        """Try an operation out with the values that the page proposes; give the answer that it shows."""
+        """Try an operation with the default values of the page, and return the response that it shows."""
         block = self.operation(method, path)
         execute = block.get_by_role("button", name="Execute", exact=True)
         if execute.is_visible():
-            # What is shown afterwards can't be the answer before.
+            # So that the response on the page is not the previous one.
             block.get_by_role("button", name="Clear", exact=True).click()
         else:
             block.locator(".opblock-summary-control").click()
@@ -269,7 +269,7 @@ class DocsPage:
         return Answer(int(status.split()[0]), json.loads(body))
 
 
-# The dialog in full and without the shade around it; and of an answer neither the token nor what each call changes.
+# Show the whole dialog without the shade around it. Hide the token and values that differ in each response.
 _PICTURE_STYLE: Final = """
 .backdrop-ux { background: white !important; }
 .modal-ux-content { max-height: none !important; }
@@ -280,23 +280,23 @@ _PICTURE_STYLE: Final = """
 
 
 def take_picture(shown: Locator, path: Path) -> None:
-    """Write what is shown into a file, once it stands still."""
+    """Save a screenshot of an element after its animations."""
     shown.screenshot(path=path, animations="disabled", caret="hide", style=_PICTURE_STYLE)
 
 
 SignIn = Callable[[Page, str], None]
-"""Signs a user in at a window with the issuer's page; the window is closed afterwards."""
+"""Signs a user in on the issuer's page in a window, which is closed afterwards."""
 
 
 def sign_in_at_local_issuer(popup: Page, login: str) -> None:
-    """Pick a user, leave all that was asked for ticked, continue."""
+    """Select a user, keep all requested scopes, continue."""
     popup.locator(f'input[name="user"][value="{login}"]').check()
     with popup.expect_event("close"):
         popup.get_by_role("button", name="Continue").click()
 
 
 def sign_in_at_oidc_provider(popup: Page, login: str) -> None:
-    """Type the user's name, sign in."""
+    """Enter the user's name, and sign in."""
     popup.locator('input[name="login"]').fill(login)
     with popup.expect_event("close"):
         popup.get_by_role("button", name="Sign in").click()

@@ -1,4 +1,4 @@
-"""The official MCP client, which is told the URL of a server and nothing else of where to sign in."""
+"""The official MCP client, which only gets the URL of a server and discovers where to sign in."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ REDIRECT_URI: Final = "http://127.0.0.1:8765/callback"
 
 @dataclass
 class Storage:
-    """What a client keeps: the application that was registered for it, if there is one, and its tokens."""
+    """The storage of a client: its tokens, and the application that was registered for it, if there is one."""
 
     client: OAuthClientInformationFull | None
     tokens: OAuthToken | None = None
@@ -42,11 +42,11 @@ class Storage:
 
 @dataclass
 class SignIn:
-    """The browser of a user of a local issuer, who grants whatever is asked for.
+    """The browser of a user of a local issuer, who grants all requested scopes.
 
     Attributes:
-        username: Who signs in.
-        asked: Each authorization request, as its parameters.
+        username: The user who signs in.
+        asked: The parameters of each authorization request.
     """
 
     username: str
@@ -72,7 +72,7 @@ class SignIn:
 async def connect(
     url: str, *, sign_in: SignIn, client_id: str = "local-spa", metadata_url: str | None = None
 ) -> AsyncGenerator[Client]:
-    """Give a client of an MCP server, signed in as soon as the server asks for it.
+    """Yield a client of an MCP server, which signs in when the server requires it.
 
     With `metadata_url`, no application is registered for it, and this URL is its client id.
     """

@@ -1,4 +1,4 @@
-"""Programs under test as processes of their own."""
+"""Run the programs under test in separate processes."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ _START_SECONDS = 60.0
 
 
 def find_free_port() -> int:
-    """Give a port that nobody listens on at this moment."""
+    """Return a free port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -26,7 +26,7 @@ def find_free_port() -> int:
 
 
 def find_free_ports(count: int) -> int:
-    """Give the first of some ports in a row that nobody listens on at this moment."""
+    """Return the first of this many consecutive free ports."""
     while True:
         first = find_free_port()
         try:
@@ -54,16 +54,16 @@ class Process:
 
     @property
     def output(self) -> str:
-        """All that it printed so far."""
+        """The output so far."""
         return "".join(self._lines)
 
     def wait_for_text(self, text: str) -> str:
-        """Wait until it has printed a text; give all of its output."""
+        """Wait until it has printed a text, and return the output so far."""
         self._wait(lambda: text in self.output)
         return self.output
 
     def wait_for_url(self, url: str) -> None:
-        """Wait until it answers on a URL."""
+        """Wait until it responds to a request for a URL."""
 
         def answers() -> bool:
             try:
@@ -74,18 +74,18 @@ class Process:
         self._wait(answers)
 
     def interrupt(self) -> int:
-        """Press Ctrl-C; give the exit code."""
+        """Send the signal of Ctrl-C, and return the exit code."""
         self._popen.send_signal(signal.SIGINT)
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end; give the exit code."""
+        """Wait for its end, and return the exit code."""
         code = self._popen.wait(timeout=_START_SECONDS)
         self._reader.join(timeout=5)
         return code
 
     def kill(self) -> None:
-        """End it, if it still runs."""
+        """Kill it if it still runs."""
         self._popen.kill()
         self._popen.wait()
         self._reader.join(timeout=5)
@@ -108,7 +108,7 @@ def run_command(
     environment: Mapping[str, str] | None = None,
     cwd: "os.PathLike[str] | None" = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m fastapi_logto` to its end, with warnings as errors; give what it printed.
+    """Run `python -m fastapi_logto` to its end, with warnings as errors, and return its output.
 
     Args:
         *arguments: Its command line.
@@ -130,7 +130,7 @@ def run_command(
 
 
 def _accept_interrupts() -> None:
-    """Undo in the child what a background job inherits: a shell without job control ignores Ctrl-C in it."""
+    """Accept Ctrl-C in the child again: a shell without job control makes background jobs ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -138,7 +138,7 @@ def _accept_interrupts() -> None:
 def run_module(
     module: str, *arguments: str, environment: Mapping[str, str], cwd: "os.PathLike[str] | None" = None
 ) -> Generator[Process]:
-    """Run `python -m module`, and end it for sure.
+    """Run `python -m module`, and kill it at the end if it still runs.
 
     Args:
         module: The module.

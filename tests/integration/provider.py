@@ -1,4 +1,4 @@
-"""Starts the real OpenID Connect server of `oidc_provider/` and gets tokens from it."""
+"""Start the real OpenID Connect server of `oidc_provider/`, and get tokens from it."""
 
 import base64
 import hashlib
@@ -50,7 +50,7 @@ _MOST_REDIRECTS: Final = 5
 
 
 class TokenAnswer(TypedDict):
-    """The JSON body of the token endpoint. Which members are there depends on what was asked for."""
+    """The JSON body of a token response. Its members depend on the request."""
 
     access_token: str
     token_type: str
@@ -61,7 +61,7 @@ class TokenAnswer(TypedDict):
 
 
 class ProviderRefusedError(Exception):
-    """The server refused: `error` is its OAuth code, `status` that of the answer, 303 where it came by a redirect."""
+    """The server refused: `error` is its OAuth code, `status` the HTTP status, which is 303 for a redirect."""
 
     def __init__(self, status: int, error: str, description: str) -> None:
         super().__init__(f"{status} {error}: {description}")
@@ -73,7 +73,7 @@ class ProviderRefusedError(Exception):
 class Provider:
     """A running server with the machine `machine`, the client `spa` and the accounts `alice`, `bob` and `carol`.
 
-    alice holds `read:user write:user`, bob `read:user`, carol nothing.
+    alice has the scopes `read:user write:user`, bob has `read:user`, carol has none.
     """
 
     issuer: str
@@ -97,7 +97,7 @@ class Provider:
             return _token_answer(client.post(f"{self.issuer}/token", data=form, auth=(MACHINE_ID, MACHINE_SECRET)))
 
     def user_token(self, *, login: str, resource: str = API, scope: str = "read:user write:user") -> str:
-        """A JWT for `resource`. `openid` is asked for as well, since a user who holds nothing is refused without it."""
+        """Return a JWT for `resource`. `openid` is requested too: without it, a user who has no scope is refused."""
         return self.user_answer(login=login, resource=resource, scope=f"openid {scope}")["access_token"]
 
     def user_answer(
@@ -109,9 +109,9 @@ class Provider:
         repeat_resource: bool = True,
         redirect_uri: str = REDIRECT_URI,
     ) -> TokenAnswer:
-        """Walks through the authorization code flow with PKCE.
+        """Run the authorization code flow with PKCE.
 
-        `resource` goes into both requests of it, or without `repeat_resource` into the first alone, as from Swagger UI.
+        `resource` is sent in both requests; without `repeat_resource` only in the first, like Swagger UI does.
         """
         verifier = secrets.token_urlsafe(32)
         with _client() as client:
@@ -122,7 +122,7 @@ class Provider:
                 resource=resource,
                 redirect_uri=redirect_uri,
                 code_challenge=_base64url(hashlib.sha256(verifier.encode()).digest()),
-                # Without it `offline_access` is dropped, and so the refresh token.
+                # Without it, `offline_access` is ignored and there is no refresh token.
                 prompt="consent" if "offline_access" in scope.split() else None,
             )
             form = {
@@ -154,7 +154,7 @@ class Provider:
             )
 
     def revoke(self, token: str) -> None:
-        """Revokes an opaque or a refresh token of the client `spa`."""
+        """Revoke an opaque or a refresh token of the client `spa`."""
         with _client() as client:
             form = {"token": token, "client_id": SPA_ID}
             _refuse_errors(client.post(f"{self.issuer}/token/revocation", data=form))
@@ -191,10 +191,10 @@ def node_is_installed() -> bool:
 
 @contextmanager
 def run_provider(*, port: int = 0, keys: str = "first", redirect_uris: Sequence[str] = ()) -> Generator[Provider]:
-    """Runs the server on a free port of 127.0.0.1, or on the given one, and ends it.
+    """Run the server on a free port of 127.0.0.1, or on the given one, and end it.
 
-    Each name in `keys` stands for one EC and one RSA key, the same ones throughout the process. `second` is the set
-    after a rotation without grace, `second first` one that still publishes the keys before it: the first name signs.
+    Each name in `keys` selects one EC and one RSA key, the same ones throughout the process. The keys of the first
+    name sign. `second` is the set after a rotation without grace period, `second first` one with the previous keys.
     """
     environment = {**os.environ, "JWKS": _key_set(keys), "REDIRECT_URIS": " ".join(redirect_uris)}
     with (

@@ -29,7 +29,7 @@ def redis_is_installed() -> bool:
 class RedisServer:
     """A server on a free port of 127.0.0.1, whose data are in a folder.
 
-    Its methods block: call them with `asyncio.to_thread` where a loop runs.
+    Its methods block. On an event loop, call them with `asyncio.to_thread`.
 
     Attributes:
         port: Its port.
@@ -84,7 +84,7 @@ class RedisServer:
         self._popen.send_signal(signal.SIGCONT)
 
     def run(self, *command: str | int) -> Any:
-        """Run a command as another program would."""
+        """Run a command like another program."""
         with redis.Redis(port=self.port, password=self.password, protocol=2) as client:
             return cast("Any", client).execute_command(*command)
 

@@ -35,7 +35,7 @@ def serve(app: ASGIApp | str, *, port: int, root_path: str = "", ws: WSProtocolT
 
 
 def build_stripping_proxy(target: str, *, prefix: str) -> Starlette:
-    """Give a reverse proxy that serves an application below a path of which the application gets to see nothing."""
+    """Return a reverse proxy that serves an application below a path, and strips the path from requests."""
 
     async def forward(request: Request) -> Response:
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -48,14 +48,14 @@ from tests.vectors.tokens import TOKEN_ROWS
 
 FORGE: Final = Forge.create()
 SMALL_SHARE: Final = 0.05
-# Of so many mutants, some have each of the changes that a weak verifier overlooks.
+# Among this many mutants, each change that a weak verifier overlooks occurs.
 FAIR_SHARE: Final = 0.1
 KEY_SET_STEP: Final = 10
 
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
-    """The suite waits for its node process on the loop, which serves nobody else."""
+    """Disable the guard: the suite waits for its Node.js process on the loop, which serves nothing else."""
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_a_scheme_that_accepts_another_audience_is_reported() -> None:
     )
 
 
-def test_the_oracle_answers_what_the_documentation_says() -> None:
+def test_the_oracle_returns_what_the_documentation_says() -> None:
     verdicts = {caller.id: judge(Rule(organization="named", scopes=frozenset({"read"})), caller) for caller in CALLERS}
 
     assert verdicts == {

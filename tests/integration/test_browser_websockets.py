@@ -44,7 +44,7 @@ async ([path, token]) => {
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
-    """Playwright reads files on its own loop."""
+    """Disable the guard: Playwright reads files on its own loop."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def issuer() -> LocalIssuer:
 
 @pytest.fixture(scope="module")
 def page(issuer: LocalIssuer, browser: Browser) -> Iterator[Page]:
-    """A page of the origin of the application in the documentation, whose schemes an issuer serves."""
+    """A page with the origin of the application in the documentation, which uses a local issuer."""
     names: dict[str, Any] = {"__name__": "example"}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL):
         exec(compile(block, PAGE.name, "exec"), names)  # noqa: S102 - our own documentation

@@ -1,4 +1,4 @@
-"""The example application, as a process with two variables set, admits and refuses tokens of a real Logto."""
+"""The example application, in a process with two variables set, accepts and refuses tokens of a real Logto."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tests.integration.processes import find_free_port, run_module
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one captured token gets at `GET /user/info`, which needs `read:user`."""
+    """The response to one captured token at `GET /user/info`, which requires `read:user`."""
 
     token: str
     status: int
@@ -25,7 +25,7 @@ ROWS = (
     Row("m2m_api", 200),
     Row("user_api_spa", 200),
     Row("user_reader_api", 200),
-    # Her only right comes from an organization's role, and yet it is in a plain token.
+    # Her only scope comes from an organization's role, but it is in a plain token too.
     Row("user_norole_api", 200),
     Row("org_api_token", 200),
     Row("exchange_impersonation_act", 200),
@@ -51,7 +51,7 @@ def url() -> Iterator[str]:
         environment = {
             "LOGTO_ENDPOINT": "http://127.0.0.1:3001",
             "LOGTO_AUDIENCE": captured.API,
-            # The tokens name the port that the real server had; it need not be free here.
+            # The tokens contain the port of the real server, which may be in use here.
             "LOGTO_FETCH_ENDPOINT": server.endpoint,
         }
         with run_module("uvicorn", "example_app.main:app", "--port", str(port), environment=environment) as process:

@@ -1,4 +1,4 @@
-"""Each command as a process of its own, as scripts see it."""
+"""Each command in a separate process, as scripts run it."""
 
 import json
 import subprocess
@@ -81,7 +81,7 @@ def test_doctor_finds_an_application_that_the_docs_page_can_not_use(
     assert not failed or found in failed[0]["found"]
 
 
-def test_inspect_reads_a_pipe_and_is_loud_that_nothing_is_verified(tmp_path: Path) -> None:
+def test_inspect_reads_a_pipe_and_warns_that_nothing_is_verified(tmp_path: Path) -> None:
     token = LocalIssuer().access_token(scopes=["read:user"])
 
     done = run_command("inspect", stdin=token, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The compose file is valid, and its services fit each other and this package."""
+"""The compose file is valid, and its services work with each other and with this package."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""`make demo` as a stranger sees it: each printed command does what is said beside it."""
+"""`make demo`: each printed command does what the text next to it says."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ COMMAND = re.compile(r"^  (?P<said>.+): (?P<status>\d{3})(?: (?P<code>\S+))?\n  
 
 
 def run_curl(command: str) -> httpx.Response:
-    """Do what a printed `curl -i URL [-H header]` does."""
+    """Send the request of a printed `curl -i URL [-H header]`."""
     words = shlex.split(command)
     assert words[:2] == ["curl", "-i"]
     headers = dict(word.split(": ", 1) for option, word in zip(words[3::2], words[4::2], strict=True) if option == "-H")
@@ -32,7 +32,7 @@ def test_the_demo_prints_commands_that_do_what_they_say_and_ends_quietly() -> No
         commands = list(COMMAND.finditer(output))
         answers = {match["said"]: (run_curl(match["curl"]), int(match["status"]), match["code"]) for match in commands}
         docs = httpx.get(f"http://127.0.0.1:{port}/docs", trust_env=False)
-        # The issuer as the demo prints it: a terminal makes a link of it.
+        # The issuer as printed by the demo: a terminal turns it into a link.
         printed = re.search(r"issuer  (\S+)", output)
         assert printed is not None
         issuer = httpx.get(printed[1], trust_env=False)

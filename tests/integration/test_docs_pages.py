@@ -1,4 +1,4 @@
-"""Signing in from the docs page: a real browser, Swagger UI and ReDoc as FastAPI serves them, and two issuers."""
+"""Sign in from the docs pages in a real browser: Swagger UI and ReDoc as served by FastAPI, with two issuers."""
 
 import json
 import os
@@ -40,16 +40,16 @@ ROOT = Path(__file__).parents[2]
 END_TO_END = ROOT / "docs/how-to/test-end-to-end.md"
 FRONTEND = Path(__file__).with_name("frontend.html").read_text()
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
-# `make screenshots` sets it: the pictures then go into the documentation.
+# Set by `make screenshots`: the screenshots are then written into the documentation.
 MAKES_PICTURES = os.environ.get("FASTAPI_LOGTO_SCREENSHOTS") == "1"
 
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
-    """Playwright waits in a loop of its own that runs in this very thread, so each test here blocks one."""
+    """Disable the guard: Playwright runs its own loop in this thread, so each test here blocks that loop."""
 
 
-# Of the module and not of the session: while Playwright runs, no test of another module can run a loop in this thread.
+# Module scope and not session scope, because no other test can run a loop in this thread while Playwright runs.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not chromium_is_installed():
@@ -68,7 +68,7 @@ def visitor(browser: Browser) -> Iterator[Visit]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """An issuer, and how a browser signs in there. The redirect URIs of its application are known beforehand."""
+    """An issuer, and how a browser signs in there. The redirect URIs of its application are fixed."""
 
     endpoint: str
     client_id: str
@@ -85,7 +85,7 @@ class Issuer:
 
 
 def build_directory(redirect_uris: list[str]) -> Directory:
-    """The users of the examples, of whom Alice may use another API too."""
+    """Return the users of the examples. Alice may also use another API."""
     example = Directory.example(API, redirect_uris=redirect_uris)
     other = replace(example.resources[0], indicator=RSA_API)
     alice = replace(example.users[0], scopes={API: ["read:user", "write:user"], RSA_API: ["read:user"]})
@@ -152,7 +152,7 @@ def add_routes(app: FastAPI, auth: LogtoAuth) -> None:
 def build_app(auth: LogtoAuth) -> FastAPI:
     app = FastAPI()
     auth.install(app)
-    # After the installation: the page shows the scopes of whatever is there when it is asked for.
+    # After `install()`, because the page shows the scopes of all routes at the time of the request.
     add_routes(app, auth)
     return app
 
@@ -407,7 +407,7 @@ def test_one_of_several_scopes_and_optional_sign_in_are_called_with_the_token_to
     assert (known.status, known.body) == (200, {"user_id": issuer.alice})
 
 
-def test_each_scheme_is_signed_in_to_by_itself_and_an_operation_gets_the_token_of_its_own(
+def test_each_scheme_has_its_own_sign_in_and_an_operation_gets_the_token_of_its_scheme(
     visitor: Visit, issuer: Issuer
 ) -> None:
     auth = issuer.build_auth()
@@ -425,7 +425,7 @@ def test_each_scheme_is_signed_in_to_by_itself_and_an_operation_gets_the_token_o
         docs.open_dialog()
         offered = docs.scopes(), docs.scopes("Billing")
         docs.close_dialog()
-        # With the scopes of the other scheme too, which the issuer drops: Swagger UI has one selection for all.
+        # Also with the scopes of the other scheme, which the issuer ignores: Swagger UI has one selection for all.
         sign_in(docs, issuer, "alice", scheme="Billing")
         without = docs.execute("GET", "/user/info")
         invoices = docs.execute("GET", "/invoices")
@@ -476,7 +476,7 @@ def test_the_pages_request_nothing_outside_but_their_known_assets(visitor: Visit
 
 
 def read_example(page: str, *, heading: str) -> str:
-    """Give the code of a section of a page of the documentation."""
+    """Return the code of a section of a page of the documentation."""
     text = (ROOT / "docs" / page).read_text()
     match = re.search(rf"^## {heading}\n.*?^```python.*?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert match is not None
@@ -493,7 +493,7 @@ def test_without_a_cdn_alice_signs_in_and_nothing_outside_is_requested(visitor: 
         sign_in(docs, issuer, "alice", "read:user")
         answer = docs.execute("GET", "/user/info")
         asked_for = visitor.outside()
-        # Its logo comes last, and is the one thing that ReDoc loads from elsewhere.
+        # The logo is loaded last, and is the only file that ReDoc loads from another host.
         with visitor.context.expect_event("request", lambda request: request.url == REDOC_LOGO):
             visitor.open_redoc(f"{url}/redoc")
 
@@ -504,17 +504,17 @@ def test_without_a_cdn_alice_signs_in_and_nothing_outside_is_requested(visitor: 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Where pictures of the pages go. They are made in every run, and kept when they are asked for."""
+    """The directory for screenshots. They are made in every run, and kept by `make screenshots` only."""
     return ROOT / "docs/images" if MAKES_PICTURES else tmp_path
 
 
 def choose_port(port: int) -> int:
-    """Give any free port; for a picture the one that the documentation names, if it is free."""
+    """Return a free port; for a screenshot the one in the documentation, if it is free."""
     with socket.socket() as sock:
         return port if MAKES_PICTURES and sock.connect_ex(("127.0.0.1", port)) else find_free_port()
 
 
-def test_the_tutorial_goes_as_it_says(browser: Browser, tmp_path: Path, pictures: Path) -> None:
+def test_the_steps_of_the_tutorial_work(browser: Browser, tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "main.py").write_text(read_example("tutorial/first-steps.md", heading="Write the application"))
     port, issuer_port = str(choose_port(8000)), str(choose_port(3001))
     environment = {
@@ -576,7 +576,7 @@ def test_the_example_shows_its_routes_with_locks(visitor: Visit, pictures: Path)
         docs.open_dialog()
         assert docs.scopes() == ["profile", "read:user", "write:user"]
         assert docs.scopes("Billing") == ["profile"]
-        # The one scheme that takes opaque tokens, which Logto issues for this scope.
+        # The only scheme that accepts opaque tokens, which Logto issues for this scope.
         assert docs.scopes("Opaque") == ["openid", "profile"]
         assert docs.selected("Opaque") == ["profile"]
         docs.select("openid", scheme="Opaque")
@@ -588,7 +588,7 @@ def test_the_example_shows_its_routes_with_locks(visitor: Visit, pictures: Path)
 
 @pytest.fixture
 def frontend() -> Iterator[str]:
-    """A page that signs in and calls the API of the documentation, as the documentation asks for one."""
+    """A page that signs in and calls the API, as the documentation requires for its browser tests."""
     names: dict[str, Any] = {}
     exec(END_TO_END.read_text().split('```python title="main.py"\n')[1].split("```")[0], names)  # noqa: S102 - ours
     port, own_port = find_free_port(), find_free_port()

@@ -119,7 +119,7 @@ def test_who_may_call_is_a_matter_of_the_route(example: Example) -> None:
     assert call(example, "/user/info", billing).json()["detail"]["reason"] == "audience"
 
 
-def test_support_the_beta_and_the_plan_are_each_for_their_own(example: Example) -> None:
+def test_the_routes_for_support_beta_and_plan_each_accept_only_their_callers(example: Example) -> None:
     mint = example.issuer
     user = mint.access_token(subject="me", client_id="another-app")
 
@@ -145,7 +145,7 @@ def test_a_stream_ends_with_its_token_or_before(example: Example) -> None:
     assert 1 <= len(cut) < 20
 
 
-def test_the_api_calls_on_as_itself_and_on_behalf_of_its_caller(example: Example) -> None:
+def test_the_api_calls_another_api_as_itself_and_on_behalf_of_its_caller(example: Example) -> None:
     bob = next(user for user in example.issuer.directory.users if user.username == "bob")
     user = example.issuer.access_token(subject=bob.id)
 

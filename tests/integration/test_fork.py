@@ -1,4 +1,4 @@
-"""A process that forks after its first verification: every child goes on verifying, in gunicorn and by itself."""
+"""A process forks after its first verification, in gunicorn and with `os.fork`: every child can verify tokens."""
 
 import json
 import os
@@ -41,7 +41,7 @@ async def read(claims=Depends(auth)):
 
 @pytest.fixture(scope="module", params=["openssl", "aws-lc"])
 def environment(request: pytest.FixtureRequest) -> Mapping[str, str]:
-    """Describe a tenant, and tokens that no process has seen."""
+    """Return the variables of a tenant, and of tokens that no process has verified yet."""
     issuer = LocalIssuer(endpoint="https://tenant.example.test")
     documents = {
         "/oidc/.well-known/openid-configuration": {

@@ -2,8 +2,8 @@
 
 import pytest
 
-# In a process of its own: the loops of other threads, e.g. of a server of another test, would get the frozen time too,
-# and their timers would go off years later.
+# In a separate process: the loops of other threads, e.g. of a server of another test, would get the frozen time too,
+# and their timers would fire years later.
 TEST = """
 from datetime import UTC, datetime, timedelta
 

@@ -16,7 +16,7 @@ API = "https://api.example.test"
 
 
 class _Stalls(httpx.AsyncBaseTransport):
-    """Leads to the issuer, and takes some time of the loop for each document, as a network does."""
+    """Connects to the issuer, and delays each document, like a network."""
 
     def __init__(self, issuer: LocalIssuer) -> None:
         self._inner = httpx.ASGITransport(app=issuer.app)
@@ -34,7 +34,7 @@ class _Stalls(httpx.AsyncBaseTransport):
 
 @pytest.fixture
 def loop() -> Generator[asyncio.AbstractEventLoop]:
-    """Give the thread a loop, which Mangum takes for every request."""
+    """Set the loop of the thread, which Mangum uses for every request."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     yield loop

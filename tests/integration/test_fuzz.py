@@ -1,4 +1,4 @@
-"""The fuzzer finds nothing in the package, on each server, and finds each fault of an application."""
+"""The fuzzer finds no fault in the package, on each server, and finds each planted fault of an application."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ ONE_SERVER = ("uvicorn with httptools",)
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
-    """The fuzzer waits for its processes on the loop, which serves nobody else."""
+    """Disable the guard: the fuzzer waits for its processes on the loop, which serves nothing else."""
 
 
 def run(attack: Any, **options: Any) -> Tally:
@@ -67,7 +67,7 @@ def test_an_application_that_stops_is_found() -> None:
     assert [line for line in failures if line.endswith("a valid request got 404")]
 
 
-def test_a_response_to_another_request_is_told_apart() -> None:
+def test_a_response_to_another_request_is_reported() -> None:
     first = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
     chunked = b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
     interim = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -83,7 +83,7 @@ def test_a_response_to_another_request_is_told_apart() -> None:
     assert parse_replies(first[:-1]) == parse_replies(chunked[:-2]) == parse_replies(accepted[:-4]) == []
 
 
-def test_a_hostile_provider_lets_nobody_in_and_holds_nothing_up() -> None:
+def test_with_a_hostile_provider_no_forged_token_is_accepted_and_nothing_hangs() -> None:
     tally = run(run_provider, count=150)
 
     assert tally.failures == []

@@ -1,4 +1,4 @@
-"""The proof that nothing leaks, with real parts and a share of the attacks; and that it fails where it must."""
+"""The proof that nothing leaks, with real parts and some of the attacks. With planted leaks, it fails."""
 
 import os
 import sys
@@ -31,7 +31,7 @@ LONG_SCENES: Final = {**REAL_SCENES, **COMMAND_SCENES}
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
-    """The loops of the proof serve nobody, and asyncio reads source files in its debug mode."""
+    """Disable the guard: the loops of the proof serve nothing, and asyncio reads source files in debug mode."""
 
 
 @pytest.mark.parametrize("name", LONG_SCENES)

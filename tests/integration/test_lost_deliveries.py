@@ -46,7 +46,7 @@ def test_a_user_who_was_suspended_while_the_api_was_down_is_refused_at_its_first
             name: issuer.access_token(subject=f"id-of-{name}", client_id="web", scopes=(), audience=API)
             for name in ("alice", "bob")
         }
-        # Nothing listens there, and Logto does not repeat the delivery.
+        # No server listens there, and Logto does not repeat the delivery.
         issuer.suspend("alice")
         assert issuer.deliveries[0].result == "Error"
         log = DeliveryLog(issuer.endpoint, client_id="follower", client_secret="follower-secret", hook_id=hook.id)

@@ -1,4 +1,4 @@
-"""MCP servers behind a requirement: the official client finds its way with the URL alone."""
+"""MCP servers behind a requirement: the official client signs in, given only the URL."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ LIST_TOOLS: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list",
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
-    """The client under test here is not ours, and reads files on its loop; the servers are other processes."""
+    """Disable the guard: the client is not ours and reads files on its loop. The servers are other processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Server:
         return f"{self.base}/mcp"
 
     def ask(self, token: str | None = None, *, path: str = "/mcp", **more: str) -> httpx.Response:
-        """Send a plain request, as no MCP client is needed to be refused."""
+        """Send a plain request. A refusal needs no MCP client."""
         headers = {"Accept": "application/json, text/event-stream", **more}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -50,7 +50,7 @@ class Server:
 def run_server(module: str, *, dynamic_apps: DynamicApps | None = None) -> Generator[Server]:
     port = find_free_port()
     base = f"http://127.0.0.1:{port}"
-    # The indicator is the URL that clients know, as MCP has it.
+    # As MCP requires, the resource indicator is the URL that clients use.
     directory = replace(Directory.example(f"{base}/mcp"), dynamic_apps=dynamic_apps)
     with LocalIssuer(directory=directory).serve() as issuer:
         environment = {

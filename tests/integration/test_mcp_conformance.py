@@ -20,7 +20,7 @@ SECONDS: Final = 300
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """The URL of the server, which is called with the token of a user."""
+    """The URL of the server, which gets the token of a user with each request."""
     if shutil.which("node") is None or not (SUITES / "node_modules/conformance-stable/package.json").is_file():
         pytest.skip("MCP conformance: node or its packages are missing")
     port = find_free_port()

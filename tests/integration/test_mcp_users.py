@@ -1,4 +1,4 @@
-"""MCP servers behind `mount_protected` know the caller: sessions belong to their user, and tools see the token."""
+"""MCP servers behind `mount_protected` know the caller: sessions belong to their user, and tools get the token."""
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -31,7 +31,7 @@ issuer = LocalIssuer()
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
-    """The servers under test are not ours, and may block their loop."""
+    """Disable the guard: the servers under test are not ours, and may block their loop."""
 
 
 @dataclass
@@ -153,7 +153,7 @@ def test_a_session_can_only_be_used_with_a_token_of_the_user_and_client_that_sta
     mallory = Session(client, other, id=alice.id)
 
     assert mallory.send(method, "tools/list" if method == "POST" else None).status_code == 404
-    # It still exists, and a new token of its user continues it.
+    # The session still exists, and continues with a new token of its user.
     assert "who" in alice.list_tools(token("alice"))
     assert alice.send("DELETE").status_code == 200
     assert alice.send("POST", "tools/list").status_code == 404

@@ -93,7 +93,7 @@ async def test_an_opaque_token_is_accepted_by_introspection_and_a_refresh_token_
     assert "openid" in claims.scopes
     with pytest.raises(AudienceError):
         await build("another").verify(answer["access_token"])
-    # Active too, as far as the server is concerned, but of no type.
+    # For the server it is active too, but it has no type.
     with pytest.raises(InactiveTokenError):
         await build(SPA_ID).verify(answer["refresh_token"])
 
@@ -103,7 +103,7 @@ async def test_the_client_gets_machine_tokens_that_the_api_admits(provider: Prov
 
     issued = await client.get_token(API, scopes=["read:user", "delete:all"])
 
-    # Logto leaves a scope that it does not grant out; so does the server that it is built on.
+    # Logto omits a scope that it does not grant; so does the server that it is built on.
     assert issued.scopes == {"read:user"}
     assert (await build_auth(provider).verify(issued.token)).client_id == MACHINE_ID
     assert await client.get_token(API, scopes=["read:user", "delete:all"]) is issued
@@ -162,12 +162,12 @@ def test_a_rotation_without_grace_is_followed_and_an_outage_differs_from_an_inva
     settings = LogtoSettings(endpoint=f"http://127.0.0.1:{port}", audience=API, fetch_timeout_seconds=2)
     auth, late = LogtoAuth(settings=settings), LogtoAuth(settings=settings)
 
-    # Each call runs on an event loop of its own: the keys are kept from one to the next.
+    # Each call runs on its own event loop, and the keys stay cached between calls.
     with run_provider(port=port, keys="first") as first:
         old = first.machine_token(scope="read:user")
         assert asyncio.run(auth.verify(old)).scopes == {"read:user"}
 
-    # Away, but its keys are held and go on serving. Who holds none can't say anything of the token.
+    # Unreachable, but its keys are cached and still used. Without cached keys, the token can't be verified.
     assert asyncio.run(auth.verify(old)).scopes == {"read:user"}
     with pytest.raises(ProviderUnavailableError):
         asyncio.run(late.verify(old))
@@ -176,6 +176,6 @@ def test_a_rotation_without_grace_is_followed_and_an_outage_differs_from_an_inva
         assert second.port != provider.port
         new = second.machine_token(scope="write:user")
         assert asyncio.run(auth.verify(new)).scopes == {"write:user"}
-        # Within the cooldown, and issued as late as the last fetch or nearly: its key might be new.
+        # Within the cooldown, and issued at about the time of the last fetch: its key might be new.
         with pytest.raises(ProviderUnavailableError):
             asyncio.run(auth.verify(old))

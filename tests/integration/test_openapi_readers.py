@@ -1,4 +1,4 @@
-"""Programs that read the example's OpenAPI document: one that generates a client, one that looks for untold answers."""
+"""Programs that read the example's OpenAPI document: a client generator, and a search for undocumented responses."""
 
 import importlib
 import json
@@ -29,11 +29,11 @@ def run(command: str, *arguments: str, cwd: Path) -> "subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def package(example: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client, generated from the document as it is served."""
+    """The client that is generated from the served document."""
     directory = tmp_path_factory.mktemp("client")
     document = httpx.get(f"{example.url}/openapi.json", trust_env=False)
     (directory / "openapi.json").write_bytes(document.content)
-    # The tools that would make the code pretty are of no matter here.
+    # The tools that format the code are not needed here.
     (directory / "config.yml").write_text("post_hooks: []\n")
     done = run(
         "openapi-python-client",
@@ -86,16 +86,16 @@ CALLERS: dict[str, Callable[[Example], str | None]] = {
     "a user somebody acts for": lambda example: example.issuer.access_token(scopes=["read:user"], actor="support"),
     "a member": lambda example: example.issuer.organization_token("acme", scopes=["read:user"]),
 }
-# A method that one of two routes of a path does not serve: FastAPI's answer names those of the first route alone.
+# A method that one of two routes of a path does not serve: FastAPI's response lists only those of the first route.
 NOT_OURS = "allow_header_conformance"
-# An answer of 503 is right then, also to a good request.
+# In an outage, 503 is the correct response to a valid request too.
 OF_AN_OUTAGE = f"{NOT_OURS},not_a_server_error,positive_data_acceptance"
 
 
-def find_untold(
+def find_undocumented(
     url: str, token: str | None, *, cwd: Path, excluded: str = NOT_OURS, phases: str = "examples,coverage,fuzzing"
 ) -> str:
-    """Call every operation in every way that its document makes one think of; give what it did not foretell."""
+    """Call every operation with requests generated from its document, and return the undocumented responses."""
     header = [] if token is None else ["--header", f"Authorization: Bearer {token}"]
     done = run(
         "schemathesis",
@@ -108,16 +108,16 @@ def find_untold(
 
 
 @pytest.mark.parametrize("name", CALLERS)
-def test_the_example_returns_no_response_that_its_document_does_not_tell(
-    example: Example, name: str, tmp_path: Path
-) -> None:
-    # Random requests are sent once, by the caller who gets furthest with them.
+def test_the_example_returns_no_undocumented_response(example: Example, name: str, tmp_path: Path) -> None:
+    # Random requests are sent once, by the caller with the most access.
     phases = "examples,coverage,fuzzing" if name == "a user with every scope" else "coverage"
 
-    assert find_untold(example.url, CALLERS[name](example), cwd=tmp_path, phases=phases) == ""
+    assert find_undocumented(example.url, CALLERS[name](example), cwd=tmp_path, phases=phases) == ""
 
 
-def test_nor_does_it_while_the_issuer_is_unreachable(example: Example, tmp_path: Path) -> None:
+def test_the_example_returns_no_undocumented_response_while_the_issuer_is_unreachable(
+    example: Example, tmp_path: Path
+) -> None:
     port, nobody = find_free_port(), find_free_port()
     environment = {
         "LOGTO_ENDPOINT": f"http://127.0.0.1:{nobody}",
@@ -132,7 +132,7 @@ def test_nor_does_it_while_the_issuer_is_unreachable(example: Example, tmp_path:
         away = httpx.get(f"{url}/user/info", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
 
         assert away.status_code == 503
-        assert find_untold(url, token, cwd=tmp_path, excluded=OF_AN_OUTAGE) == ""
+        assert find_undocumented(url, token, cwd=tmp_path, excluded=OF_AN_OUTAGE) == ""
 
 
 def test_the_document_holds_what_the_page_of_the_documentation_says(example: Example) -> None:

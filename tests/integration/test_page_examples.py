@@ -1,4 +1,4 @@
-"""The pages of the examples as a user meets them: `npm run build`, Logto's SDK, the local issuer, an API, Chromium."""
+"""The example pages in a browser: `npm run build`, Logto's SDK, the local issuer, an API, Chromium."""
 
 import json
 import os
@@ -31,7 +31,7 @@ API = "https://api.example.test"
 
 @pytest.fixture(autouse=True)
 def loop_guard() -> None:
-    """Playwright reads files on its own loop."""
+    """Disable the guard: Playwright reads files on its own loop."""
 
 
 def check_is_installed(example: Path) -> None:
@@ -40,7 +40,7 @@ def check_is_installed(example: Path) -> None:
 
 
 def build_page(example: Path, folder: Path, **variables: str) -> Starlette:
-    """Build the page for these addresses; return a server of its files."""
+    """Build the page for these addresses, and return a server for its files."""
     check_is_installed(example)
     command = ["npm", "run", "build", "--", "--outDir", str(folder), "--emptyOutDir"]
     done = run(
@@ -188,7 +188,7 @@ def run_node(file: Path, *arguments: str) -> str:
     return done.stdout
 
 
-# Stands in for the browser, and for what the SDK sends to Logto.
+# Replaces the browser, and the requests that the SDK sends to Logto.
 STUB = """
 globalThis.window = { location: { origin: 'https://app.test', href: 'https://app.test/callback?code=1' } };
 globalThis.localStorage = globalThis.sessionStorage = { getItem: () => null };

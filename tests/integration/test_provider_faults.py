@@ -1,4 +1,4 @@
-"""Every way in which a provider can fail, over a real socket: the keys held serve on, and all heals by itself."""
+"""Every fault of a provider, over a real socket: cached keys are still used, and the package recovers by itself."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -34,13 +34,13 @@ def _symmetric() -> dict[str, Any]:
     return {**OctKey.generate_key(256).as_dict(private=True), "kid": KEY["kid"]}
 
 
-# A modulus of 1024 bits; the JOSE engine would warn in our name while making a real one.
+# A modulus of 1024 bits. Generating a real one with the JOSE engine would cause a warning.
 _WEAK: Final[dict[str, Any]] = {**RSAKey.generate_key(2048).as_dict(private=False), "n": "x" * 171, "kid": KEY["kid"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A fault, what the health says of it, and whether it is none: the provider has withdrawn its keys."""
+    """A response, the error in the health, and whether it is not a fault but withdraws the keys."""
 
     id: str
     answer: Answer | Fault
@@ -120,7 +120,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def deadline(request: pytest.FixtureRequest) -> float:
-    """Give the seconds for a fetch: short where none is to end in time, and else more than a busy machine needs."""
+    """The timeout of a fetch: short if it must be reached, otherwise longer than a busy machine needs."""
     callspec: Any = getattr(request.node, "callspec", None)
     row = callspec.params.get("row") if callspec is not None else None
     return 1 if isinstance(row, Row) and row.says.startswith(("no complete response", "no response in time")) else 20
@@ -133,7 +133,7 @@ async def logto(server: CapturedServer, clock: ManualClock, deadline: float) -> 
         audience=captured.API,
         fetch_endpoint=server.endpoint,
         fetch_timeout_seconds=deadline,
-        # The captured tokens live for an hour, and outages of longer than that are played here.
+        # The captured tokens are valid for an hour, and some tests simulate longer outages.
         leeway_seconds=60,
         clock=clock,
     )
@@ -153,7 +153,7 @@ def cold(server: CapturedServer, clock: ManualClock, deadline: float) -> LogtoAu
 
 
 @pytest.mark.parametrize("row", FAULTS, ids=lambda row: row.id)
-async def test_a_fault_at_the_start_is_503_once_fetched_and_heals_after_its_back_off(
+async def test_a_fault_at_the_first_fetch_is_503_and_ends_after_the_back_off(
     row: Row, server: CapturedServer, cold: LogtoAuth, clock: ManualClock
 ) -> None:
     server.replace(row.path, row.answer)
@@ -174,7 +174,7 @@ async def test_a_fault_at_the_start_is_503_once_fetched_and_heals_after_its_back
 
 
 @pytest.mark.parametrize("row", [row for row in FAULTS if row.withdraws_keys], ids=lambda row: row.id)
-async def test_a_key_set_without_a_usable_key_takes_those_along_that_are_held(
+async def test_a_key_set_without_a_usable_key_withdraws_the_cached_keys(
     row: Row, server: CapturedServer, cold: LogtoAuth, clock: ManualClock
 ) -> None:
     await cold.verify(TOKEN)
@@ -194,14 +194,14 @@ async def test_a_key_set_without_a_usable_key_takes_those_along_that_are_held(
 
 
 @pytest.mark.parametrize("row", [row for row in FAULTS if not row.withdraws_keys], ids=lambda row: row.id)
-async def test_a_fault_while_keys_are_held_is_not_noticed_by_their_tokens(
+async def test_a_fault_while_keys_are_cached_does_not_affect_their_tokens(
     row: Row, server: CapturedServer, cold: LogtoAuth, clock: ManualClock
 ) -> None:
     await cold.verify(TOKEN)
     before = server.counts[row.path]
     server.replace(row.path, row.answer)
     if row.path == DISCOVERY_PATH:
-        # It is asked for again only once the key set is not where it said.
+        # It is fetched again only when the key set is not at its URL.
         server.replace(JWKS_PATH, Answer(status=404))
 
     seen: list[str] = []
@@ -227,15 +227,13 @@ async def test_a_fault_while_keys_are_held_is_not_noticed_by_their_tokens(
 
 
 @pytest.mark.parametrize("name", ODD_BUT_GOOD)
-async def test_a_key_set_with_something_odd_in_it_still_serves(
-    name: str, server: CapturedServer, cold: LogtoAuth
-) -> None:
+async def test_a_key_set_with_an_odd_entry_is_still_used(name: str, server: CapturedServer, cold: LogtoAuth) -> None:
     server.replace(JWKS_PATH, ODD_BUT_GOOD[name])
 
     assert (await cold.verify(TOKEN)).aud == captured.API
 
 
-def test_a_provider_that_refuses_connections_is_503_and_heals(clock: ManualClock) -> None:
+def test_a_provider_that_refuses_connections_is_503_until_it_accepts_them(clock: ManualClock) -> None:
     port = find_free_port()
     logto = LogtoAuth(
         endpoint=ISSUER.removesuffix("/oidc"),
@@ -272,7 +270,7 @@ async def test_an_outage_of_an_hour_is_followed_by_a_recovery(
     assert not logto.health().is_stale
 
 
-async def test_ending_during_a_hanging_fetch_makes_no_noise(
+async def test_closing_during_a_hanging_fetch_logs_and_warns_nothing(
     server: CapturedServer, cold: LogtoAuth, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with cold.lifespan():

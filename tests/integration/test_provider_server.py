@@ -1,4 +1,4 @@
-"""The server of `oidc_provider/` behaves as Logto does in what matters to an API."""
+"""The server of `oidc_provider/` behaves like Logto in everything that concerns an API."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def claims(token: str) -> dict[str, object]:
 
 
 def kids(provider: Provider) -> dict[str, str]:
-    """The `kid` of each key type."""
+    """Return the `kid` of each key type."""
     return {key["kty"]: key["kid"] for key in provider.jwks()}
 
 
@@ -306,7 +306,7 @@ def test_the_server_is_gone_after_its_context(provider: Provider) -> None:
     assert get(f"{provider.issuer}/jwks").status_code == 200
 
 
-def test_a_port_in_use_is_an_error_that_tells_so(provider: Provider) -> None:
+def test_a_port_in_use_is_an_error_that_says_so(provider: Provider) -> None:
     with pytest.raises(RuntimeError, match="EADDRINUSE"), run_provider(port=provider.port):
         pass
 

@@ -1,4 +1,4 @@
-"""The quickstart of the README, word for word: an empty folder, a fresh virtual environment, and servers."""
+"""The quickstart of the README, exactly as written: an empty folder, a new virtual environment, and servers."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class Folder:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables: nothing on the path but the fresh environment, Python, uv and the system."""
+        """The variables. The path has only the new virtual environment, Python, uv and the system."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("LOGTO_", "COV", "VIRTUAL"))}
         path = os.pathsep.join([str(self.path / ".venv/bin"), str(self.tools), "/usr/bin", "/bin"])
         return {**own, "PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "100"}

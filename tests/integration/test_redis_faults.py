@@ -1,4 +1,4 @@
-"""What happens to revocations when Redis fails: none is lost for a process that follows it, or starts later."""
+"""Faults of Redis: no revocation is lost for a process that follows the stream, or that starts later."""
 
 import asyncio
 import logging
@@ -100,7 +100,7 @@ def set_clock_back(server: RedisServer, _proxy: RedisProxy) -> None:
 
 
 def lose_last_entry(server: RedisServer, _proxy: RedisProxy) -> None:
-    """Lose what a replica had not got when it became the primary server, which has a newer entry already."""
+    """Lose the entries that a replica had not received when it became the primary server, and add a newer one."""
     (last, _), *_ = server.run("XREVRANGE", KEY, "+", "-", "COUNT", 1)
     server.run("EVAL", f"redis.call('XDEL', '{KEY}', ARGV[1]) redis.call('XADD', '{KEY}', '*', 'before', 1)", 0, last)
 
@@ -144,7 +144,7 @@ async def follow(url: str) -> AsyncGenerator[RevocationFeed]:
     """Yield the revocations of a process that has loaded them, and follows the store."""
     feed = RevocationFeed(
         RedisStore(url, timeout_seconds=0.5),
-        # The time of the revocations stands still. Ages are real.
+        # The time of the revocations is frozen. Ages are real.
         clock=Clock(now=lambda: NOW),
         on_outage="closed",
         outage_seconds=30,
@@ -188,7 +188,7 @@ async def test_after_a_fault_every_process_knows_every_revocation(redis_server: 
         await wait_until(lambda: first.health().waiting_count == 0)
 
 
-async def test_a_full_server_rejects_revocations_and_is_read_on(redis_server: RedisServer) -> None:
+async def test_a_full_server_rejects_revocations_and_can_still_be_read(redis_server: RedisServer) -> None:
     async with follow(redis_server.url) as feed, follow(redis_server.url) as other:
         await asyncio.to_thread(redis_server.run, "CONFIG", "SET", "maxmemory", 1)
         with pytest.raises(RevocationStoreError, match="found the error OutOfMemoryError; see the log of the server"):
@@ -299,7 +299,7 @@ async def test_an_api_that_is_closed_on_outage_responds_with_503_until_the_serve
             await api.verify("alice")
 
 
-async def test_an_api_that_is_open_on_outage_goes_on_with_what_it_knows_and_says_so(
+async def test_an_api_that_is_open_on_outage_continues_with_its_known_revocations_and_says_so(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with run_api(redis_server.url, on_outage="open") as api:

@@ -100,7 +100,7 @@ async def test_100_000_are_loaded_completely_and_take_little_memory(
         # Measuring the memory takes several times as long as loading.
         load_seconds=300,
     )
-    # The modules for a connection are loaded already, and count towards no process.
+    # The modules for a connection are loaded already, so they are not measured.
     gc.collect()
     tracemalloc.start()
     await feed.warm()
@@ -258,7 +258,7 @@ def test_the_connection_of_a_closed_loop_is_forgotten(redis_server: RedisServer)
         asyncio.run(store.read(None, wait_seconds=wait_seconds))
     gc.collect()
 
-    # Of this command only.
+    # Only for this command.
     assert str(redis_server.run("CLIENT", "LIST")).count("addr=") == 2
 
 

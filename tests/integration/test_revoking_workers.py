@@ -74,7 +74,7 @@ def run_server(folder: Path, environment: dict[str, str]) -> Generator[str]:
             process.wait_for_url(f"http://127.0.0.1:{port}/docs")
             yield f"http://127.0.0.1:{port}"
         finally:
-            # Its workers would go on if it was killed.
+            # If it was killed, its workers would continue.
             process.interrupt()
 
 

@@ -1,4 +1,4 @@
-"""The real sentry-sdk, in a process of its own: it patches httpx, FastAPI and Starlette for good."""
+"""The real sentry-sdk, in a separate process, because it patches httpx, FastAPI and Starlette permanently."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Clients that stop reading, on real sockets: what their token opened ends with it."""
+"""Clients that stop reading, on real sockets: their connections end when their token expires."""
 
 import socket
 import threading

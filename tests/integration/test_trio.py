@@ -1,4 +1,4 @@
-"""FastAPI also runs on Trio, which this package does not support: it must say so."""
+"""FastAPI also runs on Trio, which this package does not support: the error says so."""
 
 import pytest
 from fastapi import Depends, FastAPI

@@ -1,9 +1,9 @@
-"""Change the package in thousands of small ways, and see that a test notices each: `make mutants`.
+"""Change the package in thousands of small ways, and check that a test fails for each change: `make mutants`.
 
-Without arguments, it runs the modules that have changed since their run, and those with a survivor that is not listed.
-Results are kept in `build/mutants`, so that an interrupted run continues where it stopped. `--changed main` runs only
-the mutants of lines that differ from that revision. With `MUTANTS_LONGEST_SECONDS`, the tests of a mutant may take
-longer than half a minute.
+Without arguments, it runs the modules that have changed since their last run, and those with an unlisted survivor.
+Results are stored in `build/mutants`, so an interrupted run continues where it stopped. `--changed main` runs only the
+mutants of lines that differ from that revision. `MUTANTS_LONGEST_SECONDS` limits the CPU time of the tests of a
+mutant; the default is 30.
 """
 
 import argparse
@@ -39,14 +39,14 @@ _SAVED_AFTER: Final = 20
 
 
 class Results:
-    """What is known of each mutant, in a file."""
+    """The results of the mutants, stored in a file."""
 
     def __init__(self) -> None:
         self._found: dict[str, dict[str, Any]] = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
         self._unsaved = 0
 
     def get(self, mutant: Mutant) -> Outcome | None:
-        """Return the outcome of a mutant of the module's present text."""
+        """Return the outcome of a mutant of the module's current text."""
         found = self._found.get(mutant.id)
         return (
             Outcome(found["outcome"])
@@ -55,7 +55,7 @@ class Results:
         )
 
     def record(self, mutant: Mutant, result: Result) -> None:
-        """Keep a result."""
+        """Store a result."""
         self._found[mutant.id] = {
             "outcome": result.outcome,
             "test": result.test,
@@ -74,7 +74,7 @@ class Results:
 
 
 def show(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -103,7 +103,7 @@ def find_changed_lines(revision: str) -> Mapping[str, set[int]]:
 
 
 def run(mutants: Sequence[Mutant], results: Results, selection: Selection) -> None:
-    """Run the tests of each mutant: in a fork if only functions change, else in a new process."""
+    """Run the tests of each mutant: in a fork if only functions change, otherwise in a new process."""
     fresh: list[Mutant] = []
 
     def record(mutant: Mutant, result: Result) -> None:
@@ -125,7 +125,7 @@ def run(mutants: Sequence[Mutant], results: Results, selection: Selection) -> No
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the mutants, keep the scores of whole modules, and return 1 if the list of survivors is wrong."""
+    """Run the mutants, store the scores of whole modules, and return 1 if the list of survivors is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("paths", nargs="*", metavar="MODULE", help="only these modules")
     parser.add_argument("--changed", metavar="REVISION", help="only lines that differ from this revision")

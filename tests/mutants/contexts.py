@@ -1,4 +1,4 @@
-"""A pytest plugin that has coverage record which test ran which line, and how long each test took."""
+"""A pytest plugin that makes coverage record which test ran which line, and how long each test took."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 __all__ = ["COLLECTION"]
 
-# What runs while tests are imported. A change there shows only in a new process.
+# Lines that run while tests are imported. A change there takes effect only in a new process.
 COLLECTION: Final = "collection"
 
 _seconds: dict[str, float] = {}

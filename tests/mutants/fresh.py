@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class _Loop:
-    """Takes the place of pytest's own loop."""
+    """Replaces pytest's own loop."""
 
     def __init__(self, seconds: dict[str, float], report: int) -> None:
         self._seconds = seconds

@@ -1,7 +1,7 @@
-"""Make mutants: copies of a module with one small change each, as a careless edit or a wrong merge makes them.
+"""Make mutants: copies of a module with one small change each, like a careless edit or a wrong merge.
 
-A mutant is a range of bytes of the source and its replacement. The replacement has as many lines as the range, so that
-everything else stays on its line.
+A mutant is a range of bytes of the source and its replacement. The replacement has as many lines as the range, so the
+line numbers of all other code stay the same.
 """
 
 import ast
@@ -20,7 +20,7 @@ _COMPARISONS: Final[dict[type[ast.cmpop], tuple[str, ...]]] = {
     ast.LtE: ("<", ">"),
     ast.Gt: (">=", "<="),
     ast.GtE: (">", "<"),
-    # The opposite comes last. In a condition it shows nothing that the constants `True` and `False` don't.
+    # The opposite comes last. In a condition it tests nothing more than the constants `True` and `False`.
     ast.Eq: ("!=",),
     ast.NotEq: ("==",),
     ast.Is: ("is not",),
@@ -42,7 +42,7 @@ _ARITHMETIC: Final[dict[type[ast.operator], str]] = {
     ast.RShift: "<<",
 }
 _CALLS: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
-# They say something to type checkers and readers only.
+# They only matter to type checkers and readers.
 _UNTYPED_CALLS: Final = frozenset({"TypeVar", "NewType", "ParamSpec", "cast", "getLogger"})
 _UNTYPED_NAMES: Final = frozenset({"__all__", "__slots__", "__match_args__"})
 
@@ -57,9 +57,9 @@ class Mutant:
         is_in_function: Whether the change is in the body of a function.
         line: First line of the change.
         start: First byte of the range that is replaced.
-        end: The byte behind it.
-        text: What replaces it.
-        change: What is replaced by what, in short.
+        end: The byte after the range.
+        text: The replacement.
+        change: A short description of the change.
     """
 
     path: str
@@ -77,7 +77,7 @@ class Mutant:
         return f"{self.path}::{self.place}: {self.change}"
 
     def is_likely(self, test: str) -> bool:
-        """Whether a test is in the file of the module's own tests, and so is the likeliest to notice."""
+        """Whether a test is in the test file of the module, and so is the most likely to fail."""
         return f"test_{PurePath(self.path).stem}" in test
 
 
@@ -87,7 +87,7 @@ def build_source(source: bytes, mutant: Mutant) -> bytes:
 
 
 def generate(path: str, source: bytes) -> list[Mutant]:
-    """Return the mutants of a module that are valid Python, in the order of its lines."""
+    """Return the mutants of a module that are valid Python, in the order of their lines."""
     maker = _Maker(path, source)
     maker.visit(ast.parse(source))
     seen: Counter[str] = Counter()
@@ -155,7 +155,7 @@ class _Maker(ast.NodeVisitor):
         )
 
     def _swap(self, node: ast.expr, text: bytes) -> None:
-        """Replace an expression. It keeps its place in the expression around it by parentheses."""
+        """Replace an expression. Parentheses keep its place in the expression around it."""
         old = self._text(node)
         self._replace(*self._range(node), b"(" + text + b")", f"`{_shorten(old)}` is `{_shorten(text)}`")
 
@@ -416,7 +416,7 @@ class _Maker(ast.NodeVisitor):
         elif isinstance(value, int | float):
             self._swap(node, repr(value + 1).encode())
         elif self._text(node)[:1] not in b"\"'b":
-            # A raw text, or the part of a longer one.
+            # A raw string, or a part of a longer one.
             return
         elif isinstance(value, str) and " " not in value:
             self._swap(node, repr(f"{value}XX").encode())
@@ -425,7 +425,7 @@ class _Maker(ast.NodeVisitor):
 
     @override
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        """A text for people: positions of its parts are known from Python 3.12 only."""
+        """Skip f-strings: they are texts for people, and Python before 3.12 has no positions of their parts."""
 
     @override
     def visit_MatchValue(self, node: ast.MatchValue) -> None:

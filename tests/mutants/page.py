@@ -1,4 +1,4 @@
-"""The score of each module, in `scores.json` and on the page, and the mutants that change nothing, with the reasons."""
+"""The score of each module, in `scores.json` and on the page, and the listed survivors with their reasons."""
 
 import json
 import platform
@@ -32,14 +32,14 @@ _HEAD: Final = ("module", "run", "mutants", "noticed", "by a hang", "change noth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """How the mutants of a module ended.
+    """The results of the mutants of a module.
 
     Attributes:
         module: Hash of the text of the module that was run.
         run: Date and Python version of the run.
         mutants: How many there are.
-        hung: How many were noticed because the tests hung.
-        survived: How many no test noticed, including those that are listed with a reason.
+        hung: How many were detected because the tests hung.
+        survived: How many no test detected, including those that are listed with a reason.
     """
 
     module: str
@@ -50,7 +50,7 @@ class Score:
 
 
 def build_score(module: str, outcomes: Mapping[Mutant, Outcome]) -> Score:
-    """Return the score of a module of which every mutant was run."""
+    """Return the score of a module after a run of all its mutants."""
     ended = list(outcomes.values())
     return Score(
         module=module,
@@ -78,12 +78,12 @@ def find_unlisted(outcomes: Mapping[Mutant, Outcome], listed: Mapping[str, str])
 
 
 def find_noticed(outcomes: Mapping[Mutant, Outcome], listed: Mapping[str, str]) -> list[Mutant]:
-    """Return the mutants that are listed as changing nothing, although a test notices them."""
+    """Return the mutants that are listed as survivors although a test detects them."""
     return [one for one, outcome in outcomes.items() if outcome is not Outcome.SURVIVED and one.id in listed]
 
 
 def write(scores: Mapping[str, Score], listed: Mapping[str, str], *, missing: int) -> None:
-    """Keep the scores, and write them and the listed survivors into the page; `missing` modules were not run."""
+    """Store the scores, and write them and the listed survivors into the page; `missing` modules were not run."""
     found = {path: asdict(score) for path, score in sorted(scores.items())}
     _SCORES.write_text(f"{json.dumps(found, indent=1)}\n", encoding="utf-8")
     rows = [_describe(path, score, listed) for path, score in sorted(scores.items())]

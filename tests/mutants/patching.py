@@ -1,4 +1,4 @@
-"""Put a mutant into a running process by the code of its functions, or into a new one by an import hook."""
+"""Put a mutant into a running process by replacing the code of functions, or into a new one by an import hook."""
 
 import gc
 import importlib.abc
@@ -23,7 +23,7 @@ class NotPatchableError(Exception):
 
 
 class Functions:
-    """The functions of a process, by the place of their code."""
+    """The functions of a process, by the location of their code."""
 
     def __init__(self, root: Path, paths: Sequence[str]) -> None:
         self._root = root
@@ -59,7 +59,7 @@ def _get_place(code: CodeType) -> tuple[str, str, int]:
 
 
 def _find_changed(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """Yield the functions that differ, each with its new code; the ones around a changed function, too."""
+    """Yield the functions that differ, each with its new code, including those that contain a changed function."""
     if old == new:
         return
     if old.co_flags & inspect.CO_NEWLOCALS:
@@ -73,12 +73,12 @@ def _find_changed(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, Code
 
 
 def _get_own(code: CodeType) -> tuple[bytes, tuple[object, ...], tuple[str, ...]]:
-    """Return what a module or a class does itself, without the functions in it."""
+    """Return the code of a module or a class without that of the functions in it."""
     return code.co_code, tuple(one for one in code.co_consts if not isinstance(one, CodeType)), code.co_names
 
 
 def import_mutant(root: Path, mutant: Mutant) -> None:
-    """Have this process import the mutant in place of its module."""
+    """Make this process import the mutant in place of its module."""
     name = mutant.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     if name in sys.modules:
         raise RuntimeError(f"expected {name} not to be imported yet")

@@ -21,13 +21,13 @@ from tests.mutants.worker import IMPORT, Outcome, run_tests
 
 __all__ = ["Pool", "Queue", "Result", "run_fresh"]
 
-# Importing the tests takes longer than running them: a new process imports those of so many files at most.
+# Importing the tests takes longer than running them, so a new process imports those of this many files at most.
 _MOST_FILES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a mutant ended, and the last test that ran against it."""
+    """The result of a mutant, and the last test that ran against it."""
 
     outcome: Outcome
     test: str
@@ -38,7 +38,7 @@ Record = Callable[[Mutant, Result], None]
 
 @dataclass(slots=True)
 class _Job:
-    """Tests to run against a mutant, or without any change: then mutants wait for the result."""
+    """Tests to run against a mutant, or without a change; mutants wait for the result of the latter."""
 
     mutant: Mutant | None
     tests: Sequence[str]
@@ -47,7 +47,7 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """What a process does, given a pipe for its report, and who takes the result."""
+    """The function of a process, which gets a pipe for its report, and the function that takes the result."""
 
     work: Callable[[int], int]
     end: Callable[[Result], None]
@@ -57,7 +57,7 @@ BuildWork = Callable[[Mutant | None, Sequence[str]], Callable[[int], int]]
 
 
 class Queue:
-    """The mutants that are still to be run. A test counts against a mutant only if it passes without any change."""
+    """The mutants that are still to be run. A failed test counts only if it passes without a change."""
 
     def __init__(self, mutants: Sequence[Mutant], selection: Selection, record: Record, build_work: BuildWork) -> None:
         self._jobs = deque(_Job(one, selection.find_tests(one)) for one in mutants)
@@ -103,10 +103,10 @@ class Pool:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Take the place of pytest's own loop."""
+        """Replace pytest's own loop."""
         items = {item.nodeid: item for item in session.items}
         seconds = dict(self._selection.seconds)
-        # Nobody knows which lines a test runs that is newer than the measured run.
+        # For tests that are newer than the measured run, the lines that they run are unknown.
         newer = [name for name in items if name not in seconds]
         functions = Functions(ROOT, sorted({one.path for one in self._mutants}))
         gc.collect()
@@ -186,7 +186,7 @@ def _run_parallel(take: Callable[[], _Process | None]) -> None:
 
 
 def _read_outcome(code: int) -> Outcome:
-    # A process that ends in any other way was ended by its mutant, if a test ran.
+    # If a test ran, a process that ends in any other way was ended by its mutant.
     return Outcome(code) if code in set(Outcome) else Outcome.KILLED
 
 
@@ -207,7 +207,7 @@ def _fork(work: Callable[[int], int]) -> tuple[int, int]:
 
 @contextmanager
 def _silence() -> Generator[None]:
-    """Send what this process prints to nowhere."""
+    """Discard the output of this process."""
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a file descriptor
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)

@@ -1,4 +1,4 @@
-"""Choose the tests that could notice a mutant: those that ran its line, the quickest and most different ones first."""
+"""Choose the tests that could detect a mutant: those that ran its line, the fastest and most different ones first."""
 
 import hashlib
 import json
@@ -29,12 +29,12 @@ _ANY_LINE: Final = 0
 
 @cache
 def hash_module(path: Path) -> str:
-    """Return the hash of a module's text, as it was when it was first needed."""
+    """Return the hash of a module's text at the first call."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def measure(tests: Sequence[str], modules: Iterable[str]) -> None:
-    """Run the tests once and record who runs which line of the modules.
+    """Run the tests once and record which test runs which line of the modules.
 
     Raises:
         subprocess.CalledProcessError: A test fails.
@@ -55,7 +55,7 @@ def measure(tests: Sequence[str], modules: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the measured run knows."""
+    """The results of the measured run."""
 
     seconds: Mapping[str, float]
     lines: Mapping[str, Mapping[int, frozenset[str]]]
@@ -72,9 +72,9 @@ class Selection:
         measured: dict[str, str] = json.loads(_MODULES.read_text(encoding="utf-8"))
         for path in paths:
             found = data.contexts_by_lineno(str(ROOT / path))
-            # Each name is kept once: there are millions of them.
+            # Each name is stored once, because there are millions of references.
             ran = {line: frozenset(names.setdefault(name, name) for name in tests) for line, tests in found.items()}
-            # In a module that was changed since, the lines are others: any of its tests may notice.
+            # In a module that was changed since, the lines differ, so any of its tests may detect the mutant.
             is_same = measured.get(path) == hash_module(ROOT / path)
             lines[path] = ran if is_same else {_ANY_LINE: frozenset(chain.from_iterable(ran.values()))}
         return cls(json.loads(_SECONDS.read_text(encoding="utf-8")), lines)
@@ -91,7 +91,7 @@ class Selection:
 
     def _find_by_line(self, mutant: Mutant) -> frozenset[str]:
         lines = self.lines[mutant.path]
-        # A statement of several lines is known by its first one.
+        # A statement of several lines is recorded by its first line.
         first = next((line for line in range(mutant.line, 0, -1) if line in lines), _ANY_LINE)
         return lines.get(mutant.line, lines.get(first, frozenset())) - {COLLECTION, ""}
 
@@ -119,7 +119,7 @@ class Selection:
         return {name: frozenset(tests) - {COLLECTION, ""} for name, tests in found.items()}
 
     def _sort(self, tests: Iterable[str]) -> list[str]:
-        """Return one row of each test function, then the next row of each, and so on; the quickest first."""
+        """Return one row of each test function, then the next row of each, and so on; the fastest first."""
         functions: defaultdict[str, list[str]] = defaultdict(list)
         for test in sorted(tests, key=lambda name: (self.seconds.get(name, 1.0), name)):
             functions[test.partition("[")[0]].append(test)

@@ -14,18 +14,18 @@ from _pytest.runner import runtestprotocol
 
 __all__ = ["IMPORT", "LONGEST_SECONDS", "Outcome", "run_tests"]
 
-# In place of a test: the tests can't be imported with the mutant.
+# In place of a test, if the tests can't be imported with the mutant.
 IMPORT: Final = "import"
 
 
-# A mutant that tests of so many seconds (of CPU time) don't notice counts as not noticed.
+# A mutant that tests don't detect within this many seconds of CPU time counts as not detected.
 LONGEST_SECONDS: Final = float(os.environ.get("MUTANTS_LONGEST_SECONDS", "30"))
 _LONGEST_TEST_SECONDS: Final = 30
 _SLOWER: Final = 20
 
 
 class Outcome(IntEnum):
-    """How the tests of a mutant ended; the exit code of its process."""
+    """The result of the tests of a mutant, which is the exit code of its process."""
 
     SURVIVED = 0
     KILLED = 41

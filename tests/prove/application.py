@@ -34,7 +34,7 @@ ROUTES: Final[Mapping[str, Route]] = {
 }
 
 Door: TypeAlias = Callable[[str, str], Coroutine[Any, Any, str]]
-"""A way to call a route with a token; it returns `200`, or status and reason."""
+"""Calls a route with a token, and returns `200`, or status and reason."""
 
 
 def build_auth(
@@ -44,7 +44,7 @@ def build_auth(
     revocations: Revocations,
     changes: SettingsArguments | None = None,
 ) -> LogtoAuth:
-    """Return a scheme for two tenants. Its cache holds three tokens of each; the model knows of no cache."""
+    """Return a scheme for two tenants. Its cache holds three tokens of each; the model has no cache."""
     tenants: list[LogtoSettings] = []
     for issuer, algorithms in ALGORITHMS.items():
         arguments = SettingsArguments(
@@ -59,7 +59,7 @@ def build_auth(
 
 
 def build_doors(auth: LogtoAuth) -> Mapping[str, Door]:
-    """Return the ways to call the routes: over HTTP, as a WebSocket, and by `verify` in the application's own code."""
+    """Return the ways to call the routes: over HTTP, as a WebSocket, and by `verify` in the code of the application."""
     app = FastAPI()
     member = auth.require_organization("read", organization=OrganizationSource.from_path(issuer=ACME))
     guards: Mapping[str, Any] = {

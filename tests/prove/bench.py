@@ -1,4 +1,4 @@
-"""What the scenes use: an issuer, and everything of an API that is connected to it. Its secrets are new."""
+"""The objects for the scenes: an issuer with new secrets, and all parts of an API that is connected to it."""
 
 import secrets
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def build_directory(secret: str) -> Directory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """An issuer, and everything of an API that uses it through one provider."""
+    """An issuer, and all parts of an API that uses it through one provider."""
 
     issuer: LocalIssuer
     clock: ManualClock
@@ -56,7 +56,7 @@ class Bench:
 
     @classmethod
     def create(cls, run: Run, provider: str = "that works") -> "Bench":
-        """Build everything anew, and learn its secrets."""
+        """Build new objects, and learn their secrets."""
         secret, issued = f"{secrets.token_urlsafe(24)}+/&=", secrets.token_urlsafe(32)
         clock = ManualClock(now=NOW)
         issuer = LocalIssuer(endpoint=ENDPOINT, directory=build_directory(secret), clock=clock)

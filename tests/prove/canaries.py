@@ -1,7 +1,7 @@
-"""Secrets that are searched for in any text, in every usual encoding.
+"""Search for secrets in any text, in every usual encoding.
 
-The secrets are indexed as they are; the texts are decoded: percent-encoding, backslashes, character references, base64
-and hexadecimal digits, also one inside the other. So the time of a search does not depend on the number of secrets.
+The secrets are indexed unchanged. The texts are decoded: percent-encoding, backslashes, character references, base64
+and hexadecimal digits, also nested. So the time of a search does not depend on the number of secrets.
 """
 
 import html
@@ -18,12 +18,12 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 __all__ = ["RUN_LENGTH", "Canaries"]
 
 RUN_LENGTH: Final = 12
-"""As many characters of a secret in a row are a leak."""
+"""This many consecutive characters of a secret are a leak."""
 
 _GRAM: Final = 8
 # Of each run of twelve characters, one of every five starts of eight is looked up.
 _STEP: Final = RUN_LENGTH - _GRAM + 1
-# Shorter alphabets are no secret: `AAAAAAAAAAAA` is in many texts.
+# A run of fewer different characters is not a secret: `AAAAAAAAAAAA` is in many texts.
 _FEWEST_DISTINCT: Final = 6
 _DEEPEST: Final = 3
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}")
@@ -35,7 +35,7 @@ _PRIVATE_MEMBERS: Final = ("d", "p", "q", "dp", "dq", "qi", "k")
 
 
 class Canaries:
-    """The secrets of a run. What is public, such as URLs that are part of a token's text, is no secret."""
+    """The secrets of a run. Public texts, such as URLs that are part of a token's text, are not secrets."""
 
     def __init__(self, *, public: str = "") -> None:
         """Start without secrets."""
@@ -43,7 +43,7 @@ class Canaries:
         self._grams: set[str] = set()
         self._public = public
         self._blob: str | None = None
-        # A provider that is served in a thread adds secrets too.
+        # A provider that is served in a thread also adds secrets.
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class Canaries:
         return len(self._names)
 
     def add(self, name: str, secret: str | bytes) -> None:
-        """Add a secret. Shorter ones than a run are left out."""
+        """Add a secret. Secrets that are shorter than a run are omitted."""
         text = secret.decode("latin-1") if isinstance(secret, bytes) else secret
         with self._lock:
             if len(text) < RUN_LENGTH or text in self._names:
@@ -61,7 +61,7 @@ class Canaries:
             self._blob = None
 
     def add_token(self, name: str, token: str) -> None:
-        """Add the payload and the signature of a token, also its bytes; all of a token that has no such parts."""
+        """Add the payload and the signature of a token, also as bytes; the whole token if it has no such parts."""
         head, dot, rest = token.partition(".")
         payload, _, signature = rest.partition(".")
         if not dot or not _TOKEN_PART.fullmatch(head):
@@ -75,7 +75,7 @@ class Canaries:
             self.add(f"the bytes of the signature of {name}", _decode_base64(signature, 0))
 
     def add_key(self, name: str, key: ECKey | RSAKey | OKPKey | OctKey) -> None:
-        """Add the private parts of a key: in base64, as bytes and as numbers."""
+        """Add the private parts of a key, in base64, as bytes and as numbers."""
         for member, value in key.as_dict(private=True).items():
             if member in _PRIVATE_MEMBERS and isinstance(value, str):
                 data = urlsafe_b64decode(value + "==")
@@ -84,7 +84,7 @@ class Canaries:
                 self.add(f"the number {member} of {name}", str(int.from_bytes(data, "big")))
 
     def find(self, text: str) -> list[str]:
-        """Return the secrets of which a text contains a run, with the first encoding in which it does."""
+        """Return the secrets of which a text contains a run, each with the first encoding in which it was found."""
         found: dict[str, str] = {}
         for encoding, view in _decode(text, _DEEPEST):
             for name in self._find_plain(view):
@@ -105,7 +105,7 @@ class Canaries:
             return None
         with self._lock:
             if self._blob is None:
-                # A character that is in no secret.
+                # A character that no secret contains.
                 self._blob = "\U0010ffff".join(self._names)
             if run not in self._blob:
                 return None
@@ -113,7 +113,7 @@ class Canaries:
 
 
 def _decode(text: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield a text and everything that may be encoded in it."""
+    """Yield a text and all decoded forms of it."""
     yield "plain", text
     if not depth:
         return

@@ -25,7 +25,7 @@ HANDED_OVER: Final[Mapping[str, str]] = {
     "fastapi-logto token": "the command prints the token that was requested, on standard output",
     "fastapi-logto webhook push": "the command prints the new signing key of a webhook, once, on standard output",
 }
-"""What hands a secret over, because that is its job, with the reason. Only this secret is not searched for."""
+"""Commands that output a secret on purpose, with the reason. Only this secret is not searched for."""
 _HANDED_OVER: Final = re.compile(
     r"^eyJ[\w.-]+$"
     r'|(?<="access_token": ")[\w.-]+'
@@ -36,7 +36,7 @@ _HANDED_OVER: Final = re.compile(
 
 
 async def _run_command_line(run: Run) -> None:
-    """Commands with tokens on standard input and secrets in the environment."""
+    """Run commands with tokens on standard input and secrets in the environment."""
     served = Served(run)
     issuer, password, key = served.issuer, secrets.token_urlsafe(24), secrets.token_hex(16)
     run.canaries.add("the password of Redis", password)
@@ -78,7 +78,7 @@ async def _run_command_line(run: Run) -> None:
 
 
 async def _run_issuing_commands(run: Run) -> None:
-    """Commands that print a secret, because that is their job. Everything else that they say is searched."""
+    """Run commands that print a secret on purpose. All other output is searched."""
     served = Served(run)
     with served.issuer.serve():
         environment = {
@@ -118,7 +118,7 @@ async def _run_issuing_commands(run: Run) -> None:
 async def _run_command(
     run: Run, command: Sequence[str], *, environment: Mapping[str, str], stdin: str = "", hands_over: bool = False
 ) -> None:
-    """Run a command, and search in its output, except for the place in which it may hand over one secret."""
+    """Run a command, and search in its output, except for the place that may contain one secret."""
     out, err, before, stdin_before = io.StringIO(), io.StringIO(), dict(os.environ), sys.stdin
     os.environ.update(environment)
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
@@ -130,7 +130,7 @@ async def _run_command(
         sys.stdin = stdin_before
         os.environ.clear()
         os.environ.update(before)
-    # Not the values, which may be secrets.
+    # Without the values, which may be secrets.
     words = [word for word in command if word.isalpha() or word.startswith("--")]
     run.outcomes.add(" ".join(words), f"exit-{code}")
     run.sinks.put("command line", command[0], err.getvalue())

@@ -1,8 +1,8 @@
-"""What must come of each thing that the scenes do: all outcomes, separated by spaces.
+"""The expected outcomes of each action of the scenes, separated by spaces.
 
 `succeeded` is a call that returned, `200` a response, `500,OSError` a response and an exception of the application.
-A scene that reaches less than this searches less than it claims to, so the proof fails; it also fails for any other
-outcome, such as a `TypeError` in place of a refusal.
+The proof fails if a scene does not reach all of these outcomes, because it then searches less than it claims to. It
+also fails for any other outcome, such as a `TypeError` in place of a refusal.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,14 +45,14 @@ _CALLS: Final[Expected] = {
     "an exchange": "succeeded",
     "an exchange of an opaque token": "succeeded",
     "an exchange of a personal access token": "succeeded",
-    # The actor's second exchange of a token that may be used once is refused.
+    # The actor's second exchange of a one-time token is refused.
     "an exchange with an actor": "succeeded GrantRefusedError",
     "a subject token": "succeeded",
     "a subject token of nobody": "GrantRefusedError",
     "userinfo": "succeeded",
     "userinfo of a signed token": "GrantRefusedError",
 }
-# They send nothing, so they can't be cancelled.
+# They send no request, so they can't be cancelled.
 _REFUSED_AT_ONCE: Final[Expected] = {
     "verify a personal access token": "OpaqueTokenError",
     "an exchange for nothing": "ValueError",
@@ -60,7 +60,7 @@ _REFUSED_AT_ONCE: Final[Expected] = {
     "an exchange of a surrogate": "GrantRefusedError",
     "userinfo of an odd token": "GrantRefusedError",
 }
-# With the keys of the provider, tokens are verified, whatever else is wrong with it.
+# With the keys of the provider, tokens are verified, even if its other responses are wrong.
 _WITH_KEYS: Final = "succeeded InsufficientScopeError OrganizationRequiredError"
 _WITHOUT: Final = "OpaqueTokenError ValueError GrantRefusedError"
 _UNAVAILABLE: Final = f"{_WITH_KEYS} {_WITHOUT} GrantUnavailableError ProviderUnavailableError"
@@ -90,7 +90,7 @@ CALLS: Final[Expected] = {
 CANCELLED_CALLS: Final[Expected] = {
     **{f"{name}, cancelled": _CANCELLED for name in _CALLS},
     **{f"{name}, afterwards": outcome for name, outcome in (*_CALLS.items(), *_REFUSED_AT_ONCE.items())},
-    # The cancelled exchange has used the token up.
+    # The cancelled exchange has used the one-time token.
     "an exchange with an actor, afterwards": "GrantRefusedError",
 }
 
@@ -100,7 +100,7 @@ _INVALID_TOKENS: Final = (
 )
 TOKENS: Final[Expected] = {
     "verify": f"succeeded {_INVALID_TOKENS} UnknownKeyError",
-    # The first call has just looked for the unknown key.
+    # The first call has just fetched for the unknown key.
     "verify for scopes": f"InsufficientScopeError {_INVALID_TOKENS}",
 }
 _REQUESTS: Final[Expected] = {
@@ -215,7 +215,7 @@ WARNINGS: Final[Expected] = {
 
 
 def build_redis(names: Iterable[str]) -> Expected:
-    """Return the outcomes of a store at each server that is no Redis. One accepts everything, without TLS."""
+    """Return the outcomes of a store for each server that is not Redis. One accepts everything, without TLS."""
     servers = ["unreachable", *(f"{name}{tls}" for name in names for tls in ("", ", with TLS"))]
     unavailable = "RevocationStoreError ProviderUnavailableError"
     return {
@@ -233,7 +233,7 @@ COMMAND_LINE: Final[Expected] = {
     **dict.fromkeys(("doctor", "doctor --token", "inspect", "--secret", "webhook follow --redis-url"), "exit-2"),
     **dict.fromkeys(("token --machine --resource", "token --machine"), "exit-2"),
 }
-# The one secret that they are for.
+# The secret that they output on purpose.
 _PRINTED: Final = "exit-0 prints-1"
 ISSUING_COMMANDS: Final[Expected] = {
     **dict.fromkeys(("token --machine --scope", "token --machine --organization acme --scope"), _PRINTED),

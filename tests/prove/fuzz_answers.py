@@ -18,7 +18,7 @@ __all__ = ["MOST_SENT", "Answer", "HostileServer", "build_answer", "build_valid"
 End: TypeAlias = Literal["close", "hang", "endless", "drip", "reset"]
 
 MOST_SENT: Final = 16 * 1024 * 1024
-"""More than every limit of the package and the buffers of two sockets."""
+"""More bytes than any limit of the package plus the buffers of two sockets."""
 
 _CHUNK: Final = b"x" * 65_536
 _DRIP_SECONDS: Final = 0.01
@@ -38,8 +38,8 @@ class Answer:
     Attributes:
         what: How it was made.
         data: Its bytes.
-        end: What follows them.
-        document: The JSON value that is sent in full with a status of 200, if there is one.
+        end: What follows the bytes.
+        document: The JSON value, if one is sent completely with status 200.
     """
 
     what: str
@@ -49,12 +49,12 @@ class Answer:
 
     @property
     def is_slow(self) -> bool:
-        """Whether it has no end in time."""
+        """Whether it does not end in time."""
         return self.end != "close"
 
 
 def build_valid(document: object) -> Answer:
-    """Return the response of a provider that works."""
+    """Return the response of a working provider."""
     return Answer(what="valid", data=_frame(json.dumps(document).encode()), document=document)
 
 
@@ -206,7 +206,7 @@ def _never_end(rng: random.Random, body: bytes, document: object) -> Answer:
 
 
 class HostileServer:
-    """Responds with what is set for a path, and notes the most bytes that it could send in one response."""
+    """Sends the configured response of a path, and records the largest number of bytes sent in one response."""
 
     def __init__(self) -> None:
         self.endpoint = ""
@@ -229,7 +229,7 @@ class HostileServer:
     async def _end(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = len(answer.data)
         if answer.end == "hang":
-            # Until the client closes; it may have a body to send.
+            # Until the client closes; it may still send a body.
             while await reader.read(65_536):
                 pass
         while answer.end == "endless" and sent < MOST_SENT and not writer.is_closing():

@@ -20,31 +20,31 @@ API: Final = "https://api.example.test"
 SIGNING_KEY: Final = "signing-key-of-the-fuzzer-012345"
 ORGANIZATION_HEADER: Final = "X-Organization"
 RECORDS: Final = "/-/records"
-"""The open page that returns what was recorded since it was read last."""
+"""The open page that returns the records since the last request for it."""
 
 Fault: TypeAlias = Literal["", "weak", "stops"]
-"""What the fuzzer must find: routes that are weak in every way, or an application that stops after some requests."""
+"""The planted faults that the fuzzer must find: weak routes, or an application that stops after some requests."""
 
 _CALLS_BEFORE_THE_STOP: Final = 5
 _METHODS: Final = ["GET", "POST"]
 
 
 class _Records:
-    """What the handlers recorded."""
+    """The records of the handlers."""
 
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
         self._rows: list[dict[str, object]] = []
 
     def add(self, conn: HTTPConnection, route: str, claims: TokenClaims | None, *named: str) -> dict[str, object]:
-        """Record that a handler ran. `named` are the organizations of the request, as the handler reads them."""
+        """Record that a handler ran. `named` are the organizations of the request that the handler reads."""
         if self._fault == "weak":
             named = tuple(f"{one}x" for one in named)
         subject = None if claims is None else claims.sub
         if self._fault == "weak" and route == "scoped":
             subject = "mallory"
         row: dict[str, object] = {
-            # Some servers take a fragment for a part of the query.
+            # Some servers treat a fragment as a part of the query.
             "case": conn.query_params.get("case", "").partition("#")[0],
             "route": route,
             "subject": subject,
@@ -55,7 +55,7 @@ class _Records:
         return row
 
     def add_event(self, event: Event) -> None:
-        """Record a webhook. Its id names the case."""
+        """Record a webhook. Its id contains the number of the case."""
         row: dict[str, object] = {
             "case": event.hook_id,
             "route": "webhook",
@@ -66,7 +66,7 @@ class _Records:
         self._rows.append(row)
 
     def take(self) -> list[dict[str, object]]:
-        """Return what was recorded, and forget it."""
+        """Return the records and delete them."""
         rows, self._rows = self._rows, []
         return rows
 
@@ -84,7 +84,7 @@ def build_app(endpoint: str, *, fault: Fault = "") -> FastAPI:
         audience=API,
         accept_subprotocol_tokens=True,
         revocations=revocations,
-        # So that a busy machine does not start without keys.
+        # Long, so that the application does not start without keys on a busy machine.
         fetch_timeout_seconds=60,
     )
     app = FastAPI()
@@ -143,7 +143,7 @@ def _add_organizations(app: FastAPI, auth: LogtoAuth, records: _Records) -> None
 
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
         conn = HTTPConnection(scope)
-        # As an application reads them that was mounted at this path, and one that reads the whole path.
+        # As read by an application that was mounted at this path, and by one that reads the whole path.
         above, below = scope["root_path"], scope["path"]
         seen = (scope["path_params"]["organization_id"], above.split("/")[2], below.split("/")[2])
         response = JSONResponse(records.add(conn, "organization", claims_of(conn), *seen))

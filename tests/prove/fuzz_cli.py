@@ -56,14 +56,14 @@ _COMMANDS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ended:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     printed: str = field(repr=False)
 
 
 async def run_cli(tally: Tally, forge: Forge, *, count: int = _COUNT, run: Run = main) -> None:
-    """Run commands while one response of the tenant is hostile. The token of standard input is invalid."""
+    """Run commands while one response of the tenant is hostile. The token on standard input is invalid."""
     del forge
     await asyncio.to_thread(_run_cases, tally, count, run)
 
@@ -119,7 +119,7 @@ def _run(run: Run, command: tuple[str, ...]) -> _Ended:
 
 @contextmanager
 def _environment(endpoint: str, directory: str, *, seconds: float) -> Generator[None]:
-    """Set the variables of the command, and run it in a directory with an application."""
+    """Set the variables of a command, and change to a directory with an application."""
     given = {
         "LOGTO_ENDPOINT": endpoint,
         "LOGTO_AUDIENCE": API,
@@ -147,7 +147,7 @@ def _environment(endpoint: str, directory: str, *, seconds: float) -> Generator[
 
 @contextmanager
 def _serve() -> Generator[HostileServer]:
-    """Serve from the loop of a thread: a command runs its own."""
+    """Serve from the loop of a thread, because a command runs its own loop."""
     ready, ended, found = threading.Event(), threading.Event(), list[HostileServer]()
 
     async def serve() -> None:

@@ -1,4 +1,4 @@
-"""Tokens, and every way to put them into a request head: each with what it may lead to."""
+"""Tokens, and every way to put them into a request head, each with the allowed outcomes."""
 
 import random
 import re
@@ -27,18 +27,18 @@ class Verdict(IntEnum):
 
     NEVER = 0
     MAY = 1
-    """The server decides: it may reject the request or repair it, and the token is valid."""
+    """The token is valid, and the server may reject the request or repair it."""
     MUST = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token, and what it opens.
+    """A token, and the access that it grants.
 
     Attributes:
         text: The token.
         subject: Its subject; empty if it is invalid.
-        organization: The organization that it is for.
+        organization: Its organization.
         is_for_api: Whether its audience is the API; otherwise it is an organization token.
         can_read: Whether it has the scope `read`.
     """
@@ -56,7 +56,7 @@ class Token:
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
-        """Parts of it that nothing may repeat."""
+        """The parts that no response and no log may repeat."""
         return tuple(part[:40] for part in self.value.split(b".")[1:] if len(part) >= 40) or (self.value[:40],)
 
 
@@ -70,7 +70,7 @@ class TokenPool:
 
     @classmethod
     def create(cls, issuer: LocalIssuer, organizations: Sequence[str]) -> "TokenPool":
-        """Sign the tokens. Each has its own subject, which says in a response whose request was answered."""
+        """Sign the tokens. Each has its own subject, which shows in a response to which request it belongs."""
         valid = [
             Token(
                 text=issuer.access_token(subject=f"user-{number}", scopes=["read"] if number % 2 else []),
@@ -102,7 +102,7 @@ class TokenPool:
 
 
 def has_access(token: Token, route: str, organization: str | None = None) -> bool:
-    """Return whether a valid token opens a route."""
+    """Return whether a valid token has access to a route."""
     if route == "organization":
         return token.organization is not None and token.organization == organization
     return token.is_for_api and (token.can_read or route != "scoped")
@@ -110,14 +110,14 @@ def has_access(token: Token, route: str, organization: str | None = None) -> boo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What a request carries.
+    """The credentials of a request.
 
     Attributes:
-        kind: What was done.
+        kind: How the credentials were made.
         lines: The header lines, each with its line break.
-        verdict: What it may lead to, if the token opens the route.
-        token: The one token that may count.
-        is_anonymous: Whether a route with an optional token may take the request for one without a token.
+        verdict: Whether the handler may or must run, if the token has access to the route.
+        token: The only token that may be accepted.
+        is_anonymous: Whether a route with an optional token may treat the request as one without a token.
         trailer: Lines after a chunked body.
         query: A part of the query.
         others: Further tokens, which no response may repeat.
@@ -148,7 +148,7 @@ _BREAK: Final = re.compile(rb"[\r\n\x00]")
 
 
 def build_credentials(rng: random.Random, pool: TokenPool, token: Token) -> Credentials:
-    """Return one way to send a token, or not to."""
+    """Return credentials with a token, or without one."""
     return rng.choice(_KINDS)(rng, pool, token)
 
 
@@ -158,7 +158,7 @@ def replace_case(rng: random.Random, text: bytes) -> bytes:
 
 
 def pick_clean(rng: random.Random, _pool: TokenPool, token: Token) -> Credentials:
-    """Return exactly one valid header, in one of the spellings that every server accepts."""
+    """Return exactly one valid header, in a spelling that every server accepts."""
     name = rng.choice([b"Authorization", b"authorization", replace_case(rng, b"authorization")])
     scheme = rng.choice([b"Bearer", b"Bearer", replace_case(rng, b"bearer")])
     before, after = rng.choice([b" ", b"", b"  ", b"\t"]), rng.choice([b"", b"", b" ", b" \t"])
@@ -222,7 +222,7 @@ def _join(rng: random.Random, pool: TokenPool, token: Token) -> Credentials:
             one,
         ]
     )
-    # A server may take `Basic ..., Bearer ...` for another scheme, and the application does too.
+    # A server may treat `Basic ..., Bearer ...` as another scheme, and so does the application.
     is_other = value.startswith(b"Basic")
     return Credentials(
         kind="joined", lines=b"Authorization: " + value + b"\r\n", others=(token,), is_anonymous=is_other
@@ -253,7 +253,7 @@ def _fold(rng: random.Random, _pool: TokenPool, token: Token) -> Credentials:
             (b"Authorization: Bearer " + token.value + fold + b"x", False),
         ]
     )
-    # A server that drops what follows the fold leaves the whole token of the last form.
+    # If a server drops the text after the fold, the last form still has the whole token.
     may_count = is_whole or lines.endswith(b"x")
     return Credentials(
         kind="folded",
@@ -290,7 +290,7 @@ def mutate(rng: random.Random, value: bytes) -> bytes:
 
 
 def _judge_value(value: bytes, token: Token) -> Verdict:
-    """Return what a header value may lead to. A server may end it at a line break or NUL, or take these for a space."""
+    """Return the verdict on a header value. A server may end it at a line break or NUL, or treat these as a space."""
     pieces = _BREAK.split(value)
     readings = [value, *pieces, b" ".join(pieces), b"".join(pieces)]
     for reading in readings:

@@ -1,4 +1,4 @@
-"""Handshakes of WebSockets as raw bytes, each with what it may lead to."""
+"""Handshakes of WebSockets as raw bytes, each with the allowed outcomes."""
 
 import random
 from dataclasses import replace
@@ -47,7 +47,7 @@ def build_handshake(rng: random.Random, pool: TokenPool, number: int) -> Exchang
         method, verdict = rng.choice([b"POST", b"get", b"HEAD", b"CONNECT"]), Verdict.MAY
     is_changed = (upgrade, method) != (_UPGRADE, b"GET")
     if is_changed and header.verdict:
-        # Without an upgrade it is an ordinary request, in which subprotocols mean nothing.
+        # Without an upgrade it is an ordinary request, and subprotocols are ignored.
         both = replace(both, token=header.token, verdict=Verdict.MAY)
     target, route = rng.choice(_ROUTES)
     parts = [upgrade, header.lines, offer.lines]
@@ -75,7 +75,7 @@ def _opens(token: Token, route: str) -> bool:
 
 
 def _combine(header: Credentials, offer: Credentials) -> Credentials:
-    """Return what both together may lead to: a token in each of them is one too many."""
+    """Return the verdict on both together. A token in each of them is one too many."""
     kind, others = f"{header.kind} and {offer.kind}", (*header.others, *offer.others)
     if offer.kind == "no subprotocol":
         return replace(header, kind=kind)
@@ -86,12 +86,12 @@ def _combine(header: Credentials, offer: Credentials) -> Credentials:
     if token is None or not ((header.token and offer.is_anonymous) or (offer.token and header.is_anonymous)):
         others = (*others, token) if token else others
         return Credentials(kind=kind, others=others, is_anonymous=is_anonymous)
-    # One of them may count as none: a server may drop it or repair it.
+    # A server may drop one of them or repair it.
     return Credentials(kind=kind, others=others, token=token, verdict=Verdict.MAY, is_anonymous=is_anonymous)
 
 
 def _build_offer(rng: random.Random, pool: TokenPool, token: Token) -> Credentials:
-    """Return a list of subprotocols, with a token or without."""
+    """Return a list of subprotocols, with or without a token."""
     one, other = token.value, rng.choice(pool.valid).value
     bad = rng.choice(pool.invalid)
     kind, value, verdict, is_anonymous = rng.choice(
@@ -126,7 +126,7 @@ def _build_offer(rng: random.Random, pool: TokenPool, token: Token) -> Credentia
     )  # fmt: skip
     if kind == "mutated":
         value = mutate(rng, b"bearer, " + one)
-        # The whole token in one element, in whatever way the server reads the rest.
+        # The whole token is in one element, however the server parses the rest.
         verdict = (
             Verdict.MAY
             if any(part.strip(b" \t\r\n\x00\x0b\x0c\x85\xa0") == one for part in value.split(b","))

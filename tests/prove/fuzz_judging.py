@@ -1,4 +1,4 @@
-"""Compare what the handlers recorded, and what came back, with what each request may lead to."""
+"""Compare the records of the handlers and the responses with the verdict on each request."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ _SWITCHING: Final = 101
 # that is not ASCII, and with the header in the body.
 _OF_THE_SERVER: Final = b"Failed to open a WebSocket connection"
 _ACCEPTED: Final = frozenset({200, 204, _SWITCHING})
-# Those that a server sends for a request that it does not understand.
+# The statuses that a server sends for a request that it can't parse.
 _SERVER_ERRORS: Final = frozenset({501, 505})
 
 
 def find_record_problem(case: Case, records: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return what is wrong with what ran for a request."""
+    """Return what is wrong with the records of a request."""
     if not records and case.verdict is Verdict.MUST:
         return f"{case.route} did not run"
     if len(records) > 1:
@@ -64,7 +64,7 @@ def find_reply_problem(exchange: Exchange, replies: Sequence[Reply], data: bytes
 
 
 def find_echo(secrets: Sequence[bytes], data: bytes) -> str | None:
-    """Return whether bytes repeat a token. The location of a redirect is that of the framework: it has the query."""
+    """Return whether bytes repeat a token. The framework puts the query into the location of a redirect."""
     lines = b"\n".join(line for line in data.split(b"\n") if not line.lower().startswith(b"location:"))
     return "a token is repeated" if any(secret in lines for secret in secrets) else None
 

@@ -1,4 +1,4 @@
-"""Organizations in paths and headers of real servers: the one that is checked is the one that the handler sees."""
+"""Organizations in paths and headers of real servers: the checked one is the one that the handler gets."""
 
 import random
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ _NAME: Final = ORGANIZATION_HEADER.encode()
 async def run_paths(
     tally: Tally, forge: Forge, *, count: int = _COUNT, servers: Iterable[str] = SERVERS, fault: Fault = ""
 ) -> None:
-    """Send members of organizations with odd ids to paths and headers that name organizations in odd ways."""
+    """Send tokens of members of organizations with unusual ids, to paths and headers with unusual spellings."""
     del forge
     await run_against(
         tally, _build_exchange, seed=_SEED, count=count, servers=servers, fault=fault, organizations=_ORGANIZATIONS
@@ -43,7 +43,7 @@ def _build_exchange(rng: random.Random, pool: TokenPool, number: int) -> Exchang
     assert named is not None
     is_header = rng.random() < 0.25
     lines, target, is_plain = _name_in_header(rng, named) if is_header else _name_in_path(rng, named)
-    # What the application reads from anything else is up to the server.
+    # For all other requests, it depends on the server what the application reads.
     is_certain = is_plain and named == token.organization and named.isalpha() and named.isascii()
     credentials = pick_clean(rng, pool, token)
     data = build_head(str(number), b"GET", target, b"HTTP/1.1") + b"Host: a\r\nConnection: close\r\n"
@@ -56,7 +56,7 @@ def _build_exchange(rng: random.Random, pool: TokenPool, number: int) -> Exchang
         route="organization",
     )
     if not is_certain and rng.random() < 0.2:
-        # Whatever the path: nothing runs for somebody without a token, or with one of a stranger.
+        # For every path, no handler runs without a token, or with a token signed by a stranger.
         return _refuse(rng, pool, case, data.replace(credentials.lines, b""), token)
     return Exchange(cases=(case,), pieces=cut(rng, data), secrets=token.secrets)
 

@@ -1,4 +1,4 @@
-"""A provider on a real socket whose every response may be hostile: no forged token gets in, and nothing hangs."""
+"""A provider on a real socket, each of whose responses may be hostile. No forged token is accepted; nothing hangs."""
 
 import asyncio
 import random
@@ -39,7 +39,7 @@ _SEED: Final = 20_261_129
 _COUNT: Final = 800
 _CONCURRENT: Final = 12
 _DEADLINE_SECONDS: Final = 0.3
-"""For what never ends. Everything else gets as long as a busy machine needs."""
+"""The timeout for responses that never end. All others get as long as a busy machine needs."""
 _PATIENT_SECONDS: Final = 20.0
 _LONGEST_SECONDS: Final = 30.0
 _HOOK: Final = "hook00000001"
@@ -50,12 +50,12 @@ _PATHS: Final = (
     _DISCOVERY_PATH, "/oidc/jwks", "/oidc/jwks", "/oidc/token", "/oidc/token/introspection", "/oidc/me",
     f"/api/hooks/{_HOOK}", _LOG_PATH,
 )  # fmt: skip
-# Plain http needs none, and making one reads the certificate authorities of the machine.
+# Plain http needs none, and creating one reads the certificate authorities of the machine.
 _TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def run_provider(tally: Tally, forge: Forge, *, count: int = _COUNT, build_auth: BuildAuth = LogtoAuth) -> None:
-    """Change single responses of a working provider, and use everything that reads them."""
+    """Change single responses of a working provider, and call every function that reads them."""
     rng = random.Random(_SEED)  # noqa: S311 - the same cases in each run
     statuses: set[int] = set()
     async with run_hostile_server() as elsewhere:
@@ -70,14 +70,14 @@ async def run_provider(tally: Tally, forge: Forge, *, count: int = _COUNT, build
         await asyncio.gather(*(run_one(*case) for case in cases))
         if elsewhere.most_sent:
             tally.fail("a request went to a host that only a document names")
-        # Otherwise the changes would be too small or too large to show anything.
+        # Otherwise the changes are too small or too large to test anything.
         if not {200, 503} <= statuses:
             tally.fail(f"expected that valid tokens get 200 and 503, found {sorted(statuses)}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What all cases share; `statuses` are those of a valid token so far."""
+    """The shared objects of all cases; `statuses` are those of a valid token so far."""
 
     forge: Forge
     elsewhere: str

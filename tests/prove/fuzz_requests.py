@@ -1,4 +1,4 @@
-"""Requests as raw bytes, each with what it may lead to."""
+"""Requests as raw bytes, each with the allowed outcomes."""
 
 import hashlib
 import hmac
@@ -25,17 +25,17 @@ __all__ = ["Case", "Exchange", "build_exchange", "build_head", "cut"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One request, and what it may lead to.
+    """One request, and the allowed outcomes.
 
     Attributes:
-        id: Its number, which it carries in its query.
-        what: What was done, for the report.
+        id: Its number, which is in its query.
+        what: How it was made, for the report.
         verdict: Whether the handler may or must run.
-        token: The token that may count.
-        is_anonymous: Whether an optional route may run for it without a caller.
-        route: The route that must run, if one must.
+        token: The only token that may be accepted.
+        is_anonymous: Whether the handler of an optional route may run without a caller.
+        route: The route whose handler must run, if one must.
         can_be_unavailable: Whether the key of its token is unknown, so that a 503 is expected.
-        trailing: The token in the trailer, which counts only for a server that adds trailers to the headers.
+        trailing: The token in the trailer, which only counts with a server that adds trailers to the headers.
     """
 
     id: str
@@ -50,12 +50,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """What is sent over one connection.
+    """The requests on one connection.
 
     Attributes:
         cases: The requests, in their order.
         pieces: The bytes, in the pieces in which they are written.
-        secrets: What no response may repeat.
+        secrets: The secrets that no response may repeat.
     """
 
     cases: tuple[Case, ...]
@@ -64,13 +64,13 @@ class Exchange:
 
     @property
     def is_certain(self) -> bool:
-        """Whether each response is awaited: every request is well formed."""
+        """Whether each response is awaited, because every request is well formed."""
         return all(case.verdict is Verdict.MUST for case in self.cases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Frame:
-    """What a request has around its credentials."""
+    """The parts of a request around its credentials."""
 
     what: str = "plain"
     method: bytes = b"GET"
@@ -106,7 +106,7 @@ _TRICKS: Final = (
 
 
 def build_exchange(rng: random.Random, pool: TokenPool, number: int) -> Exchange:
-    """Return one request or a few on one connection; the same for the same state of `rng`."""
+    """Return one or a few requests on one connection; the same for the same state of `rng`."""
     kind = rng.random()
     if kind < 0.1:
         return _build_pipeline(rng, pool, number)
@@ -243,7 +243,7 @@ def _add_lines(rng: random.Random, frame: _Frame, _number: int) -> _Frame:
 
 
 def _add_body(rng: random.Random, frame: _Frame, number: int) -> _Frame:
-    # A second request inside: it has no token, so nothing may run for it.
+    # A second request inside the body. It has no token, so no handler may run for it.
     inner = b"GET /any?case=%d-inner HTTP/1.1\r\nHost: a\r\n\r\n" % number
     chunk = b"%x\r\n" % len(inner) + inner + b"\r\n"
     length = b"Content-Length: %d\r\n" % len(inner)
@@ -292,7 +292,7 @@ def _build_pipeline(rng: random.Random, pool: TokenPool, number: int) -> Exchang
         case = _build_case(identifier, frame, credentials)
         cases.append(case if is_certain else _weaken(case))
         tokens += [*credentials.others, *([credentials.token] if credentials.token else [])]
-        # A response before the body was read may end the connection.
+        # A response that is sent before the body was read may end the connection.
         is_certain = is_certain and not has_body
         is_well_formed = is_well_formed and (
             credentials.verdict is Verdict.MUST or credentials.kind in {"none", "invalid"}
@@ -312,7 +312,7 @@ _SIGNATURE: Final = b"logto-signature-sha-256"
 
 
 def _build_webhook(rng: random.Random, number: str) -> Exchange:
-    """Return a delivery of a webhook. Its handler may run if there is exactly one valid signature."""
+    """Return a delivery of a webhook. Its handler may run if it has exactly one valid signature."""
     body = b'{"event":"PostSignIn","createdAt":"2026-11-26T00:00:00Z","hookId":"%s"}' % number.encode()
     good = hmac.new(SIGNING_KEY.encode(), body, hashlib.sha256).hexdigest().encode()
     name = replace_case(rng, _SIGNATURE)
@@ -321,7 +321,7 @@ def _build_webhook(rng: random.Random, number: str) -> Exchange:
     line, verdict = rng.choice(
         [
             (name + b": " + good, Verdict.MUST),
-            # Some servers leave the white space at the end.
+            # Some servers keep the white space at the end.
             (name + b":" + good + b" \t", Verdict.MAY),
             (b"X: y", Verdict.NEVER),
             (name + b": " + good.upper(), Verdict.NEVER),
@@ -336,7 +336,7 @@ def _build_webhook(rng: random.Random, number: str) -> Exchange:
         ]
     )
     changed_body = mutate(rng, body) if rng.random() < 0.3 else body
-    # Changes of white space only are changes too: the signature covers each byte.
+    # A change of white space is a change too, because the signature covers each byte.
     verdict = Verdict.NEVER if changed_body != body else verdict
     data = build_head(number, b"POST", b"/webhooks/logto", b"HTTP/1.1") + b"Host: a\r\nConnection: close\r\n"
     data += line + b"\r\nContent-Length: %d\r\n\r\n" % len(changed_body) + changed_body

@@ -1,4 +1,4 @@
-"""Serve the fuzzer's application with one of the servers, in this process alone: `python -m tests.prove.fuzz_serve`."""
+"""Serve the fuzzer's application with one of the servers, in one process: `python -m tests.prove.fuzz_serve`."""
 
 import asyncio
 import logging
@@ -50,7 +50,7 @@ SERVERS: Final[Mapping[str, _Serve]] = {
 
 def main(server: str, port: str, endpoint: str, fault: Fault) -> None:
     """Serve until the process ends."""
-    # What the package logs must repeat no token either.
+    # The log of the package must not repeat a token either.
     logging.basicConfig(level=logging.INFO)
     SERVERS[server](build_app(endpoint, fault=fault), int(port))
 

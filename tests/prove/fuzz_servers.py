@@ -1,4 +1,4 @@
-"""Real servers that are sent requests and handshakes which no ordinary client can send."""
+"""Send requests and handshakes to real servers that no ordinary client can send."""
 
 import asyncio
 import itertools
@@ -34,10 +34,10 @@ _HANDSHAKES: Final = 600
 _CONNECTIONS: Final = 8
 _BATCH: Final = 64
 _PATIENCE_SECONDS: Final = 0.5
-"""How long a response of a malformed request is awaited. No verdict depends on it."""
+"""How long to wait for the response to a malformed request. No verdict depends on it."""
 _ORGANIZATIONS: Final = ("acme", "beta")
 _ADDS_TRAILERS: Final = frozenset({"uvicorn with httptools"})
-"""Servers that add the trailer of a request to its headers, against RFC 9110 section 6.5.1."""
+"""Servers that add the trailer of a request to its headers, which violates RFC 9110 section 6.5.1."""
 _PACKAGES: Final = ("uvicorn", "h11", "httptools", "websockets", "hypercorn", "granian")
 
 
@@ -67,7 +67,7 @@ async def run_against(
     fault: Fault = "",
     organizations: Sequence[str] = _ORGANIZATIONS,
 ) -> None:
-    """Send the same exchanges to each server, and judge what ran and what came back."""
+    """Send the same exchanges to each server, and judge the records and the responses."""
     tally.versions.update({name: version(name) for name in _PACKAGES})
     with LocalIssuer().serve() as issuer, _run_servers(issuer.endpoint, servers, fault) as running:
         pool = TokenPool.create(issuer, organizations)
@@ -166,13 +166,13 @@ class _Run:
             problem = self._problems.get(identifier) or find_record_problem(case, records)
             self._tally.count(f"{name}: {identifier}: {case.what}", problem)
         for identifier, records in self._records.items():
-            # Those inside a body, and those whose query was changed. Nothing may run for one of them.
+            # Requests inside a body, and those with a changed query. No handler may run for one of them.
             for record in records:
                 if record["subject"] is not None or record["route"] != "optional":
                     self._tally.fail(
                         f"{name}: {record['route']} ran for {identifier[:40]!r}, which was not sent as a request"
                     )
-        # Servers log what they can't parse.
+        # Servers log requests that they can't parse.
         own = "".join(line for line in self._target.process.output.splitlines() if ":fastapi_logto:" in line)
         if not own or find_echo(tuple(self._secrets), own.encode()):
             self._tally.fail(f"{name}: the log of the package is empty or repeats a token")

@@ -1,4 +1,4 @@
-"""Raw bytes to and from a server: what an ordinary client can't send, and every response that comes back."""
+"""Send raw bytes that an ordinary client can't send, and read every response."""
 
 import asyncio
 from collections.abc import Sequence
@@ -26,15 +26,15 @@ class Reply:
 async def exchange(
     port: int, pieces: Sequence[bytes], *, count: int, patience_seconds: float = LONGEST_WAIT_SECONDS
 ) -> tuple[list[Reply], bytes]:
-    """Send bytes, and read until there are so many responses or the server closes; return them and all bytes.
+    """Send bytes, and read until this many responses arrived or the server closes; return them and all bytes.
 
-    After the patience, this side ends its half of the connection and waits as long again: a server that waits for the
-    rest of an incomplete request then stops waiting.
+    After the timeout, the client closes its half of the connection and waits as long again. A server that waits for
+    the rest of an incomplete request then stops waiting.
     """
     data = bytearray()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        # A server may close before it has read everything.
+        # A server may close the connection before it has read everything.
         with suppress(ConnectionError):
             for piece in pieces:
                 writer.write(piece)
@@ -63,7 +63,7 @@ async def _read(reader: asyncio.StreamReader, data: bytearray, *, count: int) ->
 
 
 def parse_replies(data: bytes) -> list[Reply]:
-    """Return the complete final responses at the start of the bytes; an accepted WebSocket with its first frame."""
+    """Return the complete final responses at the start of the bytes; that of a WebSocket includes its first frame."""
     found: list[Reply] = []
     while (head_end := data.find(b"\r\n\r\n")) >= 0:
         status, headers = _parse_head(data[:head_end])

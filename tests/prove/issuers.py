@@ -1,4 +1,4 @@
-"""Issuers in memory that rotate and withdraw keys, fail, lie, and respond late."""
+"""Issuers in memory that rotate and withdraw keys, fail, send wrong documents, and respond late."""
 
 import asyncio
 import json
@@ -18,10 +18,10 @@ __all__ = ["FAULTS", "LIES", "Issuers", "Site"]
 FAULTS: Final = (
     *("404", "410", "500", "503", "timeout", "refused", "not JSON", "no list", "redirect", "encoded", "too large"),
 )
-"""What can be wrong with the response for the keys."""
+"""The faults of a response with keys."""
 
 LIES: Final = ("another issuer", "another host", "500", "timeout", "not JSON")
-"""What can be wrong with the discovery document."""
+"""The faults of a discovery document."""
 
 _ELSEWHERE: Final = "https://elsewhere.example.test/oidc"
 _ODD_ENTRIES: Final[Sequence[JsonValue]] = (
@@ -39,9 +39,9 @@ class Site:
     Attributes:
         issuer: The issuer.
         published: The keys that it publishes.
-        has_odd_entries: Whether its list also has entries that are no keys.
-        fault: What is wrong with the response for the keys.
-        lie: What is wrong with the discovery document.
+        has_odd_entries: Whether its list also has entries that are not keys.
+        fault: The fault of the response with keys.
+        lie: The fault of the discovery document.
     """
 
     issuer: str
@@ -57,9 +57,9 @@ class Issuers:
 
     Attributes:
         sites: The servers, by host.
-        responses: What each fetch of keys has returned, in the words of the model.
-        held: The event loop to which keys are returned late, if there is one.
-        has_arrived: Set when a response is held back.
+        responses: What each fetch of keys has returned, as values of the model.
+        held: The event loop that gets keys late, if there is one.
+        has_arrived: Set when a response is delayed.
     """
 
     sites: Mapping[str, Site]
@@ -74,7 +74,7 @@ class Issuers:
         return cls({urlsplit(site.issuer).netloc: site for site in sites})
 
     async def respond(self, request: httpx.Request) -> httpx.Response:
-        """Respond to a request of the package. A redirect and a lie lead to a host where there is no server."""
+        """Respond to a request of the package. A redirect or a wrong document names a host without a server."""
         site = self.sites.get(request.url.host)
         if site is None:
             self.responses.append("failure")
@@ -95,12 +95,12 @@ class Issuers:
         return _build_response(fault, {"keys": keys})
 
     def hold(self, loop: asyncio.AbstractEventLoop) -> threading.Event:
-        """Hold back the next response with keys to a loop; return what is set when there is one."""
+        """Delay the next response with keys to a loop. Return the event that is set when there is one."""
         self.held, self._release, self.has_arrived = loop, None, threading.Event()
         return self.has_arrived
 
     def release(self) -> None:
-        """Deliver what is held back."""
+        """Deliver the delayed response."""
         loop, self.held = self.held, None
         if loop is not None and self._release is not None:
             loop.call_soon_threadsafe(self._release.set)

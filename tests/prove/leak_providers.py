@@ -1,4 +1,4 @@
-"""Providers of the proof that nothing leaks: unreachable, slow, garbled, and ones that repeat what they were sent."""
+"""Providers for the proof that nothing leaks: unreachable, slow, garbled, and ones that repeat the request."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from tests.vectors.forge import ENDPOINT
 __all__ = ["MAKERS", "Maker"]
 
 Maker = Callable[[LocalIssuer, str], httpx.AsyncBaseTransport]
-"""From an issuer, and a token that the provider issues, to the transport that reaches a provider."""
+"""Returns the transport of a provider, from an issuer and a token that the provider issues."""
 
 _DISCOVERY: Final = {
     "issuer": f"{ENDPOINT}/oidc",
@@ -27,7 +27,7 @@ _Respond = Callable[[httpx.Request], httpx.Response]
 
 
 def _build(respond: _Respond) -> Maker:
-    """Return a provider whose discovery document and key set are good."""
+    """Return a provider with a valid discovery document and key set."""
 
     def make(issuer: LocalIssuer, _issued: str) -> httpx.MockTransport:
         def answer(request: httpx.Request) -> httpx.Response:
@@ -43,7 +43,7 @@ def _build(respond: _Respond) -> Maker:
 
 
 def _issue(status: int = 200, **changes: Any) -> Maker:
-    """Return a provider that issues a token in a response that is wrong."""
+    """Return a provider that issues a token in an invalid response."""
 
     def make(issuer: LocalIssuer, issued: str) -> httpx.AsyncBaseTransport:
         names = ("access_token", "subjectToken", "token")
@@ -90,7 +90,7 @@ def _repeat_in_json(request: httpx.Request) -> httpx.Response:
 
 
 class _Stuck(httpx.AsyncBaseTransport):
-    """Never answers a request with a secret."""
+    """Never responds to a request that contains a secret."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""The proof that nothing leaks: all attacks run with secrets that are searched for in everything that is said."""
+"""The proof that nothing leaks: all attacks run, and all output is searched for their secrets."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -42,13 +42,13 @@ ALLOWED: Final[Mapping[str, Mapping[str, str]]] = {
     "pickles": HOLDERS,
     "responses and output": HANDED_OVER,
 }
-"""Where secrets may be, with the reasons. Nothing else is left out of the search."""
+"""Places that may contain secrets, with the reasons. All other places are searched."""
 
 EVERY_SCENE: Final[Mapping[str, Scene]] = {**SCENES, **OBJECT_SCENES, **REAL_SCENES, **COMMAND_SCENES}
 
 
 def build_scene(attack: Corpus, forge: Forge) -> Scene:
-    """Return a class of the attack suite as a scene, which succeeds if all rows of the class do."""
+    """Return a class of the attack suite as a scene. It succeeds if all rows of the class succeed."""
 
     async def act(run: Run) -> None:
         for name in ("ec", "rsa", "rsa_bound", "p256", "stranger", "stranger_rsa"):
@@ -72,7 +72,7 @@ async def run_leaks(
     scenes: Mapping[str, Scene] = EVERY_SCENE,
     corpus: Mapping[str, Corpus] = CORPUS,
 ) -> None:
-    """Run everything; fail for each leak, each outcome that was not reached, and each place with nothing to search."""
+    """Run everything; fail for each leak, each outcome that was not reached, and each place that was never searched."""
     attacks = {name: build_scene(attack, forge) for name, attack in corpus.items()}
     run = await run_scenes(attacks | dict(scenes))
     sinks = run.sinks

@@ -1,4 +1,4 @@
-"""Learns each secret that a provider receives or issues, before the package can show it."""
+"""Learns each secret that a provider receives or issues, before the package can output it."""
 
 import json
 from base64 import b64decode
@@ -25,7 +25,7 @@ SECRET_FIELDS: Final[Mapping[str, str]] = {
     "subject_token": "the subject token",
     "token": "the token",
 }
-"""The fields of forms and queries that are secrets, and what they are."""
+"""The fields of forms and queries that are secrets, with the name of each secret."""
 SECRET_MEMBERS: Final[Mapping[str, str]] = {
     "access_token": "the access token",
     "id_token": "the ID token",
@@ -33,7 +33,7 @@ SECRET_MEMBERS: Final[Mapping[str, str]] = {
     "signingKey": "the signing key",
     "subjectToken": "the subject token",
 }
-"""The same for the members of JSON documents, where `code` is that of an error."""
+"""The same for the members of JSON documents, in which `code` is an error code."""
 
 
 class Learner:
@@ -46,7 +46,7 @@ class Learner:
         self._lose = lose
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Learn from the request before its last part is received, and from both before the response is sent."""
+        """Learn from the request before its last part is received, and from the response before it is sent."""
         asked = bytearray()
         held: list[Message] = []
 
@@ -73,7 +73,7 @@ class Learner:
         try:
             await self._app(scope, listen, hold)
         except BaseException:
-            # What a thread of the provider issues for it later is sent to nobody.
+            # What a thread of the provider issues for it later is not sent.
             self._lose()
             raise
 
@@ -130,7 +130,7 @@ def _walk(value: object) -> Iterator[tuple[str, str]]:
 
 def list_kept_secrets(issuer: LocalIssuer) -> Iterator[tuple[str, str]]:
     """Yield what a local issuer can still accept or sign with: the kind and the secret."""
-    # Nothing public shows them.
+    # No public attribute has them.
     hidden: Any = issuer
     for kind in ("opaque", "personal", "impersonation"):
         for token in getattr(hidden._issued, kind)._entries:

@@ -1,7 +1,8 @@
-"""Who may come in: plain rules in order, which share no code with the package.
+"""The model: plain rules, in order, for which requests are accepted. It shares no code with the package.
 
-`judge` says how a request ends. At each `yield`, keys are requested from an issuer, and its response is sent in:
-keys, or "failure". Time and everything else may have changed by then. What issuers publish is not in here.
+`judge` returns the rule that decides a request. At each `yield`, keys are requested from an issuer, and the caller
+sends in its response: keys, or "failure". Time and all other state may have changed by then. The model does not know
+what issuers publish.
 """
 
 from collections.abc import Generator, Mapping
@@ -49,7 +50,7 @@ class Fetch(NamedTuple):
 
 
 Response: TypeAlias = frozenset[Key] | str
-Revocation: TypeAlias = tuple[float, Mapping[str, str]]  # refused are tokens with these ids, issued until then
+Revocation: TypeAlias = tuple[float, Mapping[str, str]]  # tokens with these ids that were issued until then are refused
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Model:
             fetch = self.start(run)
             self.refresh = issuer, fetch
         if token.key_id not in issuer.keys and not is_fetched:
-            # Strangers invent key ids, so such fetches are rare. But after a failed one, the next may be needed.
+            # Strangers invent key ids, so such fetches are limited. But after a failed one, the next may be needed.
             is_cool = self.age - issuer.forced_at >= COOLDOWN
             is_forced = fetch is None and (is_cool or (issuer.failures > 0 and self.may_try(issuer)))
             if is_forced:
@@ -161,7 +162,7 @@ class Model:
         return Fetch(self.fetches, self.age, self.wall_time, run)
 
     def finish(self, issuer: Issuer, fetch: Fetch, response: Response) -> bool:
-        """Note a response, unless it comes too late or after a newer one; return whether the keys are that new."""
+        """Record a response, unless it comes too late or after a newer one; return whether the keys are that new."""
         if self.age - fetch.at < LONGEST_FETCH and fetch.number > issuer.latest:
             issuer.latest = fetch.number
             keys = {} if isinstance(response, str) else {key.id: key for key in response if key[1] in issuer.algorithms}

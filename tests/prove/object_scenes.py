@@ -1,4 +1,4 @@
-"""What objects, settings and documents show: their representations, copies, pickles, errors and pages."""
+"""Scenes of objects, settings and documents: their representations, copies, pickles, errors and pages."""
 
 import copy
 import os
@@ -43,7 +43,7 @@ HOLDERS: Final[Mapping[str, str]] = {
     "Response": "a response of the provider",
     "UnverifiedJws": "the parts of a token that are verified",
 }
-"""Objects whose pickle holds a secret, because it is what they are for, with the reason. Their `repr` shows none."""
+"""Objects whose pickle contains a secret on purpose, with the reason. Their `repr` contains none."""
 
 
 def _list_objects(bench: Bench) -> list[object]:
@@ -77,7 +77,7 @@ def _list_objects(bench: Bench) -> list[object]:
 
 
 async def _run_objects(run: Run) -> None:
-    """Every public object, and those that hold secrets: `repr`, `str`, copies and pickles."""
+    """Search in `repr`, `str`, copies and pickles of every public object, and of those that hold secrets."""
     bench = Bench.create(run)
     app = build_app(bench)
     await run.ask(app, "GET", "/me", headers={"Authorization": f"Bearer {bench.token}"})
@@ -148,7 +148,7 @@ class _Builder:
 
 
 async def _run_settings(run: Run) -> None:
-    """Every constructor with a secret, and another argument that is wrong or the secret itself."""
+    """Call every constructor with a secret, and with another argument that is wrong or the secret itself."""
     secret = secrets.token_urlsafe(24)
     run.learn_secret("the secret of the settings", secret)
     url = f"https://user:{secret}@tenant.example.test"
@@ -199,7 +199,7 @@ async def _run_settings(run: Run) -> None:
 
 
 async def _run_documents(run: Run) -> None:
-    """The pages of an application that was used, and its OpenAPI document and health."""
+    """Search in the pages, the OpenAPI document and the health of an application that was used."""
     bench = Bench.create(run)
     app = build_app(bench)
     headers = {"Authorization": f"Bearer {bench.token}"}

@@ -1,4 +1,4 @@
-"""Sends requests to applications, and searches in the responses and in the exceptions that leave the package."""
+"""Sends requests to applications, and searches in the responses and the exceptions of the package."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
@@ -25,22 +25,22 @@ __all__ = ["PUBLIC", "Act", "Run", "Scene", "observe", "run_in_asyncio", "run_sc
 ResultT = TypeVar("ResultT")
 
 PUBLIC: Final = f"{API} {ENDPOINT} {ISSUER_URL}/.well-known/openid-configuration"
-"""What may be a part of a token's text, and is no secret."""
+"""Texts that may be a part of a token's text, and are not secret."""
 
 _MARK: Final = "is_observed"
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """A run of the proof: the secrets, and where they are searched for.
+    """A run of the proof: the secrets, and the places to search.
 
     Attributes:
-        sinks: Where secrets are searched for.
-        collector: What is collected meanwhile.
+        sinks: The places to search.
+        collector: Collects the output during the run.
         name: The scene.
-        part: The part of the scene whose outcomes are counted apart; empty for the main one.
-        outcomes: What came of each thing that the scene did.
-        failures: A line for each thing that makes the run prove less than it must.
+        part: The part of the scene whose outcomes are counted separately; empty for the main one.
+        outcomes: The outcomes of each action of the scene.
+        failures: A line for each way in which the run proves less than it must.
     """
 
     sinks: Sinks
@@ -49,7 +49,7 @@ class Run:
     part: str = ""
     outcomes: Outcomes = field(default_factory=Outcomes)
     failures: list[str] = field(default_factory=list[str])
-    # Those all of whose requests have got a response.
+    # Those that have responded to all their requests.
     _issuers: list[LocalIssuer] = field(default_factory=list[LocalIssuer])
 
     @property
@@ -58,7 +58,7 @@ class Run:
         return self.sinks.canaries
 
     def begin(self, app: ASGIApp, scope: Scope) -> None:
-        """Learn the tokens of a request, and see the exceptions that the application handles."""
+        """Learn the tokens of a request, and observe the exceptions that the application handles."""
         for name, value in scope["headers"]:
             text = value.decode("latin-1")
             if name == b"authorization":
@@ -99,7 +99,7 @@ class Run:
         self.outcomes.add(what, name_outcome(await self._settle(f"{what} {detail}", call)))
 
     async def _settle(self, what: str, call: Awaitable[object]) -> BaseException | None:
-        """Wait for a call, and return its exception, which may be that of a cancellation."""
+        """Wait for a call, and return its exception, also if it is a cancellation."""
         where = f"{self.name}: {what}"
         result: object = None
         failure: BaseException | None = None
@@ -110,7 +110,7 @@ class Run:
                 raise
             failure = error
             self.sinks.put_error(where, error)
-        # The profile of a user is what the provider sent.
+        # The profile of a user is the response of the provider.
         if not isinstance(result, dict):
             self.sinks.put("representations", where, repr(result), str(result))
         self.collector.drain(where)
@@ -133,7 +133,7 @@ class Run:
     async def cancel(self, what: str, call: Callable[[], Awaitable[object]], *, turns: int) -> None:
         """Cancel a call after some turns of the loop, from outside and by a timeout.
 
-        A call that ends before adds no outcome, because that depends on the machine.
+        A call that ends earlier adds no outcome, because that depends on the machine.
         """
 
         async def wait() -> object:
@@ -178,7 +178,7 @@ class Run:
         meanwhile: Callable[[], Awaitable[None]] | None = None,
         waits: bool = False,
     ) -> None:
-        """Send a request as a server does, whose client may stay, leave or fail; see `ask`."""
+        """Send a request like a server, whose client may stay, disconnect or fail; see `ask`."""
         waiting: list[Message] = [{"type": "websocket.connect"}]
         if kind == "http":
             waiting = [{"type": "http.request", "body": body, "more_body": end is not None}]
@@ -208,7 +208,7 @@ class Run:
             await _Observed(self, app)(scope, receive, take)
 
     def learn_secret(self, name: str, secret: str) -> None:
-        """Add a client's secret, also as it is in a form."""
+        """Add a client's secret, also form-encoded."""
         self.canaries.add(name, secret)
         self.canaries.add(f"{name} in a form", quote_plus(secret))
 
@@ -226,13 +226,13 @@ class Run:
 
     def learn_keys(self, issuer: LocalIssuer) -> None:
         """Add the private keys of an issuer."""
-        # Nothing public shows a private key.
+        # No public attribute has a private key.
         ring: Any = issuer
         for entry in ring._keys._keys:
             self.canaries.add_key("the key of the issuer", entry._key)
 
     def judge(self, expected: Mapping[str, str]) -> None:
-        """Compare the outcomes of the scene, check that every secret of its issuers was learned, and start anew."""
+        """Compare the outcomes of the scene, check that every secret of its issuers was learned, and reset."""
         problems = list(self.outcomes.compare(expected))
         for issuer in self._issuers:
             problems += [
@@ -270,7 +270,7 @@ class _Observed:
 
 
 def _describe(scope: Scope, sent: Sequence[Message], error: BaseException | None) -> tuple[str, str]:
-    """Return what was requested, and one word of what came of it, e.g. `200`, `accepted,1008` or `500,OSError`."""
+    """Return what was requested, and the outcome as one word, e.g. `200`, `accepted,1008` or `500,OSError`."""
     words = [str(message["status"]) for message in sent if message["type"].endswith("response.start")]
     words += ["accepted" for message in sent if message["type"] == "websocket.accept"]
     words += [str(message["code"]) for message in sent if message["type"] == "websocket.close"]
@@ -293,11 +293,11 @@ Act: TypeAlias = Callable[[Run], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Does something with secrets while everything is searched.
+    """Uses secrets while all output is searched.
 
     Attributes:
-        act: Does it.
-        outcomes: What it does, and all outcomes that this must have, separated by spaces.
+        act: Uses them.
+        outcomes: Each action, and all its expected outcomes, separated by spaces.
     """
 
     act: Act
@@ -305,13 +305,13 @@ class Scene:
 
 
 def run_in_asyncio(scenes: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Run scenes on asyncio's own loop, which can show its callbacks. uvloop, which cannot, may be the default."""
+    """Run scenes on asyncio's own loop, whose callbacks can be read. The default may be uvloop, which can't do that."""
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         return runner.run(scenes)
 
 
 async def run_scenes(scenes: Mapping[str, Scene]) -> Run:
-    """Run the scenes one after the other, and return what was searched and found, and what was not reached."""
+    """Run the scenes one after the other, and return the searches, the leaks and the missing outcomes."""
     sinks = Sinks(canaries=Canaries(public=PUBLIC))
     with collect(sinks) as collector:
         run = Run(sinks=sinks, collector=collector)

@@ -1,4 +1,4 @@
-"""What came of each thing that a scene did, compared with what must come of it."""
+"""The outcomes of each action of a scene, compared with the expected ones."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,21 +13,21 @@ def name_outcome(error: BaseException | None) -> str:
 
 
 class Outcomes:
-    """The outcomes of a scene. Without them, a scene whose calls all fail would find no leak, and prove nothing."""
+    """The outcomes of a scene. Without them, a scene whose calls all fail would find no leak and prove nothing."""
 
     def __init__(self) -> None:
         """Start without outcomes."""
         self._reached: dict[str, set[str]] = {}
 
     def add(self, what: str, outcome: str) -> None:
-        """Add one outcome, a word without spaces, of something that a scene did."""
+        """Add one outcome, a word without spaces, of an action."""
         self._reached.setdefault(what, set()).add(outcome)
 
     def compare(self, expected: Mapping[str, str]) -> Iterator[str]:
-        """Yield a line for each outcome that was not reached, and for each that is not expected.
+        """Yield a line for each outcome that was not reached, and for each unexpected one.
 
         Args:
-            expected: What a scene does, and all outcomes of it, separated by spaces.
+            expected: Each action of a scene, and all its outcomes, separated by spaces.
         """
         if not any(expected.values()):
             yield "no outcome is expected of this scene"

@@ -1,4 +1,4 @@
-"""Scenes with real parts: sockets and servers, servers that are no Redis, and the MCP SDK."""
+"""Scenes with real parts: sockets and servers, servers that are not Redis, and the MCP SDK."""
 
 import asyncio
 import secrets
@@ -27,7 +27,7 @@ __all__ = ["REAL_SCENES"]
 
 
 async def _run_sockets(run: Run) -> None:
-    """A real server and real connections, with every log of httpx, httpcore, uvicorn and asyncio."""
+    """Use a real server and real connections, with every log of httpx, httpcore, uvicorn and asyncio."""
     served = Served(run)
     issuer = served.issuer
     with issuer.serve():
@@ -66,7 +66,7 @@ async def _run_sockets(run: Run) -> None:
 
 
 def _serve_text(reply: Callable[[bytes], bytes] | None) -> AbstractAsyncContextManager[int]:
-    """Serve something that is no Redis: it answers each piece of bytes with others, or never."""
+    """Serve something that is not Redis: it responds to each piece of bytes with other bytes, or never."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -95,7 +95,7 @@ _REDIS_REPLIES: Final[Mapping[str, Callable[[bytes], bytes] | None]] = {
 
 
 async def _run_redis(run: Run) -> None:
-    """A store with a password: unreachable, at servers that are no Redis or repeat it, and cancelled."""
+    """Use a store with a password: unreachable, at servers that are not Redis or repeat the password, and cancelled."""
     for name, reply in _REDIS_REPLIES.items():
         password = secrets.token_urlsafe(24)
         run.canaries.add("the password of Redis", password)
@@ -126,7 +126,7 @@ async def _use_store(run: Run, name: str, url: str) -> None:
 
 
 async def _run_delivery_log(run: Run) -> None:
-    """The delivery log of a webhook with a signing key: read, cancelled, and in an outage."""
+    """Read the delivery log of a webhook with a signing key, also cancelled and during an outage."""
     served, key = Served(run), secrets.token_urlsafe(24)
     run.canaries.add("the signing key", key)
     with served.issuer.serve():
@@ -146,7 +146,7 @@ async def _run_delivery_log(run: Run) -> None:
 
 
 async def _run_mcp(run: Run) -> None:
-    """A mounted application that uses the user of the MCP SDK, and shows and fails with it."""
+    """Use a mounted application that returns the user of the MCP SDK, and one that fails with it."""
     bench = Bench.create(run)
 
     async def show(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -172,7 +172,7 @@ async def _run_mcp(run: Run) -> None:
 
 
 async def _run_warnings(run: Run) -> None:
-    """Streams and calls that are given up: what Python and asyncio say about them."""
+    """Abandon streams and calls, and search in the warnings of Python and asyncio."""
     bench = Bench.create(run)
     claims = await bench.auth.verify(bench.token)
     warned = run.collector.warned
@@ -185,7 +185,7 @@ async def _run_warnings(run: Run) -> None:
     await anext(stream)
     del stream
     with warnings.catch_warnings():
-        # Never awaited, which is what a mistake in an application leads to.
+        # Never awaited, like after a mistake in an application.
         for forgotten in (bench.auth.verify(bench.token), bench.client.exchange_token(bench.token, API)):
             del forgotten
     for one in warned:

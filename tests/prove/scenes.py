@@ -1,4 +1,4 @@
-"""What is done with secrets while everything is searched: verification, the client, and routes of an application."""
+"""Scenes that use secrets while all output is searched: verification, the client, and routes of an application."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ _PLACEHOLDER: Final = "eyJhbGciOiJFUzM4NCJ9.e30.c2ln"
 
 def _list_calls(bench: Bench) -> Mapping[str, Callable[[], Awaitable[object]]]:
     auth, client = bench.auth, bench.client
-    # Also with arguments that types reject.
+    # Also with arguments that a type checker rejects.
     exchange: Any = client.exchange_token
     return {
         "verify": lambda: auth.verify(bench.token),
@@ -67,7 +67,7 @@ def _list_calls(bench: Bench) -> Mapping[str, Callable[[], Awaitable[object]]]:
 
 
 async def _run_calls(run: Run) -> None:
-    """Every call of `auth.verify` and of the client, at every provider."""
+    """Make every call of `auth.verify` and of the client, with every provider."""
     for provider in MAKERS:
         if provider == "that is stuck":
             continue
@@ -75,12 +75,12 @@ async def _run_calls(run: Run) -> None:
             what = name if provider == "that works" else f"a provider {provider}"
             await run.attempt(what, call(), detail=name)
             if provider in _ASKED_AGAIN:
-                # From a cache, or while the provider is left alone.
+                # From a cache, or while no request is sent to the provider.
                 await run.attempt(what, call(), detail=f"{name} again")
 
 
 async def _run_cancelled(run: Run) -> None:
-    """The same, cancelled while the provider does not answer, and after each of the first turns of the loop."""
+    """Make the same calls, and cancel them while the provider does not respond, and after some turns of the loop."""
     for provider in ("that is stuck", "that works"):
         for turns in (1, 2, 3, 5, 8, 13, 40):
             for name, call in _list_calls(Bench.create(run, provider)).items():
@@ -90,14 +90,14 @@ async def _run_cancelled(run: Run) -> None:
 
 
 async def _run_tokens(run: Run) -> None:
-    """Tokens of every kind to `auth.verify`, whole, odd and as another type."""
+    """Pass tokens of every kind to `auth.verify`: whole, changed and as another type."""
     bench = Bench.create(run)
     tokens: list[Any] = [bench.issuer.bad_token(kind) for kind in BAD_TOKENS]
     tokens += [bench.issuer.id_token(), bench.issuer.logout_token(), bench.issuer.machine_token()]
     tokens += [LocalIssuer(endpoint=ENDPOINT).access_token(), bench.issuer.access_token(claims={"scope": 1})]
     for change in ("{0}=", "{0}.x", "{0}\n", "{0}\ud800", " {0}", "Bearer {0}", '{{"token": "{0}"}}', "{0}" * 60):
         tokens.append(change.format(bench.token))
-    # Signed, and with a token as its payload.
+    # A signed token with another token as its payload.
     ring: Any = bench.issuer
     tokens.append(ring._keys.current.sign({"alg": "ES384", "typ": "at+jwt"}, bench.token.encode()))
     for token in tokens:
@@ -170,7 +170,7 @@ def _name_part(provider: str) -> str:
 
 
 async def _run_requests(run: Run) -> None:
-    """Requests with tokens, invalid ones and odd headers, to every kind of route, at every provider."""
+    """Send requests with valid and invalid tokens and unusual headers to every kind of route, with every provider."""
     paths = ("/me", "/maybe", "/machine", "/failing", "/own", "/files/x", "/files/found", "/files/x%0A", "/nowhere")
     for provider in MAKERS:
         if provider == "that is stuck":
@@ -191,7 +191,7 @@ async def _run_requests(run: Run) -> None:
 
 
 async def _run_connections(run: Run) -> None:
-    """WebSockets and streams: refused, open while their token is revoked, cancelled, and failing."""
+    """Open WebSockets and streams: refused, with a token that is revoked later, cancelled, and failing."""
     bench = Bench.create(run)
     app = build_app(bench)
     for path in ("/socket", "/files/socket"):
@@ -215,7 +215,7 @@ async def _run_connections(run: Run) -> None:
 
 
 async def _run_webhooks(run: Run) -> None:
-    """Webhooks with valid and invalid signatures and bodies."""
+    """Send webhooks with valid and invalid signatures and bodies."""
     bench = Bench.create(run)
     app, key = build_app(bench), bench.signing_key
     bodies = [build_body("User.SuspensionStatus.Updated", at=NOW, data={"id": _ALICE, "isSuspended": True})]
@@ -246,7 +246,7 @@ async def _refuse_event(_event: object) -> None:
 
 
 async def _run_logout(run: Run) -> None:
-    """Logout tokens, valid and invalid, in forms of every kind, at every provider."""
+    """Send valid and invalid logout tokens in forms of every kind, with every provider."""
     for provider in ("that works", "unreachable", "surprising", "garbled"):
         run.part = _name_part(provider)
         bench = Bench.create(run, provider)
@@ -261,7 +261,7 @@ async def _run_logout(run: Run) -> None:
                 headers = {"content-type": "application/x-www-form-urlencoded"}
                 await run.ask(app, "POST", _LOGOUT, content=body.encode("latin-1"), headers=headers)
             await run.ask(app, "POST", _LOGOUT, content=form.encode(), headers={"content-type": "text/plain"})
-            # The client is gone before the end, and the server fails.
+            # The client has disconnected before the end, and the server fails.
             for end in ("http.disconnect", "a surprise"):
                 await run.send(
                     app,
@@ -274,7 +274,7 @@ async def _run_logout(run: Run) -> None:
 
 
 async def _run_machine_auth(run: Run) -> None:
-    """Requests of an application's own client with `machine_auth`: refused, to another origin, and redirected."""
+    """Send requests of an application's own client with `machine_auth`: refused, to another origin, and redirected."""
     bench = Bench.create(run)
     auth = run.build(
         "the authentication", lambda: bench.client.machine_auth(API, base_url="https://orders.example.test")

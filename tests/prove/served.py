@@ -1,4 +1,4 @@
-"""A local issuer on a socket, whose secrets are learned, and a browser that signs in at it."""
+"""A local issuer on a socket, whose secrets are learned, and a browser that signs in."""
 
 import html
 import re
@@ -27,7 +27,7 @@ class Served:
     """An issuer on a socket, with new secrets."""
 
     def __init__(self, run: Run) -> None:
-        """Build the issuer, which learns its secrets. It is not served yet."""
+        """Build the issuer, and learn its secrets. It is not served yet."""
         self.secret = f"{secrets.token_urlsafe(24)}+/&="
         self.issuer = LocalIssuer(directory=build_directory(self.secret))
         run.learn_secret("the client secret", self.secret)
@@ -44,7 +44,7 @@ class Served:
 
 
 async def sign_in(run: Run, issuer: LocalIssuer) -> dict[str, str]:
-    """Sign a user in as a browser does, and return the last tokens. The issuer has learned the code and the tokens."""
+    """Sign a user in like a browser, and return the last tokens. The code and the tokens have been learned."""
     verifier = secrets.token_urlsafe(32)
     challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     query = {
@@ -76,7 +76,7 @@ async def sign_in(run: Run, issuer: LocalIssuer) -> dict[str, str]:
         refresh = {"client_id": "local-spa", "grant_type": "refresh_token", "resource": API}
         refresh["refresh_token"] = issued["refresh_token"]
         issued |= (await browser.post(f"{issuer.issuer}/token", data=refresh)).json()
-        # The code is used up, and no refresh token.
+        # The code was used already, and is not a refresh token.
         for refused in (redemption, refresh | {"refresh_token": code}):
             response = await browser.post(f"{issuer.issuer}/token", data=refused)
             assert response.status_code == 400

@@ -1,4 +1,4 @@
-"""Where a secret could end up: everything that the package says, in any form, is collected and searched."""
+"""The sinks: all output of the package, in any form, is collected and searched."""
 
 import asyncio
 import gc
@@ -60,19 +60,19 @@ _LIBRARIES: Final = (
     "concurrent",
     "copy",
 )
-# Their frames are searched if the package called them. Otherwise they are those of the application or the framework.
+# Their frames are searched if the package called them. Otherwise they belong to the application or the framework.
 
 NOT_SHOWN_CALLS: Final[Mapping[str, str]] = {
     "tests.": "the caller's own code, which holds what it passes",
     "fastapi_logto.testing": "the local issuer, which protects nothing; its threads get the forms that it receives",
     "fastapi_logto.provider.key_set": "a key set is public, also one that contains private keys by mistake",
 }
-"""Modules whose functions may get secrets when they are called in a thread, with the reason."""
+"""Modules whose functions may get secrets as arguments in a thread, with the reason."""
 
 NOT_SHOWN_RECORDS: Final[Mapping[str, str]] = {
     "httpcore": "its debug log shows where a response redirects to, with the authorization code of the local issuer",
 }
-"""Loggers whose records may show a secret, with the reason. Only this secret is not searched for."""
+"""Loggers whose records may contain a secret, with the reason. Only this secret is not searched for."""
 _NOT_SHOWN_CODE: Final = re.compile(r"(?<=[?&]code=)[A-Za-z0-9_-]+")
 
 _DEEPEST: Final = 6
@@ -88,11 +88,11 @@ class _Count:
 
 @dataclass(slots=True, kw_only=True)
 class Sinks:
-    """The places in which secrets are searched for.
+    """The places to search for secrets.
 
     Attributes:
         canaries: The secrets.
-        counts: What was searched, by sink.
+        counts: The number of searches by sink.
         leaks: A line for each leak, which names the secret and the place, and quotes nothing.
     """
 
@@ -102,13 +102,13 @@ class Sinks:
     _searched: dict[tuple[int, int], Sequence[str]] = field(default_factory=dict[tuple[int, int], Sequence[str]])
 
     def put(self, sink: Sink, where: str, *texts: object) -> None:
-        """Search in texts; what is no `str` is shown as error trackers do."""
+        """Search in texts. A value that is not a `str` is shown like in an error tracker."""
         count = self.counts[sink]
         for value in texts:
             text = value if isinstance(value, str) else show(value)
             count.records += 1
             count.characters += len(text)
-            # Most texts come again and again, but new secrets must be searched for in each of them.
+            # Most texts are repeated, but new secrets must be searched for in each of them.
             known = hash(text), len(self.canaries)
             if known not in self._searched:
                 self._searched[known] = self.canaries.find(text)
@@ -128,7 +128,7 @@ class Sinks:
         self.put("exceptions", f"{where}: {name}", str(error), repr(error), error.args, vars(error), *notes)
         for frame_name, local, value in iter_locals(error.__traceback__):
             self.put("local variables", f"{where}: {name}: {local} in {frame_name}", represent(value), value)
-        # Error trackers and tracebacks leave a context out that `from None` suppresses.
+        # Error trackers and tracebacks omit a context that `from None` suppresses.
         context = None if error.__suppress_context__ else error.__context__
         for inner in (error.__cause__, context, *getattr(error, "exceptions", ())):
             self.put_error(where, inner, seen=seen)
@@ -152,7 +152,7 @@ def _find_module(frame: FrameType) -> str:
 
 
 def show(value: object, depth: int = _DEEPEST) -> str:
-    """Return a value as error trackers show it: containers by their items, also those whose `repr` hides these."""
+    """Return a value as error trackers show it: containers by their items, even if their `repr` hides the items."""
     if depth and isinstance(value, Mapping):
         items = list(_list_items(value))[:_MOST_ITEMS]
         return f"{{{', '.join(f'{show(key, depth - 1)}: {show(one, depth - 1)}' for key, one in items)}}}"
@@ -167,7 +167,7 @@ def _list_items(mapping: Any) -> Iterator[tuple[object, object]]:
 
 
 def represent(value: object) -> str:
-    """Return the `repr` of a value, which may be half built, in a frame of its constructor."""
+    """Return the `repr` of a value, which may be incomplete in a frame of its constructor."""
     try:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - as error trackers do
@@ -175,7 +175,7 @@ def represent(value: object) -> str:
 
 
 class _Handler(logging.Handler):
-    """Searches in each record: as it is formatted, its arguments, and all its fields."""
+    """Searches in each record: its formatted text, its arguments, and all its fields."""
 
     def __init__(self, sinks: Sinks) -> None:
         super().__init__(logging.NOTSET)
@@ -200,7 +200,7 @@ class _Handler(logging.Handler):
 
 
 class _Executor(ThreadPoolExecutor):
-    """Searches in what is called in a thread and in its result, as asyncio shows them while a task waits for them."""
+    """Searches in each call in a thread and in its result, as asyncio shows them while a task waits for them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ def _show_outcome(done: "Future[Any]") -> str:
 
 @contextmanager
 def collect(sinks: Sinks) -> Generator["Collector"]:
-    """Search in everything that is logged, traced, warned of or reported by the event loop meanwhile."""
+    """Search in all logs, traces, warnings and reports of the event loop inside this context."""
     handler, root = _Handler(sinks), logging.getLogger()
     loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
     before = [(one, one.level, one.propagate, one.disabled) for one in loggers]
@@ -268,10 +268,10 @@ def collect(sinks: Sinks) -> Generator["Collector"]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
-    """What is collected while the scenes run.
+    """Collects output while the scenes run.
 
     Attributes:
-        sinks: Where secrets are searched for.
+        sinks: The places to search.
         recording: The spans and metrics.
         warned: The warnings since the last search.
         loop: The event loop of the scenes.
@@ -285,7 +285,7 @@ class Collector:
     reported: list[BaseException] = field(default_factory=list[BaseException])
 
     def report(self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        """Search in what the event loop reports: the message, the futures and handles, and the exception."""
+        """Search in a report of the event loop: the message, the futures and handles, and the exception."""
         self.sinks.put("asyncio", "exception handler", context)
         error: BaseException | None = context.get("exception")
         self.sinks.put_error("asyncio", error)
@@ -293,7 +293,7 @@ class Collector:
             self.reported.append(error)
 
     def drain(self, where: str) -> None:
-        """Search in what was recorded since the last call, and in the tasks and handles of the loop."""
+        """Search in the records since the last call, and in the tasks and handles of the loop."""
         for warned in self.warned:
             self.sinks.put("warnings", where, str(warned), repr(warned.source))
             self.sinks.put_error(f"a warning, {where}", warned.message if isinstance(warned.message, Warning) else None)

@@ -1,8 +1,8 @@
-"""Random sequences of events, after each of which the package must do what the model says.
+"""Random sequences of events, after each of which the package must agree with the model.
 
 An application with one `LogtoAuth` for two tenants is called on two event loops. Issuers rotate and withdraw keys,
-fail, lie, respond late and come back. Clocks move, also backwards. Tokens of all kinds come again and again.
-Revocations come and expire.
+fail, send wrong documents, respond late and recover. Clocks move, also backwards. Tokens of all kinds are sent
+repeatedly. Revocations arrive and expire.
 """
 
 from collections import Counter
@@ -70,12 +70,12 @@ _SHIFTS: Final = st.sampled_from([1, 5, 30, 59, 61, 600, 3600, 3720, 90_000])
 
 
 class DisagreementError(AssertionError):
-    """The package did something else than the model says."""
+    """The package differs from the model."""
 
 
 @dataclass(slots=True)
 class Log:
-    """What a run did: events, requests, late responses, and how often each rule decided."""
+    """The statistics of a run: events, requests, late responses, and how often each rule decided."""
 
     steps: int = 0
     requests: int = 0
@@ -85,7 +85,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A request, or a refresh in the background, to which the issuer's response is held back."""
+    """A request, or a refresh in the background, for which the issuer's response is delayed."""
 
     worker: Worker
     minted: Minted
@@ -125,7 +125,7 @@ class Machine(RuleBasedStateMachine):
         self.doors = build_doors(auth)
 
     def teardown(self) -> None:
-        """Let everything end."""
+        """End everything."""
         self.issuers.release()
         for worker in self.workers:
             worker.call(finish_fetches())
@@ -135,7 +135,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(issuer=ISSUERS, numbers=st.lists(st.integers(0, 3), max_size=2, unique=True))
     def publish(self, issuer: str, numbers: Sequence[int]) -> None:
-        """Rotate: the first of these keys signs. Earlier ones may come back. An empty list withdraws all."""
+        """Rotate: the first of these keys signs. Earlier ones may be published again. An empty list withdraws all."""
         self.log.steps += 1
         self.sites[issuer].published = tuple(KEYS[issuer][number] for number in numbers)
 
@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
         has_odd_entries=st.booleans(),
     )
     def serve(self, issuer: str, faults: tuple[str, str], *, has_odd_entries: bool) -> None:
-        """Fail, lie, or come back."""
+        """Fail, send a wrong document, or recover."""
         self.log.steps += 1
         site = self.sites[issuer]
         (site.fault, site.lie), site.has_odd_entries = faults, has_odd_entries
@@ -154,7 +154,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=_SECONDS)
     def wait(self, seconds: float) -> None:
-        """Let time pass, until it is certain what is due: refreshes and tries are spread by 5 and 10 %."""
+        """Let time pass until it is certain what is due: refreshes and retries are randomized by 5 and 10 %."""
         self.log.steps += 1
         self._move(seconds)
         while any(_is_uncertain(issuer, self.model.age) for issuer in self.model.issuers.values()):
@@ -166,14 +166,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=_SHIFTS, sign=st.sampled_from([-1, 1]))
     def set_clock(self, seconds: float, sign: int) -> None:
-        """Set the wall clock, forwards or back. The clock that measures ages is another one."""
+        """Set the wall clock, forwards or back. Ages are measured with another clock."""
         self.log.steps += 1
         self.model.wall_time += sign * seconds
 
     @precondition(lambda self: self.waiting is None)
     @rule(number=_WORKERS)
     def pause(self, number: int) -> None:
-        """Stop an event loop and continue it, as AWS Lambda does between two requests."""
+        """Stop an event loop and continue it, like AWS Lambda between two requests."""
         self.log.steps += 1
         self.model.stopped.add(self.workers[number].pause())
 
@@ -226,13 +226,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=_WORKERS, minted=tokens, path=_PATHS, door=_DOORS)
     def request(self, number: int, minted: Minted, path: str, door: str) -> None:
-        """Send a request to the one event loop or the other."""
+        """Send a request to one of the two event loops."""
         self.log.steps += 1
         self._request_where_possible(number, minted, path, door)
 
     @invariant()
-    def who_may_come_in_does(self) -> None:
-        """Send the newest token and an older one after an event, at every door and route in turn."""
+    def package_agrees_with_the_model(self) -> None:
+        """Send the newest token and an older one after an event, by every kind of call and to every route in turn."""
         self.probes += 1
         # Not after each event: some have an effect only if others follow before the next request.
         if self.minted and self.probes % 4:
@@ -275,7 +275,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting is not None)
     @rule(seconds=st.sampled_from([0, 1, LONGEST_FETCH - 1, LONGEST_FETCH, LONGEST_FETCH, 60]))
     def respond(self, seconds: float) -> None:
-        """Deliver the response that is late, perhaps so late that it must not count."""
+        """Deliver the delayed response, which may be too late to count."""
         self.wait(seconds)
         waiting, self.waiting = cast("Waiting", self.waiting), None
         self.issuers.responses[:] = [waiting.response]
@@ -302,7 +302,7 @@ class Machine(RuleBasedStateMachine):
             if is_slow:
                 self.issuers.release()
         judging = self.model.judge(minted.token, ROUTES[path], worker.run)
-        # The last response is the one that is held back.
+        # The last response is the delayed one.
         held = self.issuers.responses.pop() if late else None
         decided = self._resume(judging, what, is_held=late)
         if decided is not None:
@@ -324,7 +324,7 @@ class Machine(RuleBasedStateMachine):
         )
 
     def _resume(self, judging: Generator[Fetch, Response, Rule], what: str, *, is_held: bool = False) -> Rule | None:
-        """Tell the model what issuers have responded; return its decision, or `None` if that needs the late one."""
+        """Pass the responses of issuers to the model; return its decision, or `None` if it needs the delayed one."""
         try:
             response = None if getgeneratorstate(judging) == GEN_CREATED else self._take_response(what)
             while True:
@@ -342,7 +342,7 @@ class Machine(RuleBasedStateMachine):
         return self.issuers.responses.pop(0)
 
     def _settle(self, refresh: tuple[Issuer, Fetch] | None, what: str) -> None:
-        """Tell the model what a refresh in the background has returned."""
+        """Pass the result of a refresh in the background to the model."""
         if refresh is not None:
             self.model.finish(*refresh, self._take_response(what))
         if self.issuers.responses:
@@ -353,7 +353,7 @@ class Machine(RuleBasedStateMachine):
         self.log.rules[decided] += 1
         if found == expected:
             return
-        # Once a revocation has expired, the package may forget it or not.
+        # Once a revocation has expired, the package may delete it or not.
         is_checked = list(Rule).index(decided) > list(Rule).index(Rule.REVOKED)
         if found != Rule.REVOKED.value[0] or not is_checked or not is_revoked(minted.token, self.model.forgotten):
             raise DisagreementError(f"{what} with {minted}: expected {expected} because {why}, found {found}")
@@ -363,7 +363,7 @@ async def _call(request: Coroutine[Any, Any, str], outcome: "Future[str]") -> No
     """Send a request, then wait until nothing runs in the background."""
     try:
         outcome.set_result(await request)
-    except Exception as error:  # noqa: BLE001 - what a server would turn into a 500
+    except Exception as error:  # noqa: BLE001 - a server would turn it into a 500
         outcome.set_result(f"500 {type(error).__name__}")
     await finish_fetches()
 

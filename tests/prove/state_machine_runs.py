@@ -16,9 +16,10 @@ __all__ = ["run_machine", "run_state_machine"]
 
 
 def run_machine(machine: type[Machine], *, runs: int, steps: int, shrinks: bool = False) -> Log:
-    """Run the same sequences each time, and return what happened; `DisagreementError` if the package differs.
+    """Run the same sequences each time, and return the log.
 
-    `shrinks` also looks for the shortest sequence that shows it, which takes long.
+    If the package differs from the model, `DisagreementError` is raised. `shrinks` also searches for the shortest such
+    sequence, which takes long.
     """
     machine.log = Log()
     phases = [Phase.generate, *([Phase.shrink] if shrinks else [])]

@@ -1,4 +1,4 @@
-"""Tokens of all kinds and ages, as the model sees them and as they are sent."""
+"""Tokens of all kinds and ages, as values of the model and as sent texts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,18 +22,18 @@ def _generate(*algorithms: Algorithm) -> tuple[SigningKey, ...]:
     return tuple(SigningKey.generate(algorithm) for algorithm in algorithms)
 
 
-# GLOBEX does not accept ES384: a list with that key alone has no usable key.
+# GLOBEX does not accept ES384, so a list with only that key has no usable key.
 KEYS: Final[Mapping[str, tuple[SigningKey, ...]]] = {
     ACME: _generate("ES256", "ES384", "ES256", "RS256"),
     GLOBEX: _generate("ES256", "RS256", "ES256", "ES384"),
     STRANGER: _generate("ES256"),
 }
-"""The keys that an issuer may publish, now or later."""
+"""The keys that an issuer may publish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a token is. The defaults are those of an ordinary one."""
+    """The properties of a token. The defaults are those of an ordinary one."""
 
     issuer: str = ACME
     claimed_issuer: str | None = None
@@ -53,7 +53,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """A token, as the model sees it and as it is sent."""
+    """A token, as a value of the model and as the sent text."""
 
     token: Token
     text: str = field(repr=False)
@@ -73,7 +73,7 @@ ORDINARY_TOKENS: Final = st.builds(
     issued_ago=st.sampled_from([0, 0, 600]),
     is_long=st.booleans(),
 )
-"""Tokens that are signed with the current key, and are valid now. GLOBEX has no part in ADMIN."""
+"""Tokens that are signed with the current key, and are valid now. GLOBEX has no audience ADMIN."""
 
 _PECULIARITIES: Final[Sequence[Mapping[str, Any]]] = (
     *({"signer": "any", "number": number} for number in range(4)),
@@ -83,7 +83,7 @@ _PECULIARITIES: Final[Sequence[Mapping[str, Any]]] = (
     {"claimed_issuer": STRANGER},
     *({"audience": audience} for audience in (ADMIN, "https://other.example.test", "organization")),
     *({"is_reader": False} for _ in range(3)),
-    # At the limits: leeway, how far ahead a token may be issued, and the difference between two refusals.
+    # Values at the limits: leeway, how far ahead a token may be issued, and the border between two refusals.
     *({"issued_ago": seconds} for seconds in (10, 11, 1000, 3000, -60, -61)),
     *({"life": seconds} for seconds in (600, 60, -9, -10)),
     *({"valid_in": seconds} for seconds in (10, 11)),
@@ -91,7 +91,7 @@ _PECULIARITIES: Final[Sequence[Mapping[str, Any]]] = (
 
 
 def _change(choice: Choice, seed: int) -> Choice:
-    # Hypothesis would draw a few of these in many runs, and the others in none.
+    # Hypothesis would draw a few of these often, and the others never.
     chance = Random(seed)  # noqa: S311 - no secret
     for one in chance.sample(_PECULIARITIES, chance.choice((1, 1, 1, 2))):
         choice = replace(choice, **one)

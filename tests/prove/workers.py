@@ -1,4 +1,4 @@
-"""Event loops that run in threads, as in a server, and can be stopped and continued."""
+"""Event loops that run in threads, like in a server, and can be stopped and continued."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ __all__ = ["PATIENCE_SECONDS", "Worker"]
 T = TypeVar("T")
 
 PATIENCE_SECONDS: Final = 30
-"""Longer than anything takes. Whatever waits so long is a failure."""
+"""A timeout that is longer than anything takes. Reaching it is a failure."""
 
 
 class Worker:
@@ -46,7 +46,7 @@ class Worker:
         return self.submit(work).result(PATIENCE_SECONDS)
 
     def close(self) -> None:
-        """Stop the loop for good."""
+        """Stop the loop permanently."""
         self.call(self.loop.shutdown_default_executor())
         self._stop()
         self.loop.close()

@@ -1,4 +1,4 @@
-"""The load test reports what must not happen: a wrong status, a request without a response, memory that grows."""
+"""The load test reports wrong statuses, requests without a response, and memory that grows."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ FORGED = replace(KNOWN, name="forged tokens", allowed=frozenset({401}))
 
 
 def load(statuses: dict[str, int], *, failed: int = 0) -> Load:
-    """Give the result of what wrk prints, after text of its own."""
+    """Return the parsed output of wrk for these numbers."""
     counts = {"requests": sum(statuses.values()), "refused": 0, "failed": failed, "statuses": statuses}
     line = json.dumps({**counts, "duration": 2_000_000, "p50": 900, "p99": 1500, "max": 2000})
     return parse_load(f"Running 2s test\n\n{line}\n", cpu=1000.0)

@@ -1,4 +1,4 @@
-"""The server of the tests leaves no connection behind, however shortly before its end it was accepted."""
+"""The server of the tests leaves no connection open, even if it was accepted shortly before the end."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""A scene of the leak proof that reaches less than it must makes the proof fail."""
+"""The leak proof fails if a scene does not reach all its expected outcomes."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""No secret is in anything that the package says, and the search finds each one that is, wherever and however."""
+"""No output of the package contains a secret, and the search finds planted secrets in every place and encoding."""
 
 import asyncio
 import html

@@ -1,4 +1,4 @@
-"""Mutants: each careless edit is made once, stays on its line, and takes effect in a running process."""
+"""Mutants: each kind of edit is made once, keeps the line numbers, and takes effect in a running process."""
 
 import textwrap
 from collections.abc import Callable, Sequence

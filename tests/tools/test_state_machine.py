@@ -1,4 +1,4 @@
-"""The package does what the model says, whatever happens in whatever order; and what it does wrong is found."""
+"""The package agrees with the model for every sequence of events, and each planted fault is found."""
 
 import asyncio
 import math

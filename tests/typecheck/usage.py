@@ -24,7 +24,7 @@ from fastapi_logto.testing import LocalIssuer, ManualClock, assert_protected, cl
 
 
 class MyClaims(TokenClaims):
-    """Claims with what a tenant's script adds."""
+    """Claims with those that a tenant's script adds."""
 
     roles: tuple[str, ...] = ()
 
@@ -107,7 +107,7 @@ def test_what_an_application_writes() -> None:
         pass
     with override(app, custom.for_audience("https://billing.example.com"), claims(claims_model=MyClaims)):
         pass
-    # A subclass has all that the routes of `plain` know.
+    # A subclass has all claims that the routes of `plain` use.
     with override(app, plain, claims(claims_model=MyClaims)):
         pass
     with override(app, custom, claims()):  # type: ignore[misc] # pyright: ignore[reportArgumentType] - not MyClaims

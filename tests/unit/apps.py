@@ -1,4 +1,4 @@
-"""What tests of the FastAPI side share."""
+"""Helpers for tests with FastAPI applications."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ API = "https://api.example.test"
 
 
 def build_organization_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter:
-    """Return a router whose one route requires the organization of its path."""
+    """Return a router with one route, which requires the organization in its path."""
     router = APIRouter(prefix="/of/{organization_id}", dependencies=[Depends(one) for one in dependencies])
 
     @router.get("/members")
@@ -27,7 +27,7 @@ def build_organization_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter
 
 
 def detail(client: TestClient, path: str, headers: dict[str, str] | None = None) -> tuple[int, str, str]:
-    """Give status, code and reason of a refused request."""
+    """Return status, code and reason of a refused request."""
     answer = client.get(path, headers=headers or {})
     body = answer.json()["detail"]
     return answer.status_code, body["code"], body["reason"]
@@ -36,7 +36,7 @@ def detail(client: TestClient, path: str, headers: dict[str, str] | None = None)
 def sign_in(
     issuer: LocalIssuer, *, user: str = "alice", scope: str = "openid offline_access", resources: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Walk through the authorization code flow and give the token endpoint's answer."""
+    """Run the authorization code flow, and return the token response."""
     http = TestClient(issuer.app, base_url=issuer.endpoint, follow_redirects=False)
     verifier = "v" * 43
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()

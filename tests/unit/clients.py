@@ -1,4 +1,4 @@
-"""A `LogtoClient` with the provider behind it, both in memory, and the time."""
+"""A `LogtoClient`, its provider in memory, and its clock."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ SECRET: Final = "local-machine-secret"
 
 
 class Provider(httpx.AsyncBaseTransport):
-    """The local issuer, whose responses can be replaced, with the requests that it got."""
+    """The local issuer, whose responses can be replaced and whose requests are recorded."""
 
     def __init__(self, issuer: LocalIssuer) -> None:
         self.inner = httpx.ASGITransport(app=issuer.app)
@@ -45,7 +45,7 @@ class Provider(httpx.AsyncBaseTransport):
 
 
 class Bench:
-    """A client, the provider behind it, and the time."""
+    """A client, its provider and its clock."""
 
     def __init__(self, **arguments: Any) -> None:
         self.clock = ManualClock(now=1_800_000_000)

@@ -1,4 +1,4 @@
-"""Webhook deliveries: those of a real Logto, and others that are signed like them."""
+"""Webhook deliveries of a real Logto, and others with the same kind of signature."""
 
 import hmac
 import json

@@ -1,4 +1,4 @@
-"""Doubles for the edges alone: a provider in memory, and a key that records when it is used."""
+"""Test doubles: a provider in memory, and a key that records its use."""
 
 import asyncio
 import ssl
@@ -21,14 +21,14 @@ ISSUER: Final = f"{ENDPOINT}/oidc"
 
 
 class FakeProvider:
-    """A provider in memory, which counts what it is asked, and is away or slow when told.
+    """A provider in memory, which counts requests, and can be unreachable or slow.
 
     Attributes:
         jwks: The key set that it publishes.
         discovery: Its discovery document.
-        faults: Instead of an answer, by path: a status, a body, or an exception of the connection.
-        gate: While it is there and not set, nothing is answered.
-        counts: Requests by path.
+        faults: By path, a status, a body or an exception in place of the response.
+        gate: If this event exists, no response is sent until it is set.
+        counts: The number of requests by path.
     """
 
     def __init__(self, jwks: Mapping[str, object], *, endpoint: str = ENDPOINT, issuer: str | None = None) -> None:
@@ -43,20 +43,20 @@ class FakeProvider:
 
     @property
     def fetches(self) -> tuple[int, int]:
-        """Requests for the discovery document, and for the key set at its usual place."""
+        """The numbers of requests for the discovery document, and for the key set at its usual URL."""
         return self.counts[DISCOVERY_PATH], self.counts[JWKS_PATH]
 
     def go_away(self) -> None:
-        """Answer nothing from now on."""
+        """Refuse connections from now on."""
         self.faults = {path: httpx.ConnectError("away") for path in (DISCOVERY_PATH, JWKS_PATH)}
 
     def come_back(self) -> None:
-        """Answer again from now on."""
+        """Respond again from now on."""
         self.faults = {}
 
     def build_transport(self, *, timeout_seconds: float = 60) -> Transport:
-        """Give a transport whose requests end here."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and made at once, unlike the default one
+        """Return a transport that sends its requests to this provider."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and created immediately, unlike the default one
         return Transport(
             timeout_seconds=timeout_seconds, http_transport=httpx.MockTransport(self._answer), ssl_context=context
         )
@@ -77,12 +77,12 @@ class FakeProvider:
 
 
 async def finish_fetches() -> int:
-    """Wait for the fetches that run on this loop, and say how many there were."""
+    """Wait for the fetches that run on this loop, and return how many there were."""
     flights = [task for task in asyncio.all_tasks() if task.get_name() == "fastapi_logto: fetch keys"]
     if flights:
         ended, pending = await asyncio.wait(flights, timeout=5)
         assert not pending
-        # Whatever goes wrong is in the state afterwards.
+        # A failed fetch is recorded in the state and raises nothing.
         assert not [flight for flight in ended if not flight.cancelled() and flight.exception() is not None]
     return len(flights)
 
@@ -104,16 +104,16 @@ class _WatchedRsaKey(RSAKey):
 
 
 def watch_key(key: PublicKey, on_verify: Callable[[], object]) -> PublicKey:
-    """Give an equal key that calls this each time a signature is verified with it, in the thread that does so."""
+    """Return an equal key that calls a function at each verification of a signature, in the same thread."""
     value = key.jose.as_dict(private=False)
     jose = (_WatchedRsaKey if isinstance(key.jose, RSAKey) else _WatchedEcKey).import_key(value)
     jose.on_verify = on_verify
-    # Without its double for AWS-LC, which would be used in its place.
+    # Without its AWS-LC key, which would be used in its place.
     return replace(key, jose=jose, aws_lc=None)
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something holds; it must within half a minute."""
+    """Run the loop until a condition is true, for at most half a minute."""
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - whatever a double counts
+        while not condition():  # noqa: ASYNC110 - a condition has no event
             await asyncio.sleep(0.001)

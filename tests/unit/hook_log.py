@@ -1,4 +1,4 @@
-"""A delivery log of Logto in memory, and a store that processes share."""
+"""A delivery log of Logto in memory, and a store that several processes share."""
 
 import asyncio
 import json
@@ -54,8 +54,8 @@ class FakeLog(httpx.AsyncBaseTransport):
         tokens: The number of tokens that were issued.
         rejected: Tokens that the Management API rejects.
         fault: Responds instead of the tenant, if it returns a response.
-        gate: While it is there and not set, nothing is answered.
-        ignores_times: Whether this is a Logto that knows neither start nor end.
+        gate: If this event exists, no response is sent until it is set.
+        ignores_times: Whether it behaves like an older Logto, which ignores start and end.
     """
 
     def __init__(self, entries: Sequence[Any] = ()) -> None:
@@ -77,7 +77,7 @@ class FakeLog(httpx.AsyncBaseTransport):
     def build(self, *, clock: ManualClock, **arguments: Any) -> DeliveryLog:
         """Return the log for `Revocations`."""
         given: dict[str, Any] = {"client_id": "machine", "client_secret": "secret", "hook_id": HOOK, **arguments}
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and made at once, unlike the default one
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and created immediately, unlike the default one
         return DeliveryLog(ENDPOINT, clock=clock, http_transport=self, ssl_context=context, **given)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -117,7 +117,7 @@ class FakeLog(httpx.AsyncBaseTransport):
 
 
 class FakeStore:
-    """What processes share."""
+    """The data that several processes share."""
 
     def __init__(self) -> None:
         self.revocations: list[Revocation] = []
@@ -127,11 +127,11 @@ class FakeStore:
         self.save_errors: list[Exception] = []
 
     def free_lead(self) -> None:
-        """Let the lead of a process expire."""
+        """Let the lease of the leading process expire."""
         self.leader = None
 
     def open(self) -> "FakeConnection":
-        """Return the connection of one process."""
+        """Return the store of one process."""
         return FakeConnection(self)
 
 

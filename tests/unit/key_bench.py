@@ -1,4 +1,4 @@
-"""A key source with all that it depends on, for the tests of when keys are fetched."""
+"""A key source with all its dependencies, for tests of when keys are fetched."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -25,7 +25,7 @@ AWAY_AT_ONCE = f"{ENDPOINT}{DISCOVERY_PATH}: ConnectError"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """A key source, and all that it depends on."""
+    """A key source and all its dependencies."""
 
     issuer: LocalIssuer
     provider: FakeProvider
@@ -44,12 +44,12 @@ class Bench:
         return kid
 
     def block(self) -> asyncio.Event:
-        """Have the provider answer nothing until the event is set."""
+        """Delay all responses of the provider until the returned event is set."""
         self.provider.gate = asyncio.Event()
         return self.provider.gate
 
     async def find(self, kid: str | None = "", *, alg: str = "ES384") -> list[str | None]:
-        """Give the kids that are found; those for the current key by default."""
+        """Return the kids of the found keys; by default, search for the current key."""
         return [key.kid for key in await self.source.find(kid=self.kid if kid == "" else kid, alg=alg)]
 
     async def refused(self, kid: str | None) -> UnknownKeyError:
@@ -68,7 +68,7 @@ class Bench:
         return caught.value
 
     async def outcomes(self, *kids: str) -> set[type[object]]:
-        """Give the kinds of outcome that callers get who come all at once."""
+        """Return the types of results and errors that concurrent callers get."""
         tasks = (self.source.find(kid=kid, alg="ES384") for kid in kids)
         return {type(outcome) for outcome in await asyncio.gather(*tasks, return_exceptions=True)}
 
@@ -105,7 +105,7 @@ def build_bench(
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Give the answer of a coroutine that waits for nothing, not even for its turn."""
+    """Return the result of a coroutine that never suspends."""
     try:
         coroutine.send(None)
     except StopIteration as stop:

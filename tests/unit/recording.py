@@ -1,4 +1,4 @@
-"""An SDK of OpenTelemetry in memory that records this package, and changes nothing else in the process."""
+"""An OpenTelemetry SDK in memory that records only this package, without other effects on the process."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +19,7 @@ _DELTA: Final = AggregationTemporality.DELTA
 
 
 class _OnlyOurMeter(metrics.NoOpMeterProvider):
-    """FastAPI does not use a provider that is a no-op one, so it measures nothing in other tests."""
+    """A no-op provider, except for this package. FastAPI ignores no-op providers, so it records nothing with it."""
 
     def __init__(self, provider: MeterProvider) -> None:
         self._provider = provider
@@ -44,7 +44,7 @@ class _OnlyOurTracer(trace.NoOpTracerProvider):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What was recorded for some attributes: the sum of a counter, or the number of values in a histogram."""
+    """The record of a set of attributes: the sum of a counter, or the number of values in a histogram."""
 
     value: float
     attributes: dict[str, Any]
@@ -54,7 +54,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was recorded since the last reading."""
+    """The records since the last read."""
 
     reader: InMemoryMetricReader = field(
         default_factory=lambda: InMemoryMetricReader(preferred_temporality={Counter: _DELTA, Histogram: _DELTA})
@@ -105,7 +105,7 @@ def _read_point(point: Any) -> Point:
 
 @cache
 def _set_providers() -> Recording:
-    # A process can set them once.
+    # A process can set them only once.
     recording = Recording()
     tracers = TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(recording.exporter))

@@ -1,4 +1,4 @@
-"""A store of revocations in memory that several feeds share, and that a test can make fail."""
+"""A store of revocations in memory that several feeds share and that tests can make fail."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Whole tokens of every attack table, through the verifier and twice each: no way in, no echo, no surprise."""
+"""Every token of the attack tables, verified twice: each has the expected outcome, and no output repeats it."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ from tests.vectors.rows import PayloadRow, Row, TokenRow
 from tests.vectors.tokens import P384_ORDER, TOKEN_ROWS
 
 FORGE: Final = Forge.create()
-# One context for all: making one reads the certificate authorities of the machine.
+# One context for all, because creating one reads the certificate authorities of the machine.
 TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 DISCOVERY_URL: Final = f"{ISSUER_URL}/.well-known/openid-configuration"
 JWKS_URL: Final = f"{ISSUER_URL}/jwks"
@@ -43,7 +43,7 @@ ROWS: Final[Sequence[TokenRow | PayloadRow]] = (*HEADER_ROWS, *TOKEN_ROWS, *PAYL
 
 
 class Provider:
-    """Discovery and key set in memory; counts what is asked of it."""
+    """A provider in memory with discovery document and key set, which counts requests."""
 
     def __init__(self, *, issuer: str, jwks: JsonObject) -> None:
         self.issuer = issuer
@@ -83,19 +83,19 @@ def build_token(row: TokenRow | PayloadRow) -> str:
 
 
 def shown(error: RefusalError) -> str:
-    """Everything of an error that an answer, a log or a traceback may show."""
+    """Return all texts of an error that a response, a log or a traceback may show."""
     return "\n".join((error.message, str(error), repr(error), repr(error.args), *traceback.format_exception(error)))
 
 
 def secrets_of(token: str) -> list[str]:
-    """The token, its payload and its signature, as far as they are long enough to be told from other text."""
+    """Return the token, its payload and its signature, unless they are so short that they occur in other text."""
     _, _, rest = token.partition(".")
     payload, _, signature = rest.partition(".")
     return [secret for secret in (token, payload, signature) if len(secret) >= 16]
 
 
 async def outcome(verifier: TokenVerifier[TokenClaims], token: str) -> TokenClaims | RefusalError:
-    """Give the claims or the refusal. Any other exception fails the test."""
+    """Return the claims or the refusal. Any other exception fails the test."""
     try:
         return await verifier.verify(SecretStr(token))
     except RefusalError as error:
@@ -104,7 +104,7 @@ async def outcome(verifier: TokenVerifier[TokenClaims], token: str) -> TokenClai
 
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-async def test_each_row_ends_twice_in_its_outcome_and_echoes_nothing(
+async def test_each_row_has_its_outcome_twice_and_no_output_repeats_the_token(
     row: TokenRow | PayloadRow, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -124,7 +124,7 @@ async def test_each_row_ends_twice_in_its_outcome_and_echoes_nothing(
             assert result.claim == row.claim
             said = shown(result)
             assert not [secret for secret in secrets_of(token) if secret in said]
-            # What came in is for the log alone, quoted; the client's message names settings at most.
+            # Values from the token are only in the log, quoted. The message for the client only names settings.
             assert result.found is None or result.found not in result.message
     logged = "\n".join(f"{record.getMessage()} {record.args!r} {record.exc_text}" for record in caplog.records)
     assert not [secret for secret in secrets_of(token) if secret in logged]
@@ -139,7 +139,7 @@ def test_each_table_begins_with_the_valid_token_and_names_every_row_once(rows: S
     assert [row.id for row in rows if not row.reference] == []
 
 
-async def test_a_token_refused_before_any_key_is_sought_causes_no_fetch() -> None:
+async def test_a_token_refused_before_the_key_lookup_causes_no_fetch() -> None:
     provider = Provider(issuer=ISSUER_URL, jwks=FORGE.jwks())
     verifier = build_verifier(provider)
     early = {"malformed", "too_large", "algorithm", "type", "id_token", "opaque_token"}
@@ -154,7 +154,7 @@ async def test_a_token_refused_before_any_key_is_sought_causes_no_fetch() -> Non
     assert provider.asked == Counter()
 
 
-async def test_a_refused_token_leaves_nothing_behind_that_accepts_the_next() -> None:
+async def test_a_refused_token_has_no_effect_on_the_next_token() -> None:
     provider = Provider(issuer=ISSUER_URL, jwks=FORGE.jwks())
     verifier = build_verifier(provider)
     good = FORGE.good()
@@ -171,19 +171,19 @@ async def test_a_refused_token_leaves_nothing_behind_that_accepts_the_next() -> 
     assert (await verifier.verify(SecretStr(good))).sub == "iuvey8ee7hls"
 
 
-async def test_the_twin_of_a_signature_returns_the_same_claims_and_no_second_identity() -> None:
+async def test_the_second_form_of_an_ecdsa_signature_returns_the_same_claims_and_identity() -> None:
     verifier = build_verifier(Provider(issuer=ISSUER_URL, jwks=FORGE.jwks()))
     twin = FORGE.with_changed_signature(lambda r, s: r.to_bytes(48, "big") + (P384_ORDER - s).to_bytes(48, "big"))
 
-    # The mathematics of ECDSA takes both. So nothing may be told apart by the token's text or its digest:
-    # revocation and replay go by `jti`, which both share.
+    # Both are valid in ECDSA. So the token's text or its digest must not serve as its identity:
+    # revocation and replay detection use `jti`, which is the same in both.
     original, other = await verifier.verify(SecretStr(FORGE.good())), await verifier.verify(SecretStr(twin))
 
     assert other == original
     assert other.jti == "jKWg6xwbZsJT7THAf"
 
 
-async def test_the_opaque_token_s_refusal_says_which_resource_to_ask_for() -> None:
+async def test_the_refusal_of_an_opaque_token_says_which_resource_to_request() -> None:
     verifier = build_verifier(Provider(issuer=ISSUER_URL, jwks=FORGE.jwks()))
 
     result = await outcome(verifier, TOKENS["opaque"].token)
@@ -222,7 +222,7 @@ def test_every_captured_token_has_an_expected_outcome() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TOKENS))
-async def test_a_token_that_a_real_logto_issued_ends_as_its_kind_says(name: str) -> None:
+async def test_a_token_of_a_real_logto_has_the_outcome_of_its_kind(name: str) -> None:
     keys: JsonObject = {"keys": [dict(key) for key in JWKS["keys"]]}
     verifier = build_verifier(Provider(issuer="http://127.0.0.1:3001/oidc", jwks=keys), now=CAPTURED_NOW)
 

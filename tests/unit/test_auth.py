@@ -219,7 +219,7 @@ def test_optional_refuses_an_invalid_token(client: TestClient, issuer: LocalIssu
     assert client.get("/optional", headers=two).json()["detail"]["reason"] == "header_format"
 
 
-def test_nobody_is_anonymous_where_optional_requires_scopes(client: TestClient) -> None:
+def test_optional_with_scopes_refuses_a_request_without_a_token(client: TestClient) -> None:
     assert detail(client, "/optional-with-scope") == (401, "auth.authorization_header_missing", "header_missing")
 
 
@@ -230,7 +230,7 @@ def test_nobody_is_anonymous_where_optional_requires_scopes(client: TestClient) 
         *("require_user", "require_machine"),
     ],
 )
-def test_what_was_meant_to_be_called_is_refused_as_a_dependency(issuer: LocalIssuer, name: str) -> None:
+def test_a_method_that_must_be_called_is_refused_as_a_dependency(issuer: LocalIssuer, name: str) -> None:
     app = FastAPI()
     dependency = getattr(issuer.auth(), name)
 
@@ -252,7 +252,7 @@ def test_what_is_stored_in_the_scope_shows_neither_claims_nor_token(issuer: Loca
 
 @pytest.mark.parametrize("how", ["expired", "withdrawn"])
 def test_a_request_made_of_a_copied_scope_is_checked_again(how: str) -> None:
-    """A middleware or a batch endpoint may send the scope of one request through the application again, later."""
+    """A middleware or a batch endpoint may call the application again later with the scope of a request."""
     clock = ManualClock(now=NOW)
     issuer = LocalIssuer(endpoint=ENDPOINT, clock=clock)
     auth = LogtoAuth(endpoint=ENDPOINT, audience=API, clock=clock, http_transport=httpx.ASGITransport(app=issuer.app))
@@ -277,7 +277,7 @@ def test_a_request_made_of_a_copied_scope_is_checked_again(how: str) -> None:
         else:
             clock.advance(60)
             issuer.rotate(keep_previous=False)
-        # In the second case its unknown key has the key set fetched anew.
+        # In the second case, its unknown key causes a new fetch of the key set.
         other = issuer.access_token(subject="other", lifetime_seconds=9000)
         await inner({**scope, "headers": [(b"authorization", f"Bearer {other}".encode())]}, receive, note)
         await inner({**scope}, receive, note)
@@ -312,7 +312,7 @@ def test_a_websocket_is_refused_before_it_is_accepted(client: TestClient, issuer
 
 
 async def call_websocket(app: FastAPI, headers: dict[str, str]) -> list[dict[str, Any]]:
-    """Connect as a server without the denial extension does."""
+    """Connect like a server without the denial extension."""
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "websocket",
@@ -353,7 +353,7 @@ def test_a_requirement_is_overridden_by_an_equal_one(client: TestClient, logto: 
 
 
 def logto_claims(issuer: LocalIssuer, *, subject: str = "fake", scopes: Collection[str] = ()) -> TokenClaims:
-    """Give claims as a verified token gives them."""
+    """Return claims like those of a verified token."""
 
     async def verify() -> TokenClaims:
         return await issuer.auth().verify(issuer.access_token(subject=subject, scopes=scopes))
@@ -371,11 +371,11 @@ def test_overriding_the_scheme_leaves_the_scope_checks_of_requirements_on(
     assert client.get("/read").json() == "fake"
     assert detail(client, "/both") == (403, "insufficient_scope", "scope")
     assert detail(client, "/any") == (403, "insufficient_scope", "scope")
-    # FastAPI's own way has its check in the scheme, which the override replaces.
+    # With `Security`, FastAPI's own way, the scheme does the check, and the override replaces the scheme.
     assert client.get("/security").json() == "fake"
 
 
-def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer: LocalIssuer) -> None:
+def test_requirements_are_equal_if_they_require_the_same(logto: LogtoAuth, issuer: LocalIssuer) -> None:
     other = issuer.auth()
 
     assert logto.require_scopes("a", "b") == logto.require_scopes("b", "a", "a")
@@ -400,7 +400,7 @@ def test_requirements_are_equal_when_they_ask_the_same(logto: LogtoAuth, issuer:
         (None,),
     ],
 )
-def test_a_requirement_without_proper_scopes_is_refused_when_it_is_made(
+def test_a_requirement_with_invalid_scopes_is_refused_at_its_declaration(
     logto: LogtoAuth, scopes: tuple[Any, ...]
 ) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -423,7 +423,7 @@ def build_counting_model() -> tuple[type[TokenClaims], list[str]]:
     return Counted, verified
 
 
-def test_a_token_is_verified_once_however_many_dependencies_ask(issuer: LocalIssuer) -> None:
+def test_a_token_is_verified_once_even_if_several_dependencies_require_it(issuer: LocalIssuer) -> None:
     model, verified = build_counting_model()
     logto = issuer.auth(claims_model=model)
 
@@ -520,7 +520,7 @@ def test_a_mounted_application_is_protected_by_its_own_dependencies(issuer: Loca
 def test_everything_works_without_a_lifespan_and_on_a_loop_for_each_request(
     client: TestClient, issuer: LocalIssuer
 ) -> None:
-    # Used without `with`, the client makes an event loop for each request and ends it afterwards.
+    # Without `with`, the client creates an event loop for each request and closes it afterwards.
     for _ in range(3):
         assert client.get("/read", headers=bearer(issuer.access_token())).status_code == 200
     issuer.rotate(keep_previous=False)
@@ -555,7 +555,7 @@ class TenantClaims(TokenClaims):
     roles: list[str]
 
 
-def test_custom_claims_are_typed_and_the_requests_own(issuer: LocalIssuer) -> None:
+def test_custom_claims_are_typed_and_each_request_has_its_own(issuer: LocalIssuer) -> None:
     logto = LogtoAuth(
         endpoint=issuer.endpoint,
         audience=API,
@@ -603,11 +603,11 @@ class TestInstall:
         (record,) = [one for one in caplog.records if one.name == "fastapi_logto"]
         assert record.levelname == "CRITICAL"
         assert record.getMessage() == f"the application does not start: {caught.value}"
-        # The frames in which the package found the mistake are not in the traceback that servers print.
+        # The traceback that servers print omits the frames in which the package found the mistake.
         own = [frame.filename for frame in traceback.extract_tb(caught.tb) if "/fastapi_logto/" in frame.filename]
         assert [Path(name).name for name in own] == ["metadata_pages.py", "startup.py"]
 
-    def test_the_keys_are_warm_after_the_start_and_the_own_lifespan_runs_inside(self, issuer: LocalIssuer) -> None:
+    def test_the_keys_are_cached_after_the_start_and_the_applications_lifespan_runs(self, issuer: LocalIssuer) -> None:
         transport = Counting(issuer)
         logto = LogtoAuth(endpoint=issuer.endpoint, audience=API, http_transport=transport)
         order: list[str] = []
@@ -673,7 +673,7 @@ class TestInstall:
             "appName": "Mine",
         }
 
-    def test_the_application_has_the_last_word_on_the_swagger_client(self, issuer: LocalIssuer) -> None:
+    def test_the_swagger_client_of_the_application_takes_precedence(self, issuer: LocalIssuer) -> None:
         app = FastAPI(swagger_ui_init_oauth={"clientId": "mine", "usePkceWithAuthorizationCodeGrant": False})
         issuer.auth(swagger_client_id="spa").install(app)
 
@@ -682,7 +682,7 @@ class TestInstall:
             "clientId": "mine",
         }
 
-    def test_the_swagger_client_of_the_environment_is_known_once_the_environment_is(
+    def test_the_swagger_client_of_the_environment_is_used_when_the_environment_is_set(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         logto = LogtoAuth(http_transport=httpx.MockTransport(lambda _: httpx.Response(500)))
@@ -761,7 +761,7 @@ class TestArguments:
 
 
 class OldScope(str, Enum):  # noqa: UP042 - applications have such enums
-    """Its `str()` is the name of the member, not the text."""
+    """An enum whose `str()` is the name of the member, not the text."""
 
     READ = "read:user"
     WRITE = "write:user"
@@ -928,7 +928,7 @@ async def test_two_hundred_first_requests_fetch_once(issuer: LocalIssuer) -> Non
     assert transport.counts == {"/oidc/.well-known/openid-configuration": 1, "/oidc/jwks": 1}
 
 
-async def test_more_waiting_verifications_than_there_is_room_for_are_503(issuer: LocalIssuer) -> None:
+async def test_waiting_verifications_above_the_limit_are_503(issuer: LocalIssuer) -> None:
     logto = issuer.auth(max_waiting_verifications=2)
     await logto.verify(issuer.access_token())
     tokens = [issuer.access_token() for _ in range(100)]
@@ -970,7 +970,7 @@ def test_the_log_names_the_reason_and_never_the_token(
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The default scheme reads a `.env` of the current folder.
+    # The default scheme reads a `.env` file in the current folder.
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""AWS-LC says of every ES384 signature what OpenSSL says, and is left out where it can't help."""
+"""AWS-LC and OpenSSL agree on every ES384 signature, and AWS-LC is not used for keys that it does not support."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ def sign(message: bytes) -> bytes:
 
 
 def outcomes(message: bytes, signature: bytes) -> tuple[bool, bool]:
-    """Say what OpenSSL and AWS-LC think of a signature."""
+    """Return whether OpenSSL and AWS-LC accept a signature."""
     unverified = UnverifiedJws(
         alg="ES384", kid=None, typ="at+jwt", signing_input=message, payload=b"{}", signature=signature
     )
@@ -48,7 +48,7 @@ def outcomes(message: bytes, signature: bytes) -> tuple[bool, bool]:
     return found[0], found[1]
 
 
-def test_a_valid_signature_holds_and_its_twin_too() -> None:
+def test_a_valid_signature_and_its_second_form_are_valid() -> None:
     message = os.urandom(200)
     signature = sign(message)
     s = int.from_bytes(signature[48:])
@@ -60,16 +60,16 @@ def test_a_valid_signature_holds_and_its_twin_too() -> None:
 
 @pytest.mark.parametrize("r", [0, 1, ORDER - 1, ORDER, ORDER + 1, 2**384 - 1])
 @pytest.mark.parametrize("s", [0, 1, ORDER - 1, ORDER, ORDER + 1, 2**384 - 1])
-def test_numbers_at_the_edges_hold_nowhere(r: int, s: int) -> None:
+def test_signatures_with_numbers_at_the_limits_are_invalid_in_both_libraries(r: int, s: int) -> None:
     assert outcomes(b"message", r.to_bytes(48) + s.to_bytes(48)) == (False, False)
 
 
 @pytest.mark.parametrize("length", [0, 1, 48, 64, 95, 97, 104, 132, 1000])
-def test_a_signature_of_another_length_holds_nowhere(length: int) -> None:
+def test_a_signature_of_another_length_is_invalid_in_both_libraries(length: int) -> None:
     assert outcomes(b"message", (sign(b"message") * 11)[:length]) == (False, False)
 
 
-def test_a_signature_whose_numbers_have_other_lengths_holds_nowhere() -> None:
+def test_a_signature_whose_numbers_have_other_lengths_is_invalid_in_both_libraries() -> None:
     signature = sign(b"message")
     while signature[48]:
         signature = sign(b"message")
@@ -81,14 +81,14 @@ def test_a_signature_whose_numbers_have_other_lengths_holds_nowhere() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(position=st.integers(0, 95), flip=st.integers(1, 255))
-def test_a_signature_with_one_byte_changed_holds_nowhere(position: int, flip: int) -> None:
+def test_a_signature_with_one_byte_changed_is_invalid_in_both_libraries(position: int, flip: int) -> None:
     signature = bytearray(sign(b"message"))
     signature[position] ^= flip
 
     assert outcomes(b"message", bytes(signature)) == (False, False)
 
 
-def test_other_keys_have_no_double(caplog: pytest.LogCaptureFixture) -> None:
+def test_other_keys_have_no_aws_lc_key(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "fastapi_logto")
     rsa = RSAKey.generate_key(2048)
 
@@ -100,14 +100,14 @@ def test_other_keys_have_no_double(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.usefixtures("openssl")
-def test_without_awscrt_keys_have_no_double(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_awscrt_keys_have_no_aws_lc_key(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "fastapi_logto")
 
     assert build_aws_lc_key(KEY) is None
     assert caplog.messages == []
 
 
-def test_a_key_that_aws_lc_does_not_take_is_left_to_openssl(
+def test_openssl_is_used_for_a_key_that_aws_lc_does_not_accept(
     use_aws_lc: UseAwsLc, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
@@ -123,7 +123,7 @@ def test_a_key_that_aws_lc_does_not_take_is_left_to_openssl(
     assert [record.getMessage() for record in caplog.records] == ["key set: AWS-LC rejects a key: RuntimeError"]
 
 
-def test_a_provider_s_tokens_hold_with_the_double() -> None:
+def test_tokens_of_a_provider_are_valid_with_the_aws_lc_key() -> None:
     issuer = LocalIssuer()
     unverified = parse_unverified(SecretStr(issuer.access_token()), algorithms=["ES384"], token_types=["at+jwt"])
     jose = ECKey.import_key(dict(issuer.jwks()["keys"][0]))
@@ -133,7 +133,7 @@ def test_a_provider_s_tokens_hold_with_the_double() -> None:
     assert verify_signature(unverified, jose, aws_lc=double) == unverified.payload
 
 
-def test_a_key_of_a_key_set_has_its_double() -> None:
+def test_a_key_of_a_key_set_has_its_aws_lc_key() -> None:
     entry = LocalIssuer().jwks()["keys"][0]
 
     assert parse_key({**entry}, algorithms=["ES384"]).aws_lc is not None

@@ -34,7 +34,7 @@ def kept() -> Kept:
 
 @pytest.fixture
 def stopped_loop(kept: Kept) -> Generator[asyncio.AbstractEventLoop]:
-    """Start the task on a loop that is not running any more, as another one of the process."""
+    """Start the task on a loop that has stopped, like another loop of the process."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(kept.keep())
     yield loop
@@ -96,7 +96,7 @@ async def test_a_forked_process_starts_its_own_task_and_leaves_the_inherited_one
 
     await kept.keep()
 
-    # Ending it could end the connection that both processes have.
+    # Cancelling it could close the connection that both processes share.
     assert [task.cancelling() for task in kept.started] == [0, 0]
     assert (is_running_after_fork, kept.task.is_running) == (False, True)
     await kept.task.close()

@@ -1,4 +1,4 @@
-"""Reading `Authorization`, and the challenge that answers it."""
+"""Parsing of the `Authorization` header, and the challenge in the response."""
 
 import re
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ PARAMETER: Final = re.compile(r'([a-z_]+)="([^"\\]*)"')
 
 
 def parse(values: Sequence[str]) -> SecretStr:
-    """Parse headers that are written as texts here."""
+    """Parse headers that are passed as `str`."""
     return parse_authorization([value.encode("utf-8", "surrogatepass") for value in values])
 
 
 def outcome(values: Sequence[str]) -> str | RefusalError:
-    """Give the token or the refusal. Any other exception fails the test."""
+    """Return the token or the refusal. Any other exception fails the test."""
     try:
         return parse(values).get_secret_value()
     except RefusalError as error:
@@ -75,7 +75,7 @@ def test_the_refusals_say_what_was_expected() -> None:
     assert str(alphabet.value) == f"{code}: header_format, expected characters of a token68"
 
 
-def test_the_longest_text_whose_alphabet_is_read_is_128_kib() -> None:
+def test_the_characters_of_a_header_are_checked_up_to_128_kib() -> None:
     assert LONGEST_READ == 128 * 1024
     assert parse(["Bearer " + "a" * LONGEST_READ]).get_secret_value() == "a" * LONGEST_READ
 
@@ -136,7 +136,7 @@ def test_any_headers_end_in_a_token68_or_a_refusal(values: list[str]) -> None:
         ),
     ],
 )
-def test_a_challenge_says_what_it_is_given(challenge: str, value: str) -> None:
+def test_a_challenge_contains_its_arguments(challenge: str, value: str) -> None:
     assert challenge == value
 
 
@@ -156,14 +156,14 @@ def test_a_challenge_says_what_it_is_given(challenge: str, value: str) -> None:
         "\ud800",
     ],
 )
-def test_a_text_that_a_challenge_has_no_characters_for_is_left_out_whole(text: str) -> None:
+def test_a_text_with_characters_that_a_challenge_can_not_have_is_omitted(text: str) -> None:
     assert build_challenge(error="invalid_token", description=text) == 'Bearer error="invalid_token"'
     assert build_challenge(error="insufficient_scope", scopes=["read", text]) == 'Bearer error="insufficient_scope"'
     assert build_challenge(resource_metadata=f"https://a.example/{text}") == "Bearer"
 
 
 @pytest.mark.parametrize("scope", ["", "two words", " "])
-def test_a_text_that_is_no_scope_leaves_out_all_of_them(scope: str) -> None:
+def test_one_invalid_scope_omits_all_scopes(scope: str) -> None:
     assert build_challenge(error="insufficient_scope", scopes=["read", scope]) == 'Bearer error="insufficient_scope"'
 
 
@@ -173,7 +173,7 @@ def test_a_text_that_is_no_scope_leaves_out_all_of_them(scope: str) -> None:
     st.none() | st.text(max_size=40) | st.text(alphabet='ab ,="\\\r\n\x00\u00e9', max_size=20),
     st.lists(st.text(max_size=10) | st.text(alphabet='ab:"\\ \n', max_size=6), max_size=3),
 )
-def test_any_challenge_is_one_line_of_ascii_whose_quotes_close_and_hold_the_very_texts(
+def test_any_challenge_is_one_line_of_ascii_with_closed_quotes_around_the_exact_texts(
     error: str | None, description: str | None, scopes: list[str]
 ) -> None:
     challenge = build_challenge(error=error, description=description, scopes=scopes)

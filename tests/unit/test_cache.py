@@ -1,4 +1,4 @@
-"""The store of verified tokens is bounded, forgets the least recently used first, and never holds a token."""
+"""The cache of verified tokens is bounded, evicts the least recently used first, and never contains a token."""
 
 import base64
 import gc
@@ -38,7 +38,7 @@ def test_an_entry_is_found_by_its_digest_alone() -> None:
     assert cache.find(B) is None
 
 
-def test_the_oldest_entry_goes_when_there_are_too_many() -> None:
+def test_the_oldest_entry_is_evicted_if_there_are_too_many() -> None:
     cache = filled(3, A, B, C, D)
 
     assert len(cache) == 3
@@ -54,7 +54,7 @@ def test_an_entry_that_was_used_outlives_one_that_was_not() -> None:
     assert held(cache, A, B, C, D) == [True, False, True, True]
 
 
-def test_an_entry_that_is_kept_again_counts_once_and_is_the_newest() -> None:
+def test_an_entry_that_is_stored_again_counts_once_and_is_the_newest() -> None:
     cache = filled(2, A, B)
 
     cache.keep(A, "new", weight=1)
@@ -64,7 +64,7 @@ def test_an_entry_that_is_kept_again_counts_once_and_is_the_newest() -> None:
     assert (cache.find(A), cache.find(B), cache.find(C)) == ("new", None, C.hex())
 
 
-def test_a_search_in_vain_changes_nothing() -> None:
+def test_a_search_without_a_result_changes_nothing() -> None:
     cache = filled(2, A, B)
 
     cache.find(D)
@@ -84,7 +84,7 @@ def test_a_store_of_size_1_keeps_the_last() -> None:
     assert held(filled(1, A, B), A, B) == [False, True]
 
 
-def test_a_dropped_entry_is_gone_and_the_others_stay() -> None:
+def test_only_a_dropped_entry_is_removed() -> None:
     cache = filled(3, A, B)
 
     cache.drop(A)
@@ -93,7 +93,7 @@ def test_a_dropped_entry_is_gone_and_the_others_stay() -> None:
     assert held(cache, A, B) == [False, True]
 
 
-def test_dropping_what_is_not_there_is_no_error() -> None:
+def test_dropping_a_missing_entry_is_no_error() -> None:
     cache = filled(3, A)
 
     cache.drop(B)
@@ -132,7 +132,7 @@ def test_loops_of_several_threads_may_share_a_store() -> None:
 
 
 class Interrupting(bytes):
-    """A digest at whose first lookup something else happens."""
+    """A digest that calls a function at its first lookup."""
 
     interrupt: Callable[[], object] | None = None
 
@@ -201,7 +201,7 @@ def test_headers_that_differ_in_one_character_have_different_digests(position: i
 # Bytes
 
 
-def test_the_oldest_entries_go_when_they_weigh_too_much() -> None:
+def test_the_oldest_entries_are_evicted_if_the_size_exceeds_the_limit() -> None:
     cache: TokenCache[str] = TokenCache(size=100, max_bytes=10)
     for digest, weight in ((A, 4), (B, 4), (C, 4)):
         cache.keep(digest, digest.hex(), weight=weight)
@@ -209,7 +209,7 @@ def test_the_oldest_entries_go_when_they_weigh_too_much() -> None:
     assert [cache.find(digest) is not None for digest in (A, B, C)] == [False, True, True]
 
 
-def test_an_entry_that_weighs_more_than_the_store_may_hold_is_not_kept() -> None:
+def test_an_entry_larger_than_the_whole_limit_is_not_cached() -> None:
     cache: TokenCache[str] = TokenCache(size=100, max_bytes=10)
 
     cache.keep(A, "a", weight=11)
@@ -219,7 +219,7 @@ def test_an_entry_that_weighs_more_than_the_store_may_hold_is_not_kept() -> None
     assert cache.find(B) == "b"
 
 
-def test_what_is_dropped_or_replaced_weighs_no_more() -> None:
+def test_dropped_and_replaced_entries_no_longer_count_towards_the_size() -> None:
     cache: TokenCache[str] = TokenCache(size=100, max_bytes=10)
     cache.keep(A, "a", weight=10)
     cache.keep(A, "a", weight=2)
@@ -289,7 +289,7 @@ async def test_the_settings_bound_the_memory_of_cached_tokens() -> None:
     assert held < 2_000_000
 
 
-def test_an_entry_that_weighs_too_much_pushes_no_other_out() -> None:
+def test_an_entry_that_is_too_large_evicts_no_other_one() -> None:
     cache: TokenCache[str] = TokenCache(size=100, max_bytes=10)
     cache.keep(A, "a", weight=5)
 

@@ -1,4 +1,4 @@
-"""Who called, for code that has the request only."""
+"""The caller, for code that only has the request."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ Next = Callable[[Request], Awaitable[Response]]
 
 
 class Seen(list[str]):
-    """What the middleware of an application found after each response."""
+    """The values that the middleware of an application found after each response."""
 
 
 def find_user(request: Request) -> str:
@@ -160,7 +160,7 @@ def test_without_a_request_there_is_no_caller() -> None:
             find(None)
 
 
-def test_a_request_of_a_copied_scope_has_no_caller_of_the_first_one(auth: LogtoAuth) -> None:
+def test_a_request_with_a_copied_scope_does_not_inherit_the_caller(auth: LogtoAuth) -> None:
     inner = FastAPI()
     found: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The captured data are what their README says, and their server answers like Logto, or as badly as told."""
+"""The captured data match their README, and their server responds like Logto or with the configured fault."""
 
 import base64
 import json
@@ -208,7 +208,7 @@ def test_the_server_starts_again_on_its_port() -> None:
         assert httpx.get(second.endpoint + JWKS_PATH, trust_env=False).json() == JWKS
 
 
-def test_a_replaced_response_is_given_until_it_is_restored() -> None:
+def test_a_replaced_response_is_sent_until_it_is_restored() -> None:
     answer = Answer(status=503, body=b"down", headers={"Retry-After": "7"})
     with serve_captured() as server, client() as http:
         server.replace(JWKS_PATH, answer)

@@ -1,4 +1,4 @@
-"""What verified claims must say, and the messages that save the caller an hour."""
+"""The checks of verified claims, and the messages that explain a refusal."""
 
 from collections.abc import Callable
 from typing import cast
@@ -45,7 +45,7 @@ ADVICE = "; in Logto, assign a role with this permission to the user or machine,
 
 
 def make(**changes: object) -> TokenClaims:
-    """Give claims as a verified token would."""
+    """Return claims like those of a verified token."""
     return parse_claims(dump(build_claims_set(**changes)), model=TokenClaims, required=())
 
 
@@ -54,7 +54,7 @@ def check(claims: TokenClaims, *, now: float = NOW, leeway_seconds: float = 10) 
 
 
 @pytest.mark.parametrize("row", CHECKED_HERE, ids=lambda row: row.id)
-def test_each_row_of_valid_shape_ends_in_its_outcome(row: PayloadRow) -> None:
+def test_each_row_of_valid_shape_has_its_outcome(row: PayloadRow) -> None:
     claims = parse_claims(row.payload, model=TokenClaims, required=())
     leeway_seconds = row.settings.get("leeway_seconds", 10)
 
@@ -68,7 +68,7 @@ def test_each_row_of_valid_shape_ends_in_its_outcome(row: PayloadRow) -> None:
     assert caught.value.claim == row.claim
 
 
-def test_a_wrong_issuer_is_told_which_ones_are_accepted() -> None:
+def test_the_error_of_a_wrong_issuer_names_the_accepted_ones() -> None:
     with pytest.raises(IssuerError) as caught:
         check_claims(
             make(iss="https://evil.test/oidc"),
@@ -122,12 +122,12 @@ FIX = "request the token with resource=https://api.example.test"
             ["https://other.test", "urn:logto:organization:a"],
             f"This is an organization token, which this route does not accept; {FIX}",
         ),
-        # A trailing slash is all that is ignored in the comparison.
+        # Only a trailing slash is ignored in the comparison.
         (f"{API}X", f"The token was issued for another API; {FIX}"),
         ("urn:logto:resource:organizations", f"This is an organization token, which this route does not accept; {FIX}"),
     ],
 )
-def test_a_wrong_audience_is_told_which_resource_to_request(aud: object, message: str) -> None:
+def test_the_error_of_a_wrong_audience_names_the_resource_to_request(aud: object, message: str) -> None:
     with pytest.raises(AudienceError) as caught:
         check(make(aud=aud))
 
@@ -184,14 +184,14 @@ def test_where_organization_tokens_are_accepted_other_audiences_are_not(changes:
         check_where_organizations_are_accepted(make(**changes))
 
 
-def test_the_log_line_of_a_wrong_audience_quotes_what_came() -> None:
+def test_the_log_line_of_a_wrong_audience_quotes_the_audience() -> None:
     with pytest.raises(AudienceError) as caught:
         check_claims(make(aud=["x", "y"]), issuers={ISSUER_URL}, audiences={"a", "b"}, now=NOW, leeway_seconds=0)
 
     assert str(caught.value) == "invalid_token: audience, claim aud, expected 'a or b', found ('x', 'y')"
 
 
-def test_issuer_goes_before_audience_and_audience_before_times() -> None:
+def test_the_issuer_is_checked_before_the_audience_and_the_audience_before_the_times() -> None:
     with pytest.raises(IssuerError):
         check(make(iss="x", aud="x", exp=0, nbf=NOW * 2, iat=NOW * 2))
     with pytest.raises(AudienceError):
@@ -214,7 +214,7 @@ def test_issuer_goes_before_audience_and_audience_before_times() -> None:
         (1000.5, 1000.25, 0),
     ],
 )
-def test_a_token_lives_until_the_leeway_is_over(exp: float, now: float, leeway_seconds: float) -> None:
+def test_a_token_is_valid_until_the_leeway_is_over(exp: float, now: float, leeway_seconds: float) -> None:
     check(make(exp=exp, iat=0), now=now, leeway_seconds=leeway_seconds)
 
 
@@ -222,7 +222,7 @@ def test_a_token_lives_until_the_leeway_is_over(exp: float, now: float, leeway_s
     ("exp", "now", "leeway_seconds"),
     [(1000, 1010, 10), (1000, 1000, 0), (1000, 1060, 60), (-(10**400), 0, 60), (1000.5, 1000.5, 0)],
 )
-def test_a_token_has_expired_at_the_very_second(exp: float, now: float, leeway_seconds: float) -> None:
+def test_a_token_has_expired_at_the_exact_second(exp: float, now: float, leeway_seconds: float) -> None:
     with pytest.raises(ExpiredTokenError) as caught:
         check(make(exp=exp, iat=0), now=now, leeway_seconds=leeway_seconds)
 
@@ -230,7 +230,7 @@ def test_a_token_has_expired_at_the_very_second(exp: float, now: float, leeway_s
     assert caught.value.expected == f"a time after {now:.0f}"
 
 
-def test_times_that_came_are_quoted_and_cut() -> None:
+def test_times_in_a_token_are_quoted_and_cut() -> None:
     with pytest.raises(ExpiredTokenError) as expired:
         check(make(exp=NOW - 10))
     with pytest.raises(ImmatureTokenError) as early:
@@ -292,7 +292,7 @@ def test_several_missing_scopes_are_all_named_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(("scope", "found"), [("", "''"), (ABSENT, "None"), ("  ", "'  '")])
-def test_a_token_without_any_scope_is_reported_so(scope: object, found: str) -> None:
+def test_the_error_says_that_a_token_has_no_scope(scope: object, found: str) -> None:
     with pytest.raises(InsufficientScopeError) as required:
         check_scopes(make(scope=scope), ["a"])
     with pytest.raises(InsufficientScopeError) as accepted:
@@ -323,7 +323,7 @@ def test_one_of_the_accepted_scopes_is_enough() -> None:
     assert (caught.value.scopes, caught.value.missing) == (("a", "b"), ("a", "b"))
 
 
-def test_none_of_no_scopes_is_granted() -> None:
+def test_an_empty_list_of_alternative_scopes_is_never_granted() -> None:
     with pytest.raises(InsufficientScopeError):
         check_any_scope(make(scope="a"), ())
 
@@ -387,7 +387,7 @@ MACHINE = make(sub="app_1", client_id="app_1")
             "organization_required, claim organization_id, expected an organization, found nothing",
         ),
         (
-            # Not even for a request that names none either.
+            # Not even if the request names none either.
             lambda: check_organization(MACHINE, None),
             "organization_required, claim organization_id, expected an organization, found nothing",
         ),
@@ -427,7 +427,7 @@ MACHINE = make(sub="app_1", client_id="app_1")
         ),
     ],
 )
-def test_the_log_line_of_a_refusal_says_which_claim_was_expected_to_be_what(
+def test_the_log_line_of_a_refusal_names_the_claim_and_the_expected_value(
     refuse: Callable[[], None], described: str
 ) -> None:
     with pytest.raises(RefusalError) as caught:

@@ -1,4 +1,4 @@
-"""The claims that a handler gets: made from a verified token alone, and frozen through and through."""
+"""The claims that a handler gets: built only from a verified token, and completely frozen."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ HUGE: Final = 10**400
 
 
 class TenantClaims(TokenClaims):
-    """The claims of a tenant whose script adds some."""
+    """The claims of a tenant whose script adds further ones."""
 
     tenant: StrictStr
     roles: list[str] = Field(default_factory=list)
@@ -39,7 +39,7 @@ def parse(**changes: object) -> TokenClaims:
 
 
 def outcome(payload: bytes) -> TokenClaims | RefusalError:
-    """Give the claims or the refusal. Any other exception fails the test."""
+    """Return the claims or the refusal. Any other exception fails the test."""
     try:
         return parse_claims(payload, model=TokenClaims, required=REQUIRED)
     except RefusalError as error:
@@ -62,7 +62,7 @@ def test_each_row_of_invalid_shape_is_refused_and_every_other_returns_claims(row
 
 
 @pytest.mark.parametrize("name", sorted(name for name, token in TOKENS.items() if token.kind == "jwt"))
-def test_a_captured_payload_becomes_its_claims_and_is_dumped_as_it_came(name: str) -> None:
+def test_a_captured_payload_becomes_its_claims_and_is_dumped_unchanged(name: str) -> None:
     given_claims = dict(TOKENS[name].claims)
 
     claims = parse_claims(json.dumps(given_claims).encode(), model=TokenClaims, required=())
@@ -240,7 +240,7 @@ def test_audiences_are_a_set_of_whole_texts(aud: object, audiences: set[str]) ->
         (-1e18, None),
     ],
 )
-def test_times_are_in_utc_and_none_where_no_calendar_has_them(seconds: float, when: datetime | None) -> None:
+def test_times_are_in_utc_and_none_if_they_are_out_of_range(seconds: float, when: datetime | None) -> None:
     claims = parse(exp=seconds, iat=seconds)
 
     assert (claims.expires_at, claims.issued_at) == (when, when)
@@ -285,7 +285,7 @@ def test_the_organization_comes_from_the_claim_or_the_audience(
     assert parse(**changes).organization_id == organization_id
 
 
-def test_two_organizations_are_none_at_all() -> None:
+def test_a_token_with_two_organizations_has_none() -> None:
     with pytest.raises(ClaimError) as caught:
         parse(aud=f"{ORGANIZATION_AUDIENCE}one", organization_id="two")
 
@@ -316,7 +316,7 @@ def test_custom_claims_are_attributes_and_extras() -> None:
         getattr(claims, "phone")  # noqa: B009 - a name that the class does not declare
 
 
-def test_a_custom_claim_never_hides_what_the_claims_have_of_their_own() -> None:
+def test_a_custom_claim_never_hides_an_attribute_of_the_class() -> None:
     claims = parse(
         scopes=["admin"],
         user_id="admin",
@@ -415,7 +415,7 @@ def test_every_list_in_the_claims_is_a_tuple() -> None:
         assert type(value) is tuple
 
 
-def test_the_set_of_fields_is_the_caller_s_own() -> None:
+def test_each_caller_gets_a_copy_of_the_set_of_fields() -> None:
     claims = parse()
     held = set(claims.model_fields_set)
 
@@ -425,7 +425,7 @@ def test_the_set_of_fields_is_the_caller_s_own() -> None:
     assert held == {"jti", "sub", "iat", "exp", "scope", "client_id", "iss", "aud"}
 
 
-def test_the_payload_s_own_values_are_not_held() -> None:
+def test_a_later_change_of_the_payload_does_not_change_the_claims() -> None:
     members: JsonObject = {"iss": "i", "sub": "s", "aud": "a", "exp": 1, "roles": ["a"], "tenant": {"id": 1}}
 
     claims = build_claims(members, model=TokenClaims)
@@ -493,7 +493,7 @@ def test_the_repr_holds_subject_and_client_and_no_other_claim() -> None:
     assert str(claims) == "sub='iuvey8ee7hls' client_id='gs93i6d6zybsiqx8ezimq'"
 
 
-# Made only from a verified token.
+# Claims are built only from a verified token.
 
 HINT: Final = "comes only from a verified token: declare it with Depends"
 
@@ -513,7 +513,7 @@ MAKERS: Final[Mapping[str, Callable[[Any, dict[str, object]], object]]] = {
 
 @pytest.mark.parametrize("model", [TokenClaims, TenantClaims, Actor])
 @pytest.mark.parametrize("way", MAKERS)
-def test_claims_are_made_from_nothing_but_a_verified_token(model: type[TokenClaims] | type[Actor], way: str) -> None:
+def test_claims_are_built_only_from_a_verified_token(model: type[TokenClaims] | type[Actor], way: str) -> None:
     with pytest.raises(ValidationError, match=f"{model.__name__} {HINT}"):
         MAKERS[way](model, build_claims_set(tenant="acme"))
 
@@ -526,7 +526,7 @@ def test_the_error_of_claims_made_otherwise_does_not_show_the_input() -> None:
     assert "iuvey8ee7hls" not in str(caught.value)
 
 
-def test_claims_made_before_pass_through_as_they_are() -> None:
+def test_existing_claims_pass_validation_unchanged() -> None:
     claims = parse()
 
     assert TokenClaims.model_validate(claims) is claims
@@ -570,7 +570,7 @@ def test_a_route_that_forgets_depends_answers_422_and_never_runs() -> None:
     assert ran == []
 
 
-# On its way out.
+# Serialization.
 
 
 def test_serialized_claims_are_those_of_the_token() -> None:
@@ -671,7 +671,7 @@ def test_a_subclass_s_claims_are_checked_as_strictly(
 
 
 class Choosy(TokenClaims):
-    """A model with an extra condition."""
+    """A model with an additional condition."""
 
     @model_validator(mode="after")
     def _check_plan(self) -> Self:
@@ -743,7 +743,7 @@ def test_a_required_claim_that_is_empty_is_refused_as_a_missing_one(name: str) -
 
 
 class _Closed(TokenClaims):
-    """A tenant that knows all its claims."""
+    """A model that forbids unknown claims."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -771,7 +771,7 @@ CLAIM_VALUES = st.one_of(
 
 
 class Validated(TokenClaims):
-    """Always built by Pydantic, as a model of an application is."""
+    """Always built by Pydantic, like a model of an application."""
 
 
 def attempt(payload: JsonObject, model: type[TokenClaims]) -> TokenClaims | tuple[str | None, ...]:

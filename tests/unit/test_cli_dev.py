@@ -100,7 +100,7 @@ def test_the_issuer_of_a_container_network_accepts_its_names_and_puts_the_handle
 
 
 def test_a_remote_host_needs_a_second_option(cli: RunCli) -> None:
-    ended = cli("dev", "--host", "0.0.0.0")  # noqa: S104 - what is refused
+    ended = cli("dev", "--host", "0.0.0.0")  # noqa: S104 - it is refused
 
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(
@@ -129,7 +129,7 @@ def test_an_invalid_allowed_host_is_one_line(cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "", "²"])
-def test_a_port_that_is_none_is_refused(cli: RunCli, port: str) -> None:
+def test_an_invalid_port_is_refused(cli: RunCli, port: str) -> None:
     ended = cli("dev", f"--port={port}")
 
     assert (ended.code, ended.out) == (2, "")

@@ -1,4 +1,4 @@
-"""What `doctor` looks at, and what it says to each fault."""
+"""The checks of `doctor`, and its report of each fault."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def run_doctor(cli: RunCli, *arguments: str, stdin: str = "", **environment: str
 
 
 def find(diagnosis: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give the first check of a name, of the last part that has one: that of the token, where there is one."""
+    """Return the first check with a name, from the last section that has one: the token's section, if there is one."""
     checks = [one for section in reversed(diagnosis["sections"]) for one in section["checks"] if one["name"] == name]
     assert checks, f"no check {name}"
     found: dict[str, Any] = checks[0]
@@ -55,7 +55,7 @@ def find(diagnosis: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def look(server: captured.CapturedServer, **settings: Any) -> dict[str, tuple[str, str, str]]:
-    """Give status, what was found and the advice of each check of the tenant that a captured server is."""
+    """Check a captured server, and return status, finding and advice of each check by its name."""
     arguments: Any = {"endpoint": captured.ISSUER, "audience": API, "fetch_endpoint": server.endpoint, **settings}
     report = check_tenant(
         LogtoSettings(**arguments), Transport(timeout_seconds=settings.get("fetch_timeout_seconds", 5))
@@ -157,7 +157,7 @@ def test_an_application_without_protected_routes_has_no_settings_to_check(cli: R
     assert ended.err == "fastapi-logto: expected protected routes of one tenant, found none\n"
 
 
-def test_wrong_settings_end_with_2_and_are_all_told(cli: RunCli) -> None:
+def test_wrong_settings_end_with_2_and_are_all_reported(cli: RunCli) -> None:
     code, diagnosis = run_doctor(cli, LOGTO_ENDPOINT="ftp://x")
 
     assert code == 2
@@ -188,7 +188,7 @@ def test_a_file_of_variables_that_can_not_be_read_ends_with_2(cli: RunCli, tmp_p
         ("https://api.example.com/", "warning", "ends with a slash"),
     ],
 )
-def test_the_form_of_an_audience_is_looked_at(audience: str, status: str, advice: str) -> None:
+def test_the_form_of_an_audience_is_checked(audience: str, status: str, advice: str) -> None:
     (check,) = check_audience(LogtoSettings(endpoint="https://tenant.logto.app", audience=audience))
 
     assert check.status == status
@@ -205,7 +205,7 @@ def test_a_healthy_tenant_has_no_fault_and_says_so(cli: RunCli) -> None:
     assert "✗" not in ended.out
 
 
-def test_warnings_fail_nothing_and_are_not_called_well(cli: RunCli) -> None:
+def test_warnings_do_not_fail_and_are_not_reported_as_healthy(cli: RunCli) -> None:
     with serve_issuer() as issuer:
         ended = cli("doctor", LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=f"{API}/")
 
@@ -213,7 +213,7 @@ def test_warnings_fail_nothing_and_are_not_called_well(cli: RunCli) -> None:
     assert ended.out.rstrip().endswith("No check failed; see the warnings.")
 
 
-def test_a_name_that_nobody_knows_is_a_fault_of_dns() -> None:
+def test_an_unknown_name_is_a_fault_of_dns() -> None:
     settings = LogtoSettings(endpoint="https://tenant.invalid", audience=API)
 
     checks = check_tenant(settings, Transport(timeout_seconds=10)).section.checks
@@ -224,7 +224,7 @@ def test_a_name_that_nobody_knows_is_a_fault_of_dns() -> None:
     assert {check.status for check in checks[1:]} == {"skipped"}
 
 
-def test_a_name_that_no_resolver_takes_is_a_fault_of_dns(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_no_resolver_accepts_is_a_fault_of_dns(capsys: pytest.CaptureFixture[str]) -> None:
     settings = LogtoSettings(endpoint=f"https://{'a' * 64}.example", audience=API)
 
     checks = check_tenant(settings, Transport(timeout_seconds=10)).section.checks
@@ -279,14 +279,14 @@ def test_a_certificate_with_time_left_is_reported_with_its_days(monkeypatch: pyt
         checks = {check.name: check for check in check_tenant(settings, Transport(timeout_seconds=5)).section.checks}
 
     assert (checks["TLS"].status, checks["TLS"].found) == ("ok", "TLSv1.3, certificate valid for 90 more days")
-    # Behind a proxy that ends TLS, and without TRUST_PROXY_HEADER, Logto names its key set with http.
+    # Behind a proxy that terminates TLS, and without TRUST_PROXY_HEADER, Logto's key set URL has http.
     assert checks["Key set URL"].status == "failed"
     assert checks["Key set URL"].advice.startswith(
         "Behind a proxy that terminates TLS, set TRUST_PROXY_HEADER=1 in Logto"
     )
 
 
-def test_without_a_tenant_the_shape_of_a_token_is_looked_at_all_the_same(cli: RunCli) -> None:
+def test_without_a_tenant_the_form_of_a_token_is_still_checked(cli: RunCli) -> None:
     with run_situation("unreachable") as situation:
         code, diagnosis = run_doctor(cli, "--token-stdin", stdin=situation.token, **situation.environment)
 
@@ -295,7 +295,7 @@ def test_without_a_tenant_the_shape_of_a_token_is_looked_at_all_the_same(cli: Ru
     assert [find(diagnosis, name)["status"] for name in ("Type", "Key", "Signature")] == ["ok", "skipped", "skipped"]
 
 
-def test_a_name_that_is_gone_between_two_looks_is_a_fault_of_dns() -> None:
+def test_a_name_that_disappears_between_two_lookups_is_a_fault_of_dns() -> None:
     with pytest.raises(ExchangeError, match="no address: ") as caught:
         send(Transport(timeout_seconds=10), "http://tenant.invalid", Request())
 
@@ -311,7 +311,7 @@ def test_https_where_only_http_is_served_is_a_fault_of_tls() -> None:
     assert checks["TLS"][2].startswith("The certificate is not the cause. Correct scheme and port in LOGTO_ENDPOINT")
 
 
-def test_a_server_without_a_common_tls_version_is_told_apart_from_one_without_tls() -> None:
+def test_a_server_without_a_common_tls_version_is_distinguished_from_one_without_tls() -> None:
     issuer = LocalIssuer()
     with make_certificate() as (authority, certificate), serve(issuer, certificate=certificate):
         context = ssl.create_default_context(cafile=str(authority))
@@ -325,7 +325,7 @@ def test_a_server_without_a_common_tls_version_is_told_apart_from_one_without_tl
 
 def test_plain_http_to_another_machine_is_a_warning() -> None:
     with serve_captured() as server:
-        # For the resolver this is 127.0.0.1, and for us another host: only the literal address is loopback.
+        # For the resolver this is 127.0.0.1. For the package it is another host: only the literal address is loopback.
         checks = look(server, fetch_endpoint=f"http://127.1:{server.port}", allow_http=True)
 
     assert checks["TLS"][0] == "warning"
@@ -347,7 +347,7 @@ def test_plain_http_to_another_machine_is_a_warning() -> None:
     ],
     ids=["404", "redirect", "html", "encoded", "large", "cut", "drip", "hang", "reset"],
 )
-def test_a_discovery_document_that_can_not_be_had_is_a_fault(answer: Answer | Fault, found: str) -> None:
+def test_an_unavailable_discovery_document_is_a_fault(answer: Answer | Fault, found: str) -> None:
     with serve_captured() as server:
         server.replace(DISCOVERY_PATH, answer)
         checks = look(server, fetch_timeout_seconds=0.5)
@@ -372,7 +372,7 @@ def test_another_issuer_is_reported_as_expected_and_found() -> None:
     [(Answer(status=500), "found 500"), (Answer.json({"keys": 1}), "no list named keys"), (Fault.RESET, "ReadError")],
     ids=["500", "no list", "reset"],
 )
-def test_a_key_set_that_can_not_be_had_is_a_fault(answer: Answer | Fault, found: str) -> None:
+def test_an_unavailable_key_set_is_a_fault(answer: Answer | Fault, found: str) -> None:
     with serve_captured() as server:
         server.replace(JWKS_PATH, answer)
         checks = look(server)
@@ -383,7 +383,7 @@ def test_a_key_set_that_can_not_be_had_is_a_fault(answer: Answer | Fault, found:
     assert "Signatures" not in checks
 
 
-def test_keys_are_reported_with_their_strength_and_what_keeps_one_from_being_used() -> None:
+def test_keys_are_reported_with_their_strength_and_why_one_can_not_be_used() -> None:
     issuer = LocalIssuer()
     issuer.rotate(algorithm="RS256")
     rsa, ec = issuer.jwks()["keys"]
@@ -440,7 +440,7 @@ def test_a_response_without_a_date_says_nothing_of_the_clock() -> None:
         assert look(server)["Clock"][0] == "skipped"
 
 
-def test_signatures_are_said_to_be_checked_by_what_checks_them(backend: str) -> None:
+def test_the_library_that_verifies_signatures_is_reported(backend: str) -> None:
     with serve_captured() as server:
         checks = look(server)
 
@@ -453,7 +453,7 @@ def test_without_aws_lc_the_faster_way_is_named() -> None:
         assert "fastapi-logto[aws-lc]" in look(server)["Signatures"][1]
 
 
-def test_for_a_tenant_of_rsa_keys_nothing_else_is_to_be_installed() -> None:
+def test_for_a_tenant_with_rsa_keys_no_package_is_recommended() -> None:
     issuer = LocalIssuer()
     issuer.rotate(algorithm="RS256", keep_previous=False)
     with serve_captured(jwks=cast("Any", issuer.jwks())) as server:
@@ -503,7 +503,7 @@ def test_an_application_with_a_secret_is_reported(cli: RunCli) -> None:
     assert diagnosis["next_step"].startswith("In the console, under Applications, create a single-page application")
 
 
-def test_an_unknown_redirect_uri_is_told_apart_from_an_unknown_application(cli: RunCli) -> None:
+def test_an_unknown_redirect_uri_is_distinguished_from_an_unknown_application(cli: RunCli) -> None:
     with serve_captured() as server:
         server.replace("/oidc/token", Answer.json(EXCHANGES["code: unknown"]["body"], status=400))
         document = {"code": "oidc.invalid_redirect_uri", "error": "invalid_redirect_uri"}
@@ -518,7 +518,7 @@ def test_an_unknown_redirect_uri_is_told_apart_from_an_unknown_application(cli: 
     assert "App ID" not in check["advice"]
 
 
-def test_a_sign_in_that_is_answered_by_another_error_is_reported(cli: RunCli) -> None:
+def test_a_sign_in_that_fails_with_another_error_is_reported(cli: RunCli) -> None:
     with serve_captured() as server:
         server.replace("/oidc/auth", Answer.redirect("http://127.0.0.1:8000/docs/oauth2-redirect?error=invalid_scope"))
         server.replace("/oidc/token", Answer.json({"error": "invalid_grant"}, status=400))
@@ -618,7 +618,7 @@ def test_a_personal_access_token_has_to_be_exchanged(cli: RunCli, issuer: LocalI
     assert f"and resource={API}" in check["advice"]
 
 
-def test_times_that_do_not_hold_are_reported_in_words(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_invalid_times_are_reported_in_words(cli: RunCli, issuer: LocalIssuer) -> None:
     _, diagnosis = run_walk(cli, issuer, issuer.access_token(lifetime_seconds=-120))
 
     assert find(diagnosis, "Expiry")["found"].startswith("exp is 20")
@@ -633,7 +633,7 @@ def test_one_claim_that_fails_hides_no_other(cli: RunCli, issuer: LocalIssuer) -
     assert [find(diagnosis, name)["status"] for name in ("Issuer", "Audience", "Expiry")] == ["failed"] * 3
 
 
-def test_a_token_without_an_issue_time_walks_where_it_may(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_a_token_without_an_issue_time_is_accepted_if_none_is_required(cli: RunCli, issuer: LocalIssuer) -> None:
     ended = cli(
         "doctor", "--json", "--token-stdin", stdin=issuer.access_token(claims={"iat": None}),
         LOGTO_ENDPOINT=issuer.endpoint, LOGTO_AUDIENCE=API, LOGTO_REQUIRED_CLAIMS="jti",
@@ -719,7 +719,7 @@ def test_the_token_is_sent_nowhere(cli: RunCli) -> None:
 
     assert {request.method for request in server.requests} == {"GET"}
     assert all("authorization" not in request.headers for request in server.requests)
-    # A local issuer would list its users at "/".
+    # A local issuer lists its users at "/".
     assert server.counts.keys() == {DISCOVERY_PATH, JWKS_PATH, "/"}
 
 
@@ -741,7 +741,7 @@ def test_no_token_is_a_wrong_usage(cli: RunCli) -> None:
     assert ended.err == "fastapi-logto: standard input: expected an access token, found nothing\n"
 
 
-def test_more_than_any_token_has_is_a_wrong_usage(cli: RunCli) -> None:
+def test_an_input_longer_than_any_token_is_a_wrong_usage(cli: RunCli) -> None:
     ended = cli("doctor", "--token-stdin", stdin="x" * 300_000)
 
     assert ended.code == 2
@@ -756,6 +756,6 @@ def test_the_url_of_the_docs_page_is_a_url(cli: RunCli, url: str) -> None:
     assert (ended.code, ended.out, ended.err) == (2, "", f"fastapi-logto: {expected}\n")
 
 
-def test_a_fetch_that_fails_is_logged_nowhere_but_told(cli: RunCli) -> None:
+def test_a_failed_fetch_is_reported_and_not_logged(cli: RunCli) -> None:
     assert cli("doctor").code == 2
     assert any(isinstance(one, logging.NullHandler) for one in logging.getLogger("fastapi_logto").handlers)

@@ -1,4 +1,4 @@
-"""What `doctor` says about the webhook, its route, its delivery log and the store."""
+"""The checks of `doctor` for the webhook, its route, its delivery log and the store."""
 
 import json
 import sys

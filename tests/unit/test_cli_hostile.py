@@ -1,4 +1,4 @@
-"""Whatever a tenant, a token, a file, an application or an argument says: no control character reaches the terminal."""
+"""No control character of a tenant, a token, a file, an application or an argument reaches the terminal."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ CONTROLS: Final = (
 """A title, a cleared screen, colours by ESC and by C1, a link, line breaks, a reversed and an invisible character."""
 
 MARKUP: Final = "[/x][link=https://evil.example]click[/link][red]:warning:[/red]"
-"""What Rich reads as tags, the first of which closes none, and as an emoji."""
+"""A text that Rich would parse as tags, the first of which closes none, and as an emoji."""
 
 HOSTILE: Final = {"controls": CONTROLS, "markup": MARKUP}
 SECRET: Final = "hunter2"
@@ -54,7 +54,7 @@ def server() -> Iterator[CapturedServer]:
 
 @pytest.fixture(autouse=True)
 def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An application named `hostile`, which tests write to."""
+    """An application named `hostile`, whose file the tests write."""
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     file = tmp_path / "hostile.py"
     file.write_text(f"{IMPORTS}app.get('/x', dependencies=[Depends(auth.require_scopes('read', 'write'))])(print)")
@@ -88,7 +88,7 @@ def _build_environment(server: CapturedServer) -> dict[str, str]:
 
 
 def check(ended: Any, *, codes: tuple[int, ...]) -> None:
-    """Check that only printable characters and line breaks came out, and no fault."""
+    """Check that the output has only printable characters and line breaks, and that the exit code is one of these."""
     printed = ended.out + ended.err
     assert {one for one in printed if not one.isprintable()} <= {"\n"}
     assert "Traceback" not in printed
@@ -101,7 +101,7 @@ Change = Callable[[CapturedServer, str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place in the tenant's responses that holds the text, and the commands that read it."""
+    """A place in the tenant's responses that contains the text, and the commands that read it."""
 
     id: str
     change: Change
@@ -137,7 +137,7 @@ def _key(**members: Callable[[str], object]) -> Change:
 
 def _document(path: str, build: Callable[[str], object], *, status: int = 200, count: str = "1") -> Change:
     def change(server: CapturedServer, text: str) -> None:
-        # All of it is escaped, so that there are lone surrogates too.
+        # All characters are escaped, so that there are also lone surrogates.
         body = json.dumps(build(text)).encode()
         server.replace(path, Answer(status=status, body=body, headers={"Total-Number": count}))
 
@@ -309,7 +309,7 @@ def _build_token(header: Mapping[str, object], claims: Mapping[str, object]) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostileToken:
-    """A token that holds the text somewhere; none of them is valid."""
+    """An invalid token that contains the text."""
 
     id: str
     build: Callable[[str], str]
@@ -462,7 +462,7 @@ def test_a_text_of_the_file_of_users_controls_no_terminal(
     assert old in FILE
     (tmp_path / "people.toml").write_text(FILE.replace(old, new.format(json.dumps(text))), encoding="utf-8")
 
-    # The port of another server: a file without a mistake ends here too.
+    # The port is in use, so the command also ends if the file is valid.
     with serve_captured() as other:
         check(cli("dev", "--file", "people.toml", "--port", str(other.port)), codes=(2,))
 

@@ -1,4 +1,4 @@
-"""What `inspect` says of each kind of token, and that it believes none of them."""
+"""The output of `inspect` for each kind of token. It verifies none of them unless requested."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def test_the_claims_of_real_tokens_are_shown_as_they_are(cli: RunCli, name: str)
     assert (found["kind"] == "ID token") == ("typ" not in token.header)
 
 
-def test_whom_a_token_speaks_for_is_reported(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_the_caller_of_a_token_is_reported(cli: RunCli, issuer: LocalIssuer) -> None:
     assert look(cli, issuer.machine_token())["subject"] == (
         "the machine-to-machine application 'local-machine', for itself"
     )
@@ -121,14 +121,14 @@ def test_what_can_not_be_read_ends_with_1_and_says_why(cli: RunCli, token: str, 
     assert problem in shown.out.replace("\n                ", " ")
 
 
-def test_it_is_loud_that_nothing_is_verified(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_a_warning_says_that_nothing_is_verified(cli: RunCli, issuer: LocalIssuer) -> None:
     ended = cli("inspect", stdin=issuer.access_token())
 
     assert ended.code == 0
     assert "NOT VERIFIED: anyone can create such a token." in ended.out.splitlines()[1]
 
 
-def test_verified_is_said_only_of_what_was(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_only_a_verified_token_is_reported_as_verified(cli: RunCli, issuer: LocalIssuer) -> None:
     environment = {"LOGTO_ENDPOINT": issuer.endpoint, "LOGTO_AUDIENCE": API}
 
     good = cli("inspect", "--verify", stdin=issuer.access_token(), **environment)
@@ -149,7 +149,7 @@ def test_verifying_needs_the_settings(cli: RunCli) -> None:
     assert ended.err.count("\n") == 2
 
 
-def test_a_token_can_not_write_over_what_is_said_of_it(cli: RunCli, issuer: LocalIssuer) -> None:
+def test_a_token_can_not_overwrite_its_report(cli: RunCli, issuer: LocalIssuer) -> None:
     claims: dict[str, Any] = {
         "sub": "\x1b[2J\x1b[1;32mVERIFIED",
         "\u202eevil": "[red]\x9b31m[/red]",
@@ -180,5 +180,5 @@ def test_times_are_reported_in_words() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "Bearer ", "authorization: bearer   ", "'", "\n Authorization:Bearer "])
-def test_a_token_may_be_pasted_with_what_stood_around_it(cli: RunCli, issuer: LocalIssuer, prefix: str) -> None:
+def test_a_token_may_be_pasted_with_the_text_around_it(cli: RunCli, issuer: LocalIssuer, prefix: str) -> None:
     assert look(cli, f"{prefix}{issuer.access_token()}{prefix if prefix == chr(39) else ''}\n")["problem"] == ""

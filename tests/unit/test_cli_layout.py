@@ -1,4 +1,4 @@
-"""What a user copies from the command line is in one piece, however narrow the terminal is."""
+"""Values that a user copies from the output are never split, even on a narrow terminal."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The local issuer as a command, the file of its users, and tokens minted from it."""
+"""The local issuer as a command, the file with its users, and tokens from it."""
 
 import io
 import json
@@ -176,7 +176,7 @@ def test_a_key_of_too_many_parts_is_refused_before_it_is_parsed(
 
 
 def test_a_nested_file_crashes_no_thread_with_a_small_stack(tmp_path: Path) -> None:
-    # As on Alpine, where a parser that calls itself too often ends the process.
+    # As on Alpine, where too deep recursion of a parser ends the process.
     names = [*DEEP, "dotted keys"]
     for name in names:
         (tmp_path / f"{name}.toml").write_text(DEEP.get(name, f"x{'.a' * 2000} = 1\n[b{'.a' * 2000}]\n"))
@@ -279,7 +279,7 @@ def test_what_to_put_into_a_file_of_variables_is_reported(file: Path) -> None:
 def test_a_webhook_of_dev_gets_signed_events() -> None:
     receiver = Receiver()
     with LocalIssuer().serve() as api:
-        # Any server on this machine; here one that the test kit can run.
+        # Any server on this machine; here one of the test kit.
         api.app.mount("/api", receiver.app)
         url = f"{api.endpoint}/api/webhooks/logto"
         issuer, sock = open_issuer(
@@ -319,7 +319,7 @@ def mint(cli: RunCli) -> Iterator[tuple[LocalIssuer, RunCli]]:
         yield issuer, run
 
 
-def test_a_token_of_a_user_comes_alone(mint: tuple[LocalIssuer, RunCli]) -> None:
+def test_only_the_token_of_a_user_is_printed(mint: tuple[LocalIssuer, RunCli]) -> None:
     issuer, run = mint
 
     ended = run("--user", "alice", "--scope", "read:user")
@@ -444,7 +444,7 @@ def test_only_the_list_of_a_local_issuer_is_read(mint: tuple[LocalIssuer, RunCli
     assert fetch_listing(LogtoSettings(endpoint="https://tenant.logto.app", audience=API)) is None
 
 
-def test_a_token_of_a_machine_comes_by_its_secret(mint: tuple[LocalIssuer, RunCli]) -> None:
+def test_a_machine_gets_a_token_with_its_secret(mint: tuple[LocalIssuer, RunCli]) -> None:
     issuer, run = mint
     secret = {"LOGTO_MACHINE_ID": "local-machine", "LOGTO_MACHINE_SECRET": "local-machine-secret"}
 
@@ -485,7 +485,7 @@ def test_a_user_or_an_application_that_is_not_known_is_reported(mint: tuple[Loca
     assert "found 'resource indicator is missing, or unknown'" in resource.err
 
 
-def test_users_are_of_a_local_issuer_alone(cli: RunCli) -> None:
+def test_only_a_local_issuer_has_users_to_choose(cli: RunCli) -> None:
     ended = cli("token", "--user", "alice", LOGTO_ENDPOINT="https://tenant.logto.app", LOGTO_AUDIENCE=API)
 
     assert ended.code == 2
@@ -494,7 +494,7 @@ def test_users_are_of_a_local_issuer_alone(cli: RunCli) -> None:
     )
 
 
-def test_a_tenant_on_this_machine_is_told_apart_from_a_local_issuer(cli: RunCli) -> None:
+def test_a_tenant_on_this_machine_is_distinguished_from_a_local_issuer(cli: RunCli) -> None:
     with serve_captured() as server:
         server.replace("/oidc/auth", Answer.redirect("/sign-in?app_id=x", status=303))
         ended = cli("token", "--user", "alice", LOGTO_ENDPOINT=server.endpoint, LOGTO_AUDIENCE=API)
@@ -518,7 +518,7 @@ def test_exactly_one_way_to_get_a_token_is_required(cli: RunCli, arguments: tupl
     assert (ended.code, ended.err) == (2, f"fastapi-logto: {expected}, found {found}\n")
 
 
-def test_an_issuer_that_does_not_run_or_answers_oddly_is_reported(cli: RunCli) -> None:
+def test_an_issuer_that_does_not_run_or_sends_odd_responses_is_reported(cli: RunCli) -> None:
     with serve_captured() as server:
         environment = {"LOGTO_ENDPOINT": server.endpoint, "LOGTO_AUDIENCE": API}
         server.replace("/oidc/auth", Fault.RESET)

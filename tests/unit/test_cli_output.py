@@ -1,4 +1,4 @@
-"""What every command has in common: how it starts, ends, asks and prints."""
+"""The common behaviour of all commands: start, end, prompts and output."""
 
 import contextlib
 import io
@@ -160,7 +160,7 @@ def test_an_output_that_can_not_be_written_is_reported_in_one_line(tmp_path: Pat
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--format", "markdown")])
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, more: tuple[str, ...]) -> None:
+def test_a_reader_that_closes_the_pipe_early_is_no_error(tmp_path: Path, more: tuple[str, ...]) -> None:
     read, write = os.pipe()
     opened = f"/dev/fd/{write}"
     with Path(opened).open("w", encoding="utf-8"):
@@ -171,7 +171,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, more: tuple[s
     assert done.stderr == ""
 
 
-def test_a_file_of_variables_that_is_named_must_be_there(cli: RunCli, tmp_path: Path) -> None:
+def test_a_named_file_of_variables_must_exist(cli: RunCli, tmp_path: Path) -> None:
     for name in ("prdo.env", str(tmp_path)):
         ended = cli("doctor", "--env-file", name)
 

@@ -1,4 +1,4 @@
-"""What `routes` lists, what it marks, and what it says where there is no application."""
+"""The list of `routes`, its marks, and its errors if there is no application."""
 
 import json
 import sys
@@ -130,7 +130,7 @@ def test_markdown_is_a_table_whose_cells_stay_whole(project: RunCli) -> None:
     assert lines[:2] == ["| Method | Path | Token | Requires |", "|---|---|---|---|"]
     assert "| GET | `/scopes` | required | scopes `read:user`, `a\\|b` |" in lines
     assert "| GET | `/open` | **NOT PROTECTED** |  |" in lines
-    # FastAPI's own pages are in the JSON only.
+    # FastAPI's own pages are only in the JSON.
     shown = [path for path, (token, _) in EXPECTED.items() if token != "documentation"]
     assert len(lines) == 2 + len(shown)
 
@@ -151,14 +151,14 @@ def test_a_pipeline_fails_where_a_route_is_open_and_was_not_allowed(project: Run
     assert run(*allowed) == 0
 
 
-def test_a_path_that_is_allowed_must_be_there(project: RunCli) -> None:
+def test_a_path_that_is_allowed_must_exist(project: RunCli) -> None:
     ended = project("routes", "web:app", "--allow", "/heatlh")
 
     assert ended.code == 2
     assert ended.err.endswith("fastapi-logto: --allow: expected paths of routes, found /heatlh; remove or correct\n")
 
 
-def test_what_can_not_be_meant_is_a_problem_that_fails(project: RunCli, tmp_path: Path) -> None:
+def test_a_requirement_that_can_not_work_is_a_problem_that_fails(project: RunCli, tmp_path: Path) -> None:
     more = '@app.get("/lost", dependencies=[Depends(auth.require_organization())])\nasync def lost(): ...\n'
     (tmp_path / "web.py").write_text(APP + more)
 
@@ -221,7 +221,7 @@ def test_an_application_of_starlette_has_routes_without_protection() -> None:
     assert (table.problems, table.exit_code) == ((), 1)
 
 
-def test_a_check_that_something_stands_in_for_is_none(project: RunCli, tmp_path: Path) -> None:
+def test_an_overridden_check_requires_no_token(project: RunCli, tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text(APP + "app.dependency_overrides[auth] = lambda: None\n")
 
     rows = json.loads(project("routes", "web:app", "--json").out)["routes"]
@@ -229,12 +229,12 @@ def test_a_check_that_something_stands_in_for_is_none(project: RunCli, tmp_path:
     assert {row["path"]: row["token"] for row in rows}["/plain"] == "none"
 
 
-def test_an_application_without_routes_is_none() -> None:
+def test_an_application_without_routes_is_an_error() -> None:
     with pytest.raises(CommandError, match="found Starlette"):
         list_routes(Starlette())
 
 
-def test_an_application_of_documentation_alone_has_nothing_unprotected(project: RunCli, tmp_path: Path) -> None:
+def test_an_application_with_only_docs_pages_has_no_unprotected_route(project: RunCli, tmp_path: Path) -> None:
     text = "from fastapi import FastAPI\napp = FastAPI()\n"
     (tmp_path / "web.py").write_text(text)
 

@@ -1,4 +1,4 @@
-"""Scopes of the code and permissions of Logto: compared and created against a server that answers as the real one."""
+"""Scopes in the code and permissions in Logto, compared and created with a server that responds like Logto."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def open_api() -> Generator[tuple[ManagementApi, FakeManagement]]:
         yield sign_in(settings, credentials, resource=MANAGEMENT, transport=Transport(timeout_seconds=5)), management
 
 
-def test_the_server_answers_as_the_real_one(tenant: tuple[LocalIssuer, FakeManagement]) -> None:
+def test_the_server_responds_like_a_real_one(tenant: tuple[LocalIssuer, FakeManagement]) -> None:
     issuer, _ = tenant
     token = issuer.machine_token(client_id="deployer", audience=MANAGEMENT, scopes=["all"])
     known = {"qgshne0j8yhpqw6c0nwkd": ""}
@@ -108,12 +108,12 @@ def test_the_server_answers_as_the_real_one(tenant: tuple[LocalIssuer, FakeManag
 
 
 def even_out(value: Any) -> str:
-    """Give an answer, as JSON, without what differs from server to server."""
+    """Return a response as JSON, without the values that differ between servers."""
     return re.sub(r'"(id|resourceId)": "[a-z0-9]+"|"createdAt": \d+', "*", json.dumps(value))
 
 
 def count_links(header: str | None) -> list[str]:
-    """Give the relations of a `Link` header; another header as it is."""
+    """Return the relations of a `Link` header; another header unchanged."""
     if header is None or "rel=" not in header:
         return [str(header)]
     return [part.rpartition("rel=")[2] for part in header.split(", ")]
@@ -174,7 +174,7 @@ def test_push_creates_what_is_missing_and_is_safe_to_run_twice(
     assert deploy("diff").code == 0
 
 
-def test_push_leaves_what_is_there_and_never_deletes(
+def test_push_keeps_existing_permissions_and_never_deletes(
     deploy: RunCli, tenant: tuple[LocalIssuer, FakeManagement]
 ) -> None:
     management = tenant[1]
@@ -191,7 +191,7 @@ def test_push_leaves_what_is_there_and_never_deletes(
     assert deploy("diff", "--exact").code == 1
 
 
-def test_push_asks_first_and_changes_nothing_where_nobody_can_be_asked(
+def test_push_asks_first_and_changes_nothing_without_a_terminal(
     deploy: RunCli, tenant: tuple[LocalIssuer, FakeManagement]
 ) -> None:
     ended = deploy("push")
@@ -230,7 +230,7 @@ def test_scopes_are_read_from_every_page_and_no_link_is_followed() -> None:
     assert paths == [f"/api/resources/{resource['id']}/scopes?page={page}&page_size=100" for page in (1, 2, 3)]
 
 
-def test_another_who_creates_the_same_meanwhile_is_no_fault() -> None:
+def test_a_resource_or_scope_that_is_created_concurrently_is_no_error() -> None:
     app, auth = FastAPI(), LogtoAuth(endpoint="https://x.example", audience=API)
     app.get("/", dependencies=[Depends(auth.require_scopes("read:user"))])(lambda: None)
     required = list_required(app)
@@ -306,7 +306,7 @@ def test_an_error_is_reported_by_its_code_alone(exchange: str, message: str) -> 
         server.replace("/api/resources", answer)
         api = ManagementApi(Transport(timeout_seconds=5), base_url=f"{server.endpoint}/api", token="the-token")
         if captured.status == 200:
-            # Without Total-Number one page is all there is.
+            # Without Total-Number there is only one page.
             assert api.find_resource_id("https://api.example.test") == "oy1c0vcgl4v84ksvppfez"
             return
         with pytest.raises(CommandError) as caught:
@@ -360,7 +360,7 @@ def test_a_resource_that_can_not_be_created_is_reported(document: object, status
             api.create_resource(API, name="x")
 
 
-def test_the_management_api_of_the_cloud_is_the_tenants_own() -> None:
+def test_each_tenant_of_the_cloud_has_its_own_management_api() -> None:
     def find(endpoint: str) -> str:
         return find_management_resource(LogtoSettings(endpoint=endpoint, audience=API).endpoint)
 
@@ -375,7 +375,7 @@ def build_app(*dependencies: Any) -> FastAPI:
     return app
 
 
-def test_scopes_belong_to_the_audience_of_the_scheme_that_asks() -> None:
+def test_scopes_belong_to_the_audience_of_the_scheme_that_requires_them() -> None:
     auth = LogtoAuth(endpoint="https://x.example", audience=API)
     other = auth.for_audience("urn:other")
     app = build_app(
@@ -446,7 +446,7 @@ def test_a_permission_that_can_not_be_created_is_reported() -> None:
             api.create_scope(resource["id"], "a b", description="")
 
 
-def test_what_needs_nothing_is_left_alone_where_another_resource_does() -> None:
+def test_a_complete_resource_is_not_changed_if_another_one_lacks_scopes() -> None:
     auth = LogtoAuth(endpoint="https://x.example", audience=API)
     app = build_app(Depends(auth.require_scopes("a")), Depends(auth.for_audience("urn:other").require_scopes("b")))
     with open_api() as (api, management):
@@ -466,7 +466,7 @@ async def members(): ...
 
 @pytest.fixture
 def deploy_members(deploy: RunCli, tmp_path: Path) -> RunCli:
-    """The command line, with an application that has routes of organizations too."""
+    """The command line, with an application that also has routes of organizations."""
     file = tmp_path / "deployed.py"
     file.write_text(file.read_text() + MEMBERS)
     return deploy

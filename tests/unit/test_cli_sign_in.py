@@ -1,4 +1,4 @@
-"""`token --sign-in` and `token --device`: a user's token from a tenant, and what may go wrong on the way."""
+"""`token --sign-in` and `token --device`: a user's token from a tenant, and every error on the way."""
 
 import asyncio
 import json
@@ -170,7 +170,7 @@ def test_a_tenant_that_is_unreachable_is_reported(cli: RunCli, server: CapturedS
 
 
 Visit = Callable[[str, str], Awaitable[object]]
-"""What a browser does with the redirect URI and the state of a sign-in."""
+"""The action of a browser with the redirect URI and the state of a sign-in."""
 
 
 def build_settings(server: CapturedServer) -> LogtoSettings:
@@ -275,7 +275,7 @@ async def connect(redirect_uri: str) -> AsyncGenerator[tuple[asyncio.StreamReade
 
 async def test_idle_connections_do_not_block_the_response(server: CapturedServer) -> None:
     async def visit(redirect_uri: str, state: str) -> None:
-        # As browsers connect in advance.
+        # Like browsers, which open connections in advance.
         async with (
             connect(redirect_uri),
             connect(redirect_uri) as (reader, writer),

@@ -1,4 +1,4 @@
-"""Every text passes one function before it reaches the terminal, and the terminal escapes what did not."""
+"""Every text is escaped by one function before it is printed, and the terminal escapes texts that were not."""
 
 import asyncio
 import io
@@ -71,7 +71,7 @@ def test_every_character_that_is_left_is_printable() -> None:
 
 
 def show_on_terminal(renderable: RenderableType, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return what a terminal with colours and links gets."""
+    """Return the output on a terminal with colours and links."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -87,7 +87,7 @@ def _build_table(text: str) -> Table:
 
 
 class _Segments:
-    """A renderable that forgets everything."""
+    """A renderable that escapes nothing."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -105,7 +105,7 @@ def _build_link(text: str) -> Text:
     return Text.assemble((text, Style(link="https://evil.example")))
 
 
-# None of them passes `build_text`, which the terminal has to make up for.
+# None of them uses `build_text`, so the terminal has to escape them.
 FORGOTTEN: tuple[Callable[[str], RenderableType], ...] = (str, Text, _build_link, _build_table, _build_panel, _Segments)
 
 
@@ -116,7 +116,7 @@ def test_the_terminal_escapes_what_was_forgotten(
 ) -> None:
     shown = show_on_terminal(build(text), monkeypatch)
 
-    # Its own colours are all that is left.
+    # Only Rich's own colours are left.
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
     assert {one for one in plain if not one.isprintable()} == {"\n"}
     assert escape(text)[:2] in plain
@@ -158,7 +158,7 @@ def test_a_secret_that_is_not_text_is_refused(monkeypatch: pytest.MonkeyPatch, c
 
 
 def _find_controls(seen: bytes) -> set[str]:
-    """Return what is left of a terminal's input without Rich's colours, cursor and line clearing."""
+    """Return the control characters of an output, except for Rich's colours, cursor and line clearing."""
     own = re.sub(r"\x1b\[(?:[0-9;]*m|\?25[lh]|2K|1A)", "", seen.decode())
     return {one for one in own if not one.isprintable()} - {"\n", "\r"}
 
@@ -179,7 +179,7 @@ def test_the_prompt_for_a_secret_shows_where_it_is_sent_and_no_control_character
 
 
 @pytest.mark.parametrize("path", ["[/x]", MARKUP.replace("https://", ""), "[red]", ":warning:"])
-def test_progress_reads_no_markup_out_of_an_endpoint(path: str, tmp_path: Path) -> None:
+def test_progress_does_not_interpret_markup_in_an_endpoint(path: str, tmp_path: Path) -> None:
     with serve_captured() as server:
         environment = {"LOGTO_ENDPOINT": f"{server.endpoint}/{path}", "LOGTO_AUDIENCE": API}
         session = run_on_terminal("doctor", environment=environment, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The webhook of an API: compared and created against the local issuer, which responds like Logto."""
+"""The webhook of an API, compared and created at the local issuer, which responds like Logto."""
 
 import asyncio
 import json
@@ -142,7 +142,7 @@ def test_the_question_names_each_change(push: RunCli, issuer: LocalIssuer) -> No
     assert "Replace its signing key in Logto?" in key.err
 
 
-def test_nothing_is_changed_where_nobody_can_be_asked(push: RunCli, issuer: LocalIssuer) -> None:
+def test_nothing_is_changed_without_a_terminal(push: RunCli, issuer: LocalIssuer) -> None:
     ended = push("--url", URL)
 
     assert (ended.code, ended.out, issuer.hooks) == (2, "", ())
@@ -226,7 +226,7 @@ def test_odd_answers_of_the_management_api_are_one_line(cli: RunCli, listed: Any
 
 
 def serve_hooks(issuer: LocalIssuer, respond: Callable[[Request], Any]) -> Any:
-    """Serve an issuer whose webhooks respond in another way."""
+    """Serve an issuer with another response for its webhooks."""
     routes = [
         Route("/api/hooks", respond, methods=["GET", "POST"]),
         Route("/api/hooks/{path:path}", respond, methods=["PATCH"]),
@@ -320,7 +320,7 @@ def test_following_ends_with_a_signal_and_says_how_much_takes_effect(
     assert (logger.level, list(logger.handlers), signal.getsignal(number)) == before
 
 
-def test_following_goes_on_while_logto_is_away(capsys: pytest.CaptureFixture[str]) -> None:
+def test_following_continues_while_logto_is_unavailable(capsys: pytest.CaptureFixture[str]) -> None:
     log = FakeLog()
     log.fault = lambda _: httpx.Response(500)
 
@@ -330,7 +330,7 @@ def test_following_goes_on_while_logto_is_away(capsys: pytest.CaptureFixture[str
 
 
 class _Silence(asyncio.Event):
-    """A response that never comes, and a signal that comes while it is waited for."""
+    """A response that never arrives, and a signal while the command waits for it."""
 
     @override
     async def wait(self) -> Literal[True]:
@@ -348,7 +348,7 @@ def test_following_ends_with_a_signal_while_it_waits_for_logto(capsys: pytest.Ca
     assert capsys.readouterr().err.splitlines() == ["Following the delivery log of a tenant; Ctrl-C stops it"]
 
 
-def test_the_command_follows_until_it_gets_a_signal_although_redis_is_away(cli: RunCli) -> None:
+def test_the_command_follows_until_it_gets_a_signal_even_if_redis_is_unavailable(cli: RunCli) -> None:
     with serve_management() as (issuer, management):
         hook = issuer.add_hook(HERE)
 

@@ -43,7 +43,7 @@ async def test_a_machine_token_is_requested_and_cached_until_shortly_before_it_e
     assert bench.provider.discoveries == 1
 
 
-async def test_what_is_required_otherwise_is_another_token(bench: Bench) -> None:
+async def test_each_kind_of_request_gets_its_own_token(bench: Bench) -> None:
     bench.say_token()
     one = await bench.client.get_token(API, scopes=["a", "b"])
 
@@ -71,7 +71,7 @@ async def test_a_scope_that_was_not_granted_is_absent_and_no_error(bench: Bench)
     assert (await idle.client.get_token(API, scopes=["read:user"])).scopes == frozenset()
 
 
-async def test_many_callers_ask_once(bench: Bench) -> None:
+async def test_concurrent_callers_share_one_request(bench: Bench) -> None:
     bench.provider.gate = asyncio.Event()
     callers = [asyncio.create_task(bench.client.get_token(API)) for _ in range(50)]
     await wait_until(lambda: len(bench.provider.asked) == 1)
@@ -96,7 +96,7 @@ async def test_many_callers_ask_once(bench: Bench) -> None:
     ],
     ids=lambda value: f"{value:.3g}" if isinstance(value, float) else str(value)[:8],
 )
-async def test_a_token_is_used_for_its_life_less_a_minute_or_a_tenth(
+async def test_a_token_is_used_until_a_minute_or_a_tenth_of_its_lifetime_before_it_expires(
     bench: Bench, lifetime: float | str, seconds: int
 ) -> None:
     bench.say_token(expires_in=lifetime)
@@ -115,7 +115,7 @@ async def test_a_token_is_used_for_its_life_less_a_minute_or_a_tenth(
     ],
     ids=lambda value: ascii(value)[:12],
 )
-async def test_a_token_of_no_known_life_is_used_once(bench: Bench, lifetime: object) -> None:
+async def test_a_token_without_a_lifetime_is_used_once(bench: Bench, lifetime: object) -> None:
     bench.say_token(expires_in=lifetime)
 
     assert await bench.client.get_token(API) is not await bench.client.get_token(API)
@@ -165,7 +165,7 @@ async def test_what_is_sent_for_each_kind_of_token(bench: Bench) -> None:
     }
 
 
-async def test_an_empty_resource_or_organization_is_refused_before_logto_takes_it_for_none(bench: Bench) -> None:
+async def test_an_empty_resource_or_organization_is_refused_because_logto_would_ignore_it(bench: Bench) -> None:
     with pytest.raises(ValueError, match="resource"):
         await bench.client.get_token("")
     with pytest.raises(ValueError, match="organization_id"):
@@ -178,13 +178,13 @@ async def test_an_empty_resource_or_organization_is_refused_before_logto_takes_i
 EXCHANGES: Final = {
     one["name"]: one["response"]
     for one in json.loads(CAPTURED.read_text(encoding="utf-8"))["exchanges"]
-    # A 404 is a wrong URL, whatever else it says.
+    # A 404 means a wrong URL, whatever its body is.
     if isinstance(one["response"]["body"], dict) and one["response"]["status"] != 404
 }
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
-async def test_what_a_running_server_answered_is_named(bench: Bench, name: str) -> None:
+async def test_the_responses_of_a_running_server_are_understood(bench: Bench, name: str) -> None:
     answer = EXCHANGES[name]
     body = {key: "t" if key == "access_token" else value for key, value in answer["body"].items()}
     bench.provider.say(body, status=answer["status"])
@@ -216,7 +216,7 @@ async def test_after_a_429_nothing_is_sent_for_the_time_that_the_provider_names(
     assert (await bench.client.get_token(API)).token
 
 
-async def test_a_provider_silences_the_client_for_half_a_minute_at_most(bench: Bench) -> None:
+async def test_a_provider_stops_the_requests_of_the_client_for_half_a_minute_at_most(bench: Bench) -> None:
     bench.provider.say({}, status=429, **{"Retry-After": "3600"})
     error = await bench.failed()
     assert isinstance(error, GrantUnavailableError)
@@ -267,7 +267,7 @@ async def test_a_discovery_document_without_the_endpoint_is_looked_up_again() ->
 
 
 class Masked(str):
-    """A text that does not show itself."""
+    """A text whose `repr` does not contain it."""
 
     __slots__ = ()
 
@@ -281,7 +281,7 @@ class Resource(StrEnum):
     API = "https://api.example.com"
 
 
-async def test_texts_that_show_themselves_as_others_are_told_apart(bench: Bench) -> None:
+async def test_different_texts_with_the_same_repr_are_distinguished(bench: Bench) -> None:
     bench.say_token()
     first = await bench.client.exchange_token(Masked("alice"), API)
 
@@ -310,7 +310,7 @@ async def test_an_empty_token_is_not_exchanged(bench: Bench) -> None:
     with pytest.raises(ValueError, match="subject_token"):
         await bench.client.exchange_token("", API)
     with pytest.raises(ValueError, match="actor_token"):
-        # It would be an impersonation that nobody answers for.
+        # It would be an impersonation without an actor.
         await bench.client.exchange_token("subject", API, actor_token="")
     assert bench.provider.asked == []
 
@@ -318,7 +318,7 @@ async def test_an_empty_token_is_not_exchanged(bench: Bench) -> None:
 PAT: Final = "pat_S3cretS3cret+/S3cret="
 MACHINE_SECRET: Final = "machine secret/+ü%20"
 BASIC: Final = b64encode(f"{quote_plus('m:1')}:{quote_plus(MACHINE_SECRET)}".encode()).decode()
-# Each is what a provider may repeat of a request: first as the error, then as its description.
+# Each may be repeated by a provider, first as the error, then as its description.
 ECHOES: Final = {
     "the token": PAT,
     "the token in a sentence": f"no such token: {PAT}.",
@@ -341,7 +341,7 @@ ECHOES: Final = {
 
 
 @pytest.mark.parametrize("name", ECHOES)
-async def test_a_provider_that_repeats_a_secret_brings_it_into_no_error_and_no_log(
+async def test_a_secret_that_a_provider_repeats_is_in_no_error_and_no_log(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench(client_id="m:1", client_secret=MACHINE_SECRET)
@@ -360,7 +360,7 @@ async def test_a_provider_that_repeats_a_secret_brings_it_into_no_error_and_no_l
         assert not [piece for piece in ("s3cret", "machine secret", "machine+secret", BASIC[:8]) if piece in said]
 
 
-async def test_a_secret_that_is_a_word_of_small_letters_is_not_taken_for_an_oauth_error() -> None:
+async def test_a_secret_of_lower_case_letters_is_not_treated_as_an_oauth_error() -> None:
     bench = Bench(client_secret="correct_horse_battery")
     bench.provider.say({"error": "correct_horse_battery"}, status=400)
 
@@ -380,7 +380,7 @@ async def test_userinfo_does_not_repeat_its_token_either(bench: Bench) -> None:
     assert (caught.value.error, caught.value.description) == ("invalid_token", "'***'")
 
 
-async def test_what_else_a_provider_says_is_quoted_and_cut(bench: Bench) -> None:
+async def test_other_texts_of_a_provider_are_quoted_and_cut(bench: Bench) -> None:
     bench.provider.say({"error": "no\nsuch " + "x" * 5000, "error_description": ["not", "a", "text"]}, status=400)
 
     error = await bench.failed()
@@ -478,7 +478,7 @@ async def test_a_fault_is_reported_and_a_later_call_tries_again(
 
 
 @pytest.mark.parametrize("part", ["the endpoint", "the discovery document"])
-async def test_in_an_outage_one_call_tries_when_it_is_due_and_the_others_fail_at_once(
+async def test_in_an_outage_one_call_retries_when_due_and_the_others_fail_immediately(
     part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[float] = []
@@ -507,7 +507,7 @@ async def test_in_an_outage_one_call_tries_when_it_is_due_and_the_others_fail_at
             assert isinstance(result, GrantUnavailableError)
             assert 1 <= result.retry_after_seconds <= 33
 
-    # Calls at the start are concurrent; they share the fetch of the discovery document, and are one failure.
+    # The first calls are concurrent: they share the fetch of the discovery document, and count as one failure.
     at_start = 3 if part == "the endpoint" else 1
     assert tries[:at_start] == [0.0] * at_start
     waits = [later - earlier for earlier, later in pairwise(tries[at_start - 1 :])]

@@ -1,4 +1,4 @@
-"""A claims model of the application may raise anything: the token is refused, and the log says which validator."""
+"""If a claims model of the application raises any exception, the token is refused and the log names the validator."""
 
 import logging
 import operator
@@ -16,7 +16,7 @@ from fastapi_logto.testing import LocalIssuer, bearer
 
 
 class Looks(TokenClaims):
-    """Looks at a claim that may be absent."""
+    """Uses a claim that may be absent."""
 
     @model_validator(mode="before")
     @classmethod
@@ -35,7 +35,7 @@ class Edits(TokenClaims):
 
 
 class Divides(TokenClaims):
-    """Computes with what it is given."""
+    """Computes with a claim."""
 
     quota: float = 0
 
@@ -46,20 +46,20 @@ class Divides(TokenClaims):
 
 
 class Fails(TokenClaims):
-    """Fails once it is made."""
+    """Fails after it was built."""
 
     def model_post_init(self, _context: Any) -> None:
         raise RuntimeError("a secret of the application")
 
 
 class CanNotBeCopied(TokenClaims):
-    """Holds what has no copy."""
+    """Contains an object that can't be copied."""
 
     _lock: Any = PrivateAttr(default_factory=Lock)
 
 
 class Asserts(TokenClaims):
-    """Refuses in Pydantic's own way."""
+    """Refuses with an assertion, which Pydantic handles."""
 
     @field_validator("sub")
     @classmethod
@@ -85,7 +85,7 @@ def call(model: type[TokenClaims], claims: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(("model", "claims", "says"), ROWS.values(), ids=ROWS)
-def test_whatever_a_validator_raises_is_a_401(
+def test_any_exception_of_a_validator_is_a_401(
     model: type[TokenClaims], claims: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "fastapi_logto")

@@ -1,4 +1,4 @@
-"""Revocations from a delivery log: what they revoke, when requests wait, and what `health` says."""
+"""Revocations from a delivery log: the revoked tokens, the waits of requests, and `health`."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""The discovery document is the provider's own, and names a key set at the same origin."""
+"""The discovery document must be that of the issuer, and its key set must be at the same origin."""
 
 from collections.abc import Collection
 
@@ -252,7 +252,7 @@ async def test_a_refused_document_is_not_kept(provider: FakeProvider, clock: Man
     assert provider.fetches == (2, 0)
 
 
-async def test_an_error_of_the_fetch_is_given_as_it_is(provider: FakeProvider, clock: ManualClock) -> None:
+async def test_an_error_of_the_fetch_is_raised_unchanged(provider: FakeProvider, clock: ManualClock) -> None:
     provider.faults[DISCOVERY_PATH] = 502
 
     assert await refusal(build_source(provider, clock)) == f"{URL}: status 502 instead of 200"

@@ -28,7 +28,7 @@ SITE_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*READMES, *SITE_PAGES]
 PROJECTS = sorted(path.parent for path in (ROOT / "examples").glob("*/README.md"))
 PYTHON = re.compile(r"^```python.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# For example because it needs another package.
+# E.g. because it needs another package.
 OTHER_PYTHON = re.compile(r"^```py\b.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(\w.*)\n((?s:.*?))^```$", re.MULTILINE)
 FILE = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
@@ -59,7 +59,7 @@ def test_there_are_examples() -> None:
     ]
 
 
-# Whose examples are files that pytest runs.
+# Pages whose examples are files that pytest runs.
 WITH_TESTS = [page for page in WITH_EXAMPLES if '```python title="test_' in page.read_text()]
 
 
@@ -155,7 +155,7 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def resolve(symbol: str) -> object:
-    """Give what a dotted name means."""
+    """Return the object of a dotted name."""
     parts = symbol.split(".")
     for length in range(len(parts), 0, -1):
         try:
@@ -262,7 +262,7 @@ def test_every_relative_link_of_a_readme_has_a_target(page: Path) -> None:
 
 
 def list_commands(group: Any, name: str = "") -> dict[str, set[str]]:
-    """Give the options of each command, as Typer has them."""
+    """Return the options of each command, as declared with Typer."""
     if hasattr(group, "commands"):
         parts = [list_commands(command, f"{name} {key}".strip()) for key, command in group.commands.items()]
         return {key: options for part in parts for key, options in part.items()}
@@ -355,7 +355,7 @@ def test_what_a_page_takes_over_from_a_file_is_there() -> None:
 
     assert len(lines) > 5
     for line in lines:
-        # What formats code blocks once made an expression of it, and the page showed that.
+        # A formatter of code blocks once turned the line into an expression, and the page showed that.
         taken = re.fullmatch(r'--8<-- "([\w./-]+?)(?::(\w+))?"', line)
         assert taken is not None, line
         assert f"[start:{taken[2]}]" in (ROOT / taken[1]).read_text() if taken[2] else (ROOT / taken[1]).is_file()

@@ -1,4 +1,4 @@
-"""The variables of one tenant come from one source: the environment, or one `.env` file, and the log says which."""
+"""The variables of a tenant come from one source, the environment or one `.env` file, and the log names it."""
 
 import logging
 import re
@@ -82,7 +82,7 @@ def test_all_variables_come_from_the_file_if_the_environment_sets_none(
 def test_a_file_adds_nothing_to_the_tenant_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # A file that was left in the folder of a deployment, or written there, could replace the keys.
+    # A file that someone left or wrote in the folder of a deployment could replace the keys.
     write_file({"LOGTO_FETCH_ENDPOINT": "http://127.0.0.1:1", "LOGTO_TOKEN_TYPES": "at+jwt,JWT,absent"})
     set_environment(monkeypatch, ENVIRONMENT)
     caplog.set_level(logging.INFO)
@@ -204,10 +204,10 @@ def test_a_variable_that_is_not_text_is_named_and_not_shown(name: str, monkeypat
     ['["a",', "[a]", '["a"], "b": ["c"]', '["a"], "list": ["b"]', '["a"]}', '["a"] ["b"]', "[" * 100_000, "[1e999]"],
     ids=lambda text: text[:20],
 )
-def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
+def test_a_variable_that_begins_like_a_json_list_and_is_not_one_is_refused(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Taken as one audience it would refuse every token, with nothing said at the start.
+    # As one audience it would refuse every token, without an error at the start.
     set_environment(monkeypatch, {**ENVIRONMENT, "LOGTO_AUDIENCE": text})
 
     with pytest.raises(SettingsError, match=r"\ALOGTO_AUDIENCE \(argument audience\): expected a JSON list such as"):
@@ -219,12 +219,12 @@ def test_a_file_may_be_a_pipe_and_no_folder() -> None:
     assert not is_file_or_pipe(".")
 
 
-# The command line: where the secret goes.
+# The command line: which endpoint gets the secret.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """The variables of a shell and of a `.env` file of somebody else, and what a command says to them together."""
+    """The variables of a shell and of a stranger's `.env` file, and the output of a command with both."""
 
     id: str
     environment: Mapping[str, str]

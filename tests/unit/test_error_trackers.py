@@ -1,4 +1,4 @@
-"""What records the local variables of an error's frames, as error trackers do, finds no token and no secret in ours."""
+"""Error trackers, which record the local variables of an error's frames, find no token and no secret in ours."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -43,9 +43,9 @@ NOT_OURS = ("/tests/", "/anyio/", "/starlette/", "/fastapi/", "/mcp/")
 
 
 def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
-    """Yield what an error tracker records of an error and its causes: where, and the text of each local variable.
+    """Yield the frame and the text of each local variable that an error tracker records of an error and its causes.
 
-    Frames of this test and of the frameworks hold what they were given, which nobody here can change.
+    Frames of this test and of the frameworks are excluded, because the package can't change them.
     """
     while error is not None:
         yield "the error", f"{error} {error!r} {error.args}"
@@ -65,7 +65,7 @@ def find_leaks(error: BaseException, *secrets: str) -> list[str]:
 
 
 def find_requests(error: BaseException | None) -> list[str]:
-    """Return where a frame of this package holds the request, of which an error tracker shows the headers."""
+    """Return the frames of this package with the request as a variable: error trackers show its headers."""
     found: list[str] = []
     while error is not None:
         for frame, _ in walk_tb(error.__traceback__):
@@ -101,7 +101,7 @@ def refusing(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=DISCOVERY)
     if request.url.path.endswith("/jwks"):
         return httpx.Response(200, json=ISSUER.jwks())
-    # A provider that repeats what it was sent.
+    # A provider that repeats the request.
     said = request.content.decode() + request.headers.get("authorization", "")
     return httpx.Response(400, json={"error": "invalid_grant", "error_description": said})
 
@@ -116,7 +116,7 @@ PROVIDERS: Mapping[str, Callable[[httpx.Request], httpx.Response]] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is used with a provider."""
+    """A function that uses a provider."""
 
     auth: LogtoAuth
     several: LogtoAuth
@@ -308,7 +308,7 @@ async def test_no_frame_of_a_failed_request_to_the_management_api_shows_its_toke
             "Bearer {}",
             503,
         ),
-        # Its header is read before the settings are.
+        # The header is read before the settings.
         (LogtoAuth(), "Bearer {} x", 401),
         (ISSUER.auth(audience=ISSUER.audience).require_scopes("none"), "Bearer {}", 403),
         (ISSUER.auth(audience=ISSUER.audience).require_machine(), "Bearer {}", 403),
@@ -370,7 +370,7 @@ def test_an_error_of_a_mounted_application_shows_no_token() -> None:
 
 
 class FailingAtOnce:
-    """A middleware that is a plain function, as ASGI allows, and raises before there is anything to await."""
+    """A middleware that is a plain function, as ASGI allows, and raises before it returns an awaitable."""
 
     def __init__(self, app: ASGIApp) -> None:
         del app

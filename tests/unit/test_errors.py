@@ -1,4 +1,4 @@
-"""The error tree: what each class tells the client, what it tells the log, and that neither can be abused."""
+"""The error tree: the message of each class for the client and for the log, and that neither can be abused."""
 
 import re
 from typing import Final, get_args

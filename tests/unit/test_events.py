@@ -1,4 +1,4 @@
-"""The events of webhooks: what they say, what they revoke, and which bodies are no events."""
+"""The events of webhooks: their types, the tokens that they revoke, and invalid bodies."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from fastapi_logto.revocation.effects import find_revocations
 from fastapi_logto.revocation.events import EVENT_NAMES
 from tests.unit.deliveries import DELIVERIES, HOOK, NOW, Delivery, build_body
 
-# What the captured deliveries say, in their order: the class and the ids.
+# The captured deliveries in their order: the class and the ids.
 CAPTURED: list[tuple[type[Event], dict[str, Any]]] = [
     (UserEvent, {"user_id": "zz4tyga3ctan", "is_suspended": False}),
     (UserEvent, {"user_id": "zz4tyga3ctan", "is_suspended": False}),
@@ -136,7 +136,7 @@ def test_a_test_delivery_of_the_console_is_an_event_that_revokes_no_user(name: s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A body that is no event: one change to a valid one."""
+    """A body that is not an event: one change to a valid one."""
 
     id: str
     body: bytes
@@ -208,7 +208,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize("invalid", INVALID, ids=lambda one: one.id)
-def test_what_is_no_event_is_an_error_that_shows_nothing_of_it(invalid: Row) -> None:
+def test_a_body_that_is_not_an_event_is_an_error_that_shows_nothing_of_it(invalid: Row) -> None:
     with pytest.raises(EventError) as caught:
         parse_event(invalid.body)
 

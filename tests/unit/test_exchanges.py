@@ -1,4 +1,4 @@
-"""Token exchange: how long a result is cached by kind of subject token, and strangers who block nobody."""
+"""Token exchange: how long a result is cached for each kind of subject token. Invented tokens block no caller."""
 
 import asyncio
 import json
@@ -205,7 +205,7 @@ async def test_a_rejected_grant_with_an_actor_may_be_about_either_token(bench: B
 
 
 class Strangers:
-    """Invented tokens get a response of a test's choice, or none yet; `good…` ones are exchanged."""
+    """Responds to invented tokens with `refusal` after `gate` is set. Other tokens are exchanged."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -246,7 +246,7 @@ async def test_invented_personal_access_tokens_block_nobody_else(bench: Bench) -
         assert isinstance(error, GrantUnavailableError)
         assert error.retry_after_seconds == 1
         assert str(error) == "exchange of a personal access token: not sent, 50 are in flight"
-    # While the places of the strangers are taken:
+    # While the strangers' requests occupy their places:
     exchange = bench.client.exchange_token
     await asyncio.gather(*(exchange(token, API, subject_token_type=PAT) for token in known))
     await exchange("good-access-token", API)
@@ -266,7 +266,7 @@ async def test_invented_personal_access_tokens_block_nobody_else(bench: Bench) -
     ],
     ids=lambda response: str(response.status_code),
 )
-async def test_what_invented_tokens_cause_at_the_provider_silences_nobody_else(
+async def test_errors_that_invented_tokens_cause_at_the_provider_affect_no_other_caller(
     bench: Bench, response: httpx.Response
 ) -> None:
     strangers = Strangers(bench)
@@ -309,7 +309,7 @@ async def test_a_place_is_reserved_for_an_hour_and_not_after_a_refusal() -> None
 
 
 async def test_a_profile_that_a_user_made_unreadable_hides_no_other_profile(bench: Bench) -> None:
-    """Of their own profile, users choose the custom data: nested too deeply, it is no document for us."""
+    """Users can change the custom data of their profile. Data that is nested too deeply makes it unreadable."""
     bench.provider.answer = lambda _: httpx.Response(200, content=b'{"custom_data": ' + b"[" * 40 + b"]" * 40 + b"}")
     with pytest.raises(GrantUnavailableError, match="nested too deeply"):
         await bench.client.get_userinfo("o" * 43)

@@ -1,4 +1,4 @@
-"""A WebSocket and a stream end when the token that opened them does."""
+"""A WebSocket and a stream end when their token expires."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ CLAIMS = make_claims()
 
 
 def build(*, seconds: float) -> tuple[LogtoAuth, str]:
-    """Give a scheme, and a token that has so many seconds to live."""
+    """Return a scheme, and a token that expires in this many seconds."""
     issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
     auth = issuer.auth(leeway_seconds=0)
     return auth, issuer.access_token(subject="me", claims={"exp": int(NOW) + seconds})
@@ -93,7 +93,7 @@ def test_a_websocket_that_ends_before_its_token_is_left_alone(seconds: float) ->
     assert ended == ["by the client"]
 
 
-def test_a_timeout_of_the_handlers_own_is_its_own() -> None:
+def test_a_timeout_in_the_handler_is_not_treated_as_the_end_of_the_token() -> None:
     auth, token = build(seconds=3600)
 
     with (
@@ -119,7 +119,7 @@ def test_a_websocket_that_is_closed_already_is_not_closed_again() -> None:
 
 
 class Stalled:
-    """A server whose client does not read: what closes the connection waits until the test lets it go on."""
+    """A server whose client does not read: closing the connection blocks until the test releases it."""
 
     def __init__(self, *, catches_cancellation: bool = False, error: Exception | None = None) -> None:
         self.catches_cancellation, self.error = catches_cancellation, error
@@ -150,7 +150,7 @@ class Stalled:
 
 
 @pytest.mark.parametrize("catches_cancellation", [False, True])
-async def test_the_close_is_given_up_if_the_client_does_not_read(
+async def test_the_close_is_abandoned_if_the_client_does_not_read(
     caplog: pytest.LogCaptureFixture, *, catches_cancellation: bool
 ) -> None:
     auth, token = build(seconds=0.1)
@@ -168,12 +168,12 @@ async def test_the_close_is_given_up_if_the_client_does_not_read(
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("INFO", "gave up closing a WebSocket after 0.1 s: the client does not read")
     ]
-    # The server may still end the connection by itself.
+    # The server may still close the connection itself.
     assert not server.is_cancelled
     server.is_open.set()
 
 
-async def test_a_close_that_fails_after_it_was_given_up_is_not_logged_as_an_error() -> None:
+async def test_a_close_that_fails_after_it_was_abandoned_is_not_logged_as_an_error() -> None:
     auth, token = build(seconds=0.1)
     server = Stalled(error=RuntimeError("closed already"))
     websocket = await server.accept()
@@ -240,7 +240,7 @@ async def test_the_leeway_of_a_request_is_that_of_its_connection() -> None:
     issuer = LocalIssuer(clock=Clock(now=lambda: NOW))
     auth = issuer.auth(leeway_seconds=60)
 
-    # Past its `exp` by less than clocks may differ: admitted, and not ended at once.
+    # Past its `exp`, but within the leeway: accepted, and not ended immediately.
     assert await collect(auth, issuer.access_token(claims={"exp": NOW - 5}), Source(count=2)) == [0, 1]
 
 
@@ -257,7 +257,7 @@ async def test_among_several_tenants_the_largest_leeway_applies() -> None:
 
 
 async def test_without_settings_there_is_no_leeway() -> None:
-    # As with overridden claims in a test.
+    # Like overridden claims in a test.
     auth = LogtoAuth(clock=Clock(now=lambda: NOW))
     expired = CLAIMS.model_copy(update={"exp": NOW})
 
@@ -272,7 +272,7 @@ TEN_YEARS = 10 * 366 * 24 * 3600
     [(60, 60), (3600, 3600), (TEN_YEARS - 1, TEN_YEARS - 1), (TEN_YEARS + 1, TEN_YEARS), (10**400, TEN_YEARS)],
     ids=["a minute", "an hour", "nearly ten years", "more than ten years", "too many for a float"],
 )
-def test_a_connection_lasts_as_long_as_its_token_but_no_more_than_ten_years(
+def test_a_connection_lasts_as_long_as_its_token_but_at_most_ten_years(
     lifetime: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
@@ -298,7 +298,7 @@ async def test_nothing_is_left_of_a_token_that_has_expired() -> None:
 
 
 class Source:
-    """A stream that never ends by itself, and knows when it was made to."""
+    """A stream that never ends by itself, and records when it was closed."""
 
     def __init__(self, *, pause: float = 0.0, fails: bool = False, count: int | None = None) -> None:
         self.pause, self.fails, self.count = pause, fails, count
@@ -334,7 +334,7 @@ async def test_a_stream_ends_when_its_token_expires_and_so_does_its_source() -> 
     assert source.is_closed
 
 
-async def test_the_source_is_closed_on_time_even_if_nobody_takes_the_next_chunk() -> None:
+async def test_the_source_is_closed_on_time_even_if_the_next_chunk_is_not_consumed() -> None:
     auth, token = build(seconds=0.2)
     source = Source()
     chunks = auth.until_expiry(source(), await auth.verify(token))
@@ -380,7 +380,7 @@ async def test_a_chunk_that_comes_after_the_end_is_dropped() -> None:
     assert [chunk async for chunk in auth.until_expiry(go_on(), await auth.verify(token))] == []
 
 
-async def test_who_takes_a_chunk_slowly_is_not_struck_by_the_end() -> None:
+async def test_a_slow_consumer_of_a_chunk_is_not_cancelled_by_the_end() -> None:
     auth, token = build(seconds=0.2)
     source = Source()
 
@@ -388,13 +388,13 @@ async def test_who_takes_a_chunk_slowly_is_not_struck_by_the_end() -> None:
     assert source.is_closed
 
 
-async def test_a_stream_that_ends_before_its_token_is_whole() -> None:
+async def test_a_stream_that_ends_before_its_token_is_complete() -> None:
     auth, token = build(seconds=3600)
 
     assert await collect(auth, token, Source(count=3)) == [0, 1, 2]
 
 
-async def test_a_timeout_of_the_streams_own_is_its_own() -> None:
+async def test_a_timeout_in_the_stream_is_not_treated_as_the_end_of_the_token() -> None:
     auth, token = build(seconds=3600)
 
     with pytest.raises(TimeoutError, match="of the stream's own"):
@@ -402,7 +402,7 @@ async def test_a_timeout_of_the_streams_own_is_its_own() -> None:
 
 
 class Steady:
-    """A stream that is no generator, and never lets the loop have a turn."""
+    """A stream that is not a generator and never suspends."""
 
     def __aiter__(self) -> AsyncIterator[int]:
         return self
@@ -450,7 +450,7 @@ def test_a_stream_that_is_not_asynchronous_is_refused_at_the_call(build_chunks: 
 
 
 @pytest.mark.parametrize(("claims", "found"), [(None, "NoneType"), ({"exp": 1}, "dict"), ("token", "str")])
-async def test_what_are_no_claims_is_refused_at_the_call(claims: Any, found: str) -> None:
+async def test_an_argument_that_is_not_claims_is_refused_at_the_call(claims: Any, found: str) -> None:
     auth, _ = build(seconds=60)
     websocket = await Stalled().accept()
 

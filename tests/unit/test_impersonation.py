@@ -72,7 +72,7 @@ async def test_an_unknown_user_is_named_as_the_problem(bench: Bench) -> None:
     with pytest.raises(GrantRefusedError, match="check that the user exists in this tenant") as caught:
         await bench.client.create_subject_token("nobody", resource=MANAGEMENT)
     assert (caught.value.status, caught.value.error) == (404, "entity.relation_foreign_key_not_found")
-    # Nothing is wrong with the provider: the next request is sent.
+    # This is not an outage of the provider, so the next request is sent.
     assert await bench.client.create_subject_token(BOB, resource=MANAGEMENT)
 
 
@@ -229,7 +229,7 @@ def documented() -> Generator[Documented]:
         billed.append(request)
         return httpx.Response(200, json=["invoice"])
 
-    # The edges of the example: its tenant, and the other API.
+    # The external services of the example: its tenant, and the other API.
     page["client"] = LogtoClient(
         endpoint=issuer.endpoint,
         client_id="machine-app-id",

@@ -1,4 +1,4 @@
-"""Opaque tokens: accepted by choice, when the provider says that they are good."""
+"""Opaque tokens: accepted if configured and if the provider says that they are active."""
 
 import asyncio
 import gzip
@@ -27,13 +27,13 @@ SPA = "local-spa"
 
 
 class Provider(httpx.AsyncBaseTransport):
-    """The local issuer, with an introspection endpoint that can be replaced and is counted."""
+    """The local issuer, with introspection responses that can be replaced and are counted."""
 
     def __init__(self, issuer: LocalIssuer) -> None:
         self.inner = httpx.ASGITransport(app=issuer.app)
         self.asked: list[httpx.Request] = []
         self.answer: Callable[[], httpx.Response] | None = None
-        # Until it is set there is no response about a token that has this in it.
+        # Until it is set, no response is sent for a token that contains this text.
         self.gate: asyncio.Event | None = None
         self.held = ""
 
@@ -50,7 +50,7 @@ class Provider(httpx.AsyncBaseTransport):
 
 
 class Bench:
-    """An application that accepts opaque tokens, and what is behind it."""
+    """An application that accepts opaque tokens, its provider and its clock."""
 
     def __init__(self, *, now: float = 1_800_000_000, **config: Any) -> None:
         self.clock = ManualClock(now=now)
@@ -76,7 +76,7 @@ class Bench:
         return caught.value.status, caught.value.reason
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """Give what the provider says of a good token, with changes; `None` leaves one out."""
+        """Return the introspection response for a valid token with changes. `None` omits a member."""
         said = {
             "active": True,
             "sub": "alice",
@@ -121,13 +121,13 @@ async def test_a_response_is_cached_for_its_time_and_never_past_exp(bench: Bench
     await bench.auth.verify(token)
     assert len(bench.provider.asked) == 2
 
-    # The last answer is believed for 30 s, and the token expires (with the leeway of 10 s) after 20.
+    # The last response is cached for 30 s, and the token expires (with the leeway of 10 s) after 20.
     bench.clock.advance(20)
     assert await bench.refused(token) == (401, "expired")
     assert len(bench.provider.asked) == 2
 
 
-async def test_without_a_memory_each_request_asks() -> None:
+async def test_without_a_cache_each_request_introspects() -> None:
     bench = Bench(cache_seconds=0)
     token = bench.issuer.opaque_token()
 
@@ -212,7 +212,7 @@ async def test_an_endpoint_that_has_moved_is_looked_for_again(bench: Bench, name
     assert len([path for path in fetched if path.endswith("openid-configuration")]) == 2
 
 
-async def test_a_provider_silences_the_api_for_half_a_minute_at_most(bench: Bench) -> None:
+async def test_a_provider_stops_the_requests_of_the_api_for_half_a_minute_at_most(bench: Bench) -> None:
     bench.provider.answer = lambda: httpx.Response(429, headers={"Retry-After": "3600"})
     for _ in range(2):
         with pytest.raises(ProviderUnavailableError) as caught:
@@ -227,7 +227,7 @@ async def test_a_provider_silences_the_api_for_half_a_minute_at_most(bench: Benc
     assert await bench.refused(OPAQUE) == (401, "inactive")
 
 
-async def test_a_made_up_token_is_asked_about_once(bench: Bench) -> None:
+async def test_an_invented_token_is_introspected_once(bench: Bench) -> None:
     for _ in range(3):
         assert await bench.refused(OPAQUE) == (401, "inactive")
 
@@ -235,7 +235,7 @@ async def test_a_made_up_token_is_asked_about_once(bench: Bench) -> None:
 
 
 async def test_a_personal_access_token_is_refused_without_a_request(bench: Bench) -> None:
-    # Logto calls it inactive, which would say nothing about what to do with it.
+    # Logto would say that it is inactive, which would not explain what to do with it.
     with pytest.raises(OpaqueTokenError, match="opaque_token") as caught:
         await bench.auth.verify("pat_" + "a" * 32)
 
@@ -243,7 +243,7 @@ async def test_a_personal_access_token_is_refused_without_a_request(bench: Bench
     assert bench.provider.asked == []
 
 
-async def test_many_requests_with_one_new_token_ask_once(bench: Bench) -> None:
+async def test_concurrent_requests_with_one_new_token_introspect_it_once(bench: Bench) -> None:
     bench.provider.gate = asyncio.Event()
     token = bench.issuer.opaque_token()
     callers = [asyncio.create_task(bench.auth.verify(token)) for _ in range(20)]
@@ -254,7 +254,7 @@ async def test_many_requests_with_one_new_token_ask_once(bench: Bench) -> None:
     assert len(bench.provider.asked) == 1
 
 
-async def test_more_questions_than_there_is_room_for_are_503() -> None:
+async def test_introspections_above_the_limit_are_503() -> None:
     bench = Bench(max_waiting=2)
     bench.provider.gate = asyncio.Event()
     callers = [asyncio.create_task(bench.auth.verify(f"{OPAQUE}{number}")) for number in range(3)]
@@ -297,7 +297,7 @@ async def test_more_questions_than_there_is_room_for_are_503() -> None:
     ],
     ids=repr,
 )
-async def test_a_response_is_believed_only_when_all_of_it_fits(
+async def test_a_response_is_accepted_only_if_every_member_is_valid(
     bench: Bench, changes: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
     bench.provider.say(bench.claims())
@@ -323,7 +323,7 @@ async def test_the_log_says_which_client_the_token_was_issued_to(bench: Bench) -
 
 
 async def test_the_memory_of_cached_responses_is_bounded(bench: Bench) -> None:
-    # Some five MiB each, of which the cache holds 32.
+    # About five MiB each; the cache may hold 32 MiB.
     large: list[list[object]] = [[] for _ in range(25_000)]
     bench.provider.say(bench.claims(custom=large))
 
@@ -337,18 +337,18 @@ async def test_the_memory_of_cached_responses_is_bounded(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    # A user's custom data is in the response too, and must not pass for an error of the provider.
+    # A user's custom data is in the response too, and must not be treated as an error of the provider.
     [{"token_type": "bearer"}, {"aud": API}, {"aud": [API]}, {"scope": None}, {"error": "invalid_client"}],
     ids=repr,
 )
-async def test_a_response_that_differs_where_it_may_is_believed(bench: Bench, changes: dict[str, Any]) -> None:
+async def test_a_response_with_other_optional_members_is_accepted(bench: Bench, changes: dict[str, Any]) -> None:
     bench.provider.say(bench.claims(**changes))
 
     assert (await bench.auth.verify(OPAQUE)).sub == "alice"
 
 
 @pytest.mark.parametrize("name", [name for name in INTROSPECTION if name.startswith("introspect")])
-async def test_what_a_running_server_answered_is_understood(name: str) -> None:
+async def test_the_captured_responses_are_understood(name: str) -> None:
     entry = INTROSPECTION[name]
     body: dict[str, Any] = dict(entry.body or {})
     bench = Bench(now=body.get("iat", 0) + 1, allowed_clients=[body.get("client_id", SPA)])
@@ -399,10 +399,10 @@ UNUSABLE: dict[str, Callable[[], httpx.Response]] = {
 
 
 @pytest.mark.parametrize("answer", UNUSABLE.values(), ids=UNUSABLE)
-async def test_a_body_for_one_token_closes_the_door_to_no_other(
+async def test_a_body_for_one_token_does_not_affect_other_tokens(
     answer: Callable[[], httpx.Response], bench: Bench
 ) -> None:
-    """Users choose some of what is in a body, such as custom data: what they choose must not refuse others."""
+    """Users can change a part of the body, e.g. their custom data. That must not refuse other users."""
     bench.provider.answer = answer
     assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
     bench.provider.answer = None
@@ -410,10 +410,10 @@ async def test_a_body_for_one_token_closes_the_door_to_no_other(
     assert (await bench.auth.verify(bench.issuer.opaque_token())).client_id == SPA
 
 
-async def test_a_status_for_one_token_closes_the_door_to_no_other(
+async def test_a_status_for_one_token_does_not_affect_other_tokens(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # As of a firewall in front of the provider, which dislikes how an invented token looks.
+    # Like a firewall in front of the provider, which rejects the form of an invented token.
     bench.provider.answer = lambda: httpx.Response(403, json={"error": OPAQUE, "error_description": OPAQUE})
     with caplog.at_level(logging.DEBUG):
         assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
@@ -469,7 +469,7 @@ async def test_the_log_says_why_no_response_could_be_used(bench: Bench, caplog: 
 @pytest.mark.parametrize(
     "repeated", [SECRET, f"unknown%3A+{OPAQUE}", "Basic bG9jYWwtbWFjaGluZTpsb2NhbC1tYWNoaW5lLXNlY3JldA=="]
 )
-async def test_a_provider_that_repeats_a_secret_brings_it_into_no_log(
+async def test_a_secret_that_a_provider_repeats_is_in_no_log(
     bench: Bench, repeated: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.provider.answer = lambda: httpx.Response(401, json={"error": repeated})
@@ -480,7 +480,7 @@ async def test_a_provider_that_repeats_a_secret_brings_it_into_no_log(
     assert not [text for text in (SECRET, OPAQUE, "bG9jYWwt") if text in f"{caplog.text} {caught.value}"]
 
 
-async def test_in_an_outage_one_token_tries_when_it_is_due_and_the_others_get_503_at_once(
+async def test_in_an_outage_one_token_retries_when_due_and_the_others_get_503_immediately(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse() -> httpx.Response:
@@ -534,7 +534,7 @@ class TestStrangers:
         bench.clock.advance(31)
         return tokens
 
-    async def test_it_takes_no_place_of_a_known_user(self, bench: Bench) -> None:
+    async def test_it_uses_no_place_of_a_known_user(self, bench: Bench) -> None:
         app = FastAPI()
 
         @app.get("/", dependencies=[Depends(bench.auth)])
@@ -557,7 +557,7 @@ class TestStrangers:
         assert served == [(200, None)] * 40
         assert sorted(strangers, key=str) == [(401, None)] * 50 + [(503, "1")] * 30
 
-    async def test_a_429_for_invented_tokens_silences_no_known_user(self, bench: Bench) -> None:
+    async def test_a_429_for_invented_tokens_affects_no_known_user(self, bench: Bench) -> None:
         (known,) = await self.sign_in_users(bench, 1)
         bench.provider.answer = lambda: httpx.Response(429, headers={"Retry-After": "3600"})
         assert await bench.refused(OPAQUE) == (503, "provider_unavailable")
@@ -628,7 +628,7 @@ async def test_a_discovery_document_that_names_another_host_gets_no_secret() -> 
 async def test_a_token_of_three_parts_is_never_sent_there(bench: Bench) -> None:
     for token in (bench.issuer.bad_token("forged"), "a.b.c", "a.b", f"{OPAQUE}.", "abc"):
         assert (await bench.refused(token))[0] == 401
-    # Nor what can't be sent.
+    # Nor a token that can't be sent.
     for token in (f"{OPAQUE}\ud800", "\udfff" * 43):
         assert await bench.refused(token) == (401, "malformed")
     await bench.auth.verify(bench.issuer.access_token())
@@ -683,7 +683,7 @@ def test_opaque_tokens_open_neither_organizations_nor_other_resources(bench: Ben
     ],
     ids=repr,
 )
-def test_a_configuration_that_would_open_a_door_is_refused(config: dict[str, Any]) -> None:
+def test_an_insecure_configuration_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="introspection: expected"):
         Bench(**config)
 
@@ -713,7 +713,7 @@ async def test_id_and_secret_are_encoded_before_they_are_joined(secret: str | Se
 
 
 class TestLocalIssuer:
-    """The local issuer's endpoint answers as the captured server did."""
+    """The local issuer's endpoint responds like the captured server."""
 
     @staticmethod
     def ask(issuer: LocalIssuer, token: str | None, *, secret: str = SECRET) -> Any:
@@ -722,7 +722,7 @@ class TestLocalIssuer:
             "/oidc/token/introspection", data=form, auth=("local-machine", secret)
         )
 
-    def test_it_tells_an_access_token_from_a_refresh_token_by_its_type(self) -> None:
+    def test_it_distinguishes_access_and_refresh_tokens_by_their_type(self) -> None:
         issuer = LocalIssuer()
         refresh_token = sign_in(issuer)["refresh_token"]
 

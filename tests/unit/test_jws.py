@@ -1,4 +1,4 @@
-"""From token text to a payload that a signature vouches for."""
+"""From the token text to the payload with a verified signature."""
 
 from base64 import urlsafe_b64decode
 from dataclasses import FrozenInstanceError, fields
@@ -52,7 +52,7 @@ def parse(token: str, *, token_types: tuple[str, ...] = ("at+jwt",)) -> Unverifi
 
 
 def outcome(text: str) -> UnverifiedJws | RefusalError:
-    """Give the parts or the refusal. Any other exception fails the test."""
+    """Return the parts or the refusal. Any other exception fails the test."""
     try:
         return parse(text, token_types=("at+jwt", "absent"))
     except RefusalError as error:
@@ -64,7 +64,7 @@ def encode(segments: tuple[bytes, bytes, bytes]) -> str:
 
 
 def verify(token: str) -> bytes:
-    """Go all the way from the text to the payload, with the published keys."""
+    """Parse and verify the text with the published keys, and return the payload."""
     unverified = parse(token)
     keys = KEY_SET.find(kid=unverified.kid, alg=unverified.alg)
     if not keys:
@@ -86,13 +86,13 @@ def test_a_valid_token_returns_its_parts() -> None:
     )
 
 
-def test_a_type_is_given_in_lower_case_and_without_its_prefix() -> None:
+def test_a_type_is_returned_in_lower_case_and_without_its_prefix() -> None:
     assert parse(FORGE.with_header(typ="Application/AT+JWT")).typ == "at+jwt"
     assert parse(FORGE.with_header(typ=ABSENT), token_types=("at+jwt", "absent")).typ is None
     assert parse(FORGE.with_header(typ="JWT"), token_types=("at+jwt", "jwt")).typ == "jwt"
 
 
-def test_a_kid_is_given_as_it_is_or_as_none() -> None:
+def test_a_kid_is_returned_unchanged_or_as_none() -> None:
     assert parse(FORGE.with_header(kid="k" * 256)).kid == "k" * 256
     assert parse(FORGE.with_header(kid=ABSENT)).kid is None
 
@@ -102,7 +102,7 @@ def test_a_kid_is_given_as_it_is_or_as_none() -> None:
     [row for row in (*HEADER_ROWS, *TOKEN_ROWS) if row.refused is None or row.refused.reason in SHAPE_REASONS],
     ids=lambda row: row.id,
 )
-def test_each_row_of_invalid_shape_is_refused_before_any_key_is_sought(row: TokenRow) -> None:
+def test_each_row_of_invalid_shape_is_refused_before_any_key_lookup(row: TokenRow) -> None:
     token = row.change(FORGE)
     types = tuple(str(token_type).lower() for token_type in row.settings.get("token_types", ("at+jwt",)))
     algorithms = tuple(str(alg) for alg in row.settings.get("algorithms", ALGORITHMS))
@@ -138,7 +138,7 @@ def test_each_row_of_an_invalid_signature_parses_and_is_refused_by_the_key_it_na
     assert (caught.value.claim, caught.value.expected) == (None, None)
 
 
-def test_size_is_counted_to_the_very_sign() -> None:
+def test_the_size_limit_is_exact() -> None:
     check_size(SecretStr("x" * 1024), max_bytes=1024)
     check_size(SecretStr(""), max_bytes=1024)
     with pytest.raises(TokenTooLargeError) as caught:
@@ -156,7 +156,7 @@ def check_for_a_tenant(
 
 
 @pytest.mark.parametrize("length", range(1, 14))
-def test_the_size_of_a_parsed_token_is_known_to_the_very_sign(length: int) -> None:
+def test_the_size_limit_of_a_parsed_token_is_exact(length: int) -> None:
     token = f"{GOOD.rpartition('.')[0]}.{encode_segment(bytes(length))}"
 
     check_for_a_tenant(token, max_bytes=len(token))
@@ -191,14 +191,14 @@ def test_a_parsed_token_is_checked_by_the_algorithms_and_types_of_its_tenant() -
         ("." * 1_000_000, "more than five segments"),
     ],
 )
-def test_a_wrong_number_of_segments_is_said_in_the_log(token: str, found: str) -> None:
+def test_a_wrong_number_of_segments_is_logged(token: str, found: str) -> None:
     with pytest.raises(MalformedTokenError) as caught:
         parse(token)
 
     assert str(caught.value) == f"invalid_token: malformed, expected three segments, found {found}"
 
 
-def test_an_opaque_token_is_told_from_a_broken_one() -> None:
+def test_an_opaque_token_is_distinguished_from_a_malformed_one() -> None:
     with pytest.raises(OpaqueTokenError) as caught:
         parse(TOKENS["opaque"].token)
 
@@ -256,7 +256,7 @@ def test_a_header_that_is_no_strict_json_is_described_without_quoting_it(header:
     ],
     ids=["open lists", "nested lists", "many members", "one byte too many"],
 )
-def test_a_long_header_is_refused_unread(header: bytes) -> None:
+def test_a_long_header_is_refused_before_it_is_parsed(header: bytes) -> None:
     token = FORGE.with_raw_header(header)
 
     with pytest.raises(MalformedTokenError) as caught:
@@ -279,7 +279,7 @@ def test_a_header_of_one_more_character_is_refused() -> None:
         parse(FORGE.with_raw_header(header + b" " * (769 - len(header))))
 
 
-def test_a_hundred_thousand_levels_in_the_payload_are_not_even_looked_at_before_the_signature() -> None:
+def test_a_payload_with_a_hundred_thousand_levels_is_not_parsed_before_the_signature_check() -> None:
     payload = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
     assert verify(FORGE.with_payload(payload)) == payload
@@ -400,7 +400,7 @@ def test_a_token_of_a_real_logto_verifies() -> None:
     ],
     ids=["another P-384 key", "P-256", "RSA", "secret", "Ed25519"],
 )
-def test_any_other_key_ends_in_an_invalid_signature_and_never_in_its_own_error(key: JoseKey, found: str | None) -> None:
+def test_any_other_key_leads_to_signature_error_and_to_no_other_error(key: JoseKey, found: str | None) -> None:
     with pytest.raises(SignatureError) as caught:
         verify_signature(parse(GOOD), key)
 
@@ -422,7 +422,9 @@ def test_an_rsa_signature_of_another_size_is_only_an_invalid_signature(size: int
 
 @pytest.mark.parametrize("token", [GOOD, GOOD_RSA], ids=["ES384", "RS256"])
 @pytest.mark.parametrize("segment", [0, 1, 2], ids=["header", "payload", "signature"])
-def test_no_other_last_sign_of_a_segment_is_taken_though_some_decode_alike(token: str, segment: int) -> None:
+def test_no_other_last_character_of_a_segment_is_accepted_although_some_decode_to_the_same(
+    token: str, segment: int
+) -> None:
     segments = token.split(".")
     last = segments[segment][-1]
 
@@ -436,11 +438,11 @@ def test_no_other_last_sign_of_a_segment_is_taken_though_some_decode_alike(token
 
 
 @pytest.mark.parametrize("start", ["A", "AA", "AAA", "AAAA"])
-def test_of_the_texts_for_the_same_bytes_one_is_accepted(start: str) -> None:
+def test_only_one_of_the_texts_for_the_same_bytes_is_accepted(start: str) -> None:
     signing_input = GOOD.rpartition(".")[0]
     accepted = {sign_ for sign_ in BASE64URL if isinstance(outcome(f"{signing_input}.{start}{sign_}"), UnverifiedJws)}
 
-    # A single character more is part of no byte.
+    # One character more encodes no further byte.
     texts: set[str] = set() if len(start) == 4 else {start + sign_ for sign_ in BASE64URL}
     assert accepted == {
         text[-1] for text in texts if encode_segment(urlsafe_b64decode(text + "=" * (-len(text) % 4))) == text
@@ -448,8 +450,8 @@ def test_of_the_texts_for_the_same_bytes_one_is_accepted(start: str) -> None:
     assert len(accepted) == {1: 4, 2: 16, 3: 64, 4: 0}[len(start)]
 
 
-def test_the_rsa_signature_has_texts_that_decode_alike() -> None:
-    # Else the test above would prove nothing: 256 bytes leave four bits of the last sign unused.
+def test_the_rsa_signature_has_several_texts_for_the_same_bytes() -> None:
+    # Otherwise the test above would prove nothing: 256 bytes leave four bits of the last character unused.
     signature = GOOD_RSA.rpartition(".")[2]
     alike = [
         sign_
@@ -478,14 +480,14 @@ def test_changing_any_one_character_of_a_valid_token_is_refused(data: st.DataObj
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([GOOD, GOOD_RSA]), st.integers(0, 600), st.text(min_size=1, max_size=3))
-def test_putting_anything_into_a_valid_token_is_refused(token: str, position: int, text: str) -> None:
+def test_inserting_any_text_into_a_valid_token_is_refused(token: str, position: int, text: str) -> None:
     with pytest.raises(RefusalError):
         verify(token[:position] + text + token[position:])
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([GOOD, GOOD_RSA]), st.integers(0, 600), st.integers(1, 600))
-def test_leaving_anything_out_of_a_valid_token_is_refused(token: str, start: int, length: int) -> None:
+def test_removing_any_part_of_a_valid_token_is_refused(token: str, start: int, length: int) -> None:
     start %= len(token)
 
     with pytest.raises(RefusalError):

@@ -1,4 +1,4 @@
-"""Of a key set the usable keys are taken, one by one, whatever stands between them."""
+"""The usable keys of a key set are used, whatever other entries it has."""
 
 import logging
 from base64 import urlsafe_b64encode
@@ -30,7 +30,7 @@ def number(value: int) -> str:
 
 
 def rsa(*, bits: int = 2048, e: int = 65_537, **changes: JsonValue) -> dict[str, JsonValue]:
-    """Give an RSA key of a modulus that is odd and just so long; nobody knows its factors."""
+    """Return an RSA key whose modulus is odd and has exactly this many bits; its factors are unknown."""
     return {"kty": "RSA", "use": "sig", "kid": "rsa", "n": number((1 << (bits - 1)) + 1), "e": number(e), **changes}
 
 
@@ -61,7 +61,7 @@ def as_document(jwks: Jwks) -> JsonObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usable:
-    """A key, and the algorithms it may be used with where every one is accepted."""
+    """A key, and the algorithms for which it may be used if all are accepted."""
 
     id: str
     entry: dict[str, JsonValue]
@@ -112,7 +112,7 @@ def test_a_key_may_be_used_with_no_algorithm_that_is_not_accepted(row: Usable) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unusable:
-    """An entry that is no key for us; `says` is `None` where the JOSE engine chooses the words."""
+    """An entry that is not a usable key; `says` is `None` if the JOSE engine chooses the message."""
 
     id: str
     entry: JsonValue
@@ -194,7 +194,7 @@ UNUSABLE = (
 )
 
 
-# The JOSE engine takes short RSA keys with a warning. As an error it would do our check's work here.
+# The JOSE engine accepts short RSA keys with a warning. As an error, the warning would replace our check here.
 @pytest.mark.filterwarnings("ignore:Key size should be:joserfc.errors.SecurityWarning")
 @pytest.mark.parametrize("row", UNUSABLE, ids=lambda row: row.id)
 def test_an_unusable_entry_between_valid_ones_is_skipped(row: Unusable, caplog: pytest.LogCaptureFixture) -> None:
@@ -211,7 +211,7 @@ def test_an_unusable_entry_between_valid_ones_is_skipped(row: Unusable, caplog: 
 
 
 @pytest.mark.filterwarnings("ignore:Key size should be:joserfc.errors.SecurityWarning")
-def test_all_unusable_entries_together_leave_the_valid_ones() -> None:
+def test_the_valid_entries_are_used_among_all_unusable_ones() -> None:
     key_set = parse(EC, *(row.entry for row in UNUSABLE), OTHER_EC)
 
     assert kids(key_set.keys) == ["ec", "other"]
@@ -254,17 +254,17 @@ def test_only_the_first_hundred_entries_are_looked_at(caplog: pytest.LogCaptureF
     assert caplog.messages == [f"key set: skipped key {position}: not an object" for position in range(99)]
 
 
-def test_ten_thousand_entries_before_the_only_valid_one_are_not_waded_through() -> None:
+def test_a_valid_entry_after_ten_thousand_others_is_not_searched_for() -> None:
     assert parse(*[None] * 10_000, EC).keys == ()
 
 
-def test_a_hundred_keys_are_all_held() -> None:
+def test_a_hundred_keys_are_all_used() -> None:
     key_set = parse(*(changed(kid=str(position)) for position in range(101)))
 
     assert kids(key_set.keys) == [str(position) for position in range(100)]
 
 
-def test_the_captured_key_set_holds_logtos_key() -> None:
+def test_the_captured_key_set_contains_logtos_key() -> None:
     (key,) = parse_key_set(as_document(JWKS), algorithms=DEFAULT).keys
 
     assert key.kid == key.thumbprint == "dF0AW-t-6zxshXIDzCiRALbZV3F1K6FR_52fJ_M3xYg"
@@ -272,7 +272,7 @@ def test_the_captured_key_set_holds_logtos_key() -> None:
 
 
 @pytest.mark.parametrize("stage", ROTATION, ids=lambda stage: stage.name)
-def test_every_key_of_a_captured_rotation_is_held(stage: RotationStage) -> None:
+def test_every_key_of_a_captured_rotation_is_used(stage: RotationStage) -> None:
     key_set = parse_key_set(as_document(stage.jwks), algorithms=DEFAULT)
 
     assert kids(key_set.keys) == [entry["kid"] for entry in stage.jwks["keys"]]
@@ -312,7 +312,7 @@ def test_keys_of_one_kid_are_all_found_in_the_documents_order() -> None:
     assert [key.algorithms for key in key_set.find(kid="ec", alg="RS256")] == [{"RS256"}]
 
 
-def test_of_many_keys_of_one_kid_four_are_tried() -> None:
+def test_at_most_four_keys_of_one_kid_are_tried() -> None:
     entries = [curve("P-384", kid="same") for _ in range(6)]
 
     found = parse(*entries).find(kid="same", alg="ES384")
@@ -320,7 +320,7 @@ def test_of_many_keys_of_one_kid_four_are_tried() -> None:
     assert [key.thumbprint for key in found] == [parse(entry).keys[0].thumbprint for entry in entries[:4]]
 
 
-def test_without_a_kid_the_only_key_of_the_algorithm_is_meant() -> None:
+def test_without_a_kid_the_only_key_of_the_algorithm_is_found() -> None:
     key_set = parse(EC, rsa())
 
     assert kids(key_set.find(kid=None, alg="ES384")) == ["ec"]
@@ -328,11 +328,11 @@ def test_without_a_kid_the_only_key_of_the_algorithm_is_meant() -> None:
     assert key_set.find(kid=None, alg="PS256") == ()
 
 
-def test_without_a_kid_none_of_several_keys_is_meant() -> None:
+def test_without_a_kid_none_of_several_keys_is_found() -> None:
     assert parse(EC, OTHER_EC).find(kid=None, alg="ES384") == ()
 
 
-def test_a_key_without_a_kid_is_meant_by_no_kid_at_all() -> None:
+def test_a_key_without_a_kid_is_found_by_no_kid() -> None:
     key_set = parse(without("kid"))
 
     assert kids(key_set.keys) == [None]
@@ -364,7 +364,7 @@ def test_a_key_whose_algorithms_changed_is_another_key() -> None:
     assert not parse(rsa(alg="PS256"), algorithms=("RS256", "PS256")).holds(key.identity)
 
 
-def test_a_key_shows_no_more_than_its_names() -> None:
+def test_the_repr_of_a_key_has_only_its_identifiers() -> None:
     (key,) = parse(EC).keys
 
     assert repr(key) == f"PublicKey(kid='ec', algorithms=frozenset({{'ES384'}}), thumbprint='{key.thumbprint}')"

@@ -1,4 +1,4 @@
-"""Keys are fetched when due and once, kept through outages, and no stranger decides how often."""
+"""Keys are fetched once when due and kept during outages, and strangers can't cause more fetches."""
 
 import asyncio
 import gc
@@ -43,7 +43,7 @@ async def test_two_hundred_callers_of_a_cold_source_cause_one_fetch(bench: Bench
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_a_first_caller_that_goes_away_does_not_spoil_the_others_response(bench: Bench) -> None:
+async def test_a_first_caller_that_is_cancelled_does_not_affect_the_others(bench: Bench) -> None:
     gate = bench.block()
     first, *others = [asyncio.create_task(bench.find()) for _ in range(20)]
     await until_asked(bench, 1, 0)
@@ -57,7 +57,7 @@ async def test_a_first_caller_that_goes_away_does_not_spoil_the_others_response(
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_a_fetch_whose_callers_all_went_away_is_finished_for_the_next_one(bench: Bench) -> None:
+async def test_a_fetch_whose_callers_were_all_cancelled_is_finished_for_the_next_one(bench: Bench) -> None:
     gate = bench.block()
     callers = [asyncio.create_task(bench.find()) for _ in range(3)]
     await until_asked(bench, 1, 0)
@@ -138,7 +138,7 @@ async def test_the_fetches_ahead_of_many_processes_are_spread() -> None:
     assert len(asked_at) > 15
 
 
-async def test_an_old_key_set_serves_at_once_while_one_fetch_runs_beside(bench: Bench) -> None:
+async def test_an_old_key_set_is_used_immediately_while_one_fetch_runs_in_the_background(bench: Bench) -> None:
     await bench.find()
     gate = bench.block()
     bench.clock.advance(TTL)
@@ -154,7 +154,7 @@ async def test_an_old_key_set_serves_at_once_while_one_fetch_runs_beside(bench: 
     assert bench.provider.fetches == (1, 2)
 
 
-async def test_the_key_set_that_was_fetched_beside_serves_from_then_on(bench: Bench) -> None:
+async def test_a_key_set_that_was_fetched_in_the_background_is_used_from_then_on(bench: Bench) -> None:
     await bench.find()
     old, new = bench.kid, bench.rotate()
     bench.clock.advance(TTL)
@@ -195,7 +195,7 @@ async def test_discovery_is_fetched_once_a_day(bench: Bench) -> None:
     assert bench.provider.fetches == (2, 24 * 12 + 1)
 
 
-async def test_a_stale_key_set_serves_for_an_hour_and_no_longer(bench: Bench) -> None:
+async def test_a_stale_key_set_is_used_for_an_hour_and_no_longer(bench: Bench) -> None:
     await bench.find()
     bench.provider.go_away()
 
@@ -208,7 +208,7 @@ async def test_a_stale_key_set_serves_for_an_hour_and_no_longer(bench: Bench) ->
     assert (await bench.unavailable()).status == 503
 
 
-async def test_a_key_set_past_its_stale_limit_is_replaced_before_it_serves(bench: Bench) -> None:
+async def test_a_key_set_past_its_stale_limit_is_replaced_before_it_is_used(bench: Bench) -> None:
     await bench.find()
     new = bench.rotate()
     bench.clock.advance(TTL + MAX_STALE)
@@ -217,7 +217,7 @@ async def test_a_key_set_past_its_stale_limit_is_replaced_before_it_serves(bench
     assert bench.provider.fetches == (1, 2)
 
 
-async def test_with_a_stale_limit_of_zero_nothing_stale_serves() -> None:
+async def test_with_a_stale_limit_of_zero_no_stale_key_set_is_used() -> None:
     bench = build_bench(max_stale=0)
     await bench.find()
     bench.clock.advance(TTL - 0.5)
@@ -235,7 +235,7 @@ async def test_with_a_stale_limit_of_zero_nothing_stale_serves() -> None:
 # Outages
 
 
-async def test_an_outage_leaves_the_keys_that_are_held(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_keeps_the_cached_keys(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     await bench.find()
     bench.provider.go_away()
     bench.clock.advance(TTL)
@@ -258,9 +258,7 @@ async def test_an_outage_leaves_the_keys_that_are_held(bench: Bench, caplog: pyt
         (500, f"{ENDPOINT}{JWKS_PATH}: status 500 instead of 200"),
     ],
 )
-async def test_a_response_that_is_no_key_set_leaves_the_keys_that_are_held(
-    jwks: int | bytes, says: str, bench: Bench
-) -> None:
+async def test_a_response_that_is_no_key_set_keeps_the_cached_keys(jwks: int | bytes, says: str, bench: Bench) -> None:
     await bench.find()
     bench.provider.faults[JWKS_PATH] = jwks
     bench.clock.advance(TTL)
@@ -272,7 +270,7 @@ async def test_a_response_that_is_no_key_set_leaves_the_keys_that_are_held(
     assert bench.source.health().last_error == says
 
 
-async def test_without_keys_an_outage_is_503_with_a_time_to_come_back(bench: Bench) -> None:
+async def test_without_keys_an_outage_is_503_with_retry_after(bench: Bench) -> None:
     bench.provider.go_away()
 
     error = await bench.unavailable()
@@ -307,7 +305,7 @@ async def test_a_cold_source_recovers_by_itself_when_the_provider_comes_back(ben
     assert bench.provider.fetches == (2, 1)
 
 
-async def test_the_next_try_comes_after_1_2_4_and_up_to_30_seconds(bench: Bench) -> None:
+async def test_the_next_try_starts_after_1_2_4_and_up_to_30_seconds(bench: Bench) -> None:
     bench.provider.go_away()
 
     for tries, seconds in enumerate((1, 2, 4, 8, 16, 30, 30, 30), start=1):
@@ -322,7 +320,7 @@ async def test_the_next_try_comes_after_1_2_4_and_up_to_30_seconds(bench: Bench)
         bench.clock.advance(0.02)
 
 
-async def test_the_next_try_comes_beside_the_requests_too_where_keys_are_held(bench: Bench) -> None:
+async def test_with_cached_keys_the_next_try_also_runs_in_the_background(bench: Bench) -> None:
     await bench.find()
     bench.provider.go_away()
     bench.clock.advance(TTL)
@@ -386,7 +384,7 @@ async def test_a_success_of_a_forced_fetch_ends_the_back_off_too() -> None:
     assert bench.provider.fetches == (1, before + 1)
 
 
-async def test_an_outage_of_half_a_day_is_still_503_and_is_still_asked_every_30_seconds(
+async def test_after_half_a_day_an_outage_is_still_503_and_still_retried_every_30_seconds(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "fastapi_logto")
@@ -412,7 +410,7 @@ async def test_a_provider_of_another_issuer_is_an_outage_and_its_keys_are_never_
     assert bench.provider.fetches == (1, 0)
 
 
-async def test_what_the_provider_says_can_not_write_lines_of_its_own_into_the_log(
+async def test_text_of_the_provider_can_not_add_lines_to_the_log(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.provider.discovery["jwks_uri"] = f"{ENDPOINT}/\r\n2026-01-01 ERROR forged\x1b[2J" + "x" * 10_000
@@ -425,7 +423,9 @@ async def test_what_the_provider_says_can_not_write_lines_of_its_own_into_the_lo
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_a_key_set_that_is_gone_has_discovery_fetched_again_by_the_next_try(status: int, bench: Bench) -> None:
+async def test_if_the_key_set_has_moved_the_next_try_fetches_the_discovery_document_again(
+    status: int, bench: Bench
+) -> None:
     await bench.find()
     bench.provider.faults[JWKS_PATH] = status
     bench.provider.discovery["jwks_uri"] = f"{ENDPOINT}/moved/jwks"
@@ -442,7 +442,7 @@ async def test_a_key_set_that_is_gone_has_discovery_fetched_again_by_the_next_tr
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
-async def test_a_key_set_that_is_not_gone_is_sought_at_the_same_place(status: int, bench: Bench) -> None:
+async def test_if_the_key_set_has_not_moved_the_next_try_uses_the_same_url(status: int, bench: Bench) -> None:
     await bench.find()
     bench.provider.faults[JWKS_PATH] = status
     bench.clock.advance(TTL)
@@ -475,7 +475,7 @@ async def test_an_unknown_kid_causes_one_fetch_and_then_none_within_the_cooldown
     assert bench.provider.fetches == (1, 3)
 
 
-async def test_within_the_cooldown_an_unknown_kid_ends_at_once_and_says_when_to_come_back(bench: Bench) -> None:
+async def test_within_the_cooldown_an_unknown_kid_fails_immediately_with_retry_after(bench: Bench) -> None:
     await bench.find()
     bench.clock.advance(100)
     await bench.refused("unknown")
@@ -488,7 +488,7 @@ async def test_within_the_cooldown_an_unknown_kid_ends_at_once_and_says_when_to_
     assert (caught.value.fetched_at, caught.value.retry_after_seconds) == (NOW + 100, COOLDOWN * 2 / 3)
 
 
-async def test_an_unknown_kid_is_401_and_named_in_the_log_alone(bench: Bench) -> None:
+async def test_an_unknown_kid_is_401_and_named_only_in_the_log(bench: Bench) -> None:
     await bench.find()
 
     error = await bench.refused("un\r\nknown" + "x" * 1000)
@@ -522,7 +522,7 @@ async def test_a_known_kid_of_several_with_another_algorithm_is_refused_without_
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_a_fetch_that_fails_in_an_unforeseen_way_counts_as_a_failure() -> None:
+async def test_a_fetch_that_fails_with_an_unexpected_exception_counts_as_a_failure() -> None:
     def fail() -> float:
         raise MemoryError("what it held")
 
@@ -548,7 +548,7 @@ def test_a_loop_that_was_closed_during_a_fetch_is_not_kept(bench: Bench) -> None
         return weakref.ref(loop)
 
     with warnings.catch_warnings():
-        # What asyncio has to say of tasks that nobody ended is true, and the very case.
+        # asyncio warns of tasks that were never ended, which is what this test does.
         warnings.simplefilter("ignore")
         left = leave_a_fetch_behind()
         bench.provider.gate = None
@@ -593,7 +593,7 @@ async def test_a_rotation_right_after_a_fetch_for_age_is_picked_up(bench: Bench)
     assert bench.provider.fetches == (1, 3)
 
 
-async def test_a_rotation_without_grace_costs_one_fetch_and_the_old_key_is_gone(bench: Bench) -> None:
+async def test_a_rotation_without_grace_causes_one_fetch_and_removes_the_old_key(bench: Bench) -> None:
     await bench.find()
     old, new = bench.kid, bench.rotate(keep_previous=False)
 
@@ -634,7 +634,7 @@ async def test_a_flood_of_unknown_kids_at_a_cold_source_causes_two_fetches_at_mo
     assert bench.provider.fetches == (1, 2)
 
 
-async def test_a_flood_of_unknown_kids_while_the_provider_is_ill_is_503_and_bounded(bench: Bench) -> None:
+async def test_a_flood_of_unknown_kids_during_an_outage_is_503_with_few_fetches(bench: Bench) -> None:
     await bench.find()
     bench.provider.go_away()
 
@@ -649,7 +649,7 @@ async def test_a_flood_of_unknown_kids_while_the_provider_is_ill_is_503_and_boun
     assert bench.provider.fetches == (1, 3)
 
 
-async def test_known_kids_are_served_at_once_during_a_flood_of_unknown_ones(bench: Bench) -> None:
+async def test_known_kids_are_found_immediately_during_a_flood_of_unknown_ones(bench: Bench) -> None:
     await bench.find()
     gate = bench.block()
     flood = asyncio.create_task(bench.outcomes(*(f"unknown {number}" for number in range(100))))
@@ -718,7 +718,7 @@ async def test_a_key_set_that_grew_too_old_while_the_source_was_closed_is_503() 
 # Loops, closing, warming
 
 
-def test_a_fetch_left_hanging_by_one_event_loop_does_not_trouble_the_next(bench: Bench) -> None:
+def test_a_fetch_that_one_event_loop_left_unfinished_does_not_affect_the_next_loop(bench: Bench) -> None:
     left: list[asyncio.Task[list[str | None]]] = []
 
     async def leave_hanging() -> None:
@@ -746,7 +746,7 @@ def test_an_event_loop_that_ended_is_not_kept_in_memory(bench: Bench) -> None:
     assert [loop() for loop in loops] == [None]
 
 
-async def test_a_fetch_that_hangs_on_one_event_loop_does_not_hold_up_another_at_the_same_time(bench: Bench) -> None:
+async def test_a_fetch_that_hangs_on_one_event_loop_does_not_delay_another_loop(bench: Bench) -> None:
     gate = bench.block()
     waiting = asyncio.create_task(bench.find())
     await until_asked(bench, 1, 0)
@@ -759,7 +759,7 @@ async def test_a_fetch_that_hangs_on_one_event_loop_does_not_hold_up_another_at_
     assert await waiting == [bench.kid]
 
 
-async def test_of_two_event_loops_that_fetch_at_the_same_time_the_later_one_decides(bench: Bench) -> None:
+async def test_if_two_event_loops_fetch_concurrently_the_fetch_that_started_later_decides(bench: Bench) -> None:
     old, before = bench.kid, bench.provider.jwks
     gate = bench.block()
     waiting = asyncio.create_task(bench.refused(old))
@@ -776,7 +776,7 @@ async def test_of_two_event_loops_that_fetch_at_the_same_time_the_later_one_deci
     assert bench.provider.fetches == (2, 2)
 
 
-def test_keys_fetched_on_one_event_loop_serve_on_the_next_and_are_fetched_again_there(bench: Bench) -> None:
+def test_keys_fetched_on_one_event_loop_are_used_on_the_next_and_refreshed_there(bench: Bench) -> None:
     async def find_and_finish() -> list[str | None]:
         found = await bench.find()
         await finish_fetches()
@@ -791,7 +791,7 @@ def test_keys_fetched_on_one_event_loop_serve_on_the_next_and_are_fetched_again_
     assert bench.provider.fetches == (1, 2)
 
 
-async def test_closing_ends_a_hanging_fetch_without_noise_and_those_who_wait_get_503(
+async def test_closing_ends_a_hanging_fetch_without_a_warning_and_its_callers_get_503(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -819,7 +819,7 @@ async def test_a_closed_source_fetches_again_when_it_is_used_again(bench: Bench)
     assert bench.provider.fetches == (2, 1)
 
 
-async def test_closing_what_fetches_nothing_does_nothing(bench: Bench) -> None:
+async def test_closing_without_a_running_fetch_does_nothing(bench: Bench) -> None:
     await bench.source.close()
     await bench.find()
     await bench.source.close()
@@ -828,7 +828,7 @@ async def test_closing_what_fetches_nothing_does_nothing(bench: Bench) -> None:
     assert at_once(bench.find()) == [bench.kid]
 
 
-async def test_a_stale_key_set_serves_on_after_closing(bench: Bench) -> None:
+async def test_a_stale_key_set_is_still_used_after_closing(bench: Bench) -> None:
     await bench.find()
     bench.block()
     bench.clock.advance(TTL)
@@ -887,7 +887,7 @@ async def test_warming_joins_the_fetch_that_runs_already(bench: Bench) -> None:
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_warming_that_is_cancelled_leaves_the_fetch_to_the_others(bench: Bench) -> None:
+async def test_cancelled_warming_does_not_cancel_the_fetch_of_others(bench: Bench) -> None:
     gate = bench.block()
     warming = asyncio.create_task(bench.source.warm())
     await until_asked(bench, 1, 0)
@@ -963,7 +963,7 @@ async def test_health_with_keys_past_their_age_refreshes_them_in_the_background(
     assert not bench.source.health().is_stale
 
 
-async def test_health_in_an_outage_with_keys_held(bench: Bench) -> None:
+async def test_health_in_an_outage_with_cached_keys(bench: Bench) -> None:
     await bench.find()
     bench.provider.go_away()
     bench.clock.advance(TTL)

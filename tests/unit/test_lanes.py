@@ -1,4 +1,4 @@
-"""Lanes and the back-off: who may send a request while an endpoint fails."""
+"""Lanes and the back-off: which requests are sent while an endpoint fails."""
 
 import asyncio
 import logging
@@ -62,7 +62,7 @@ class TestBackoff:
         clock.advance(wait + 1)
         assert (backoff.is_failing, backoff.wait_seconds) == (True, 0.0)
 
-    def test_a_success_begins_again(self, clock: ManualClock) -> None:
+    def test_a_success_resets_the_wait(self, clock: ManualClock) -> None:
         backoff = Backoff(monotonic=clock.monotonic)
         for _ in range(5):
             backoff.fail()
@@ -105,7 +105,7 @@ def test_another_error_than_a_failed_fetch_does_not_close_the_lane(clock: Manual
     assert_open(lane)
 
 
-def test_one_try_at_a_time_is_let_through_while_the_endpoint_fails(clock: ManualClock) -> None:
+def test_one_request_at_a_time_is_sent_while_the_endpoint_fails(clock: ManualClock) -> None:
     lane = build_lane(clock)
     fail(lane, retry_after_seconds=1)
     clock.advance(1)
@@ -149,7 +149,7 @@ async def test_a_try_that_is_cancelled_leaves_the_next_one_free(clock: ManualClo
 
 
 def test_a_try_that_never_ends_blocks_the_lane_for_half_a_minute(clock: ManualClock) -> None:
-    # As on an event loop that only runs during requests.
+    # Like on an event loop that only runs during requests.
     lane = build_lane(clock)
     fail(lane, retry_after_seconds=1)
     clock.advance(1)
@@ -193,7 +193,7 @@ def test_a_success_of_a_request_that_was_sent_before_the_failure_does_not_open_t
     assert_closed(lane)
 
 
-def test_a_full_lane_lets_nobody_in_until_somebody_leaves(clock: ManualClock) -> None:
+def test_a_full_lane_refuses_requests_until_one_ends(clock: ManualClock) -> None:
     lane = build_lane(clock, max_in_flight=2)
 
     with lane.enter():

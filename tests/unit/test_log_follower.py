@@ -27,7 +27,7 @@ WEEK: Final = 7 * 24 * 3600
 
 
 class Bench:
-    """A process that follows a log, and what it has applied."""
+    """A process that follows a log, and the revocations that it has applied."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Bench:
         return self.follower.health()
 
     async def read(self) -> None:
-        """Read once, as a process that starts does, without going on in the background."""
+        """Read once, like a process that starts, without following in the background."""
         await self.follower.catch_up()
         await self.follower.close()
 

@@ -1,4 +1,4 @@
-"""Back-channel logout: which logout tokens take effect, and what the others end in."""
+"""Back-channel logout: which logout tokens take effect, and the error of each other one."""
 
 import asyncio
 import gc
@@ -375,7 +375,7 @@ def test_a_logout_token_is_accepted_once(bench: Bench) -> None:
     assert (replayed.status_code, replayed.headers["cache-control"]) == (400, "no-store")
     assert replayed.json()["error_description"] == "expected a new logout token, found one that was sent before"
     assert bench.post(bench.token(jti="logout-2")).status_code == 200
-    # Until it has expired for certain, and no longer.
+    # Until it has certainly expired, and no longer.
     bench.clock.advance(129)
     assert bench.post(token).json()["error_description"].endswith("found one that was sent before")
     bench.clock.advance(1)
@@ -407,7 +407,7 @@ async def test_the_memory_of_logout_tokens_is_bounded() -> None:
         assert await post(str(number)) == 200
     assert await post("1") == 400
     assert await post("10000") == 400
-    # The first one was forgotten for the last one.
+    # The first one was evicted by the last one.
     assert await post("0") == 200
     now += 121
     assert await post("10000") == 200
@@ -439,7 +439,7 @@ FORMS: dict[str, tuple[str, bytes, int, str]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_what_is_no_form_with_one_token_is_refused(bench: Bench, name: str) -> None:
+def test_a_body_that_is_not_a_form_with_one_token_is_refused(bench: Bench, name: str) -> None:
     kind, body, status, message = FORMS[name]
 
     response = bench.client.post(PATH, content=body, headers={"content-type": kind})
@@ -494,7 +494,7 @@ def test_without_the_store_it_is_503_and_the_user_is_refused_here() -> None:
 
     assert bench.revocations.health().waiting_count == 1
     store.error = None
-    # The token is accepted, and the store gets what waits with the next revocation.
+    # The token is accepted, and the store gets the waiting revocation together with the next one.
     assert bench.post(bench.token(jti="logout-2", sub="bob")).status_code == 200
     assert [one.user_id for one in store.entries] == ["alice", "bob"]
 

@@ -54,7 +54,7 @@ def test_no_other_name_and_no_other_spelling_is_this_machine(host: str) -> None:
     assert is_loopback(host) is False
 
 
-# Those that a URL can have: the others are refused as no URL.
+# Those that a URL can have; the others are refused as invalid URLs.
 IN_URLS = (
     "x.localhost",
     "localhost.",

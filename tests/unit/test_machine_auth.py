@@ -65,7 +65,7 @@ async def test_a_token_that_the_api_refuses_is_replaced_once(bench: Bench) -> No
         second = (await bench.client.get_token(API)).token
         assert api.seen == [first, second]
 
-        # A token that is new is not replaced: an API that refuses each would cost a request for one each time.
+        # A new token is not replaced. Otherwise an API that refuses every token would cause a token request each time.
         api.refused.add(second)
         assert (await http.get(ORDERS)).status_code == 401
         bench.clock.advance(10)

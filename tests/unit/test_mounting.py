@@ -173,7 +173,9 @@ REQUIRING = [build_check_of_auth, build_check_of_a_requirement, build_check_of_a
 class TestRefusals:
     @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp/user", "/mcp/deep/er/", "/mcp//user", "/mcp/%2e%2e/user"])
     @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-    def test_nothing_below_is_reached_without_a_valid_token(self, logto: LogtoAuth, method: str, path: str) -> None:
+    def test_the_mounted_application_is_not_called_without_a_valid_token(
+        self, logto: LogtoAuth, method: str, path: str
+    ) -> None:
         client = TestClient(build_app(logto))
 
         anonymous = client.request(method, path)
@@ -194,7 +196,7 @@ class TestRefusals:
         page = client.get("/.well-known/oauth-protected-resource").json()
         assert {"read:user", "delete:user"} <= set(page["scopes_supported"])
 
-    def test_a_method_that_nobody_serves_reaches_nothing(self, logto: LogtoAuth) -> None:
+    def test_a_method_that_is_not_served_is_405(self, logto: LogtoAuth) -> None:
         client = TestClient(build_app(logto))
 
         assert client.request("PROPFIND", "/mcp/user", headers=GOOD).status_code == 405
@@ -235,7 +237,7 @@ class TestRefusals:
             mount_protected(FastAPI(), path="/mcp", mounted=inner, requires=getattr(logto, name))
 
     @pytest.mark.parametrize("build", REQUIRING, ids=lambda build: build.__name__)
-    def test_a_dependency_of_ones_own_on_top_of_a_requirement_requires_a_token_too(
+    def test_a_custom_dependency_on_a_requirement_requires_a_token_too(
         self, logto: LogtoAuth, build: Callable[[LogtoAuth], Any]
     ) -> None:
         app = FastAPI()
@@ -248,7 +250,7 @@ class TestRefusals:
             pass
         assert denied.value.status_code == 401
         assert client.get("/mcp/user", headers=bearer(issuer.bad_token("forged"))).status_code == 401
-        # Whatever it returns, what is mounted finds the claims of the token.
+        # Whatever it returns, the mounted application finds the claims of the token.
         assert client.get("/mcp/user", headers=GOOD).json() == "me"
         with client.websocket_connect("/mcp/echo", headers=GOOD) as websocket:
             websocket.send_text("hello")
@@ -273,7 +275,7 @@ class TestRefusals:
         assert client.get("/mcp/user", headers=GOOD).json() == "me"
 
     @pytest.mark.parametrize("path", ["", "/", "mcp", "//", "/a/{rest:path}", "/a/{rest:path}/b"])
-    def test_a_path_that_is_none_is_refused(self, logto: LogtoAuth, path: str) -> None:
+    def test_an_invalid_path_is_refused(self, logto: LogtoAuth, path: str) -> None:
         with pytest.raises(ValueError, match="path: expected a path such as /mcp, without a :path parameter"):
             mount_protected(FastAPI(), path=path, mounted=inner, requires=logto)
 
@@ -283,7 +285,9 @@ class TestMounted:
         "path", ["/mcp/", "/mcp/a", "/mcp/a/b/", "/mcp//a", "/mcp/a//", "/mcp/a%20b", "/mcp/%C3%A9", "/mcp/mcp"]
     )
     @pytest.mark.parametrize("root_path", ["", "/v1"])
-    def test_it_sees_what_it_sees_below_an_ordinary_mount(self, logto: LogtoAuth, path: str, root_path: str) -> None:
+    def test_it_gets_the_same_scope_as_below_an_ordinary_mount(
+        self, logto: LogtoAuth, path: str, root_path: str
+    ) -> None:
         mounted = TestClient(FastAPI(routes=[Mount("/mcp", inner)]), root_path=root_path)
         client = TestClient(build_app(logto), root_path=root_path)
 
@@ -308,7 +312,7 @@ class TestMounted:
         assert answer.json()["urls"] == ["http://testserver/v1/mcp/deep/er", "http://testserver/v1/"]
 
     @pytest.mark.parametrize(("path", "root_path"), [("/v1docs", "/v1"), ("/v1", "/v1X"), ("/X", "/v1")])
-    def test_a_mount_whose_name_begins_like_the_prefix_is_another_one(
+    def test_a_mount_path_that_begins_like_the_root_path_is_kept(
         self, logto: LogtoAuth, path: str, root_path: str
     ) -> None:
         client = TestClient(build_app(logto, path), root_path=root_path)
@@ -327,7 +331,7 @@ class TestMounted:
         assert answer.json() == expected.get("/outer/mcp/a").json()
 
     @pytest.mark.parametrize("path", ["/mcp/user%0A", "/mcp%0A", "/mcp/%0A", "/mcp/a%0A/user"])
-    def test_a_line_end_moves_no_boundary(self, logto: LogtoAuth, path: str) -> None:
+    def test_a_line_end_in_the_path_does_not_change_the_mount(self, logto: LogtoAuth, path: str) -> None:
         client = TestClient(build_app(logto))
 
         assert client.get(path, headers=GOOD).status_code == 404
@@ -459,7 +463,7 @@ class TestMounted:
         assert "content-length" not in answer.headers
 
     def test_static_files_can_be_protected(self, logto: LogtoAuth, loop_guard: BlockBuster) -> None:
-        loop_guard.deactivate()  # Starlette itself asks for the file's size on the loop
+        loop_guard.deactivate()  # Starlette itself reads the file's size on the loop
         app = FastAPI()
         files = StaticFiles(directory=Path(__file__).parent)
         mount_protected(app, path="/files", mounted=files, requires=logto)
@@ -579,7 +583,7 @@ class TestAsRoutes:
 
         assert TestClient(app).get("/mcp/user").json() == "other"
 
-    def test_the_start_up_check_the_list_of_routes_and_the_metadata_know_it(self, logto: LogtoAuth) -> None:
+    def test_the_start_up_check_the_list_of_routes_and_the_metadata_include_it(self, logto: LogtoAuth) -> None:
         app = build_app(logto)
         found = {route.path: route for route in iter_routes(app)}
 
@@ -593,7 +597,7 @@ class TestAsRoutes:
         with pytest.raises(SettingsError, match=r"/bad: expected the path parameter \{organization_id\}"):
             check_routes(app)
 
-    def test_dependencies_of_the_application_are_asked_too(self, logto: LogtoAuth) -> None:
+    def test_dependencies_of_the_application_are_called_too(self, logto: LogtoAuth) -> None:
         asked: list[str] = []
 
         async def note(request: Request) -> None:

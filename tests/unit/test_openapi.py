@@ -1,4 +1,4 @@
-"""What OpenAPI says of a protected application: schemes, scopes, what is asked for, and how it is refused."""
+"""The OpenAPI document of a protected application: schemes, scopes, requirements and refusals."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ def logto() -> LogtoAuth:
 
 
 def document(*routes: tuple[str, Any], auth: LogtoAuth, **install: Any) -> dict[str, Any]:
-    """Give the document of an application with a GET route for each path and its dependencies."""
+    """Return the document of an application with a GET route for each path and its dependencies."""
     app = FastAPI()
     auth.install(app, **install)
     add_routes(app, *routes)
@@ -106,7 +106,7 @@ class TestScheme:
 
         assert ("LOGTO_SWAGGER_CLIENT_ID" in description) is (hint is not None)
         assert (hint or "") in description
-        # With a client id, a page that the application defines itself is signed in from.
+        # With a client id, a docs page of the application itself can sign in.
         signs_in = "swagger_client_id" in arguments or None not in options.values()
         for advice in (
             "Leave `client_secret` empty.",
@@ -134,7 +134,7 @@ class TestScheme:
         schemes = schema["components"]["securitySchemes"]
         assert set(schemes["Logto"]["flows"]["authorizationCode"]["scopes"]) == {"openid", "profile"}
         assert "openid" not in schemes["Logto"]["description"]
-        # Opaque tokens have no audience: they are for the API of the settings alone.
+        # Opaque tokens have no audience, so they are only for the API of the settings.
         assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"b", "profile"}
 
     def test_a_user_without_permissions_can_always_sign_in(self, logto: LogtoAuth) -> None:
@@ -216,7 +216,7 @@ class TestScheme:
         }
         assert operation(schema, "/late/a")["security"] == [{"Logto": ["later"]}]
 
-    def test_without_settings_the_document_is_there_all_the_same(self) -> None:
+    def test_the_document_exists_without_settings(self) -> None:
         auth = LogtoAuth()
 
         schema = document(("/a", auth.require_scopes("a")), auth=auth)
@@ -285,7 +285,7 @@ def is_pro(claims: TokenClaims) -> bool:
     return getattr(claims, "plan", None) == "pro"
 
 
-# What is asked for, and a token that is good but not enough.
+# The requirement, and a valid token that does not satisfy it.
 REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
     "scopes": (lambda auth: auth.require_scopes("a", "b"), issuer.access_token(scopes=["another"])),
     "one scope": (lambda auth: auth.require_scopes("a"), issuer.access_token(scopes=["another"])),
@@ -313,7 +313,7 @@ REFUSALS: dict[str, tuple[Callable[[LogtoAuth], Requirement | Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_the_example_of_a_403_is_the_response_that_comes(logto: LogtoAuth, name: str) -> None:
+def test_the_example_of_a_403_is_the_actual_response(logto: LogtoAuth, name: str) -> None:
     build, token = REFUSALS[name]
     app = FastAPI()
     logto.install(app)
@@ -372,7 +372,7 @@ class TestAnswers:
         assert "examples" not in response["content"]["application/json"]
         assert "Currently any valid token is accepted." in response["description"]
 
-    def test_what_the_application_says_itself_stays(self, logto: LogtoAuth) -> None:
+    def test_responses_that_the_application_declares_itself_are_kept(self, logto: LogtoAuth) -> None:
         class Mine(BaseModel):
             code: str
 
@@ -398,7 +398,7 @@ class TestAnswers:
             "$ref": "#/components/schemas/LogtoRefusal"
         }
 
-    def test_the_components_are_there_once_and_typed(self, logto: LogtoAuth) -> None:
+    def test_the_components_occur_once_and_are_typed(self, logto: LogtoAuth) -> None:
         schemas = document(("/a", logto), auth=logto)["components"]["schemas"]
 
         assert list(schemas) == sorted(schemas)
@@ -464,7 +464,7 @@ class TestAnswers:
         assert ("TokenClaims" in schemas) is returns_claims
         if returns_claims:
             assert follow(schemas["TokenClaims"]["properties"]["act"]["anyOf"][0]) == {"sub", "act"}
-        # No component that nothing refers to.
+        # No component without a reference.
         assert {name for name in schemas if f'schemas/{name}"' not in json.dumps(schema)} == set()
 
     def test_an_application_without_protection_has_none_of_it(self, logto: LogtoAuth) -> None:
@@ -616,7 +616,7 @@ class TestCustomDocument:
 
 
 class TestTwice:
-    def test_asking_twice_or_installing_twice_changes_nothing(self, logto: LogtoAuth) -> None:
+    def test_a_second_call_and_a_second_installation_change_nothing(self, logto: LogtoAuth) -> None:
         routes = (
             ("/a", logto.require(any_scope=["a", "b"], caller="user")),
             ("/b", Together((logto.optional, APIKeyHeader(name="x-key", scheme_name="Key")))),
@@ -627,7 +627,7 @@ class TestTwice:
         once = copy.deepcopy(app.openapi())
         assert app.openapi() == once
 
-        # Another scheme's installation describes the same document once more.
+        # The installation of another scheme describes the same document once more.
         issuer.auth(scheme_name="Other").install(app)
 
         assert app.openapi() == once
@@ -642,7 +642,7 @@ class TestTwice:
         assert "Edited." not in json.dumps(second)
         assert "Edited." not in json.dumps(document(("/a", logto), auth=logto))
 
-    def test_a_document_of_nothing_stays_as_it_is(self) -> None:
+    def test_a_minimal_document_is_not_changed(self) -> None:
         bare: dict[str, Any] = {"paths": {"/a": {"parameters": [], "get": {}}}}
 
         describe(bare, FastAPI())
@@ -650,7 +650,7 @@ class TestTwice:
         assert bare == {"paths": {"/a": {"parameters": [], "get": {}}}}
 
 
-def test_needs_follow_the_description_once(logto: LogtoAuth) -> None:
+def test_requirements_are_added_to_the_description_once(logto: LogtoAuth) -> None:
     app = FastAPI()
     logto.install(app)
     dependencies = [Depends(logto.require(caller="user", actor=False)), Depends(logto.require_user())]

@@ -31,9 +31,9 @@ ANSWERS: Final[Mapping[str, tuple[int, str, str]]] = {
     "noa": (403, "actor_not_allowed", "actor_not_allowed"),
     "clm": (403, "claims_not_allowed", "claims_not_allowed"),
 }
-"""What a cell of the table stands for; `ok` is a 200."""
+"""The refusal of each kind of cell; `ok` is a 200."""
 
-# Each column is a route. Those of organizations are asked for organization A.
+# Each column is a route. Requests to routes of organizations name organization A.
 MATRIX: Final = """
              plain scope any other other-in member org header found token user machine client actor support nobody pro
 user         ok    ok    ok  aud   aud      org    org org    org   org   ok   mac     ok     act   act     ok     clm
@@ -111,17 +111,17 @@ TOKENS: Final[Mapping[str, Callable[[LocalIssuer], str]]] = {
 
 
 def is_pro(claims: TokenClaims) -> bool:
-    """Say whether the tenant's script put `plan: pro` into the token."""
+    """Return whether the tenant's script put `plan: pro` into the token."""
     return getattr(claims, "plan", None) == "pro"
 
 
 async def find_organization(project: str) -> str | None:
-    """Give the organization of a project; what an application would read from its database."""
+    """Return the organization of a project, like an application that reads it from a database."""
     return {"of-a": "A", "of-b": "B"}.get(project)
 
 
 def build_requirements(auth: LogtoAuth) -> dict[str, Requirement]:
-    """Give the requirement of each column that has one."""
+    """Return the requirement of each column that has one."""
     billing = auth.for_audience(BILLING)
     return {
         "scope": auth.require_scopes("read:user"),
@@ -147,7 +147,7 @@ def build_requirements(auth: LogtoAuth) -> dict[str, Requirement]:
 
 
 def build_app(auth: LogtoAuth) -> FastAPI:
-    """Give an application with a route for each column, and its start-up check done."""
+    """Return an application with a route for each column, with `install()` called."""
     app = FastAPI()
     auth.install(app)
     dependencies: dict[str, Callable[..., Any]] = {
@@ -165,7 +165,7 @@ def build_app(auth: LogtoAuth) -> FastAPI:
 
 
 def read_matrix() -> list[tuple[str, str, str]]:
-    """Give token, column and cell of each cell."""
+    """Return token, column and content of each cell."""
     head, *rows = (line.split() for line in MATRIX.strip().splitlines())
     assert all(len(row) == len(head) + 1 for row in rows)
     return [(row[0], column, cell) for row in rows for column, cell in zip(head, row[1:], strict=True)]
@@ -182,7 +182,7 @@ def client(issuer: LocalIssuer) -> TestClient:
 
 
 def ask(client: TestClient, column: str, token: str, *, organization: str = "A") -> tuple[int, str, str] | None:
-    """Give the refusal of a request about an organization, or `None` for a 200."""
+    """Return the refusal of a request for an organization, or `None` for a 200."""
     headers = bearer(token) | {"X-Organization-Id": organization}
     answer = client.get(f"/{column}/{organization}", headers=headers, params={"project": f"of-{organization.lower()}"})
     if answer.status_code == 200:
@@ -224,7 +224,7 @@ def test_the_table_has_every_token_every_requirement_and_every_response() -> Non
 
 
 CAPTURED: Final[Mapping[str, tuple[str, str, str, str]]] = {
-    # name: at the plain scheme, at the organization, at it with read:user, at it with read:member
+    # name: result at the plain scheme, at the organization, with read:user in it, with read:member in it
     "m2m_api": ("ok", "org", "org", "org"),
     "m2m_api_noscope": ("ok", "org", "org", "org"),
     "m2m_org": ("aud", "ok", "scp", "ok"),
@@ -239,7 +239,7 @@ CAPTURED: Final[Mapping[str, tuple[str, str, str, str]]] = {
     "exchange_impersonation_act": ("ok", "org", "org", "org"),
     "pat_exchange": ("ok", "org", "org", "org"),
 }
-"""Tokens of a running Logto, of the organization `aaajcxbl1cz3` where they are of any."""
+"""Tokens of a real Logto. Those for an organization are for `aaajcxbl1cz3`."""
 
 
 @pytest.mark.parametrize("name", CAPTURED)
@@ -270,7 +270,7 @@ def test_each_kind_of_captured_token_at_the_requirements_of_its_organization(nam
 
 
 def answer_as_captured(request: httpx.Request) -> httpx.Response:
-    """Answer as the running server did whose tokens were captured."""
+    """Respond like the server whose tokens were captured."""
     return httpx.Response(200, json=dict(JWKS if request.url.path == JWKS_PATH else DISCOVERY))
 
 
@@ -298,10 +298,10 @@ class TestCarol:
 
         assert ask(client, "org", token, organization="A") is None
         assert ask(client, "org", token, organization="B") == ANSWERS["mis"]
-        # One that does not exist is answered like one that does.
+        # The response for an organization that does not exist is the same.
         assert ask(client, "org", token, organization="nowhere") == ANSWERS["mis"]
 
-    def test_being_a_member_of_b_is_no_permission_there(self, client: TestClient, issuer: LocalIssuer) -> None:
+    def test_membership_of_b_grants_no_permission_there(self, client: TestClient, issuer: LocalIssuer) -> None:
         token = issuer.organization_token("B", subject="carol")
 
         assert ask(client, "member", token, organization="B") is None
@@ -317,7 +317,7 @@ class TestCarol:
         assert answer.headers["WWW-Authenticate"].startswith('Bearer error="insufficient_scope"')
 
 
-def test_what_one_policy_remembers_is_refused_by_another(client: TestClient, issuer: LocalIssuer) -> None:
+def test_a_token_that_one_policy_has_cached_is_refused_by_another(client: TestClient, issuer: LocalIssuer) -> None:
     organization, billing = issuer.organization_token("A", scopes=["read:user"]), issuer.access_token(audience=BILLING)
 
     for _ in range(2):

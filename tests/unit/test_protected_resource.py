@@ -1,4 +1,4 @@
-"""The metadata by which clients find out where to ask for tokens, and the challenges that name it."""
+"""The metadata that tells clients where to request tokens, and the challenges that name it."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -149,7 +149,7 @@ class TestDocument:
 
         assert ask(app)["scopes_supported"] == ["call:tool", "of", "read"]
 
-    def test_nothing_of_it_comes_from_the_request(self) -> None:
+    def test_it_contains_no_value_of_the_request(self) -> None:
         app = build_app(issuer.auth(public_url="https://api.example.com"))
         evil = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
 
@@ -185,17 +185,19 @@ class TestDocument:
 
         assert ask(app)["resource"] == API
 
-    def test_an_application_may_be_set_up_twice(self) -> None:
+    def test_an_application_may_be_installed_twice(self) -> None:
         auth = issuer.auth()
         app = build_app(auth)
         auth.install(app)
 
         assert ask(app)["authorization_servers"] == [issuer.issuer]
 
-    def test_it_is_none_of_the_operations(self) -> None:
+    def test_it_is_not_in_the_openapi_document(self) -> None:
         assert WELL_KNOWN not in build_app(issuer.auth()).openapi()["paths"]
 
-    def test_the_settings_of_the_environment_are_read_when_somebody_asks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_settings_of_the_environment_are_read_at_the_first_request(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         app = build_app(LogtoAuth(), lifespan=False)
         monkeypatch.setenv("LOGTO_ENDPOINT", "https://late.logto.app")
         monkeypatch.setenv("LOGTO_AUDIENCE", API)
@@ -207,7 +209,7 @@ class TestDocument:
         assert found["resource_documentation"] == "https://docs.example.com/"
         assert ask(app) == found
 
-    def test_where_no_scope_is_required_there_is_something_to_sign_in_with(self) -> None:
+    def test_if_no_scope_is_required_the_metadata_lists_a_scope_for_the_sign_in(self) -> None:
         auth = issuer.auth()
         app = FastAPI()
         auth.install(app)
@@ -215,7 +217,7 @@ class TestDocument:
 
         assert ask(app)["scopes_supported"] == ["profile"]
 
-    def test_routes_of_a_scheme_that_is_not_set_up_say_nothing(self) -> None:
+    def test_the_scopes_of_a_scheme_that_is_not_installed_are_not_listed(self) -> None:
         app = build_app(issuer.auth())
         other = LogtoAuth(scheme_name="Other")
         app.get("/other", dependencies=[Depends(other.require_scopes("unknown"))])(read)
@@ -336,7 +338,7 @@ class TestPath:
             'resource_metadata="https://api.example.test/.well-known/oauth-protected-resource/billing"'
         )
 
-    def test_where_two_resources_have_one_path_the_first_stands_there_and_the_other_is_not_named(self) -> None:
+    def test_if_two_resources_have_one_path_the_first_has_the_page_and_the_other_is_not_named(self) -> None:
         auth = issuer.auth(public_url="https://api.example.test")
         billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
         app = build_app(auth)
@@ -365,7 +367,7 @@ class TestPath:
             assert page["resource"] == f"https://api.example.com/{name}"
             assert (page["authorization_servers"], page["scopes_supported"]) == ([server], [name])
 
-    def test_a_page_that_is_another_schemes_is_not_named(self) -> None:
+    def test_a_page_of_another_scheme_is_not_named(self) -> None:
         url = "https://api.example.com"
         first = issuer.auth(audience=API, public_url=url)
         second = LogtoAuth(endpoint="https://b.logto.app", audience="urn:b", public_url=url, scheme_name="Second")
@@ -582,7 +584,7 @@ class TestChallenge:
         [({}, {}), ({"public_url": "https://api.example.com"}, {"metadata": False})],
         ids=["no public_url", "no page"],
     )
-    def test_a_page_that_is_not_there_or_nobody_knows_where_is_not_named(
+    def test_a_page_that_does_not_exist_or_has_no_known_url_is_not_named(
         self, arguments: dict[str, Any], install: dict[str, Any]
     ) -> None:
         assert challenge(build_app(issuer.auth(**arguments), **install)) == READ
@@ -603,7 +605,7 @@ class TestChallenge:
         for name, value in {"ENDPOINT": "https://b.example", "AUDIENCE": "https://api.example.com/b"}.items():
             monkeypatch.setenv(f"LOGTO_{name}", value)
 
-        # Which resource has which page depends on the settings of both, and reading them could block the loop.
+        # The pages of the resources depend on the settings of both schemes, and reading them could block the loop.
         assert challenge(app) == READ
         assert ask(app, "/b")["resource"] == "https://api.example.com/b"
         assert challenge(app) == f'{READ}, resource_metadata="https://api.example.com{WELL_KNOWN}"'

@@ -1,4 +1,4 @@
-"""Plain http goes straight to its host; only https, which a proxy can't read, uses the proxy of the environment."""
+"""Plain http uses no proxy; only https, which a proxy can't read, uses the proxy of the environment."""
 
 import asyncio
 from collections.abc import Generator
@@ -22,7 +22,7 @@ HTTPS_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A proxy of the machine that runs the tests, or its exceptions, must not decide.
+    # The proxy settings of the machine that runs the tests must have no effect.
     for name in (*PROXY_VARIABLES, "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
 

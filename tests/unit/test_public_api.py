@@ -1,4 +1,4 @@
-"""What users import is what is written down."""
+"""The public API matches `public_api.txt` and the documentation."""
 
 import sys
 from subprocess import run
@@ -10,7 +10,7 @@ from tests.public_api import FILE, MODULES, SOURCE, describe_api
 
 
 def test_the_public_api_is_what_the_file_says() -> None:
-    # A change here is one for CHANGELOG.md too; `python -m tests.public_api` writes the file.
+    # A change of the API also needs an entry in CHANGELOG.md; `python -m tests.public_api` writes the file.
     assert describe_api() == FILE.read_text()
 
 

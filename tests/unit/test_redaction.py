@@ -1,4 +1,4 @@
-"""Text of a provider that repeats a secret is not shown, however it is encoded; other text is."""
+"""Text of a provider that repeats a secret in any encoding is not shown; other text is."""
 
 from typing import Final
 from urllib.parse import quote, quote_plus

@@ -94,7 +94,7 @@ ERRORS = (
     (redis.exceptions.OutOfMemoryError("command not allowed"), "found the error OutOfMemoryError;"),
     (redis.exceptions.BusyLoadingError("Redis is loading"), "found the error BusyLoadingError;"),
     (redis.exceptions.ResponseError("MISCONF name-of-user may not"), "found the error MISCONF;"),
-    # A proxy may repeat what it was sent, in any form.
+    # A proxy may repeat the request, in any form.
     (redis.exceptions.ResponseError("EXAMPLESECRET name-of-user"), "found the error of another kind;"),
     (redis.exceptions.ResponseError("exampleSecretError"), "found the error of another kind;"),
     (redis.exceptions.ConnectionError("Error connecting to redis.example.test"), "found none (ConnectionError)"),

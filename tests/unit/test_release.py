@@ -1,4 +1,4 @@
-"""What a release checks before it tags a commit."""
+"""The checks before a release tags a commit."""
 
 import subprocess
 from collections.abc import Callable

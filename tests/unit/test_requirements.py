@@ -1,4 +1,4 @@
-"""Requirements in a module with postponed annotations, where many a dependency stops working."""
+"""Requirements in a module with postponed annotations, which break many dependencies."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ DIFFERENT: list[Requirement] = [
 
 
 def test_requirements_that_require_something_else_are_not_equal() -> None:
-    # FastAPI calls one of two equal dependencies: a stricter one must never equal a laxer one.
+    # FastAPI calls only one of two equal dependencies, so a stricter one must never equal a laxer one.
     assert len(set(DIFFERENT)) == len(DIFFERENT)
     assert all(a != b for a in DIFFERENT for b in DIFFERENT if a is not b)
     assert DIFFERENT[0].__eq__("another type") is NotImplemented
@@ -138,7 +138,7 @@ def test_requirements_that_require_the_same_are_equal_however_they_are_written()
         {"scopes": "a b"},
     ],
 )
-def test_what_cannot_be_meant_is_refused_when_it_is_written(asked: dict[str, Any]) -> None:
+def test_a_requirement_that_can_not_be_intended_is_refused_at_its_declaration(asked: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         logto.require(**asked)
 
@@ -158,18 +158,18 @@ def test_the_error_of_an_empty_or_wrong_condition_says_what_is_expected(conditio
 
 
 @pytest.mark.parametrize("name", ["", " a", "a ", "\u043e"])
-def test_a_place_without_a_proper_name_is_refused(name: str) -> None:
+def test_a_source_of_the_organization_with_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         OrganizationSource.from_path(name)
     with pytest.raises(ValueError, match="expected"):
         OrganizationSource.from_header(name)
 
 
-def test_a_single_text_stands_for_a_list_of_one() -> None:
+def test_a_single_text_counts_as_a_list_of_one() -> None:
     assert logto.require(scopes="abc") == logto.require_scopes("abc")
 
 
-def test_nobody_derives_a_requirement_that_would_equal_a_laxer_one() -> None:
+def test_a_requirement_can_not_be_subclassed_because_it_could_equal_a_laxer_one() -> None:
     with pytest.raises(TypeError, match="final"):
         type("Stricter", (Requirement,), {})
 
@@ -181,7 +181,7 @@ def test_a_requirement_says_what_it_requires() -> None:
     assert said["Requirement(caller='user')"] == ["a user as the caller"]
     assert said["Requirement(actor=False)"] == ["a token without an actor"]
     assert said["Requirement(actor=True)"] == ["an actor who acts on behalf of a user"]
-    # Who may call is nobody's business.
+    # The accepted client ids are not in the text.
     assert said["Requirement(clients=('a', 'b'))"] == ["a token that was issued to an allowed application"]
     assert said["Requirement(actor=('a',))"] == ["an actor who acts on behalf of a user"]
     assert [describe_conditions(requirement) for requirement in DIFFERENT[4:9]] == [
@@ -199,7 +199,7 @@ def test_a_requirement_says_what_it_requires() -> None:
 
 
 def refuse(requirement: Requirement, token: str, path: str = "/", **options: Any) -> tuple[int, str, str] | None:
-    """Give the refusal at a route with this requirement, or `None` for a 200."""
+    """Return the refusal at a route with this requirement, or `None` for a 200."""
     one = FastAPI()
 
     @one.get("/", dependencies=[Depends(requirement)])
@@ -215,13 +215,13 @@ def refuse(requirement: Requirement, token: str, path: str = "/", **options: Any
 
 
 def codes(requirement: Requirement, token: str, path: str = "/", **options: Any) -> tuple[int, str] | None:
-    """Give status and code of the refusal, or `None` for a 200."""
+    """Return status and code of the refusal, or `None` for a 200."""
     refusal = refuse(requirement, token, path, **options)
     return None if refusal is None else refusal[:2]
 
 
 def sneak(claims: TokenClaims) -> Any:
-    """Give a coroutine, which every `if` takes for true."""
+    """Return a coroutine, which is always true in an `if`."""
     return always(claims)
 
 
@@ -237,7 +237,7 @@ PREDICATES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", PREDICATES)
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_nothing_but_true_admits(name: str) -> None:
+def test_only_true_accepts_the_caller(name: str) -> None:
     refusal = refuse(logto.require(claims=PREDICATES[name], description="a plan"), issuer.access_token())
 
     assert refusal == (403, "claims_not_allowed", "The claims of the token do not allow this: a plan")
@@ -300,13 +300,13 @@ def test_a_dependency_that_finds_no_organization_refuses_and_is_not_called_for_a
     assert codes(requirement, issuer.organization_token("A"), "/?number=1") == (403, "organization_mismatch")
     assert codes(requirement, issuer.bad_token("forged"), "/?number=2") == (401, "invalid_token")
     assert codes(requirement, issuer.access_token(), "/?number=3") == (403, "organization_required")
-    # Nobody learns by a 422 what the dependency reads before the token is known to be good.
+    # No caller gets a 422, which shows what the dependency reads, before the token is known to be valid.
     assert codes(requirement, issuer.bad_token("forged"), "/?number=x") == (401, "invalid_token")
     assert asked == ["1"]
 
 
 class Liar(str):
-    """Equal to everything, as it says itself."""
+    """A text that claims to be equal to everything."""
 
     __slots__ = ()
 
@@ -320,7 +320,7 @@ class Liar(str):
 
 
 class Nameless:
-    """Equal to everything too, and not to be shown."""
+    """Also equal to everything, and its `repr` raises."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -342,7 +342,7 @@ def test_only_a_text_names_an_organization(found: object) -> None:
     assert codes(requirement, issuer.organization_token("A")) == (403, "organization_mismatch")
 
 
-def test_a_text_of_the_applications_own_class_is_the_text_that_it_holds() -> None:
+def test_an_instance_of_a_subclass_of_str_counts_as_its_text() -> None:
     requirement = logto.require_organization(organization=OrganizationSource.from_dependency(lambda: Liar("A")))
 
     assert codes(requirement, issuer.organization_token("A")) is None
@@ -365,7 +365,7 @@ def test_what_a_predicate_returns_is_not_logged(caplog: pytest.LogCaptureFixture
     assert "alice@secret" not in caplog.text
 
 
-def test_a_requirement_stays_as_it_was_made() -> None:
+def test_a_requirement_can_not_be_changed() -> None:
     requirement = logto.require_scopes("admin")
 
     with pytest.raises(AttributeError, match="can't be changed"):
@@ -373,7 +373,7 @@ def test_a_requirement_stays_as_it_was_made() -> None:
     assert requirement.scopes == ("admin",)
 
 
-def test_a_user_without_a_client_id_can_not_be_told_from_a_machine() -> None:
+def test_a_user_without_a_client_id_can_not_be_distinguished_from_a_machine() -> None:
     lax = issuer.auth(required_claims=["jti"])
 
     refusal = refuse(lax.require_user(), issuer.access_token(claims={"client_id": None}))

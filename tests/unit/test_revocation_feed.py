@@ -1,4 +1,4 @@
-"""How a process keeps up with the store of revocations: load, follow, outages, restarts, loops."""
+"""How a process stays in sync with the store of revocations: load, follow, outages, restarts, loops."""
 
 import asyncio
 import gc
@@ -71,7 +71,7 @@ def knows(feed: RevocationFeed, *user_ids: str) -> bool:
 
 
 def is_current(feed: RevocationFeed) -> bool:
-    # A call, because type checkers expect a property to stay the same.
+    # A function, because type checkers expect a property to stay the same.
     return feed.is_current
 
 
@@ -325,7 +325,7 @@ async def test_an_outage_of_a_short_limit_takes_effect_on_time() -> None:
             await feed.catch_up()
 
 
-async def test_in_an_outage_requests_wait_for_one_try_and_not_for_the_next_ones() -> None:
+async def test_in_an_outage_requests_wait_for_one_try_only() -> None:
     store, clock = SharedStore(), ManualClock(now=NOW)
     store.error = "connection refused"
     async with running(store, clock=clock, on_outage="open") as feed:
@@ -345,7 +345,7 @@ def test_an_outage_never_lengthens_the_wait_for_the_next_try_beyond_two_seconds(
     store.error = "connection refused"
     feed = build(store, clock=clock, on_outage="open")
 
-    # The loop runs during requests only, so that they try themselves.
+    # The loop runs only during requests, so each request tries itself.
     for _ in range(10):
         loop.run_until_complete(feed.catch_up())
         clock.advance(2.3)
@@ -434,7 +434,7 @@ async def test_a_revocation_that_the_store_could_not_take_is_appended_when_it_wo
 
         await wait_until(lambda: other.health().last_error == "out of memory")
         store.error = None
-        # Ends the wait of the process for the next one.
+        # Ends the wait of the process for the next revocation.
         store.entries.append(revoke("c"))
         await wait_until(lambda: knows(other, "a", "b", "c"))
 
@@ -458,7 +458,7 @@ async def test_a_store_that_was_restarted_without_its_data_gets_them_back(caplog
         await feed.add([revoke("a"), revoke("b"), revoke("c")])
         await wait_until(lambda: store.reads[-1] == "1-3")
         store.restart_empty()
-        # What another process has restored already is not appended once more.
+        # Entries that another process has already restored are not appended again.
         store.entries.append(revoke("b"))
         clock.advance(11)
         await feed.catch_up()
@@ -562,7 +562,7 @@ def test_each_run_of_a_loop_reads_before_its_first_request() -> None:
         followers.append(len([task for task in tasks if not task.done()]))
         return was_current
 
-    # A loop that runs during requests only, as on AWS Lambda.
+    # A loop that runs only during requests, as on AWS Lambda.
     loop = asyncio.new_event_loop()
     for name in "abc":
         store.entries.append(revoke(name))
@@ -578,7 +578,7 @@ def test_each_run_of_a_loop_reads_before_its_first_request() -> None:
     gc.collect()
     with asyncio.Runner() as runner:
         assert runner.run(request()) is False
-        # The task of the loop before can't be awaited here.
+        # The task of the previous loop can't be awaited here.
         runner.run(feed.close())
     for task in asyncio.all_tasks(loop):
         task.cancel()
@@ -708,7 +708,7 @@ async def test_concurrent_calls_return_only_when_the_store_has_their_revocations
         second = asyncio.ensure_future(feed.add([revoke(f"user{i}") for i in range(150)]))
         await wait_until(lambda: feed.health().waiting_count == 151)
         assert not second.done()
-        # What is being appended is not stored yet.
+        # A revocation that is still being appended is not stored yet.
         assert store.entries == []
 
         store.error = "connection reset"

@@ -1,4 +1,4 @@
-"""`Revocations` in an application: what is refused, where, and what its arguments may be."""
+"""`Revocations` in an application: refused tokens, and valid arguments."""
 
 import asyncio
 import logging
@@ -116,7 +116,7 @@ def test_a_revoked_token_gets_401_also_if_it_was_cached(auth: LogtoAuth, issuer:
     assert reason(client, new) == "401 revoked"
     assert reason(client, new, "/maybe") == "401 revoked"
     assert reason(client, other) == "accepted"
-    # One that uses another form of the header is not cached in that form.
+    # A token in another form of the header is not cached in that form.
     assert client.get("/me", headers={"Authorization": f"bearer  {cached}"}).status_code == 401
 
 
@@ -205,7 +205,7 @@ async def test_a_revocation_for_one_tenant_leaves_the_others_alone(clock: Manual
         with pytest.raises(RevokedTokenError):
             await auth.verify(token)
 
-    # By the name of a custom domain too.
+    # Also with the issuer of a custom domain.
     await revocations.revoke_all(issuer=custom)
     assert (await auth.verify(b)).user_id == "same"
     with pytest.raises(SettingsError, match="issuer: expected an issuer of the settings, found 'https://b"):
@@ -253,7 +253,7 @@ async def test_an_open_stream_ends_when_its_token_is_revoked(auth: LogtoAuth, is
     assert await anext(idle) == b"begun"
 
     revoke(auth, user_id="a")
-    # Twice: what ends a connection may be called again.
+    # Twice, because the function that ends a connection may be called again.
     revoke(auth, user_id="a", before=NOW + 1)
 
     assert await waiting == [b"begun"]
@@ -291,7 +291,7 @@ async def test_a_websocket_block_that_has_just_ended_is_left_alone(auth: LogtoAu
     websocket = WebSocket({"type": "websocket"}, receive=forbid, send=forbid)
 
     async with auth.closing_at_expiry(websocket, claims):
-        # Its end is scheduled, and the block ends before that.
+        # The end is scheduled, and the block ends before it runs.
         revoke(auth, user_id="a")
     await asyncio.sleep(0)
 
@@ -320,7 +320,7 @@ async def test_connections_without_settings_end_too(revocations: Revocations) ->
     assert [chunk async for chunk in stream] == []
 
 
-def test_an_override_is_not_concerned_because_it_has_no_token(auth: LogtoAuth) -> None:
+def test_a_revocation_does_not_apply_to_an_override_because_it_has_no_token(auth: LogtoAuth) -> None:
     client = build_client(auth)
     revoke(auth, user_id="a")
 
@@ -328,7 +328,7 @@ def test_an_override_is_not_concerned_because_it_has_no_token(auth: LogtoAuth) -
         assert client.get("/me").status_code == 200
 
 
-def test_a_revocation_inside_a_connected_block_ends_with_it(clock: ManualClock) -> None:
+def test_a_revocation_inside_a_connected_block_is_dropped_at_its_end(clock: ManualClock) -> None:
     revocations = Revocations(SharedStore())
     auth = LogtoAuth(endpoint="https://tenant.example.test", audience=API, revocations=revocations)
     client, first, second = build_client(auth), LocalIssuer(clock=clock), LocalIssuer(clock=clock)
@@ -469,7 +469,7 @@ async def test_revocations_are_counted_and_logged_by_their_source(
     ]
 
 
-async def test_the_log_counts_revocations_and_names_nobody(
+async def test_the_log_counts_revocations_and_contains_no_user_id(
     revocations: Revocations, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="fastapi_logto")
@@ -618,7 +618,7 @@ async def test_the_first_scheme_decides_about_the_clock(clock: ManualClock) -> N
     assert (await auth.verify(issuer.access_token(subject="a", claims={"iat": NOW + 1}))).user_id == "a"
 
 
-def test_an_outage_in_a_block_of_a_test_is_none(issuer: LocalIssuer) -> None:
+def test_an_outage_of_the_store_is_ignored_inside_a_connected_block(issuer: LocalIssuer) -> None:
     store = SharedStore()
     store.error = "connection refused"
     auth = LogtoAuth(endpoint="https://tenant.example.test", audience=API, revocations=Revocations(store))

@@ -1,4 +1,4 @@
-"""Which tokens a revocation concerns, and for how long it is kept."""
+"""Which tokens a revocation applies to, and how long it is kept."""
 
 import asyncio
 import threading
@@ -57,7 +57,7 @@ def is_revoked(tokens: RevokedTokens, issuer: str | None = ISSUER, **changes: An
 
 
 @given(names=st.sets(st.sampled_from(ALL)), other=st.sampled_from([None, *ALL]))
-def test_a_revocation_concerns_the_tokens_that_match_every_value_it_gives(names: set[str], other: str | None) -> None:
+def test_a_revocation_applies_to_the_tokens_that_match_each_of_its_values(names: set[str], other: str | None) -> None:
     tokens = build()
     values: dict[str, Any] = {name: value for name, value in VALUES.items() if name in names}
     if other in names:

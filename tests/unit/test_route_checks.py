@@ -1,4 +1,4 @@
-"""What is refused at the start of an application."""
+"""Errors at the start of an application because of its routes."""
 
 import pathlib
 from collections.abc import Callable
@@ -76,7 +76,7 @@ WRAPPERS: dict[str, Callable[[FastAPI], Any]] = {
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: str) -> None:
+def test_a_mounted_application_is_found_behind_any_wrapper(logto: LogtoAuth, name: str) -> None:
     inner = FastAPI()
     inner.include_router(build_organization_router(logto, logto))
     app = FastAPI()
@@ -86,7 +86,7 @@ def test_what_is_mounted_is_found_however_it_is_wrapped(logto: LogtoAuth, name: 
         check_routes(app)
 
 
-def test_optional_above_an_organization_is_refused_like_the_scheme_that_it_asks(logto: LogtoAuth) -> None:
+def test_optional_above_an_organization_is_refused_like_its_scheme(logto: LogtoAuth) -> None:
     app = FastAPI(dependencies=[Depends(logto.optional)])
     app.include_router(build_organization_router(logto))
 
@@ -109,14 +109,14 @@ def test_the_organization_may_be_in_the_path_of_a_mount(issuer: LocalIssuer, log
     client = TestClient(app)
     paths = ["/of/A/members"]
     if hasattr(routing, "iter_route_contexts"):
-        # Older versions of FastAPI leave out what is mounted in a router that is included.
+        # Older versions of FastAPI omit mounts in a router that is included.
         paths.append("/in/A/sub/members")
     for path in paths:
         assert client.get(path, headers=bearer(issuer.organization_token("A"))).status_code == 200
         assert client.get(path, headers=bearer(issuer.organization_token("B"))).status_code == 403
 
 
-def test_organizations_all_the_way_up_are_fine(logto: LogtoAuth) -> None:
+def test_requirements_of_an_organization_on_each_level_are_accepted(logto: LogtoAuth) -> None:
     app = FastAPI()
     app.include_router(
         build_organization_router(
@@ -218,7 +218,7 @@ def test_a_named_type_either_works_or_is_refused_at_start(issuer: LocalIssuer, l
     async def find_caller(claims: Annotated[TokenClaims, Depends(logto)]) -> str:
         return claims.user_id
 
-    # What `type Caller = Annotated[...]` creates.
+    # The same object as that of `type Caller = Annotated[...]`.
     caller = TypeAliasType("caller", Annotated[str, Depends(find_caller)])  # pyright: ignore[reportGeneralTypeIssues] - of a test
 
     async def read(user: str = "nobody") -> str:
@@ -242,10 +242,10 @@ def test_a_named_type_either_works_or_is_refused_at_start(issuer: LocalIssuer, l
 
 
 async def with_an_unknown_name(claims: object = None) -> None:
-    """Never get claims: FastAPI ignores a name that it does not find."""
+    """Never gets claims, because FastAPI ignores a name that it does not find."""
 
 
-# As it is for a type that is imported below `if TYPE_CHECKING`.
+# Like a type that is imported below `if TYPE_CHECKING`.
 with_an_unknown_name.__annotations__["claims"] = ForwardRef("Unknown")
 
 
@@ -269,7 +269,7 @@ def test_a_quoted_annotation_with_a_local_name_is_refused(logto: LogtoAuth) -> N
         return claims is None
 
     def start() -> None:
-        # Older versions of FastAPI refuse it themselves, where the route is declared.
+        # Older versions of FastAPI refuse it themselves when the route is declared.
         app = FastAPI()
         app.get("/a")(read)
         check_routes(app)
@@ -372,7 +372,7 @@ CHECKED: list[Callable[..., Any]] = [by_path, by_path_alias, by_nothing, by_json
 
 
 def mount_at_path(app: FastAPI, logto: LogtoAuth, handler: Callable[..., Any]) -> None:
-    """Mount an application whose own route requires the organization that the path of the mount names."""
+    """Mount an application whose own route requires the organization in the path of the mount."""
     inner = FastAPI()
     inner.post("/members", dependencies=[Depends(logto.require_organization())])(handler)
     app.mount("/organizations/{organization_id}", inner)
@@ -429,7 +429,7 @@ def test_a_parameter_named_like_the_checked_one_is_refused_below_a_mount(
 
 @pytest.mark.parametrize("mount", MOUNTS, ids=name_of)
 @pytest.mark.parametrize("handler", CHECKED, ids=name_of)
-def test_what_is_read_from_the_path_or_inside_a_json_body_is_fine(
+def test_a_parameter_in_the_path_or_inside_a_json_body_is_accepted(
     logto: LogtoAuth, mount: Callable[..., None], handler: Callable[..., Any]
 ) -> None:
     app = FastAPI()
@@ -489,7 +489,7 @@ def test_a_second_path_parameter_of_the_same_name_below_the_mount_is_refused(log
     mount_protected(app, path="/organizations/{organization_id}", mounted=inner, requires=requirement)
 
     if requires == "user":
-        check_routes(app)  # Nobody checks either of them.
+        check_routes(app)  # Neither of them is checked.
         return
     with pytest.raises(SettingsError) as caught:
         check_routes(app)
@@ -499,7 +499,7 @@ def test_a_second_path_parameter_of_the_same_name_below_the_mount_is_refused(log
     )
 
 
-def test_an_application_that_cannot_be_seen_into_is_mounted_all_the_same(logto: LogtoAuth) -> None:
+def test_an_application_that_can_not_be_inspected_is_still_mounted(logto: LogtoAuth) -> None:
     app = FastAPI()
     files = StaticFiles(directory=HERE)
     mount_protected(app, path="/of/{organization_id}", mounted=files, requires=logto.require_organization())

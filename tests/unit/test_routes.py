@@ -1,4 +1,4 @@
-"""What is refused at the start of an application, and what its OpenAPI document says of its requirements."""
+"""Errors at the start of an application, and the requirements in its OpenAPI document."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Settings are good, or the application does not start and says which variable to mend."""
+"""Invalid settings stop the application at its start, with an error that names the variable to correct."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def missing_line(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A value that a field takes, as an argument and as the text of its variable."""
+    """A value that a field accepts, as an argument and as the text of its variable."""
 
     field: str
     argument: object
@@ -146,7 +146,7 @@ ACCEPTED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A value that a field refuses; `text` is `None` where no variable can say it."""
+    """A value that a field refuses; `text` is `None` if a variable can't have this value."""
 
     field: str
     argument: object
@@ -300,7 +300,7 @@ def test_a_field_takes_its_variable(row: Accepted, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: f"{row.field}-{row.found}")
-def test_a_field_refuses_an_invalid_argument_and_says_how_to_mend_it(row: Refused) -> None:
+def test_a_field_refuses_an_invalid_argument_and_says_how_to_correct_it(row: Refused) -> None:
     with pytest.raises(SettingsError) as caught:
         build(**{row.field: row.argument})
 
@@ -310,7 +310,7 @@ def test_a_field_refuses_an_invalid_argument_and_says_how_to_mend_it(row: Refuse
 @pytest.mark.parametrize(
     "row", [row for row in REFUSED if row.text is not None], ids=lambda row: f"{row.field}={row.text}"
 )
-def test_a_field_refuses_an_invalid_variable_and_says_how_to_mend_it(
+def test_a_field_refuses_an_invalid_variable_and_says_how_to_correct_it(
     row: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert row.text is not None
@@ -324,7 +324,7 @@ def test_a_field_refuses_an_invalid_variable_and_says_how_to_mend_it(
     assert str(caught.value) == error_line(row.field, expected=row.expected, found=found)
 
 
-def test_what_is_left_out_has_the_documented_default() -> None:
+def test_an_omitted_field_has_the_documented_default() -> None:
     assert build().model_dump() == {
         "endpoint": ENDPOINT,
         "audience": (AUDIENCE,),
@@ -401,17 +401,17 @@ def test_a_comma_in_an_argument_is_part_of_the_text() -> None:
     assert build(audience="a,b").audience == ("a,b",)
 
 
-def test_the_commas_of_a_variable_part_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commas_of_a_variable_separate_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, audience=f"{AUDIENCE} , https://other.example.com,,")
 
     assert LogtoSettings.from_environment().audience == (AUDIENCE, "https://other.example.com")
 
 
 @pytest.mark.parametrize("text", ['["https://api.example.com",', "[https://api.example.com]"])
-def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
+def test_a_variable_that_begins_like_a_json_list_and_is_not_one_is_refused(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Taken as one audience it would refuse each and every token, with nothing said at the start.
+    # As one audience it would refuse every token, without an error at the start.
     set_environment(monkeypatch, audience=text)
 
     with pytest.raises(SettingsError, match=r"\ALOGTO_AUDIENCE \(argument audience\): "):
@@ -428,7 +428,7 @@ def test_a_variable_that_begins_like_a_json_list_and_is_none_is_refused(
         "https://tenant.logto.app",
     ],
 )
-def test_keys_may_come_over_https_or_from_this_very_host(url: str) -> None:
+def test_keys_may_be_fetched_over_https_or_from_this_host(url: str) -> None:
     assert build(endpoint=url).fetch_base == url
     assert build(fetch_endpoint=url).fetch_base == url
     assert build(allowed_jwks_origins=url).allowed_jwks_origins == (url,)
@@ -448,7 +448,7 @@ def test_an_endpoint_with_characters_that_no_url_has_is_refused(endpoint: str) -
         build(endpoint=endpoint)
 
 
-def test_a_bottomless_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_with_a_hundred_thousand_brackets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGTO_ENDPOINT", "https://a.logto.app")
     monkeypatch.setenv("LOGTO_AUDIENCE", "[" * 100_000)
 
@@ -567,7 +567,7 @@ def test_settings_without_arguments_say_how_the_variables_are_read(monkeypatch: 
     ]
 
 
-def test_a_misspelt_argument_alone_names_no_variable_to_set() -> None:
+def test_an_error_of_a_misspelt_argument_names_no_variable() -> None:
     with pytest.raises(SettingsError) as caught:
         LogtoSettings(**cast("SettingsArguments", {"audiences": AUDIENCE}))
 
@@ -696,7 +696,7 @@ def test_every_field_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", LogtoSettings.model_fields)
 def test_the_example_of_a_field_is_itself_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The example ends each error: whoever copies it must not get the next one.
+    # Each error ends with the example, and a user who copies it must not get another error.
     set_environment(monkeypatch, **{name: example_of(name)})
 
     assert LogtoSettings.from_environment().model_fields_set == {"endpoint", "audience", name}
@@ -705,7 +705,7 @@ def test_the_example_of_a_field_is_itself_accepted(name: str, monkeypatch: pytes
 @pytest.mark.parametrize("field", ["audience", "algorithms", "token_types", "required_claims", "issuers"])
 @pytest.mark.parametrize("text", [",", " , ,"])
 def test_a_list_of_empty_entries_is_no_empty_list(field: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A template such as `${A},${B}` with empty variables must not switch a check off."""
+    """A template such as `${A},${B}` with empty variables must not disable a check."""
     for name, value in {"endpoint": "https://a.logto.app", "audience": "a", field: text}.items():
         monkeypatch.setenv(f"LOGTO_{name.upper()}", value)
 

@@ -1,4 +1,4 @@
-"""A signature is checked with each key that the token's header can mean."""
+"""A signature is verified with each key that matches the token's header."""
 
 from dataclasses import dataclass, replace
 from typing import cast
@@ -67,7 +67,7 @@ def test_one_right_key_is_enough(signer: Signer) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_signature_that_holds_with_none_of_the_keys_is_refused(count: int, signer: Signer) -> None:
+def test_a_signature_that_is_valid_with_none_of_the_keys_is_refused(count: int, signer: Signer) -> None:
     with pytest.raises(SignatureError) as caught:
         verify_with_any(signer.unverified, signer.strangers[:count])
 
@@ -75,7 +75,7 @@ def test_a_signature_that_holds_with_none_of_the_keys_is_refused(count: int, sig
     assert (caught.value.claim, caught.value.expected, caught.value.found) == (None, None, None)
 
 
-def test_a_key_of_another_type_neither_vouches_nor_stands_in_the_way() -> None:
+def test_a_key_of_another_type_is_ignored() -> None:
     ec, rsa = build_signer("ES384"), build_signer("RS256")
 
     assert verify_with_any(ec.unverified, [rsa.key, ec.key]) == (PAYLOAD, ec.key)
@@ -86,7 +86,7 @@ def test_a_key_of_another_type_neither_vouches_nor_stands_in_the_way() -> None:
 
 
 class Counterpart(AwsLcKey):
-    """A key for AWS-LC that says the same of every signature."""
+    """An AWS-LC key with the same result for every signature."""
 
     def __init__(self, *, verdict: bool) -> None:
         self._verdict = verdict
@@ -109,7 +109,7 @@ def test_the_counterpart_of_a_key_verifies_in_its_place(position: int, signer: S
         verify_with_any(signer.unverified, [signer.strangers[0], rejecting])
 
 
-def test_the_captured_tokens_hold_with_the_captured_keys() -> None:
+def test_the_captured_tokens_are_valid_with_the_captured_keys() -> None:
     for token, jwks in (
         (TOKENS["user_api_spa"].token, JWKS),
         *((stage.token.token, stage.jwks) for stage in ROTATION),
@@ -119,6 +119,6 @@ def test_the_captured_tokens_hold_with_the_captured_keys() -> None:
         assert verify_with_any(unverified, keys) == (unverified.payload, keys[0])
 
 
-def test_the_captured_tokens_do_not_hold_with_another_tenants_key() -> None:
+def test_the_captured_tokens_are_invalid_with_another_tenants_key() -> None:
     with pytest.raises(SignatureError):
         verify_with_any(read(TOKENS["user_api_spa"].token), keys_of(ADMIN_TENANT_JWKS))

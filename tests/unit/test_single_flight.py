@@ -1,4 +1,4 @@
-"""One call for all who ask at the same time, on each event loop."""
+"""One call for all concurrent callers of an event loop."""
 
 import asyncio
 import gc
@@ -12,7 +12,7 @@ async def _fail() -> int:
     raise ValueError("as it should")
 
 
-async def test_a_flight_is_found_until_it_lands() -> None:
+async def test_a_call_is_found_until_it_ends() -> None:
     flights: Flights[str, int] = Flights()
     gate = asyncio.Event()
 
@@ -29,7 +29,7 @@ async def test_a_flight_is_found_until_it_lands() -> None:
     assert flights.find("a") is None
 
 
-async def test_a_failure_that_nobody_waits_for_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_without_a_waiting_caller_causes_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     flights: Flights[str, int] = Flights()
 
     flights.start("a", _fail(), name="a call that nobody waits for")
@@ -44,7 +44,7 @@ async def test_a_failure_that_nobody_waits_for_makes_no_noise(caplog: pytest.Log
     assert not caplog.records
 
 
-async def test_one_calls_and_the_others_get_the_same() -> None:
+async def test_concurrent_callers_get_the_result_of_one_call() -> None:
     flights: Flights[str, int] = Flights()
     gate = asyncio.Event()
     calls: list[str] = []
@@ -62,7 +62,7 @@ async def test_one_calls_and_the_others_get_the_same() -> None:
     assert calls == ["called"]
 
 
-async def test_one_fails_for_all() -> None:
+async def test_a_failed_call_fails_for_all_callers() -> None:
     flights: Flights[str, int] = Flights()
     gate = asyncio.Event()
 
@@ -78,7 +78,7 @@ async def test_one_fails_for_all() -> None:
     assert [type(outcome) for outcome in outcomes] == [ValueError] * 3
 
 
-async def test_where_the_one_who_calls_goes_away_the_next_one_calls() -> None:
+async def test_if_the_first_caller_is_cancelled_the_next_one_calls() -> None:
     flights: Flights[str, int] = Flights()
     gate = asyncio.Event()
     calls: list[str] = []
@@ -101,7 +101,7 @@ async def test_where_the_one_who_calls_goes_away_the_next_one_calls() -> None:
     assert calls == ["called", "called"]
 
 
-async def test_another_loop_has_flights_of_its_own() -> None:
+async def test_another_loop_has_its_own_calls() -> None:
     flights: Flights[str, int] = Flights()
     flight = flights.start("a", asyncio.sleep(0, 1), name="a call")
 

@@ -1,11 +1,11 @@
-"""Nothing that comes in can overflow the stack of a small thread: each program below runs in a process of its own."""
+"""No input can overflow the stack of a thread with a small stack. Each program below runs in a separate process."""
 
 import subprocess
 import sys
 
 import pytest
 
-# What threads get by default on Alpine is 1 MiB; this is a quarter of it.
+# By default, threads have 1 MiB on Alpine; this is a quarter of it.
 PROGRAM = """
 import asyncio, json, logging, sys, threading
 threading.stack_size(256 * 1024)

@@ -1,4 +1,4 @@
-"""An event loop that runs only during requests, as on AWS Lambda: nothing may depend on what runs in the background."""
+"""An event loop that runs only during requests, as on AWS Lambda: no request may depend on a background task."""
 
 import asyncio
 from collections.abc import Generator
@@ -49,7 +49,7 @@ def test_a_run_has_ended_once_the_loop_was_stopped(loop: asyncio.AbstractEventLo
     assert loop.run_until_complete(look()).has_ended()
 
 
-def test_a_loop_that_sets_no_hook_is_taken_to_run_on() -> None:
+def test_a_loop_without_a_hook_is_assumed_to_continue() -> None:
     assert not LoopRun.current().has_ended()
 
 
@@ -74,7 +74,7 @@ def test_past_the_age_a_request_awaits_the_refresh_and_a_withdrawn_key_is_refuse
     assert bench.source.health().last_error is None
 
 
-def test_where_the_refresh_fails_the_old_keys_serve_until_the_next_try_is_due(
+def test_if_the_refresh_fails_the_old_keys_are_used_until_the_next_try_is_due(
     loop: asyncio.AbstractEventLoop, bench: Bench
 ) -> None:
     loop.run_until_complete(bench.find())
@@ -100,7 +100,7 @@ def test_where_the_refresh_fails_the_old_keys_serve_until_the_next_try_is_due(
 
 
 async def _begin_and_leave(bench: Bench, fetches: tuple[int, int], kid: str | None = "") -> None:
-    """Begin a request that needs a fetch, and end before that completes, as a client does who goes away."""
+    """Begin a request that needs a fetch, and end it before the fetch completes, like a client that disconnects."""
     bench.block()
     request = asyncio.create_task(bench.find(kid))
     await until_asked(bench, *fetches)
@@ -131,7 +131,7 @@ def test_no_unknown_kid_depends_on_a_fetch_that_never_completes(loop: asyncio.Ab
 
 
 async def test_a_background_refresh_past_its_deadline_is_replaced_by_one_that_is_awaited(bench: Bench) -> None:
-    """The process may be frozen as a whole, with the loop running on afterwards as if nothing had been."""
+    """The whole process may be frozen; afterwards the loop continues as if nothing had happened."""
     await bench.find()
     old = bench.kid
     bench.block()
@@ -224,7 +224,7 @@ async def test_a_refresh_ends_itself_at_its_deadline() -> None:
     assert bench.source.health().last_error == "TimeoutError"
 
 
-async def test_an_unknown_kid_that_joined_a_refresh_for_age_may_come_back_in_a_second(bench: Bench) -> None:
+async def test_an_unknown_kid_that_waited_for_a_refresh_for_age_may_be_retried_in_a_second(bench: Bench) -> None:
     await bench.find()
     gate = bench.block()
     bench.clock.advance(TTL)
@@ -241,11 +241,11 @@ async def test_an_unknown_kid_that_joined_a_refresh_for_age_may_come_back_in_a_s
     assert bench.provider.counts[JWKS_PATH] == 2
 
 
-# Findings of one fetch against those of another
+# The result of one fetch and the result of another
 
 
 async def test_with_a_failed_refresh_a_new_kid_is_503_and_not_401(bench: Bench) -> None:
-    """The old keys may serve, but whether the provider has a new one is not known."""
+    """The old keys may be used, but it is unknown whether the provider has a new one."""
     await asyncio.to_thread(asyncio.run, bench.find())
     bench.provider.go_away()
     bench.clock.advance(TTL)
@@ -313,7 +313,7 @@ async def test_a_failed_forced_fetch_is_tried_again_when_the_back_off_says_so(be
 
 
 async def test_keys_that_were_warmed_in_another_run_are_refreshed_ahead_as_others_are(bench: Bench) -> None:
-    """As of gunicorn with preload: the loop that warmed the keys has ended, and that of the worker runs on."""
+    """As with gunicorn and preload: the loop that warmed the keys has ended, and that of the worker continues."""
     await asyncio.to_thread(asyncio.run, bench.find())
     bench.clock.advance(TTL * 0.85)
 

@@ -1,4 +1,4 @@
-"""JSON of one meaning only."""
+"""JSON with exactly one meaning."""
 
 import json
 from typing import Final
@@ -23,7 +23,7 @@ from fastapi_logto.strict_json import MAX_DEPTH, JsonValue, StrictJsonError, che
         (b'{"a":%s}' % (b"9" * 4000), {"a": int("9" * 4000)}),
         (b'{"a":1e308}', {"a": 1e308}),
         (b'{"a":1e-999}', {"a": 0.0}),
-        # The same name in another letter case, or composed otherwise, is another name.
+        # The same name in another letter case, or in another Unicode normalization, is another name.
         (b'{"a":1,"A":2}', {"a": 1, "A": 2}),
         ('{"\u00e9":1,"e\u0301":2}'.encode(), {"\u00e9": 1, "e\u0301": 2}),
     ],
@@ -96,21 +96,21 @@ def test_a_refusal_carries_no_cause_that_a_traceback_would_show() -> None:
 
 
 def nested(depth: int, *, in_objects: bool) -> bytes:
-    """Give an object with this many levels, itself counted."""
+    """Return an object with this many levels, including itself."""
     if in_objects:
         return b'{"a":' * (depth - 1) + b"{}" + b"}" * (depth - 1)
     return b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
 
 
 @pytest.mark.parametrize("in_objects", [True, False], ids=["objects", "lists"])
-def test_nesting_is_taken_to_32_levels_and_refused_from_33(*, in_objects: bool) -> None:
+def test_32_levels_are_accepted_and_33_are_refused(*, in_objects: bool) -> None:
     assert MAX_DEPTH == 32
     assert list(parse_object(nested(32, in_objects=in_objects))) == ["a"]
     with pytest.raises(StrictJsonError, match="nested too deeply"):
         parse_object(nested(33, in_objects=in_objects))
 
 
-def test_a_text_or_a_number_in_the_deepest_level_is_still_looked_at() -> None:
+def test_a_text_or_a_number_in_the_deepest_level_is_still_checked() -> None:
     assert parse_object(nested(32, in_objects=True).replace(b"{}", b'{"a":1}')) != {}
     with pytest.raises(StrictJsonError, match="a lone surrogate"):
         parse_object(nested(32, in_objects=True).replace(b"{}", b'{"a":"\\ud800"}'))

@@ -76,7 +76,7 @@ def test_a_token_as_subprotocol_is_refused_like_one_in_a_header(app: FastAPI) ->
 
 
 async def send_scope(app: FastAPI, **members: Any) -> list[Any]:
-    """Return what the application sends to a server that connects with this scope."""
+    """Return the messages that the application sends for this scope."""
     sent: list[Any] = []
     scope: dict[str, Any] = {
         "type": "websocket",

@@ -1,4 +1,4 @@
-"""Metrics, spans and log fields: what is recorded, and that nothing of a token or a user is in it."""
+"""Metrics, spans and log fields: they are recorded, and contain nothing of a token or a user."""
 
 import asyncio
 import json

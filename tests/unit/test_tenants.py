@@ -1,4 +1,4 @@
-"""Several tenants behind one scheme, and one tenant under several names."""
+"""Several tenants with one scheme, and one tenant with several issuers."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ A, B = "https://a.example.com", "https://b.example.com"
 
 
 class Network(httpx.AsyncBaseTransport):
-    """Leads to each issuer by its host; counts the fetches, and takes away those that are down."""
+    """Connects to each issuer by its host, counts the fetches, and refuses connections to those that are down."""
 
     def __init__(self, *issuers: LocalIssuer) -> None:
         self.by_host = {httpx.URL(issuer.endpoint).host: httpx.ASGITransport(app=issuer.app) for issuer in issuers}
@@ -40,7 +40,7 @@ class Network(httpx.AsyncBaseTransport):
 
 
 class Bench:
-    """Two tenants and an application of both."""
+    """Two tenants and an application for both."""
 
     def __init__(self) -> None:
         self.a, self.b = LocalIssuer(endpoint=A), LocalIssuer(endpoint=B)
@@ -69,7 +69,7 @@ async def test_each_tenants_tokens_are_verified_with_its_own_keys_and_settings(b
         assert (await bench.auth.verify(a)).iss == f"{A}/oidc"
         assert (await bench.auth.verify(b)).sub == "two"
     assert sorted(bench.network.asked) == ["a.example.com"] * 2 + ["b.example.com"] * 2
-    # An audience of the one is none of the other.
+    # An audience of one tenant is not accepted for the other.
     assert await bench.refused(bench.b.access_token(audience=API)) == "audience"
     assert await bench.refused(bench.a.access_token(audience="https://of-b.example.com")) == "audience"
 
@@ -78,7 +78,7 @@ async def test_a_token_that_names_one_tenant_and_is_signed_by_another_is_refused
     lying = bench.b.access_token(claims={"iss": f"{A}/oidc"})
 
     assert await bench.refused(lying) == "unknown_key"
-    # Even with the other's `kid`: the chosen tenant's key checks it.
+    # Even with the `kid` of the other tenant: it is verified with the key of the named tenant.
     (kid,) = (key["kid"] for key in bench.a.jwks()["keys"])
     payload: dict[str, JsonValue] = {"iss": f"{A}/oidc", "sub": "s", "aud": API, "exp": 2**40, "iat": 1}
     payload |= {"jti": "j", "client_id": "c"}
@@ -100,7 +100,7 @@ MALFORMED: dict[str, tuple[Callable[[LocalIssuer], str], str]] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_what_names_no_tenant_is_refused_without_a_fetch(bench: Bench, name: str) -> None:
+async def test_a_token_that_names_no_tenant_is_refused_without_a_fetch(bench: Bench, name: str) -> None:
     make, reason = MALFORMED[name]
 
     assert await bench.refused(make(bench.a)) == reason
@@ -165,7 +165,7 @@ def test_an_algorithm_that_is_not_a_text_is_rejected(alg: JsonValue, count: int,
     assert (response.status_code, response.json()["detail"]["reason"]) == (401, "algorithm")
 
 
-async def test_a_tenant_that_is_unreachable_takes_no_other_one_along(bench: Bench) -> None:
+async def test_an_unreachable_tenant_does_not_affect_another_one(bench: Bench) -> None:
     bench.network.down = {"b.example.com"}
 
     assert (await bench.auth.verify(bench.a.access_token())).iss == f"{A}/oidc"
@@ -184,7 +184,7 @@ def test_the_application_is_as_ready_as_the_worst_of_its_tenants(bench: Bench) -
     bench.network.down = {"b.example.com"}
     with TestClient(app) as client:
         token = bench.a.access_token()
-        # The second time it is remembered, by the tenant that verified it.
+        # The second time it is cached for the tenant that verified it.
         assert [client.get("/", headers=bearer(token)).status_code for _ in range(2)] == [200, 200]
         health = bench.auth.health()
     assert (health.is_ready, health.key_count, health.age_seconds) == (False, 1, None)
@@ -220,7 +220,7 @@ async def test_of_two_unreachable_tenants_the_next_try_is_that_of_the_earlier_on
     settings = [LogtoSettings(endpoint=endpoint, audience=API) for endpoint in (A, B)]
     auth = LogtoAuth(settings=settings, http_transport=network, clock=clock)
     for issuer in (b, a, b):
-        # The second failure of B is followed by a wait of two seconds, the first one of A by one of a second.
+        # After the second failure of B, the wait is two seconds; after the first one of A, one second.
         clock.advance(0.6)
         with pytest.raises(ProviderUnavailableError):
             await auth.verify(issuer.access_token())
@@ -256,7 +256,7 @@ async def test_of_two_unreachable_tenants_the_next_try_is_that_of_the_earlier_on
     ],
     ids=["none", "twice", "one's issuer", "opaque"],
 )
-def test_tenants_that_cannot_be_told_apart_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_tenants_that_can_not_be_distinguished_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         LogtoAuth(**arguments)
 
@@ -283,14 +283,14 @@ async def test_keys_are_fetched_from_another_address_than_the_issuers() -> None:
     assert set(network.asked) == {"logto"}
 
 
-# Audiences and organizations of one tenant are not another's
+# Audiences and organizations of one tenant are not those of another
 
 
 ADMIN = "https://admin.example.com"
 
 
 def build_shared(*, admin_of: str = A) -> Bench:
-    """Return two tenants with one audience in common, and one of them with another one."""
+    """Return two tenants with a common audience, one of which has a second audience."""
     bench = Bench()
     settings = [
         LogtoSettings(endpoint=endpoint, audience=[API, ADMIN] if endpoint == admin_of else API) for endpoint in (A, B)
@@ -461,7 +461,7 @@ async def test_a_cached_token_needs_no_place_in_the_queue() -> None:
     assert [getattr(outcome, "iss", outcome) for outcome in outcomes[-5:]] == [f"{A}/oidc"] * 5
 
 
-def test_nobodys_organizations_are_meant_if_a_requirement_among_several_tenants_does_not_say() -> None:
+def test_with_several_tenants_a_requirement_without_an_issuer_accepts_no_organization() -> None:
     shared = find_state(build_shared().auth)
 
     assert shared.find_organization_issuers(None) == frozenset()
@@ -517,7 +517,7 @@ async def test_a_token_must_be_signed_and_typed_as_its_own_tenant_accepts(*, is_
 
 
 class Misled(TokenClaims):
-    """A model of an application that takes the issuer from another claim."""
+    """A model of an application that reads the issuer from another claim."""
 
     @model_validator(mode="before")
     @classmethod
@@ -539,7 +539,7 @@ async def test_the_issuer_is_checked_against_the_tenant_whose_key_signed(*, is_w
             await auth.verify(a.access_token(audience=API, claims={"tenant": f"{B}/oidc"}))
 
 
-async def test_the_tokens_of_one_tenant_push_out_none_of_another() -> None:
+async def test_the_tokens_of_one_tenant_evict_none_of_another() -> None:
     bench = Bench()
     of_b = bench.b.access_token(audience="https://of-b.example.com")
     settings = [
@@ -557,7 +557,7 @@ async def test_the_tokens_of_one_tenant_push_out_none_of_another() -> None:
 
 
 async def count_calls(auth: LogtoAuth, token: str) -> int:
-    """Give how many functions are called while a token is verified or refused."""
+    """Return how many functions are called while a token is verified or refused."""
     calls = 0
 
     def note(_frame: FrameType, event: str, _arg: object) -> None:

@@ -1,4 +1,4 @@
-"""Users and organizations of the local issuer that change, its buttons, and back-channel logout."""
+"""Changes of users and organizations of the local issuer, its buttons, and back-channel logout."""
 
 import base64
 import json
@@ -128,7 +128,7 @@ def test_a_machine_can_be_a_member(issuer: LocalIssuer) -> None:
     issuer.remove_from_organization("local-machine", organization_id="globex")
 
     added, removed = (one.document for one in receiver.received)
-    # As captured from Logto; the removal by its pattern.
+    # As captured from Logto; the removal has the same form.
     assert (added["matchedRoute"], added["addedApplicationIds"]) == (
         "/organizations/:id/applications",
         ["local-machine"],
@@ -350,7 +350,7 @@ def test_the_end_of_a_session_is_posted_to_each_application() -> None:
     keys = KeySet.import_key_set(cast("KeySetSerialization", issuer.jwks()))
     verified = jws.deserialize_compact(form["logout_token"][0], keys, algorithms=["ES384"])
     assert json.loads(verified.payload) == claims
-    # Access tokens stay valid, and webhooks have nothing to do with it.
+    # Access tokens stay valid, and no webhook is sent.
     assert issuer.deliveries == ()
 
 

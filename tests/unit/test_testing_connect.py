@@ -1,4 +1,4 @@
-"""An issuer behind an application's own `auth`: every kind of token, rotation, outage, time, and nothing left over."""
+"""An issuer connected to an application's own `auth`: every kind of token, rotation, outage, time, and clean-up."""
 
 import asyncio
 from contextlib import ExitStack
@@ -84,7 +84,7 @@ def test_an_invalid_token_is_refused_for_the_reason_that_is_named(kind: BadToken
     assert detail(client, "/read", bearer(token)) == (401, "invalid_token", BAD_TOKENS[kind])
 
 
-def test_an_invalid_token_has_but_one_fault(issuer: LocalIssuer) -> None:
+def test_an_invalid_token_has_only_one_fault(issuer: LocalIssuer) -> None:
     client = TestClient(build_app(issuer.auth(token_types=["at+jwt", "absent"])))
 
     assert read(client, issuer.bad_token("without_type", scopes=["read:user"])) == 200
@@ -104,7 +104,7 @@ def test_an_application_verifies_tokens_of_the_issuer_that_it_is_connected_to(
     with issuer.connect(auth) as connected:
         assert connected is issuer
         answer = client.get("/read", headers=bearer(issuer.access_token(scopes=["read:user"])))
-        # Its own audience and settings, but for the tenant.
+        # Its own audience and settings, except for the tenant.
         assert (answer.json()["aud"], answer.json()["iss"]) == (OWN, issuer.issuer)
         assert (auth.settings.endpoint, auth.settings.leeway_seconds) == (issuer.endpoint, 0)
         assert read(client, issuer.access_token(audience=API)) == 401
@@ -150,7 +150,7 @@ def test_the_default_auth_needs_no_environment_while_it_is_connected(
     app.get("/read", dependencies=[Depends(require_scopes("read:user"))])(lambda: True)
     client = TestClient(app)
 
-    # Whatever the developer's environment says: it is not read.
+    # The developer's environment is not read.
     monkeypatch.setenv("LOGTO_ENDPOINT", "no url")
     with issuer.connect(fastapi_logto.auth):
         assert read(client, issuer.access_token()) == 200
@@ -171,7 +171,7 @@ async def test_the_environment_is_read_again_afterwards(issuer: LocalIssuer, mon
     settings = await asyncio.to_thread(lambda: auth.settings)
     assert settings.audience == (OWN,)
     with issuer.connect(auth):
-        # Read before, but the test does not depend on it.
+        # It was read before, but the test does not depend on it.
         assert auth.settings.audience == (API,)
     assert auth.settings is settings
 
@@ -185,7 +185,7 @@ async def test_nothing_is_cached_across_the_ends_of_a_block(issuer: LocalIssuer)
 
     with issuer.connect(auth):
         assert auth.health().key_count == 0
-        # Both are of one endpoint: only the keys tell them apart.
+        # Both have the same endpoint and differ only in their keys.
         with pytest.raises(UnknownKeyError):
             await auth.verify(token)
         assert (await auth.verify(other)).user_id == "alice0000001"
@@ -221,7 +221,7 @@ def test_the_audience_of_tokens_is_that_of_what_is_connected_last(issuer: LocalI
     assert issuer.audience == API
 
 
-async def test_further_settings_are_for_the_block(issuer: LocalIssuer, auth: LogtoAuth) -> None:
+async def test_further_settings_apply_inside_the_block(issuer: LocalIssuer, auth: LogtoAuth) -> None:
     with issuer.connect(auth, audience=[BILLING, API], token_types=["absent"]):
         assert (auth.settings.audience, auth.settings.leeway_seconds) == ((BILLING, API), 0)
         assert (await auth.verify(issuer.bad_token("without_type"))).audiences == {BILLING}
@@ -243,7 +243,7 @@ async def test_an_auth_of_several_tenants_knows_the_issuer_alone(issuer: LocalIs
         assert (await auth.verify(issuer.access_token())).audiences == {"a"}
 
 
-async def test_opaque_tokens_are_asked_about_at_the_issuer(issuer: LocalIssuer) -> None:
+async def test_opaque_tokens_are_introspected_at_the_issuer(issuer: LocalIssuer) -> None:
     opaque = Introspection(
         client_id="local-machine", client_secret="local-machine-secret", allowed_clients=["local-spa"]
     )
@@ -287,7 +287,7 @@ def test_metadata_and_challenges_are_those_of_the_issuer_meanwhile(issuer: Local
     assert find_servers() == ["https://tenant.example.test/oidc"]
 
 
-def test_time_is_that_of_the_clock_for_both(
+def test_the_application_and_the_issuer_use_the_time_of_the_clock(
     issuer: LocalIssuer, clock: ManualClock, auth: LogtoAuth, client: TestClient
 ) -> None:
     with issuer.connect(auth):
@@ -310,7 +310,7 @@ def test_a_clock_starts_at_the_real_time_when_nothing_is_said() -> None:
     assert ManualClock().now() > 1_700_000_000
 
 
-async def test_a_rotation_is_found_out(issuer: LocalIssuer, clock: ManualClock) -> None:
+async def test_a_rotation_is_noticed(issuer: LocalIssuer, clock: ManualClock) -> None:
     auth = issuer.auth()
     before = issuer.access_token()
     await auth.verify(before)
@@ -339,7 +339,7 @@ async def test_an_outage_is_over_when_its_last_block_is(issuer: LocalIssuer, clo
     clock.advance(4)
     await auth.verify(issuer.access_token())
     with issuer.outage():
-        # The keys held go on serving.
+        # The cached keys are still used.
         await auth.verify(issuer.access_token())
         with pytest.raises(ProviderUnavailableError):
             await auth.verify(issuer.bad_token("unknown_key"))
@@ -352,7 +352,7 @@ def test_an_outage_is_one_on_a_socket_too(issuer: LocalIssuer) -> None:
         assert http.get("/oidc/jwks").status_code == 200
 
 
-async def test_what_mocks_httpx_does_not_answer_for_the_issuer(
+async def test_mocks_of_httpx_do_not_respond_in_place_of_the_issuer(
     issuer: LocalIssuer, auth: LogtoAuth, httpx_mock: HTTPXMock
 ) -> None:
     httpx_mock.add_response(url="https://mail.example.test/send", json={"sent": True})
@@ -372,10 +372,10 @@ async def test_what_mocks_httpx_does_not_answer_for_the_issuer(
     ]
 
 
-async def test_the_issuer_does_not_answer_for_others(
+async def test_the_issuer_does_not_respond_in_place_of_other_servers(
     issuer: LocalIssuer, auth: LogtoAuth, httpx_mock: HTTPXMock
 ) -> None:
-    # The API's calls to others go where they went: here to the mock, which knows no token endpoint of the issuer.
+    # The API's calls to other servers are unchanged. Here they reach the mock, which has no token endpoint.
     machine = LogtoClient(endpoint=issuer.endpoint, client_id="local-machine", client_secret="local-machine-secret")
     httpx_mock.add_exception(httpx.ConnectError("away"))
 
@@ -386,7 +386,7 @@ async def test_the_issuer_does_not_answer_for_others(
     assert len(httpx_mock.get_requests()) == 1
 
 
-def test_a_directory_of_ones_own_names_the_audience() -> None:
+def test_the_audience_is_that_of_a_custom_directory() -> None:
     issuer = LocalIssuer(directory=Directory.example(BILLING))
     auth = issuer.auth()
     assert auth.settings.audience == (BILLING,)

@@ -1,4 +1,4 @@
-"""What a local issuer knows, and what it refuses to be told."""
+"""The directory of a local issuer, and the entries that it refuses."""
 
 import dataclasses
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_entries_are_found_by_name() -> None:
     )
 
 
-def test_what_is_not_known_is_not_found() -> None:
+def test_unknown_entries_are_not_found() -> None:
     directory = Directory.example()
     assert find_user(directory, "bob000000001") is None
     assert find_client(directory, "Local-Spa") is None

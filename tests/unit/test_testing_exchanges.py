@@ -1,7 +1,7 @@
-"""Token exchange at the local issuer: for each subject token, actor token and target, the result of a real Logto.
+"""Token exchange at the local issuer: each subject token, actor token and target has the result of a real Logto.
 
-Each row names where its value comes from: `ran` means a running Logto 1.43; a name in quotes is a captured response in
-`tests/data/captured/token-endpoint-errors.json`; a file is one of Logto's source, in
+Each row names the source of its value: `ran` means a running Logto 1.43; a name in quotes is a captured response in
+`tests/data/captured/token-endpoint-errors.json`; a file is a source file of Logto in
 `packages/core/src/oidc/grants/token-exchange/`.
 """
 

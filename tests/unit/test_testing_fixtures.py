@@ -1,4 +1,4 @@
-"""The fixtures that pytest finds by itself: with each kind of client, and with each runner of coroutines."""
+"""The fixtures of the pytest plugin, with each kind of client and with each runner of coroutines."""
 
 import asyncio
 import sys
@@ -95,7 +95,7 @@ def test_time_moves_for_both(logto_client: TestClient, logto_issuer: LocalIssuer
     assert logto_client.get("/read", headers=headers).status_code == 401
 
 
-def test_who_calls_is_said_as_often_as_needed(logto_client: TestClient, logto_override: Override) -> None:
+def test_the_caller_can_be_changed_during_a_test(logto_client: TestClient, logto_override: Override) -> None:
     for caller, status in [(claims(scopes=["read:user"]), 200), (claims(), 403), (None, 401)]:
         logto_override(caller)
         assert logto_client.get("/read").status_code == status

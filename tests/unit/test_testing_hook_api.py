@@ -1,4 +1,4 @@
-"""The webhooks in the Management API of the local issuer, and the delivery log."""
+"""Webhooks in the Management API of the local issuer, and the delivery log."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which hosts the local issuer answers to, and which pages may send its sign-in form."""
+"""The hosts that the local issuer accepts, and the pages that may send its sign-in form."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ EVERY_PATH: Final = (
 
 
 async def ask(issuer: LocalIssuer, hosts: Sequence[bytes], *, path: str = "/") -> tuple[int, bytes]:
-    """Send `Host` headers that an HTTP client would refuse to send."""
+    """Send `Host` headers that an HTTP client can't send."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -52,7 +52,7 @@ async def ask(issuer: LocalIssuer, hosts: Sequence[bytes], *, path: str = "/") -
 
 
 @pytest.mark.parametrize(("method", "path"), EVERY_PATH)
-def test_no_path_is_answered_to_a_name_that_was_rebound_to_this_machine(method: str, path: str) -> None:
+def test_every_path_is_refused_for_a_name_that_was_rebound_to_this_machine(method: str, path: str) -> None:
     http = TestClient(LocalIssuer().app, base_url="http://evil.example:3001")
     answer = http.request(method, path)
     assert answer.status_code == 421
@@ -89,7 +89,7 @@ def test_no_path_is_answered_to_a_name_that_was_rebound_to_this_machine(method: 
         ("testserver", 421),
     ],
 )
-def test_loopback_names_with_the_issuers_port_are_answered_and_no_other(endpoint: str, host: str, status: int) -> None:
+def test_only_loopback_names_with_the_issuers_port_are_accepted(endpoint: str, host: str, status: int) -> None:
     assert asyncio.run(ask(LocalIssuer(endpoint=endpoint), [host.encode()]))[0] == status
 
 
@@ -109,7 +109,7 @@ def test_loopback_names_with_the_issuers_port_are_answered_and_no_other(endpoint
         ("http://192.0.2.1:3001", "192.0.2.1:3001", 200),
     ],
 )
-def test_the_endpoints_host_is_answered_with_its_port(endpoint: str, host: str, status: int) -> None:
+def test_the_endpoints_host_is_accepted_with_its_port(endpoint: str, host: str, status: int) -> None:
     assert asyncio.run(ask(LocalIssuer(endpoint=endpoint), [host.encode()]))[0] == status
 
 
@@ -127,13 +127,13 @@ def test_the_endpoints_host_is_answered_with_its_port(endpoint: str, host: str, 
         ("127.0.0.1:3001", 200),
     ],
 )
-def test_further_hosts_are_answered_once_they_are_allowed(host: str, status: int) -> None:
+def test_further_hosts_are_accepted_if_they_are_allowed(host: str, status: int) -> None:
     issuer = LocalIssuer(allowed_hosts=["issuer:3001", "Auth.example.test", "[2001:db8::1]"])
     assert asyncio.run(ask(issuer, [host.encode()]))[0] == status
 
 
 @pytest.mark.parametrize("host", ["", "*", "https://issuer", "issuer:port", "issuer/oidc", "a b", ".issuer\n"])
-def test_an_allowed_host_that_is_none_is_refused_at_once(host: str) -> None:
+def test_an_invalid_allowed_host_is_refused_immediately(host: str) -> None:
     with pytest.raises(ValueError, match="allowed_hosts: expected a host such as 'issuer' or 'issuer:3001', found "):
         LocalIssuer(allowed_hosts=["issuer", host])
 
@@ -159,14 +159,14 @@ def test_a_host_that_is_missing_malformed_or_repeated_is_400(path: str, hosts: S
     assert (status, b"the Host header is missing or malformed" in body) == (400, True)
 
 
-def test_a_served_issuer_answers_to_its_socket_and_not_to_a_rebound_name() -> None:
+def test_a_served_issuer_accepts_the_host_of_its_socket_and_no_rebound_name() -> None:
     with LocalIssuer().serve() as issuer, httpx.Client(base_url=issuer.endpoint, trust_env=False) as http:
         port = issuer.endpoint.rpartition(":")[2]
         assert http.get("/").status_code == 200
         assert http.get("/", headers={"Host": f"localhost:{port}"}).status_code == 200
         refused = http.get("/", headers={"Host": f"evil.example:{port}"})
         assert (refused.status_code, "alice" in refused.text) == (421, False)
-        # The address before and after it is served.
+        # The address before and after the issuer is served.
         assert http.get("/", headers={"Host": "127.0.0.1:3001"}).status_code == 421
 
 
@@ -185,7 +185,7 @@ async def test_an_issuer_in_memory_needs_no_allowed_host_whatever_its_endpoint_i
 
 
 def submit(headers: dict[str, str], *, issuer: LocalIssuer | None = None, base_url: str = "") -> "Response":
-    """Send the form that alice would send, with the headers that a browser adds."""
+    """Send the sign-in form of alice with the headers that a browser adds."""
     browser = Browser(issuer or LocalIssuer())
     if base_url:
         browser.http = TestClient(browser.issuer.app, base_url=base_url, follow_redirects=False)

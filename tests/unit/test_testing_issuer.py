@@ -1,4 +1,4 @@
-"""Keys and tokens that the local issuer makes without any request."""
+"""Keys and tokens that the local issuer creates without a request."""
 
 import base64
 import json
@@ -173,7 +173,7 @@ def test_every_part_of_a_machine_token_can_be_chosen(issuer: LocalIssuer) -> Non
     }
 
 
-def test_a_machine_that_holds_nothing_has_no_scope_claim_by_default() -> None:
+def test_a_machine_without_permissions_has_no_scope_claim_by_default() -> None:
     example = Directory.example()
     issuer = LocalIssuer(directory=Directory(resources=example.resources, machines=example.machines[1:]))
     assert "scope" not in decode(issuer, issuer.machine_token()).claims
@@ -247,7 +247,7 @@ def test_any_header_is_signed(issuer: LocalIssuer, header: dict[str, JsonValue] 
     assert jws.JWSRegistry.algorithms["ES384"].verify(signing_input.encode(), raw, key) is True
 
 
-def test_bytes_are_signed_just_as_they_are(issuer: LocalIssuer) -> None:
+def test_bytes_are_signed_unchanged(issuer: LocalIssuer) -> None:
     payload = issuer.sign(b'{"a":1,"a":2}\xff').split(".")[1]
     assert base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)) == b'{"a":1,"a":2}\xff'
 

@@ -1,4 +1,4 @@
-"""Organizations and token exchange of the local issuer, asked for by the package's own client."""
+"""Organizations and token exchange of the local issuer, requested by the package's own client."""
 
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ def build_client(issuer: LocalIssuer, client_id: str = "local-machine") -> Logto
 
 
 async def read(issuer: LocalIssuer, token: str) -> dict[str, Any]:
-    """Give claims whose signature and kind were checked, organization tokens too."""
+    """Verify the signature and the type of a token and return its claims, also for organization tokens."""
     auth: LogtoAuth = issuer.auth()
     node: Any = auth.schemes[2]
     verifier = await node._state.load_in_thread()
@@ -60,7 +60,7 @@ async def test_a_machine_gets_organization_tokens_of_each_shape(issuer: LocalIss
     assert (await read(issuer, plain.token))["aud"] == "urn:logto:organization:acme"
     shapes = [await read(issuer, issued.token) for issued in (claimed, of_api)]
     assert [(shape["aud"], shape["organization_id"]) for shape in shapes] == [(ORGANIZATIONS, "acme"), (API, "acme")]
-    # Nothing asked for, nothing held: no claim at all.
+    # Without requested and granted scopes, there is no claim.
     assert "scope" not in await read(issuer, (await client.get_organization_token("acme")).token)
 
 
@@ -91,7 +91,7 @@ SCOPE: Final = "openid offline_access urn:logto:scope:organizations read:user re
 
 
 def sign_in_to_refresh(issuer: LocalIssuer, user: str, *, scope: str = SCOPE) -> str:
-    """Sign in as Logto's SDKs do if their scopes include that of organizations."""
+    """Sign in like Logto's SDKs whose scopes include that for organizations."""
     token: str = sign_in(issuer, user=user, scope=scope, resources=[API, ORGANIZATIONS])["refresh_token"]
     return token
 
@@ -198,7 +198,7 @@ async def test_a_users_token_is_exchanged_for_one_of_another_api(issuer: LocalIs
     claims = await read(issuer, issued.token)
     assert (claims["sub"], claims["client_id"], claims["scope"]) == (alice.id, "local-machine", "read:user")
     assert "act" not in claims
-    # Never more than the user holds, whatever the subject token said.
+    # Never more than the scopes of the user, whatever the scopes of the subject token are.
     poor = await client.exchange_token(
         issuer.access_token(subject=bob.id, scopes=["write:user"]), API, scopes=["write:user"]
     )
@@ -214,7 +214,7 @@ async def test_a_users_token_is_exchanged_for_one_of_another_api(issuer: LocalIs
     assert (await read(issuer, inside.token))["organization_id"] == "acme"
 
 
-async def test_what_is_no_users_token_is_not_exchanged(issuer: LocalIssuer, client: LogtoClient) -> None:
+async def test_a_token_that_is_not_a_users_is_not_exchanged(issuer: LocalIssuer, client: LogtoClient) -> None:
     user = issuer.directory.users[0].id
     good = issuer.access_token(subject=user)
     expected = (400, "invalid_grant", "grant request is invalid")

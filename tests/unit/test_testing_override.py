@@ -1,4 +1,4 @@
-"""Callers without tokens: who is let in, and who sees an override and who does not."""
+"""Overridden callers without tokens: which are accepted, and which requests see an override."""
 
 import asyncio
 import json
@@ -158,7 +158,7 @@ def test_all_that_routes_require_is_checked_without_a_token(
     ],
     ids=["nobody", "scope", "outage"],
 )
-def test_refusals_are_answered_as_ever(
+def test_refusals_have_the_usual_response(
     app: FastAPI, logto: LogtoAuth, client: TestClient, caller: Any, expected: Any, header: tuple[str, str]
 ) -> None:
     with override(app, logto, caller):
@@ -225,7 +225,7 @@ def test_a_router_of_no_application_is_named(logto: LogtoAuth) -> None:
         override(app, logto, claims())
 
 
-def test_another_auth_than_the_routes_ask_is_an_error(app: FastAPI) -> None:
+def test_an_auth_that_no_route_requires_is_an_error(app: FastAPI) -> None:
     with pytest.raises(ValueError, match="pass the auth of its routes"):
         override(app, issuer.auth(), claims())
 
@@ -299,7 +299,7 @@ def test_generators_that_take_turns_do_not_mix_up(app: FastAPI, logto: LogtoAuth
     assert status(client, "/plain") == 401
 
 
-def test_what_was_overridden_before_is_there_again(app: FastAPI, logto: LogtoAuth, client: TestClient) -> None:
+def test_an_earlier_override_is_restored(app: FastAPI, logto: LogtoAuth, client: TestClient) -> None:
     def theirs(name: str = "theirs") -> TokenClaims:
         return claims(subject=name, scopes=["read:user"])
 
@@ -309,17 +309,17 @@ def test_what_was_overridden_before_is_there_again(app: FastAPI, logto: LogtoAut
 
     with override(app, logto, claims(subject="ours")):
         assert client.get("/plain").json() == "ours"
-        # An equal requirement names theirs.
+        # An equal requirement is the key of the application's own override.
         assert client.get("/threaded").json() == "by requirement"
         with ThreadPoolExecutor(1) as pool:
-            # Outside of the block theirs counts, with its own parameters.
+            # Outside of the block, the application's own override applies, with its own parameters.
             assert pool.submit(lambda: TestClient(app).get("/plain?name=query").json()).result() == "query"
             assert pool.submit(lambda: TestClient(app).get("/security").json()).result() == "theirs"
     assert app.dependency_overrides == before
     assert client.get("/plain").json() == "theirs"
 
 
-def test_what_is_overridden_meanwhile_stays(app: FastAPI, logto: LogtoAuth, client: TestClient) -> None:
+def test_an_override_that_is_added_meanwhile_is_kept(app: FastAPI, logto: LogtoAuth, client: TestClient) -> None:
     def theirs() -> TokenClaims:
         return claims(subject="theirs")
 
@@ -332,7 +332,7 @@ def test_what_is_overridden_meanwhile_stays(app: FastAPI, logto: LogtoAuth, clie
     assert app.dependency_overrides == {logto: theirs}
 
 
-def test_a_table_that_was_copied_meanwhile_keeps_nothing_of_ours(
+def test_a_table_that_was_copied_meanwhile_keeps_no_override_of_the_block(
     app: FastAPI, logto: LogtoAuth, client: TestClient
 ) -> None:
     first = app.dependency_overrides
@@ -343,7 +343,9 @@ def test_a_table_that_was_copied_meanwhile_keeps_nothing_of_ours(
     assert (first, app.dependency_overrides) == ({}, {build_router: build_router})
 
 
-def test_what_was_cleared_meanwhile_is_not_there_again(app: FastAPI, logto: LogtoAuth, client: TestClient) -> None:
+def test_an_override_that_was_cleared_meanwhile_is_not_restored(
+    app: FastAPI, logto: LogtoAuth, client: TestClient
+) -> None:
     app.dependency_overrides[logto] = claims
     with override(app, logto, claims()):
         app.dependency_overrides.clear()
@@ -351,7 +353,9 @@ def test_what_was_cleared_meanwhile_is_not_there_again(app: FastAPI, logto: Logt
     assert app.dependency_overrides == {}
 
 
-def test_what_is_left_of_ours_in_a_copy_verifies_for_real(app: FastAPI, logto: LogtoAuth, client: TestClient) -> None:
+def test_an_override_that_remains_in_a_copy_of_the_table_verifies_tokens(
+    app: FastAPI, logto: LogtoAuth, client: TestClient
+) -> None:
     with override(app, logto, claims()):
         stale = dict(app.dependency_overrides)
     app.dependency_overrides = stale
@@ -412,7 +416,7 @@ async def test_tasks_that_override_the_same_application_do_not_see_each_other(ap
     assert app.dependency_overrides == {}
 
 
-async def test_a_task_that_outlives_its_block_is_nobody_anymore(app: FastAPI, logto: LogtoAuth) -> None:
+async def test_a_task_that_outlives_its_block_has_no_caller(app: FastAPI, logto: LogtoAuth) -> None:
     gate = asyncio.Event()
 
     async def call() -> int:
@@ -435,7 +439,7 @@ async def test_a_request_whose_block_ends_on_its_way_is_verified(app: FastAPI, l
     with override(app, logto, claims()):
         entry: Any = app.dependency_overrides[logto]
         scope = {"type": "http", "headers": [(b"authorization", f"Bearer {issuer.access_token()}".encode())]}
-    # FastAPI asked for its parameters inside of the block.
+    # FastAPI read its parameters inside the block.
     found = await entry(conn=Request(scope), security_scopes=SecurityScopes())
     assert found.user_id == "alice0000001"
 
@@ -474,8 +478,8 @@ def test_middleware_may_be_around_the_whole_application(app: FastAPI, logto: Log
         assert status(TestClient(outer), "/plain") == 200
 
 
-def test_a_loop_that_was_there_before_sees_the_block(app: FastAPI, logto: LogtoAuth) -> None:
-    # A runner of tests keeps one task, whose context is as old as the first asynchronous fixture.
+def test_a_loop_that_existed_before_sees_the_block(app: FastAPI, logto: LogtoAuth) -> None:
+    # A test runner keeps one task, whose context was created with the first asynchronous fixture.
     async def serve(asked: asyncio.Queue[str], answers: asyncio.Queue[httpx.Response]) -> None:
         async with http(app) as client:
             while True:
@@ -538,7 +542,7 @@ def test_claims_of_the_class_of_the_auth_are_expected(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("given", [claims, ExpiredTokenError, {"sub": "someone"}])
-def test_what_is_no_caller_is_an_error(app: FastAPI, logto: LogtoAuth, given: Any) -> None:
+def test_an_argument_that_is_not_a_caller_is_an_error(app: FastAPI, logto: LogtoAuth, given: Any) -> None:
     with pytest.raises(TypeError, match="expected the result of claims"):
         override(app, logto, given)
 
@@ -611,7 +615,7 @@ def test_every_part_of_claims_can_be_chosen() -> None:
         ({"extra": {"exp": "soon"}}, "claims: exp: expected"),
     ],
 )
-def test_what_can_not_be_meant_is_an_error(arguments: dict[str, Any], message: str) -> None:
+def test_contradictory_claims_are_an_error(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         claims(**arguments)
 

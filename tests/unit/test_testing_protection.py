@@ -1,4 +1,4 @@
-"""Which routes are open, and what each asks for."""
+"""Which routes are open, and what each route requires."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def give() -> bool:
 
 
 def build_app(auth: LogtoAuth) -> FastAPI:
-    """Give an application with every kind of protected route, and no other one."""
+    """Return an application with every kind of protected route, and no other one."""
     app = FastAPI()
     app.get("/plain", dependencies=[Depends(auth)])(give)
     app.get("/scoped", dependencies=[Depends(auth.require_scopes("read:user"))])(give)
@@ -71,7 +71,7 @@ def failures(app: Any, *, except_: Any = ()) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def test_an_application_whose_routes_all_ask_passes(auth: LogtoAuth) -> None:
+def test_an_application_whose_routes_are_all_protected_passes(auth: LogtoAuth) -> None:
     assert_protected(build_app(auth))
 
 
@@ -91,7 +91,7 @@ def test_what_is_mounted_behind_a_requirement_is_protected(auth: LogtoAuth) -> N
     assert {route.scopes for route in found.values()} == {frozenset({"files"})}
 
 
-def test_what_tells_of_the_api_is_open_because_it_has_to_be(auth: LogtoAuth) -> None:
+def test_pages_that_describe_the_api_are_open(auth: LogtoAuth) -> None:
     app = build_app(auth)
     auth.install(app)
 
@@ -146,7 +146,7 @@ def add_own_default(app: FastAPI, _: LogtoAuth) -> None:
 
 def add_unknown_application(app: FastAPI, _: LogtoAuth) -> None:
     class Unknown:
-        """What has routes as Starlette has, and is none of it."""
+        """An application with routes like those of Starlette, which is not a Starlette application."""
 
         routes: list[BaseRoute]
 
@@ -167,7 +167,7 @@ def add_own_docs(app: FastAPI, _: LogtoAuth) -> None:
 
 
 class Odd(BaseRoute):
-    """A kind of route that nobody knows."""
+    """An unknown kind of route."""
 
     path = "/odd"
 
@@ -207,7 +207,7 @@ class Odd(BaseRoute):
         (add_route(Odd()), ["* /odd: mounted app: its routes can't be inspected"]),
     ],
 )
-def test_what_is_open_is_named(auth: LogtoAuth, add: Callable[[FastAPI, LogtoAuth], None], named: list[str]) -> None:
+def test_open_routes_are_named(auth: LogtoAuth, add: Callable[[FastAPI, LogtoAuth], None], named: list[str]) -> None:
     app = build_app(auth)
     add(app, auth)
 
@@ -259,7 +259,7 @@ def test_an_override_is_reported_below_a_router_that_is_mounted_by_itself(auth: 
     assert failures(app) == ["GET /v1/scoped: its token check is replaced in app.dependency_overrides"]
 
 
-def test_an_override_of_this_package_is_no_hole(auth: LogtoAuth) -> None:
+def test_an_override_of_this_package_does_not_count_as_open(auth: LogtoAuth) -> None:
     app = build_app(auth)
 
     with override(app, auth, claims()):
@@ -294,7 +294,7 @@ def test_a_text_in_the_place_of_a_list_is_an_error() -> None:
         assert_protected(FastAPI(), except_="/health")
 
 
-def test_what_is_no_application_at_all_is_open() -> None:
+def test_an_unknown_asgi_application_counts_as_open() -> None:
     assert failures(foreign) == ["* /: mounted app: its routes can't be inspected"]
 
 

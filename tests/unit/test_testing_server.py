@@ -22,7 +22,7 @@ from fastapi_logto.testing.issuer.serving import Server, build_url
 from tests.unit.test_testing_sign_in import API, FORM, GOOD_REQUEST, Browser, decode
 
 if TYPE_CHECKING:
-    from httpx2 import Response  # what the test client of the newest Starlette answers with
+    from httpx2 import Response  # the response of the newest Starlette's test client
 
 DISCOVERY: Final = "/oidc/.well-known/openid-configuration"
 MACHINE: Final = ("local-machine", "local-machine-secret")
@@ -94,7 +94,7 @@ def test_the_index_names_users_clients_and_endpoints_and_no_secret(http: TestCli
 
 
 @pytest.mark.parametrize("path", [DISCOVERY, "/oidc/jwks", "/oidc/token", "/oidc/token/revocation", "/oidc/me"])
-def test_every_preflight_is_answered_with_yes(http: TestClient, path: str) -> None:
+def test_every_preflight_is_accepted(http: TestClient, path: str) -> None:
     headers = {"Origin": "https://attacker.test", "Access-Control-Request-Headers": "authorization,x-a"}
     answer = http.options(path, headers=headers)
     assert answer.status_code == 204
@@ -215,7 +215,7 @@ def test_the_sign_in_form_is_limited_as_well(http: TestClient) -> None:
     expect_bad_request(answer, "the body is larger than 65536 bytes")
 
 
-def test_a_body_of_just_the_limit_is_read(http: TestClient) -> None:
+def test_a_body_of_exactly_the_limit_is_read(http: TestClient) -> None:
     answer = http.post("/oidc/token", content=b"a=" + b"x" * 65534, headers=FORM)
     expect_bad_request(answer, "no client authentication mechanism provided")
 
@@ -229,7 +229,7 @@ async def call(
     headers: list[tuple[bytes, bytes]] | None = None,
     messages: list[Message] | None = None,
 ) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Call the application without an HTTP client, which would refuse to send such things."""
+    """Call the application without an HTTP client, which can't send such requests."""
     waiting: list[Message] = messages or [{"type": "http.request", "body": b"", "more_body": False}]
     sent: list[Message] = []
 
@@ -278,7 +278,7 @@ def test_an_unknown_route_or_method_is_404(http: TestClient, method: str, path: 
     }
 
 
-def test_nothing_is_found_outside_of_the_issuer(http: TestClient) -> None:
+def test_paths_outside_of_the_issuer_are_404(http: TestClient) -> None:
     answer = http.get("/.well-known/openid-configuration")
     assert (answer.status_code, answer.text) == (404, "Not Found")
 
@@ -300,7 +300,7 @@ def test_the_event_loop_is_never_blocked(issuer: LocalIssuer) -> None:
         assert asyncio.run(run()) == [200] * 5
 
 
-def test_a_served_issuer_lives_at_its_socket_and_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_served_issuer_has_the_url_of_its_socket_and_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     threads = set(threading.enumerate())
     issuer = LocalIssuer()

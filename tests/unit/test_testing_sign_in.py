@@ -1,4 +1,4 @@
-"""The authorization endpoint of the local issuer, as a browser meets it."""
+"""The authorization endpoint of the local issuer, as used by a browser."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from fastapi_logto.testing import Application, Directory, LocalIssuer, Resource, User
 
 if TYPE_CHECKING:
-    from httpx2 import Response  # what the test client of the newest Starlette answers with
+    from httpx2 import Response  # the response of the newest Starlette's test client
 
 API: Final = "https://api.example.test"
 REDIRECT: Final = "http://localhost:8000/docs/oauth2-redirect"
@@ -46,14 +46,14 @@ def import_keys(issuer: LocalIssuer) -> KeySet:
 
 
 class Browser:
-    """Somebody in front of the sign-in page, and the application behind it."""
+    """A user on the sign-in page, and the application that the user signs in to."""
 
     def __init__(self, issuer: LocalIssuer) -> None:
         self.issuer = issuer
         self.http = TestClient(issuer.app, base_url=issuer.endpoint, follow_redirects=False)
 
     def open(self, **changes: str | Sequence[str] | None) -> "Response":
-        """Ask for a sign-in: the good request but for `changes`; `None` leaves out."""
+        """Send a valid authorization request with changes. `None` omits a parameter."""
         parameters = {name: value for name, value in {**GOOD_REQUEST, **changes}.items() if value is not None}
         return self.http.get("/oidc/auth", params=urlencode(parameters, doseq=True))
 
@@ -71,11 +71,11 @@ class Browser:
     def sign_in(
         self, *, user: str = "alice", untick: str = "", action: str = "allow", **changes: str | Sequence[str] | None
     ) -> dict[str, str]:
-        """Go through the page, and give what the redirect carries."""
+        """Sign in on the page, and return the parameters of the redirect."""
         return read_redirect(self.submit(self.open(**changes), user=user, untick=untick, action=action))
 
     def redeem(self, code: str, **changes: str) -> "Response":
-        """Exchange a code as the application does."""
+        """Exchange a code like the application."""
         form = {
             "grant_type": "authorization_code",
             "client_id": "local-spa",
@@ -88,7 +88,7 @@ class Browser:
     def get_tokens(
         self, *, user: str = "alice", token_resource: str = "", **asked: str | Sequence[str] | None
     ) -> dict[str, Any]:
-        """Sign in, exchange the code, give the answer; `token_resource` is that of the token request."""
+        """Sign in, exchange the code, and return the response; `token_resource` is that of the token request."""
         code = read_redirect(self.submit(self.open(**asked), user=user))["code"]
         answer = self.redeem(code, resource=token_resource)
         assert answer.status_code == 200
@@ -96,7 +96,7 @@ class Browser:
         return body
 
     def refresh(self, refresh_token: str, **changes: str) -> "Response":
-        """Use a refresh token as the application does."""
+        """Use a refresh token like the application."""
         form = {"grant_type": "refresh_token", "client_id": "local-spa", "refresh_token": refresh_token}
         return self.http.post("/oidc/token", data={**form, **changes})
 
@@ -277,9 +277,7 @@ def test_nothing_is_redirected_before_client_and_redirect_uri_are_known(
         ({"action": "other", "user": "alice"}, "the form does not come from this page"),
     ],
 )
-def test_a_form_that_the_page_cannot_have_sent_is_refused(
-    browser: Browser, fields: dict[str, str], message: str
-) -> None:
+def test_a_form_that_the_page_can_not_send_is_refused(browser: Browser, fields: dict[str, str], message: str) -> None:
     answer = browser.http.post("/oidc/auth", content=urlencode({**GOOD_REQUEST, **fields}), headers=FORM)
     assert answer.status_code == 400
     assert message in answer.text

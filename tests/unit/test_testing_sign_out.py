@@ -9,7 +9,7 @@ from fastapi_logto.testing import Application, Directory, LocalIssuer
 from tests.unit.test_testing_sign_in import FORM, SHARED, Browser
 
 if TYPE_CHECKING:
-    from httpx2 import Response  # what the test client of the newest Starlette answers with
+    from httpx2 import Response  # the response of the newest Starlette's test client
 
 SPA = "local-spa"
 HOME = "http://localhost:5173/"

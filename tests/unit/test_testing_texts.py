@@ -1,4 +1,4 @@
-"""A member of an enum of texts counts as its text, wherever the test kit takes one."""
+"""A member of a string enum counts as its text, wherever the test kit accepts a text."""
 
 import re
 from enum import Enum, StrEnum
@@ -31,7 +31,7 @@ class Texts(Protocol):
 
 
 class Mixed(str, Enum):  # noqa: UP042 - the difference is the test
-    """The kind whose `str()` is the name of the member."""
+    """An enum whose `str()` is the name of the member."""
 
     API = "https://api.example.com"
     READ = "read:report"
@@ -40,7 +40,7 @@ class Mixed(str, Enum):  # noqa: UP042 - the difference is the test
 
 
 class Modern(StrEnum):
-    """The kind whose `str()` is the text."""
+    """An enum whose `str()` is the text."""
 
     API = "https://api.example.com"
     READ = "read:report"

@@ -11,7 +11,7 @@ from fastapi_logto.testing import Directory, LocalIssuer, Machine, ManualClock, 
 from tests.unit.test_testing_sign_in import API, FORM, Browser, decode
 
 if TYPE_CHECKING:
-    from httpx2 import Response  # what the test client of the newest Starlette answers with
+    from httpx2 import Response  # the response of the newest Starlette's test client
 
 ISSUER: Final = "http://127.0.0.1:3001/oidc"
 MACHINE: Final = ("local-machine", "local-machine-secret")
@@ -54,7 +54,7 @@ def test_a_code_is_refused_the_second_time(browser: Browser) -> None:
     }
 
 
-def test_a_code_used_twice_takes_its_refresh_token_along_and_no_other(browser: Browser) -> None:
+def test_a_code_that_is_used_twice_revokes_its_refresh_token_and_no_other(browser: Browser) -> None:
     offline = {"scope": "openid offline_access", "prompt": "consent"}
     other = browser.get_tokens(**offline)["refresh_token"]
     code = browser.sign_in(**offline)["code"]
@@ -65,13 +65,13 @@ def test_a_code_used_twice_takes_its_refresh_token_along_and_no_other(browser: B
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(59.9, 200), (60, 400)])
-def test_a_code_lives_for_a_minute(browser: Browser, clock: ManualClock, seconds: float, status: int) -> None:
+def test_a_code_is_valid_for_a_minute(browser: Browser, clock: ManualClock, seconds: float, status: int) -> None:
     code = browser.sign_in()["code"]
     clock.advance(seconds)
     assert browser.redeem(code).status_code == status
 
 
-def test_codes_that_expired_are_forgotten(browser: Browser, clock: ManualClock) -> None:
+def test_expired_codes_are_deleted(browser: Browser, clock: ManualClock) -> None:
     code = browser.sign_in()["code"]
     clock.advance(60)
     browser.sign_in()
@@ -211,7 +211,7 @@ def test_a_refresh_token_used_again_later_revokes_the_whole_grant(browser: Brows
     expect_invalid_grant(browser.refresh(newest))
 
 
-def test_a_refresh_token_lives_for_two_weeks(browser: Browser, clock: ManualClock) -> None:
+def test_a_refresh_token_is_valid_for_two_weeks(browser: Browser, clock: ManualClock) -> None:
     first = browser.get_tokens(scope="offline_access", prompt="consent")["refresh_token"]
     clock.advance(14 * 24 * 3600 - 1)
     second = browser.refresh(first).json()["refresh_token"]

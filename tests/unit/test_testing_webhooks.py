@@ -1,4 +1,4 @@
-"""The webhooks of the local issuer. The comparison is with deliveries of a real Logto 1.43."""
+"""The webhooks of the local issuer, compared with deliveries of a real Logto 1.43."""
 
 import asyncio
 import hashlib
@@ -47,7 +47,7 @@ def find_captured(event: str, method: str) -> dict[str, Any]:
 
 
 def describe(value: object) -> object:
-    """Return the names in order, and the types. What Logto sets to null or to a value counts as null."""
+    """Return the names in order, and the types. A member that Logto sets to null or to a value counts as null."""
     if isinstance(value, dict):
         nullable = {"lastSignInAt", "applicationId"}
         members = cast("dict[str, object]", value)
@@ -389,7 +389,7 @@ def test_the_directory_has_changed_before_the_event_arrives() -> None:
 def test_a_served_issuer_delivers_on_real_sockets() -> None:
     receiver = Receiver()
     with LocalIssuer().serve() as api:
-        # A second server of the test kit's own kind, as the API.
+        # A second server of the test kit is the API.
         api.app.mount("/receiver", receiver.app)
         with LocalIssuer().serve() as issuer:
             issuer.add_hook(f"{api.endpoint}/receiver/webhooks", signing_key=KEY)

@@ -1,4 +1,4 @@
-"""State that several threads share is used by one of them at a time, and built once."""
+"""State that several threads share is used by one thread at a time, and built once."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ from fastapi_logto.verification.revoked import Revocation, RevokedTokens
 from tests.captured import NOW
 from tests.unit.apps import API
 
-# A thread that is kept out does not end within any time; one that is not ends at once.
+# A thread that is locked out does not end within this time; one that is not locked out ends immediately.
 KEPT_OUT_SECONDS: Final = 0.2
 LONGEST_SECONDS: Final = 30
 
 
 class Intruder:
-    """Makes a call in another thread while this thread is in the middle of one."""
+    """Makes a call in another thread while this thread is inside a call."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._call = call
@@ -40,13 +40,13 @@ class Intruder:
         self._was_kept_out = False
 
     def come(self) -> None:
-        """Start the call, the first time; the thread that comes by here is in the middle of its own."""
+        """Start the call, the first time only. The current thread is inside its own call."""
         if self._thread.ident is None:
             self._thread.start()
             self._was_kept_out = not self._ended.wait(KEPT_OUT_SECONDS)
 
     def waited(self) -> bool:
-        """Return whether the call ended only after that of this thread."""
+        """Return whether the call ended only after the call of this thread."""
         self._thread.join(LONGEST_SECONDS)
         return self._was_kept_out and self._ended.is_set()
 
@@ -56,7 +56,7 @@ class Intruder:
 
 
 class Digest(bytes):
-    """A digest that a store looks up while an intruder comes."""
+    """A digest that starts the intruder when a cache looks it up."""
 
     intruder: Intruder
 
@@ -66,7 +66,7 @@ class Digest(bytes):
 
 
 class UserId(str):
-    """A user id that a table looks up while an intruder comes."""
+    """A user id that starts the intruder when a table looks it up."""
 
     __slots__ = ("intruder",)
     intruder: Intruder
@@ -139,7 +139,7 @@ def test_no_thread_revokes_while_a_connection_begins_or_ends(step: str, loop_gua
 
 
 class WatchedTime:
-    """A clock that an intruder comes by."""
+    """A clock that starts the intruder when it is read."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(now=NOW)
@@ -180,7 +180,7 @@ def test_a_request_waits_until_the_failure_of_another_thread_is_counted() -> Non
     assert outcomes == ["closed"]
 
 
-def test_of_two_threads_one_makes_the_next_try() -> None:
+def test_only_one_of_two_threads_makes_the_next_try() -> None:
     watched, outcomes = WatchedTime(), list[str]()
     lane = Lane("test", monotonic=watched.monotonic)
     first = Intruder(lambda: None)

@@ -1,4 +1,4 @@
-"""One document comes over a real socket, whole, small and in time, or there is a `FetchError` that says why."""
+"""A document is fetched over a real socket, complete, within the limits of size and time, or `FetchError` is raised."""
 
 import asyncio
 import gzip
@@ -82,7 +82,7 @@ async def test_a_request_names_this_package_and_accepts_a_plain_json_body(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Misbehaviour:
-    """An answer that is none, and what the error says after the URL."""
+    """A response that is not a document, and the message of the error after the URL."""
 
     id: str
     answer: Answer | Fault
@@ -167,7 +167,7 @@ MISBEHAVIOURS = (
 
 
 @pytest.mark.parametrize("row", MISBEHAVIOURS, ids=lambda row: row.id)
-async def test_what_is_no_document_is_an_error_that_never_shows_the_body(
+async def test_a_response_that_is_not_a_document_is_an_error_that_never_shows_the_body(
     row: Misbehaviour, server: CapturedServer, transport: Transport
 ) -> None:
     url = server.endpoint + JWKS_PATH
@@ -197,7 +197,7 @@ async def test_a_known_encoding_is_named(encoding: str, server: CapturedServer, 
     assert str(error).endswith(f": expected an unencoded body, found Content-Encoding {encoding}")
 
 
-async def test_an_encoding_named_identity_is_none(server: CapturedServer, transport: Transport) -> None:
+async def test_the_encoding_identity_is_accepted(server: CapturedServer, transport: Transport) -> None:
     server.replace(JWKS_PATH, Answer(body=b'{"keys": []}', headers={"Content-Encoding": "Identity"}))
 
     assert await transport.fetch_json(server.endpoint + JWKS_PATH) == {"keys": []}
@@ -248,7 +248,7 @@ async def test_a_fetch_that_is_cancelled_is_cancelled_and_no_error(
 ) -> None:
     server.replace(JWKS_PATH, Fault.HANG)
     fetch = asyncio.create_task(transport.fetch_json(server.endpoint + JWKS_PATH))
-    while not server.requests:  # noqa: ASYNC110 - what is waited for happens in a thread
+    while not server.requests:  # noqa: ASYNC110 - the event happens in a thread
         await asyncio.sleep(0.001)
 
     fetch.cancel()
@@ -257,7 +257,7 @@ async def test_a_fetch_that_is_cancelled_is_cancelled_and_no_error(
         await fetch
 
 
-async def test_the_largest_document_may_have_just_so_many_bytes(server: CapturedServer) -> None:
+async def test_the_size_limit_of_a_document_is_exact(server: CapturedServer) -> None:
     url = server.endpoint + JWKS_PATH
     transport = Transport(timeout_seconds=5, max_bytes=64)
 
@@ -282,12 +282,12 @@ def test_a_document_may_have_256_kib() -> None:
         ("http://xn--/", "IDNAError"),
     ],
 )
-async def test_what_is_no_url_to_fetch_from_is_an_error(url: str, kind: str, transport: Transport) -> None:
+async def test_an_invalid_url_is_an_error(url: str, kind: str, transport: Transport) -> None:
     assert str(await refusal(transport, url)) == f"{url}: {kind}"
 
 
-async def test_a_url_from_a_document_can_not_write_lines_of_its_own_into_the_log(transport: Transport) -> None:
-    # The place of the key set is what the discovery document says: text that came in, quoted and cut.
+async def test_a_url_from_a_document_can_not_add_lines_to_the_log(transport: Transport) -> None:
+    # The URL of the key set comes from the discovery document, so it is quoted and cut.
     error = await refusal(transport, "http://127.0.0.1/\r\n2026-01-01 ERROR forged\x1b[2J" + "x" * 10_000)
 
     assert str(error).isprintable()
@@ -338,7 +338,7 @@ async def test_a_response_in_memory_is_bounded_too() -> None:
     )
 
 
-async def test_a_stream_without_end_is_left_when_it_grows_too_large() -> None:
+async def test_an_endless_stream_is_closed_when_it_exceeds_the_limit() -> None:
     sent = 0
 
     async def flood() -> AsyncIterator[bytes]:
@@ -373,7 +373,7 @@ async def test_a_response_says_how_much_memory_its_document_takes(server: Captur
 @pytest.mark.parametrize(
     ("seconds", "connect_seconds"), [(0.5, 0.5), (2, 2), (30, 2)], ids=["short", "as for a connection", "long"]
 )
-async def test_a_connection_must_be_there_within_two_seconds(seconds: float, connect_seconds: float) -> None:
+async def test_a_connection_must_be_established_within_two_seconds(seconds: float, connect_seconds: float) -> None:
     limits: list[object] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -425,7 +425,7 @@ def test_one_transport_serves_two_event_loops_one_after_the_other(server: Captur
     assert server.counts == {JWKS_PATH: 2}
 
 
-async def test_a_trust_store_that_is_not_there_is_an_error_of_the_fetch(
+async def test_a_missing_trust_store_is_an_error_of_the_fetch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, transport: Transport
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
@@ -438,7 +438,7 @@ async def test_a_trust_store_that_is_not_there_is_an_error_of_the_fetch(
 async def test_a_proxy_that_can_not_be_used_is_an_error_of_the_fetch(
     monkeypatch: pytest.MonkeyPatch, transport: Transport
 ) -> None:
-    # httpx needs another package for this kind, and says so with an ImportError.
+    # httpx needs another package for this kind of proxy, and raises an ImportError.
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.delenv("https_proxy", raising=False)
@@ -466,7 +466,7 @@ class _Document(BaseHTTPRequestHandler):
 
 class _QuietServer(HTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: that a client breaks the handshake off is what is tested."""
+        """Print nothing: the test is about clients that abort the handshake."""
 
 
 def _self_signed(directory: Path) -> Path:
@@ -554,7 +554,7 @@ async def test_an_error_keeps_its_status_whatever_its_body(
     assert (response.status, response.document, caught.value.status) == (status, {}, status)
 
 
-async def test_of_a_document_that_is_not_there_nothing_is_read(server: CapturedServer) -> None:
+async def test_the_body_of_a_404_is_not_read(server: CapturedServer) -> None:
     # Its body would not be complete in time.
     server.replace(JWKS_PATH, Answer(status=404, body=b" " * 200, seconds_per_byte=0.05))
     transport, url = Transport(timeout_seconds=2), server.endpoint + JWKS_PATH
@@ -679,7 +679,7 @@ async def test_the_cause_of_a_failed_exchange_is_named(
     assert str(await failure(fail_with(error, cause), "https://a.example/")) == says
 
 
-async def test_an_error_that_the_caller_is_handling_is_not_taken_for_the_cause() -> None:
+async def test_an_error_that_the_caller_is_handling_is_not_reported_as_the_cause() -> None:
     try:
         raise ConnectionRefusedError  # noqa: TRY301 - the error is the subject of the test
     except ConnectionRefusedError:

@@ -1,4 +1,4 @@
-"""CPU work takes turns on the event loop: a budget of time each, a bound, and nobody waits for a caller who left."""
+"""CPU work takes turns on the event loop: each turn has a time budget, and work of callers who left is skipped."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ class Timer:
         return self.seconds
 
     def work(self, name: str, log: list[str], *, seconds: float = A_WHOLE_TURN) -> Callable[[], str]:
-        """Return a piece of work that takes some time and notes its name."""
+        """Return work that takes some time and records its name."""
 
         def do() -> str:
             self.seconds += seconds
@@ -38,7 +38,7 @@ class Timer:
 
 def kept(turns: Turns) -> set[asyncio.AbstractEventLoop]:
     """Return the loops that have a queue."""
-    return set(turns._queues)  # pyright: ignore[reportPrivateUsage] - nothing else shows that none is kept
+    return set(turns._queues)  # pyright: ignore[reportPrivateUsage] - no public attribute shows that none is kept
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def turns(timer: Timer) -> Turns:
 
 
 async def mark_iterations(log: list[str], count: int) -> None:
-    """Note each iteration of the event loop, as any other task sees them."""
+    """Record each iteration of the event loop, as seen by any other task."""
     for _ in range(count):
         log.append("|")
         await asyncio.sleep(0)
@@ -217,11 +217,13 @@ def test_work_left_behind_by_a_closed_loop_is_dropped(turns: Turns, timer: Timer
 
 
 class Interruption(BaseException):
-    """As another library may raise it."""
+    """An exception of another library."""
 
 
 @pytest.mark.parametrize("error", [Interruption(), asyncio.CancelledError(), StopIteration()], ids=repr)
-async def test_whatever_work_raises_nobody_waits_for_ever(error: BaseException, turns: Turns, timer: Timer) -> None:
+async def test_no_caller_waits_forever_whatever_the_work_raises(
+    error: BaseException, turns: Turns, timer: Timer
+) -> None:
     log: list[str] = []
 
     def fail() -> str:
@@ -255,7 +257,7 @@ async def test_work_runs_in_the_context_of_its_caller(turns: Turns, timer: Timer
 
 
 class Session:
-    """What a request holds in its context."""
+    """An object in the context of a request."""
 
 
 async def test_the_context_of_the_request_that_came_first_does_not_outlive_it(turns: Turns, timer: Timer) -> None:
@@ -291,6 +293,6 @@ def test_work_on_one_loop_leaves_that_of_another_alone(turns: Turns, timer: Time
 
     stopped.append(loop.create_task(turns.run(timer.work("y", log))))
     assert loop.run_until_complete(asyncio.gather(*stopped)) == [*"abcdef", "y"]
-    # New work still waits for the old.
+    # New work still waits for the earlier work.
     assert [name for name in log if name != "x"] == [*"abcdef", "y"]
     loop.close()

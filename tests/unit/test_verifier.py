@@ -1,4 +1,4 @@
-"""A token becomes claims, or is refused with its exact reason; what was verified once is not verified again."""
+"""A token becomes claims or is refused with its exact reason; a verified token is not verified again."""
 
 import asyncio
 import copy
@@ -87,7 +87,7 @@ class WatchedKeys(KeySource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench(Generic[ClaimsT]):
-    """A verifier, and all that it depends on."""
+    """A verifier and all its dependencies."""
 
     provider: FakeProvider
     clock: ManualClock
@@ -100,11 +100,11 @@ class Bench(Generic[ClaimsT]):
         return self.keys.verifications
 
     def publish(self) -> None:
-        """Publish the key set that the issuer has now."""
+        """Publish the current key set of the issuer."""
         self.provider.jwks = self.issuer.jwks()
 
     async def fetch_keys(self) -> None:
-        """Have the keys fetched because of their age."""
+        """Let the keys be fetched because of their age."""
         self.clock.advance(KEYS_TTL)
         self.keys.peek()
         assert await finish_fetches() == 1
@@ -150,7 +150,7 @@ def build_verifier(
 
 
 def captured_bench(jwks: Mapping[str, object] = JWKS, **changes: object) -> Bench[TokenClaims]:
-    """Give a verifier of the captured tenant's tokens."""
+    """Return a verifier for tokens of the captured tenant."""
     settings = LogtoSettings(**cast("SettingsArguments", {"endpoint": LOGTO, "audience": API, **changes}))
     provider, clock = FakeProvider(jwks, endpoint=LOGTO), ManualClock(now=NOW)
     keys, verifier = build_verifier(TokenClaims, provider=provider, clock=clock, settings=settings)
@@ -158,7 +158,7 @@ def captured_bench(jwks: Mapping[str, object] = JWKS, **changes: object) -> Benc
 
 
 def local_bench(model: type[ClaimsT], **changes: object) -> Bench[ClaimsT]:
-    """Give a verifier of tokens that the test kit's issuer signs."""
+    """Return a verifier for tokens of the test kit's issuer."""
     settings = LogtoSettings(**cast("SettingsArguments", {"endpoint": ENDPOINT, "audience": AUDIENCE, **changes}))
     clock = ManualClock(now=NOW)
     issuer = LocalIssuer(endpoint=ENDPOINT, clock=clock)
@@ -174,7 +174,7 @@ def bench() -> Bench[TokenClaims]:
 
 async def until_asked(bench: Bench[ClaimsT]) -> None:
     async with asyncio.timeout(5):
-        while not bench.provider.counts:  # noqa: ASYNC110 - what is waited for has no event
+        while not bench.provider.counts:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
 
 
@@ -203,7 +203,7 @@ ADMITTED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A captured token that this API does not accept, and all that its error holds."""
+    """A captured token that this API does not accept, and all attributes of its error."""
 
     token: str
     error: type[InvalidTokenError]
@@ -294,7 +294,7 @@ PERSONAL = "pat_" + "a" * 32
             "This is an opaque token, which Logto issues without a resource; request the token with resource=urn:b",
         ),
         (
-            # Where they would be accepted if the application introspected them.
+            # The API would accept these if the application introspected them.
             "o" * 43,
             AudiencePolicy(accepts_opaque=True),
             f"This is an opaque token, which Logto issues without a resource; request the token with resource={API}",
@@ -366,13 +366,13 @@ async def test_the_token_of_each_stage_of_a_captured_rotation_is_accepted(stage:
     assert as_json(claims) == stage.token.claims
 
 
-async def test_a_captured_rotation_is_followed_from_stage_to_stage() -> None:
+async def test_each_stage_of_a_captured_rotation_is_followed() -> None:
     bench = captured_bench()
     for stage in ROTATION:
         bench.provider.jwks = stage.jwks
         bench.clock.advance(30)
         assert (await bench.verifier.verify(SecretStr(stage.token.token))).jti == stage.token.claims["jti"]
-    # Of the first key nothing is published any more, and its token is as good as unknown.
+    # The first key is no longer published, so its token has an unknown key.
     error = await bench.refused(ROTATION[0].token.token)
 
     assert (type(error), error.claim) == (UnknownKeyError, "kid")
@@ -411,7 +411,7 @@ def server() -> Generator[CapturedServer]:
 
 
 def build_real(settings: LogtoSettings) -> TokenVerifier[TokenClaims]:
-    """Give a verifier that fetches over real sockets."""
+    """Return a verifier that fetches over real sockets."""
     clock = ManualClock(now=NOW)
     transport = Transport(timeout_seconds=5)
     metadata = build_metadata_source(settings, transport=transport, clock=clock)
@@ -454,7 +454,7 @@ async def test_discovery_of_an_issuer_that_is_not_listed_makes_the_keys_unavaila
 
 
 async def test_the_issuer_of_another_domain_is_accepted_where_it_is_listed() -> None:
-    # The document names the issuer of the other domain too, as Logto's does.
+    # The document names the issuer of the other domain too, like Logto's.
     provider, clock = FakeProvider(JWKS, endpoint="https://inside.example", issuer=ISSUER), ManualClock(now=NOW)
     settings = LogtoSettings(endpoint="https://inside.example", audience=API, issuers=ISSUER)
     _, verifier = build_verifier(TokenClaims, provider=provider, clock=clock, settings=settings)
@@ -479,12 +479,12 @@ async def test_the_issuer_of_another_domain_is_refused_where_it_is_not_listed() 
     )
 
 
-# The walk
+# The steps of a verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """One change to a good token, and the error that it gets."""
+    """One change to a valid token, and its error."""
 
     id: str
     build: Callable[[LocalIssuer], str]
@@ -603,7 +603,7 @@ async def test_each_of_several_audiences_is_accepted_and_no_other() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A setting, and a token that is refused by default and admitted with it."""
+    """A setting, and a token that is refused by default and accepted with it."""
 
     changes: Mapping[str, object]
     build: Callable[[LocalIssuer], str]
@@ -641,13 +641,13 @@ async def test_more_new_tokens_than_the_setting_allows_to_wait_are_503() -> None
         *(bench.verifier.verify(SecretStr(token)) for token in tokens), return_exceptions=True
     )
 
-    # A turn takes a few signatures, one waits, and the rest is refused.
+    # A turn verifies a few signatures, one token waits, and the others are refused.
     assert {type(outcome) for outcome in outcomes} == {TokenClaims, ProviderUnavailableError}
     assert type(outcomes[0]) is TokenClaims
     assert [type(await bench.verifier.verify(SecretStr(token))) for token in tokens[-3:]] == [TokenClaims] * 3
 
 
-# What was verified once
+# Tokens that were verified before
 
 
 BAD: Mapping[str, Callable[[LocalIssuer], str]] = {
@@ -663,18 +663,18 @@ BAD: Mapping[str, Callable[[LocalIssuer], str]] = {
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.usefixtures("backend")
 async def test_a_refused_token_leaves_nothing_for_the_garbage_collector(name: str) -> None:
-    """A flood of them would have it walk through the whole process again and again, while the loop waits."""
+    """Otherwise a flood of them would make it traverse the whole process repeatedly, while the loop waits."""
     mint = BAD[name]
     bench = local_bench(TokenClaims)
     await bench.verifier.verify(SecretStr(bench.issuer.access_token()))
 
     async def refuse(token: str) -> None:
-        # As a request does that answers.
+        # Like a request that sends a response.
         with suppress(InvalidTokenError):
             await bench.verifier.verify(SecretStr(token))
 
     for _ in range(2):
-        # The first time things are set up that are there for good.
+        # The first time, permanent objects are created.
         await refuse(mint(bench.issuer))
         await asyncio.gather(*[refuse(token) for token in [mint(bench.issuer)] * 3])
         gc.collect()
@@ -687,7 +687,7 @@ async def test_a_refused_token_leaves_nothing_for_the_garbage_collector(name: st
         gc.enable()
 
 
-async def test_claims_of_odd_names_come_out_as_they_went_in(bench: Bench[TokenClaims]) -> None:
+async def test_claims_with_odd_names_are_cached_unchanged(bench: Bench[TokenClaims]) -> None:
     odd: dict[str, JsonValue] = {"nbf x": 1, "": 2, " key": "k", " names": "n", " extra": {"a": 1}, " claims": "c"}
     token = bench.issuer.access_token(claims=odd)
 
@@ -709,7 +709,7 @@ async def test_further_claims_can_not_be_filled_a_second_time(bench: Bench[Token
     assert (await bench.verifier.verify(SecretStr(token))).model_extra == {"tenant": "acme"}
 
 
-def test_what_is_kept_of_a_token_is_nothing_that_the_garbage_collector_walks_through() -> None:
+def test_a_cached_token_is_not_traversed_by_the_garbage_collector() -> None:
     claims = build_claims(
         {"iss": "i", "sub": "s", "aud": "a", "exp": 2, "iat": 1, "jti": "j", "client_id": "c", "scope": "x"},
         model=TokenClaims,
@@ -729,7 +729,7 @@ async def test_a_token_is_verified_once(bench: Bench[TokenClaims]) -> None:
 
     assert bench.verifications == 1
     assert claims == [claims[0]] * 10
-    # Equal claims could still differ in what is no field.
+    # Equal claims could still differ in attributes that are not fields.
     assert [vars(one) for one in claims] == [vars(claims[0])] * 10
     assert vars(claims[0]).keys() == TokenClaims.model_fields.keys()
 
@@ -847,7 +847,7 @@ async def test_different_new_tokens_at_the_same_time_are_verified_each(bench: Be
     assert bench.verifications == 10
 
 
-async def test_a_first_request_that_goes_away_does_not_spoil_the_others_response(bench: Bench[TokenClaims]) -> None:
+async def test_a_first_request_that_is_cancelled_does_not_affect_the_others(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     gate = bench.provider.gate = asyncio.Event()
     first, *others = [asyncio.create_task(bench.verifier.verify(SecretStr(token))) for _ in range(10)]
@@ -876,7 +876,7 @@ async def test_the_next_request_reads_no_payload_before_its_signature_either(ben
     assert type(await second) is UnknownKeyError
 
 
-async def test_an_invalid_token_whose_requests_all_went_away_makes_no_noise(
+async def test_an_invalid_token_whose_requests_were_all_cancelled_causes_no_warning(
     bench: Bench[TokenClaims], caplog: pytest.LogCaptureFixture
 ) -> None:
     token = bench.issuer.bad_token("forged")
@@ -895,7 +895,9 @@ async def test_an_invalid_token_whose_requests_all_went_away_makes_no_noise(
     assert bench.verifications == 1
 
 
-def test_a_verification_left_hanging_by_one_event_loop_does_not_trouble_the_next(bench: Bench[TokenClaims]) -> None:
+def test_a_verification_that_one_event_loop_left_unfinished_does_not_affect_the_next_loop(
+    bench: Bench[TokenClaims],
+) -> None:
     token = bench.issuer.access_token()
     left: list[asyncio.Task[TokenClaims]] = []
     loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
@@ -916,7 +918,7 @@ def test_a_verification_left_hanging_by_one_event_loop_does_not_trouble_the_next
     assert [loop() for loop in loops] == [None]
 
 
-async def test_a_cached_token_asks_the_provider_nothing(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_causes_no_request_to_the_provider(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
     claims = await bench.verifier.verify(SecretStr(token))
     bench.provider.go_away()
@@ -926,7 +928,7 @@ async def test_a_cached_token_asks_the_provider_nothing(bench: Bench[TokenClaims
     assert bench.provider.fetches == (1, 1)
 
 
-async def test_a_cached_token_is_refused_on_the_very_call_after_its_expiry(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_is_refused_by_the_first_call_after_its_expiry(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(lifetime_seconds=60)
     await bench.verifier.verify(SecretStr(token))
     bench.clock.advance(69.9)
@@ -946,12 +948,12 @@ async def test_an_expired_token_leaves_the_store(bench: Bench[TokenClaims]) -> N
     bench.clock.advance(70)
     await bench.refused(token)
 
-    # Not remembered, so it is verified anew, and refused anew.
+    # It is not cached, so it is verified again and refused again.
     assert type(await bench.refused(token)) is ExpiredTokenError
     assert bench.verifications == 2
 
 
-async def test_a_withdrawn_key_takes_its_tokens_along_and_leaves_the_others(bench: Bench[TokenClaims]) -> None:
+async def test_a_withdrawn_key_invalidates_its_tokens_and_no_others(bench: Bench[TokenClaims]) -> None:
     old = bench.issuer.access_token()
     await bench.verifier.verify(SecretStr(old))
     bench.issuer.rotate()
@@ -995,7 +997,7 @@ async def test_a_token_of_a_key_that_was_replaced_under_its_kid_is_refused(bench
     assert type(await bench.refused(token)) is SignatureError
 
 
-async def test_a_cached_token_is_503_once_no_key_may_serve(bench: Bench[TokenClaims]) -> None:
+async def test_a_cached_token_is_503_if_no_key_may_be_used(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token(lifetime_seconds=10_000)
     await bench.verifier.verify(SecretStr(token))
     bench.provider.go_away()
@@ -1033,7 +1035,7 @@ async def test_a_refused_token_is_not_cached(bench: Bench[TokenClaims]) -> None:
     assert bench.verifications == 2
 
 
-async def test_refused_tokens_push_no_valid_one_out() -> None:
+async def test_refused_tokens_evict_no_valid_one() -> None:
     bench = local_bench(TokenClaims, token_cache_size=1)
     token = bench.issuer.access_token()
     await bench.verifier.verify(SecretStr(token))
@@ -1046,7 +1048,7 @@ async def test_refused_tokens_push_no_valid_one_out() -> None:
     assert bench.verifications == before
 
 
-async def test_the_least_recently_used_token_goes_first() -> None:
+async def test_the_least_recently_used_token_is_evicted_first() -> None:
     bench = local_bench(TokenClaims, token_cache_size=2)
     first, second, third = (bench.issuer.access_token() for _ in range(3))
     for token in (first, second, first, third):
@@ -1059,7 +1061,7 @@ async def test_the_least_recently_used_token_goes_first() -> None:
     assert bench.verifications == 4
 
 
-async def test_a_flood_of_valid_tokens_is_held_within_the_bound() -> None:
+async def test_a_flood_of_valid_tokens_stays_within_the_limit() -> None:
     bench = local_bench(TokenClaims, token_cache_size=10)
     tokens = [bench.issuer.access_token() for _ in range(50)]
 
@@ -1109,7 +1111,7 @@ async def test_with_a_store_of_size_0_each_token_is_verified_each_time() -> None
     assert bench.verifications == 3
 
 
-def test_a_cached_token_serves_on_the_next_event_loop(bench: Bench[TokenClaims]) -> None:
+def test_a_cached_token_is_used_on_the_next_event_loop(bench: Bench[TokenClaims]) -> None:
     token = bench.issuer.access_token()
 
     first = asyncio.run(bench.verifier.verify(SecretStr(token)))
@@ -1118,7 +1120,7 @@ def test_a_cached_token_serves_on_the_next_event_loop(bench: Bench[TokenClaims])
     assert bench.verifications == 1
 
 
-# Claims are the caller's own
+# Each caller has its own claims
 
 
 async def test_what_one_caller_does_to_its_claims_the_next_one_does_not_see(bench: Bench[TokenClaims]) -> None:
@@ -1160,13 +1162,13 @@ async def test_what_one_caller_does_to_its_actor_the_next_one_does_not_see(bench
 
 
 class Team(BaseModel):
-    """A mutable part of somebody's own claims."""
+    """A mutable part of an application's own claims."""
 
     members: list[str]
 
 
 class OwnClaims(TokenClaims):
-    """Somebody's own claims, with values that can be changed."""
+    """An application's own claims, with values that can be changed."""
 
     roles: list[str]
     team: Team
@@ -1189,7 +1191,7 @@ async def test_what_one_caller_does_to_lists_of_its_own_claims_the_next_one_does
     assert bench.verifications == 1
 
 
-async def test_a_claim_of_another_shape_than_the_own_model_asks_is_refused() -> None:
+async def test_a_claim_that_does_not_match_the_applications_model_is_refused() -> None:
     bench = local_bench(OwnClaims)
 
     error = await bench.refused(bench.issuer.access_token(claims={"roles": "reader"}))
@@ -1197,7 +1199,7 @@ async def test_a_claim_of_another_shape_than_the_own_model_asks_is_refused() -> 
     assert (type(error), error.claim, error.reason) == (ClaimError, "roles", "claims")
 
 
-# The source that settings make
+# The key source that is built from settings
 
 
 async def build_warm_source(clock: ManualClock, provider: FakeProvider, **changes: object) -> KeySource:

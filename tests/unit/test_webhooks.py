@@ -1,4 +1,4 @@
-"""The route that receives webhooks: which deliveries take effect, and what the others end in."""
+"""The route that receives webhooks: which deliveries take effect, and the error of each other one."""
 
 import asyncio
 import json
@@ -542,7 +542,7 @@ KEYS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_what_is_no_signing_key_is_an_error_that_does_not_show_it(name: str) -> None:
+def test_an_invalid_signing_key_is_an_error_that_does_not_show_it(name: str) -> None:
     key, found = KEYS[name]
 
     with pytest.raises(ValueError, match="signing_key") as caught:

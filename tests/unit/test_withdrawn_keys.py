@@ -1,4 +1,4 @@
-"""A provider that withdraws its keys is obeyed at once; one that fails keeps the keys that are held."""
+"""Keys that the provider withdraws are no longer used; if the provider fails, the cached keys are still used."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ WITHDRAWN: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("document", WITHDRAWN.values(), ids=WITHDRAWN)
-async def test_a_key_set_without_a_usable_key_withdraws_the_keys_that_are_held(
+async def test_a_key_set_without_a_usable_key_withdraws_the_cached_keys_of_the_source(
     document: dict[str, object], bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     await bench.find()
@@ -70,7 +70,7 @@ async def test_after_a_withdrawal_a_usable_key_is_fetched_for_with_the_back_off_
     assert await bench.find() == [bench.kid]
 
 
-async def test_an_unknown_kid_brings_a_withdrawal_to_light_at_once(bench: Bench) -> None:
+async def test_an_unknown_kid_reveals_a_withdrawal_immediately(bench: Bench) -> None:
     await bench.find()
     bench.provider.jwks = {"keys": []}
 
@@ -82,7 +82,7 @@ async def test_an_unknown_kid_brings_a_withdrawal_to_light_at_once(bench: Bench)
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """One entry of a key set, as it is written in the document."""
+    """One entry of a key set, as JSON text."""
 
     id: str
     text: str
@@ -104,7 +104,7 @@ ODD = (
 
 
 @pytest.mark.parametrize("row", ODD, ids=lambda row: row.id)
-async def test_an_odd_entry_is_skipped_and_the_others_stand(row: Odd, bench: Bench) -> None:
+async def test_an_odd_entry_is_skipped_and_the_others_are_used(row: Odd, bench: Bench) -> None:
     bench.provider.faults[JWKS_PATH] = f'{{"keys": [{row.text}, {json.dumps(EC)}]}}'.encode()
 
     assert await bench.find(str(EC["kid"])) == [EC["kid"]]

@@ -21,13 +21,13 @@ from fastapi_logto.verification.signatures import verify_signature
 from tests.wycheproof import is_symmetric, list_entries, read_groups
 
 OURS: Final = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
-"""Every algorithm that can be accepted; the defaults alone would leave most vectors out."""
+"""Every algorithm that can be accepted. The defaults alone would exclude most vectors."""
 
 pytestmark = pytest.mark.usefixtures("backend")
 
 
 def holds(alg: str, key: JoseKey, vector: dict[str, Any]) -> bool:
-    """Say whether a signature over a message holds. Anything but a `SignatureError` fails the test."""
+    """Return whether a signature of a message is valid. Any exception other than `SignatureError` fails the test."""
     message, signature = bytes.fromhex(vector["msg"]), bytes.fromhex(vector["sig"])
     unverified = UnverifiedJws(
         alg=alg, kid=None, typ="at+jwt", signing_input=message, payload=b"trusted", signature=signature
@@ -58,14 +58,14 @@ def holds(alg: str, key: JoseKey, vector: dict[str, Any]) -> bool:
             "rsa_signature_2048_sha256_test.json",
             "RS256",
             "RSA",
-            # The acceptable one lacks the NULL of the hash's parameters (RFC 8017 appendix B.1 wants it there):
-            # a strict verifier compares whole encodings, and Logto never leaves it out, so it is refused.
+            # The acceptable one lacks the NULL of the hash's parameters, which RFC 8017 appendix B.1 requires. A
+            # strict verifier compares whole encodings, and Logto never omits the NULL, so the vector is refused.
             {("valid", True): 9, ("invalid", False): 249, ("acceptable", False): 1},
         ),
     ],
     ids=["ES256", "ES384", "EdDSA", "RS256"],
 )
-def test_every_signature_holds_or_not_as_its_vector_says(
+def test_every_signature_is_valid_or_invalid_as_its_vector_says(
     name: str, alg: str, key_type: Literal["EC", "OKP", "RSA"], outcomes: dict[tuple[str, bool], int]
 ) -> None:
     ran: Counter[tuple[str, bool]] = Counter()
@@ -83,16 +83,16 @@ def test_every_signature_holds_or_not_as_its_vector_says(
 
 
 def build_key_set(group: dict[str, Any]) -> KeySet | None:
-    """Parse what a group publishes as a provider's key set would be; `None` when nothing of it is usable."""
+    """Parse the published keys of a group like a provider's key set; `None` if no key is usable."""
     key_set = parse_key_set({"keys": list_entries(group)}, algorithms=OURS)
     return key_set if key_set.keys else None
 
 
 def refusal_of(token: object, key_set: KeySet | None) -> type[InvalidTokenError] | None:
-    """Walk a JWS through parsing, lookup and verification; `None` when it is admitted."""
+    """Parse a JWS, find its key and verify it; return the class of the refusal, or `None` if it is accepted."""
     assert isinstance(token, str)
     try:
-        # The vectors are no access tokens: none has a typ.
+        # The vectors are not access tokens: none has a typ.
         unverified = parse_unverified(SecretStr(token), algorithms=OURS, token_types=("absent",))
         keys = () if key_set is None else key_set.find(kid=unverified.kid, alg=unverified.alg)
         if not keys:
@@ -103,7 +103,7 @@ def refusal_of(token: object, key_set: KeySet | None) -> type[InvalidTokenError]
     return None
 
 
-# Vectors whose expected outcome we refuse to share, each with the reason.
+# Vectors with an expected result that differs from ours, each with the reason.
 VALID_BUT_REFUSED: Final = {
     259: "an empty payload: a token's payload is a JSON object (RFC 7519 section 7.2)",
     264: "an empty payload",
@@ -161,14 +161,14 @@ def test_json_serializations_and_none_are_refused_for_the_right_reason() -> None
     assert refusals == Counter({"none: AlgorithmError": 4})
 
 
-# The one key that we take against the vector's advice.
+# The only key that we accept although its vector is not valid.
 INVALID_BUT_ADMITTED: Final = {
     7: "a ROCA modulus (CVE-2017-15361): whoever holds the issuer's own factors can sign anyway, and the "
     "key set comes from that issuer alone; Logto never makes keys on such a chip",
 }
 
 
-def test_every_key_is_taken_or_skipped_as_its_vector_says() -> None:
+def test_every_key_is_used_or_skipped_as_its_vector_says() -> None:
     ran: Counter[tuple[str, bool]] = Counter()
     wrong: dict[int, str] = {}
     for group in read_groups("json_web_key_test.json"):
@@ -176,7 +176,7 @@ def test_every_key_is_taken_or_skipped_as_its_vector_says() -> None:
         for vector in group["tests"]:
             is_admitted = refusal_of(vector["jws"], key_set) is None
             ran[vector["result"], is_admitted] += 1
-            # Valid ones of secret keys are refused like all of that kind.
+            # Valid vectors of secret keys are refused like all secret keys.
             expected = vector["tcId"] in INVALID_BUT_ADMITTED or (
                 vector["result"] == "valid" and not is_symmetric(group)
             )
@@ -215,9 +215,9 @@ def test_an_invalid_key_never_gets_into_the_key_set(*, tc_id: int, is_usable: bo
     assert (build_key_set(group) is not None) == is_usable
 
 
-def test_a_secret_in_a_key_set_is_skipped_and_does_not_spoil_the_public_key_beside_it() -> None:
-    # The vector would have the whole set refused. A secret there is never used for anything, and refusing the
-    # set would let one odd entry lock everybody out.
+def test_a_secret_in_a_key_set_is_skipped_and_the_public_key_is_still_used() -> None:
+    # The vector expects that the whole set is refused. A secret in it is never used, and to refuse the set
+    # would let one odd entry lock out all callers.
     (group,) = (g for g in read_groups("json_web_key_test.json") if g["comment"] == "jws_mixedSymmetryKeyset")
     key_set = build_key_set(group)
 
@@ -227,8 +227,8 @@ def test_a_secret_in_a_key_set_is_skipped_and_does_not_spoil_the_public_key_besi
     assert refusal_of(group["tests"][0]["jws"], key_set) is AlgorithmError
 
 
-def test_the_vectors_say_what_their_ids_stand_for() -> None:
-    # Guards the lists of exceptions above against a renumbered file.
+def test_the_ids_of_the_vectors_match_their_descriptions() -> None:
+    # Detects a renumbered file, with which the lists of exceptions above would be wrong.
     vectors = {
         vector["tcId"]: (vector["comment"], vector["result"], vector["jws"])
         for group in read_groups("json_web_signature_test.json")

@@ -1,4 +1,4 @@
-"""`Authorization` headers: those that carry a bearer token, and those that do not."""
+"""`Authorization` headers, with and without a bearer token."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Where the changed tokens come from: an issuer, further keys that it publishes, and a stranger's keys."""
+"""Makes the changed tokens, with an issuer, further keys that it publishes, and a stranger's keys."""
 
 import json
 from base64 import urlsafe_b64decode
@@ -33,25 +33,25 @@ ENDPOINT: Final = "https://tenant.example.test"
 ISSUER_URL: Final = "https://tenant.example.test/oidc"
 NOW: Final = 1_795_452_000
 ABSENT: Final = object()
-"""Leaves a member out."""
+"""The value of a member that is omitted."""
 
 PrivateKey: TypeAlias = ECKey | RSAKey
 SignatureChange: TypeAlias = Callable[[int, int], bytes]
-"""From the numbers r and s to the bytes of another signature."""
+"""Returns the bytes of another signature from the numbers r and s."""
 
 
 def each(values: Sequence[object]) -> Sequence[object]:
-    """Give values of any JSON type, typed as what they have in common."""
+    """Return values of any JSON type, with their common type."""
     return values
 
 
 def dump(value: object) -> bytes:
-    """Give compact JSON; non-ASCII characters and surrogates escaped, NaN and Infinity let through."""
+    """Return compact JSON. Non-ASCII characters and surrogates are escaped; NaN and Infinity are allowed."""
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def build_claims_set(**changes: object) -> dict[str, object]:
-    """Give the claims of the good token, with changes; `ABSENT` leaves a claim out."""
+    """Return the claims of the valid token with changes. `ABSENT` omits a claim."""
     claims: dict[str, object] = {
         "jti": "jKWg6xwbZsJT7THAf",
         "sub": "iuvey8ee7hls",
@@ -66,7 +66,7 @@ def build_claims_set(**changes: object) -> dict[str, object]:
 
 
 def sign(signing_input: str, *, alg: str, key: PrivateKey) -> str:
-    """Give a compact JWS of two encoded segments, really signed."""
+    """Return a compact JWS of two encoded segments, with a valid signature."""
     signature = JWSRegistry.algorithms[alg].sign(signing_input.encode("ascii"), key)
     return f"{signing_input}.{encode_segment(signature)}"
 
@@ -89,7 +89,7 @@ class Forge:
 
     @classmethod
     def create(cls) -> Self:
-        """Make all keys anew."""
+        """Make new keys."""
         return cls(
             issuer=LocalIssuer(endpoint=ENDPOINT, clock=ManualClock(now=NOW)),
             ec=ECKey.generate_key("P-384"),
@@ -101,7 +101,7 @@ class Forge:
         )
 
     def jwks(self) -> JsonObject:
-        """Give the published key set."""
+        """Return the published key set."""
         further = (
             _publish(self.ec, alg="ES384"),
             _publish(self.rsa, alg=None),
@@ -112,54 +112,54 @@ class Forge:
         return {"keys": keys}
 
     def header(self, **changes: object) -> dict[str, object]:
-        """Give the header of a good ES384 token, with changes; `ABSENT` leaves a member out."""
+        """Return the header of a valid ES384 token with changes. `ABSENT` omits a member."""
         members: dict[str, object] = {"alg": "ES384", "typ": "at+jwt", "kid": self.ec.thumbprint()}
         return {name: value for name, value in (members | changes).items() if value is not ABSENT}
 
     def with_header(self, **changes: object) -> str:
-        """Give the good token with another header, really signed by the ES384 key."""
+        """Return the valid token with another header, signed by the ES384 key."""
         return self.with_raw_header(dump(self.header(**changes)))
 
     def with_raw_header(self, header: bytes) -> str:
-        """Give the good token with exactly these bytes as header, really signed by the ES384 key."""
+        """Return the valid token with exactly these bytes as header, signed by the ES384 key."""
         return sign(f"{encode_segment(header)}.{encode_segment(dump(build_claims_set()))}", alg="ES384", key=self.ec)
 
     def with_header_text(self, text: str) -> str:
-        """Give the good token with this JSON text as header; `KID` stands for the ES384 key's id."""
+        """Return the valid token with this JSON text as header. `KID` is replaced by the ES384 key's id."""
         return self.with_raw_header(text.replace("KID", self.ec.thumbprint()).encode("utf-8", "surrogatepass"))
 
     def with_payload(self, payload: bytes, **header: object) -> str:
-        """Give a token with exactly these bytes as payload, really signed by the ES384 key."""
+        """Return a token with exactly these bytes as payload, signed by the ES384 key."""
         return sign(
             f"{encode_segment(dump(self.header(**header)))}.{encode_segment(payload)}", alg="ES384", key=self.ec
         )
 
     def with_key(self, key: PrivateKey, *, signed_as: str, **header: object) -> str:
-        """Give the good token signed by another key, with an algorithm that the header need not name."""
+        """Return the valid token signed by another key. The header may name another algorithm."""
         head = encode_segment(dump(self.header(**({"alg": signed_as, "kid": key.thumbprint()} | header))))
         return sign(f"{head}.{encode_segment(dump(build_claims_set()))}", alg=signed_as, key=key)
 
     def good(self) -> str:
-        """Give the unchanged good token."""
+        """Return the unchanged valid token."""
         return self.with_header()
 
     def good_rsa(self, **header: object) -> str:
-        """Give a good token signed with RS256, whose signature segment ends in unused bits."""
+        """Return a valid token signed with RS256, whose signature segment ends in unused bits."""
         return self.with_key(self.rsa, signed_as="RS256", **header)
 
     def with_signature(self, signature: bytes) -> str:
-        """Give the good token with exactly these bytes as signature."""
+        """Return the valid token with exactly these bytes as signature."""
         return f"{self.good().rpartition('.')[0]}.{encode_segment(signature)}"
 
     def with_changed_signature(self, change: SignatureChange) -> str:
-        """Give the good token with its own signature changed."""
+        """Return the valid token with a changed signature."""
         head, _, signature = self.good().rpartition(".")
         data = urlsafe_b64decode(signature)
         r, s = int.from_bytes(data[:48], "big"), int.from_bytes(data[48:], "big")
         return f"{head}.{encode_segment(change(r, s))}"
 
     def of_length(self, length: int) -> str:
-        """Give a good token of exactly this many characters."""
+        """Return a valid token of exactly this many characters."""
         for in_header in range(4):
             header = dump(self.header(filler="x" * in_header))
             base = len(encode_segment(header)) + len("..") + 128

@@ -1,4 +1,4 @@
-"""Tokens whose JOSE header was changed. Each is really signed, by a published key unless a row says otherwise."""
+"""Tokens with a changed JOSE header. Each is signed by a published key unless its row says otherwise."""
 
 import hmac
 import json
@@ -49,20 +49,20 @@ def _row(
     settings: SettingsArguments | None = None,
     **changes: object,
 ) -> TokenRow:
-    """Give a row of the good header with some members changed."""
+    """Return a row of the valid header with some members changed."""
     return _made(name, refusal, reference, lambda forge: forge.with_header(**changes), claim=claim, settings=settings)
 
 
 def _text(
     name: str, refusal: Refusal | None, reference: str, text: str, *, claim: str | None = None, long: bool = False
 ) -> TokenRow:
-    """Give a row of a header that is exactly this JSON text."""
+    """Return a row of a header that is exactly this JSON text."""
     settings = _LONGEST if long else None
     return _made(name, refusal, reference, lambda forge: forge.with_header_text(text), claim=claim, settings=settings)
 
 
 def _bytes(name: str, reference: str, change: Callable[[str], bytes]) -> TokenRow:
-    """Give a row of a header in other bytes than UTF-8 text."""
+    """Return a row of a header whose bytes are not UTF-8 text."""
     return _made(
         name, MALFORMED, reference, lambda forge: forge.with_raw_header(change(dump(forge.header()).decode("ascii")))
     )
@@ -88,14 +88,14 @@ def _made(
 
 
 def _kid(name: str, change: Callable[[str], str]) -> TokenRow:
-    """Give a row of the good token under a `kid` that is almost its key's."""
+    """Return a row of the valid token with a `kid` that is almost the one of its key."""
     return _made(
         name, UNKNOWN_KEY, _KID, lambda forge: forge.with_header(kid=change(forge.ec.thumbprint())), claim="kid"
     )
 
 
 def _hmac(alg: _HmacAlgorithm, material: Callable[[Forge], bytes]) -> Callable[[Forge], str]:
-    """Sign with HMAC, keyed with something public."""
+    """Sign with HMAC and a public value as the secret."""
 
     def change(forge: Forge) -> str:
         head = f"{encode_segment(dump(forge.header(alg=alg)))}.{encode_segment(dump(build_claims_set()))}"
@@ -105,7 +105,7 @@ def _hmac(alg: _HmacAlgorithm, material: Callable[[Forge], bytes]) -> Callable[[
 
 
 def _mac(alg: _HmacAlgorithm, *, key: bytes, text: str) -> str:
-    # By hand: the JOSE engine refuses to take a public key for a secret, an attacker does not.
+    # By hand, because the JOSE engine refuses to use a public key as a secret. An attacker does not.
     return encode_segment(hmac.digest(key, text.encode("ascii"), f"sha{alg[2:]}"))
 
 
@@ -535,7 +535,7 @@ SEEN_LATE: Final = frozenset(
         "RS256 under the P-384 key",
     }
 )
-"""Rows whose header and shape alone are good: their payload tells once the signature holds, or their key does."""
+"""Rows with a valid header and shape. They fail later, because of their key, or their payload after the signature."""
 
 HEADER_ROWS: Final = (
     TokenRow(id="good", refused=None, reference="RFC 9068 section 2.1", change=Forge.good),

@@ -45,7 +45,7 @@ def _row(
     settings: SettingsArguments | None = None,
     **changes: object,
 ) -> PayloadRow:
-    """Give a row of the good claims with some changed."""
+    """Return a row of the valid claims with some changed."""
     return _raw(name, refusal, reference, dump(build_claims_set(**changes)), claim=claim, settings=settings)
 
 
@@ -58,7 +58,7 @@ def _claim(
     value: object,
     settings: SettingsArguments | None = None,
 ) -> PayloadRow:
-    """Give a row of the good claims with the one of this name changed; a refusal names it."""
+    """Return a row of the valid claims with the claim of this name changed. A refusal names it."""
     payload = dump(build_claims_set(**{name: value}))
     return _raw(row, refusal, reference, payload, claim=None if refusal is None else name, settings=settings)
 
@@ -72,7 +72,7 @@ def _raw(
     claim: str | None = None,
     settings: SettingsArguments | None = None,
 ) -> PayloadRow:
-    """Give a row of exactly these bytes."""
+    """Return a row of exactly these bytes."""
     return PayloadRow(
         id=name,
         refused=refusal,
@@ -84,18 +84,18 @@ def _raw(
 
 
 def _number(name: str, refusal: Refusal | None, claim: str, number: str, *, names_claim: bool = False) -> PayloadRow:
-    """Give a row in which a claim is a number written like this, which Python's own JSON may not write."""
+    """Return a row in which a claim is a number with this spelling, which Python's JSON encoder may not write."""
     payload = dump(build_claims_set(**{claim: "NUMBER"})).replace(b'"NUMBER"', number.encode("ascii"))
     return _raw(name, refusal, _NUMBERS, payload, claim=claim if names_claim else None)
 
 
 def _with_member(text: str) -> bytes:
-    """Give the good claims with one more member, written like this."""
+    """Return the valid claims with one more member with this spelling."""
     return dump(build_claims_set())[:-1] + f",{text}}}".encode("utf-8", "surrogatepass")
 
 
 def _acts(count: int) -> object:
-    """Give a chain of this many actors."""
+    """Return a chain of this many actors."""
     actor: dict[str, object] = {"sub": "actor-0"}
     for number in range(1, count):
         actor = {"sub": f"actor-{number}", "act": actor}

@@ -1,4 +1,4 @@
-"""What a row of an attack table is: one change to something good, and the exact answer to it."""
+"""The rows of the attack tables: one change to a valid token or header, and the exact result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The answer to a refused request, written out by hand."""
+    """The error of a refused request, written by hand."""
 
     error: type[RefusalError]
     code: str
@@ -61,7 +61,7 @@ class Refusal:
     status: int
 
     def fits(self, error: RefusalError) -> bool:
-        """Say whether this very error was raised, no subclass of it."""
+        """Return whether exactly this error was raised, and no subclass of it."""
         return (type(error), error.code, error.reason, error.status) == (
             self.error,
             self.code,
@@ -110,9 +110,9 @@ class Row:
 
     Attributes:
         id: Name of the test case.
-        refused: The answer; `None` where the changed thing is still good.
+        refused: The expected error; `None` if the changed token or header is still valid.
         claim: The claim or header member that the error names.
-        reference: Where the attack, or the rule, comes from.
+        reference: The source of the attack or of the rule.
         settings: Settings that differ from the defaults.
     """
 
@@ -125,7 +125,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRow(Row):
-    """The `Authorization` headers of one request, and the token read out of them."""
+    """The `Authorization` headers of one request, and the token in them."""
 
     values: tuple[str, ...]
     token: str = ""
@@ -133,13 +133,13 @@ class AuthorizationRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow(Row):
-    """A whole token, made by what the change does with the forge's keys."""
+    """A whole token, made by a function that gets the forge."""
 
     change: Callable[[Forge], str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayloadRow(Row):
-    """A payload that the issuer's own key signs."""
+    """A payload that is signed by the issuer's key."""
 
     payload: bytes = field(repr=False)

@@ -1,4 +1,4 @@
-"""Tokens whose text, signature or kind was changed; their headers, where they have one, are good."""
+"""Tokens whose text, signature or kind was changed. If they have a header, it is valid."""
 
 import json
 from base64 import urlsafe_b64decode
@@ -76,22 +76,22 @@ def _row(
 def _plain(
     name: str, refusal: Refusal, reference: str, text: str, *, settings: SettingsArguments | None = None
 ) -> TokenRow:
-    """Give a row of a text that has nothing of a good token."""
+    """Return a row of a text that contains no part of a valid token."""
     return _row(name, refusal, reference, lambda _forge: text, settings=settings)
 
 
 def _edit(name: str, reference: str, change: Callable[[str], str]) -> TokenRow:
-    """Give a row of the good token's text, changed, and malformed by it."""
+    """Return a row of the valid token's text with a change that makes it malformed."""
     return _row(name, MALFORMED, reference, lambda forge: change(forge.good()))
 
 
 def _segments(name: str, reference: str, change: Callable[[str, str, str], str]) -> TokenRow:
-    """Give a row of the good token's three segments, put together otherwise, and malformed by it."""
+    """Return a row of the valid token's three segments, combined in a way that makes the token malformed."""
     return _row(name, MALFORMED, reference, lambda forge: change(*_split(forge.good())))
 
 
 def _insertions(what: str, text: str) -> tuple[TokenRow, ...]:
-    """Give rows of the good token with a text put in at each kind of place."""
+    """Return rows of the valid token with a text inserted at each kind of place."""
     return (
         _edit(f"{what} at the start", _SPACE, lambda token: text + token),
         _edit(f"{what} at the end", _SPACE, lambda token: token + text),
@@ -102,14 +102,14 @@ def _insertions(what: str, text: str) -> tuple[TokenRow, ...]:
 
 
 def _flipped(bit: int, *, rsa: bool) -> TokenRow:
-    """Give a row of one bit of a signature changed."""
+    """Return a row of a signature with one bit changed."""
     if rsa:
         return _row(f"RS256: bit {bit} flipped", SIGNATURE, _RSA, lambda forge: _flip(forge.good_rsa(), bit))
     return _row(f"bit {bit} flipped", SIGNATURE, _SPLICED, lambda forge: _flip(forge.good(), bit))
 
 
 def _numbers(name: str, reference: str, change: SignatureChange) -> TokenRow:
-    """Give a row of another ES384 signature."""
+    """Return a row of another ES384 signature."""
     return _row(name, SIGNATURE, reference, lambda forge: forge.with_changed_signature(change))
 
 
@@ -123,12 +123,12 @@ def _p1363(r: int, s: int) -> bytes:
 
 
 def _loosen(segment: str) -> str:
-    """Give another text that a lenient decoder takes for the same bytes: an unused bit of the last sign set."""
+    """Set an unused bit of the last character. A lenient decoder decodes the text to the same bytes."""
     return segment[:-1] + _URL_SAFE[_URL_SAFE.index(segment[-1]) ^ 1]
 
 
 def _loosen_header(forge: Forge) -> str:
-    """Sign over a header text with a loose bit, so that only the strict decoder stands against it."""
+    """Sign a header text with an unused bit set, so that only the strict decoder refuses it."""
     pad = next(pad for pad in range(3) if len(encode_segment(dump(forge.header(x="x" * pad)))) % 4)
     header = _loosen(encode_segment(dump(forge.header(x="x" * pad))))
     return sign(f"{header}.{encode_segment(dump(build_claims_set()))}", alg="ES384", key=forge.ec)
@@ -146,7 +146,7 @@ def _loosen_signature(forge: Forge) -> str:
 
 
 def _pad_and_sign(forge: Forge) -> str:
-    """Sign over a padded payload text."""
+    """Sign a padded payload text."""
     pad = next(pad for pad in range(3) if len(encode_segment(dump(build_claims_set(x="x" * pad)))) % 4)
     payload = encode_segment(dump(build_claims_set(x="x" * pad)))
     padded = payload + "=" * (-len(payload) % 4)
@@ -154,7 +154,7 @@ def _pad_and_sign(forge: Forge) -> str:
 
 
 def _with_standard_alphabet(forge: Forge) -> str:
-    """Sign over a payload text with `/` and `+` where `_` and `-` belong."""
+    """Sign a payload text with `/` and `+` in place of `_` and `-`."""
     payload = encode_segment(json.dumps(build_claims_set(x="???>>>~~~"), ensure_ascii=False).encode())
     text = payload.replace("_", "/").replace("-", "+")
     if text == payload:
@@ -163,7 +163,7 @@ def _with_standard_alphabet(forge: Forge) -> str:
 
 
 def _with_slash_in_signature(forge: Forge) -> str:
-    """Write a signature in the alphabet of plain base64."""
+    """Encode a signature with the alphabet of plain base64."""
     while True:
         head, _, signature = forge.good().rpartition(".")
         text = signature.replace("_", "/").replace("-", "+")
@@ -206,7 +206,7 @@ def _rsa_signature(name: str, change: Callable[[bytes], bytes]) -> TokenRow:
 
 
 def _rsa_plus_modulus(forge: Forge) -> str:
-    """Give a signature that is the good one modulo n, where the sum still fits."""
+    """Return a signature that is the valid one modulo n, if the sum still fits."""
     modulus = int.from_bytes(urlsafe_b64decode(str(forge.rsa.as_dict(private=False)["n"]) + "=="), "big")
     head, _, signature = forge.good_rsa().rpartition(".")
     number = int.from_bytes(urlsafe_b64decode(signature + "=="), "big") + modulus
@@ -224,7 +224,7 @@ def _general(forge: Forge) -> str:
 
 
 def _both_serializations(forge: Forge) -> str:
-    """Give a text that is JSON, and that a lenient splitter also takes for three segments."""
+    """Return a text that is JSON, and that a lenient parser also splits into three segments."""
     header, payload, signature = _split(forge.good())
     forged = encode_segment(dump(build_claims_set(sub="admin")))
     return json.dumps({f"  {header}.{forged}.": "", "protected": header, "payload": payload, "signature": signature})

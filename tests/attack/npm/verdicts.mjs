@@ -1,11 +1,11 @@
-// Reads JSON values, one a line. The first has the options; then an object sets another key set, and a string is a
-// token. For each token it writes an object: what each verifier says, true, false or the name of an exception that
-// the verifier does not document.
+// Reads JSON values, one per line. The first has the options; then an object sets another key set, and a string is a
+// token. For each token it writes an object with the verdict of each verifier: true, false or the name of an exception
+// that the verifier does not document.
 import { createInterface } from "node:readline";
 import { createLocalJWKSet, createRemoteJWKSet, customFetch, errors, jwtVerify } from "jose";
 import { MCPAuth } from "mcp-auth";
 
-// They warn about their configuration; the output of this process is read by a program.
+// They warn about their configuration, but a program reads the output of this process.
 console.warn = () => {};
 
 const lines = createInterface({ input: process.stdin, crlfDelay: Infinity })[Symbol.asyncIterator]();
@@ -25,7 +25,7 @@ async function judge(verify) {
   }
 }
 
-// `jose` with every option that this package has too.
+// `jose` with every option that this package also has.
 function buildStrict(text) {
   const checks = { issuer, audience, requiredClaims, algorithms, typ, clockTolerance, currentDate };
   let findKey;

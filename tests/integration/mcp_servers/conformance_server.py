@@ -12,7 +12,7 @@ from tests.integration.mcp_servers.vendored.everything_server import event_store
 
 
 class TokenSender:
-    """Adds an access token to requests that have none, as a client would that can sign in."""
+    """Adds an access token to requests without one, like a client that can sign in."""
 
     def __init__(self, app: ASGIApp, *, token: str) -> None:
         self._app = app

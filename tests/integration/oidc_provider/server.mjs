@@ -1,9 +1,9 @@
-// The OpenID Connect server that Logto is built on, configured as Logto configures it, on loopback only.
+// The OpenID Connect server that Logto is built on, with Logto's configuration, on loopback only.
 //
-//   node server.mjs [port]      (or PORT; 0 or nothing takes a free one)
+//   node server.mjs [port]      (or PORT; 0 or nothing selects a free one)
 //
 //   JWKS           private JSON Web Key Set to sign with; the first key of each type signs, all are published.
-//                  Without it new keys are made at each start.
+//                  Without it, new keys are created at each start.
 //   REDIRECT_URIS  further redirect URIs of the client `spa`, separated by spaces.
 //
 // Prints one line of JSON with the issuer when it listens, and ends when its standard input closes.
@@ -11,10 +11,10 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 
-// oidc-provider warns, at import already, that Node 20 is old, and later that its store is in memory, as a test wants it.
+// oidc-provider warns at import that Node 20 is old, and later that its store is in memory, as intended here.
 console.warn = () => {};
 const { Provider, errors } = await import('oidc-provider');
-// oidc-provider brings it.
+// A dependency of oidc-provider.
 const { calculateJwkThumbprint, createLocalJWKSet, jwtVerify } = await import('jose');
 
 const PREFIX = '/oidc';
@@ -50,7 +50,7 @@ function isLoopback(origin) {
 }
 
 function getResourceServerInfo(ctx, indicator) {
-  // Own properties only, compared as plain strings: to Logto a trailing slash makes another resource.
+  // Own properties only, compared as plain strings: in Logto, a trailing slash makes another resource.
   if (!Object.hasOwn(RESOURCES, indicator)) throw new errors.InvalidTarget();
   const { alg, ttl } = RESOURCES[indicator];
   return {
@@ -63,7 +63,7 @@ function getResourceServerInfo(ctx, indicator) {
 }
 
 function defaultResource(ctx, client, oneOf) {
-  // Logto gives a machine no token without a resource, where oidc-provider alone would give an opaque one.
+  // Logto issues no token to a machine without a resource; oidc-provider alone would issue an opaque one.
   if (ctx.oidc.params.grant_type === 'client_credentials') throw new errors.InvalidTarget();
   return oneOf;
 }
@@ -126,7 +126,7 @@ function configuration() {
     ],
     scopes: ['openid', 'offline_access', 'profile', 'email'],
     claims: { openid: ['sub'], profile: ['username'], email: ['email', 'email_verified'] },
-    // As with Logto, the ID token holds the claims even when there is an access token for `/oidc/me`.
+    // As with Logto, the ID token has the claims even if there is an access token for `/oidc/me`.
     conformIdTokenClaims: false,
     cookies: { keys: ['test only'] },
     clientBasedCORS: (ctx, origin) => isLoopback(origin),
@@ -134,7 +134,7 @@ function configuration() {
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
-      // Any client that has a secret may introspect the tokens of every other one.
+      // Any client with a secret may introspect the tokens of every other client.
       introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientAuthMethod !== 'none' },
       revocation: { enabled: true },
       deviceFlow: {
@@ -148,7 +148,7 @@ function configuration() {
         enabled: true,
         defaultResource,
         getResourceServerInfo,
-        // A token request that names no resource gets an opaque token as soon as its scope has `openid`.
+        // A token request without a resource gets an opaque token if its scope has `openid`.
         useGrantedResource: () => false,
       },
     },
@@ -173,7 +173,7 @@ function configuration() {
   };
 }
 
-// oidc-provider has no token exchange (RFC 8693). Logto registers one of its own, and so does this.
+// oidc-provider has no token exchange (RFC 8693). Logto registers its own, and so does this server.
 function registerExchange(provider, keys) {
   const publish = async ({ kty, crv, x, y, n, e }) => {
     const key = { kty, crv, x, y, n, e };
@@ -188,7 +188,7 @@ function registerExchange(provider, keys) {
     const { payload } = await jwtVerify(subject, await keySet, { issuer: provider.issuer, typ: 'at+jwt' }).catch((error) => {
       throw new errors.InvalidGrant('subject token', error.message);
     });
-    // A machine has no account, and its token is no subject token.
+    // A machine has no account, and its token is not a subject token.
     if (!findAccount(ctx, payload.sub)) throw new errors.InvalidGrant('subject token');
     const target = new provider.ResourceServer(resource, getResourceServerInfo(ctx, resource));
     const held = (scope ?? '').split(' ').filter((name) => ACCOUNTS[payload.sub].includes(name)).join(' ');
@@ -216,7 +216,7 @@ async function grantAll(provider, { params }, login) {
   return grant.save();
 }
 
-// Signs in without a password: `login_hint` in the authorization request, or a form with the one field `login`.
+// Signs in without a password: `login_hint` in the authorization request, or a form with one field, `login`.
 async function interact(provider, req, res) {
   const details = await provider.interactionDetails(req, res);
   let login = details.params.login_hint;
@@ -255,7 +255,7 @@ async function answer(provider, handle, req, res) {
 
 const server = createServer();
 server.listen(Number(process.argv[2] ?? process.env.PORT ?? 0), '127.0.0.1', () => {
-  // The issuer holds the port, so the provider can be made only now.
+  // The issuer contains the port, so the provider can be created only now.
   const issuer = `http://127.0.0.1:${server.address().port}${PREFIX}`;
   const settings = configuration();
   const provider = new Provider(issuer, settings);
@@ -271,7 +271,7 @@ server.listen(Number(process.argv[2] ?? process.env.PORT ?? 0), '127.0.0.1', () 
   console.log(JSON.stringify({ issuer }));
 });
 
-// Whoever started this process holds the other end of its standard input, so it cannot outlive them.
+// The parent process holds the other end of standard input, so this process can't outlive it.
 const end = () => process.exit(0);
 process.stdin.on('end', end).on('error', end).resume();
 process.on('SIGTERM', end);
