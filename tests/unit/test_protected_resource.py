@@ -336,6 +336,17 @@ class TestPath:
             'resource_metadata="https://api.example.test/.well-known/oauth-protected-resource/billing"'
         )
 
+    def test_a_route_that_requires_tokens_for_two_resources_lists_the_scopes_of_each_on_its_own_page(self) -> None:
+        auth = issuer.auth()
+        billing = auth.for_audience("https://api.example.test/billing", scheme_name="Billing")
+        app = FastAPI()
+        auth.install(app)
+        requirements = (auth.require_any_scope("read", "write"), billing.require_any_scope("bill", "pay"))
+        app.get("/both", dependencies=[Depends(one) for one in requirements])(read)
+
+        assert ask(app)["scopes_supported"] == ["read", "write"]
+        assert ask(app, "/billing")["scopes_supported"] == ["bill", "pay"]
+
     def test_where_two_resources_have_one_path_the_first_stands_there_and_the_other_is_not_named(self) -> None:
         auth = issuer.auth(public_url="https://api.example.test")
         billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
