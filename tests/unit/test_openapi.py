@@ -115,6 +115,12 @@ class TestScheme:
             f"[sign out of Logto]({issuer.issuer}/session/end), then authorize again.",
         ):
             assert (advice in description) is signs_in
+        first, *middle, last = description.split("\n\n")
+        assert first.startswith("Access tokens of Logto at ")
+        assert last.startswith("Do not add the scope `openid`")
+        assert len(middle) == (4 if signs_in else 0)
+        if "swagger_client_id" in arguments:
+            assert middle[0] == "Leave `client_secret` empty."
 
     def test_the_description_is_a_text_of_short_paragraphs(self, logto: LogtoAuth) -> None:
         scheme = document(("/a", logto), auth=logto)["components"]["securitySchemes"]["Logto"]
@@ -390,6 +396,28 @@ def test_the_example_of_a_403_is_the_response_that_comes(logto: LogtoAuth, name:
     assert response["description"] == "The token is valid, but it does not allow this operation."
     if len(response["content"]["application/json"]["examples"]) == 1:
         assert response["headers"]["WWW-Authenticate"]["example"] == answer.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("any scope", {"scope"}),
+        ("user", {"user_required"}),
+        ("machine", {"machine_required"}),
+        ("client", {"client_not_allowed"}),
+        ("actor", {"actor_required"}),
+        ("no actor", {"actor_not_allowed"}),
+        ("claims", {"claims_not_allowed"}),
+        ("organization", {"organization_required", "organization_mismatch"}),
+        ("any organization", {"organization_required"}),
+    ],
+)
+def test_a_403_has_an_example_for_each_condition_and_no_other_one(
+    logto: LogtoAuth, name: str, reasons: set[str]
+) -> None:
+    schema = document(("/a", REFUSALS[name][0](logto)), auth=logto)
+
+    assert set(operation(schema, "/a")["responses"]["403"]["content"]["application/json"]["examples"]) == reasons
 
 
 class TestAnswers:
