@@ -50,6 +50,13 @@ def test_settings_from_the_environment_are_not_read_on_trio() -> None:
         TestClient(app, backend="trio").get("/", headers=bearer("a"))
 
 
+def test_the_metadata_is_not_served_on_trio(auth: LogtoAuth, app: FastAPI) -> None:
+    auth.install(app, lifespan=False)
+
+    with pytest.raises(RuntimeError, match=EXPECTED):
+        TestClient(app, backend="trio").get("/.well-known/oauth-protected-resource")
+
+
 def test_an_override_works_on_trio(auth: LogtoAuth, app: FastAPI) -> None:
     with override(app, auth, claims()):
         assert TestClient(app, backend="trio").get("/").status_code == 200

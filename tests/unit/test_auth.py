@@ -592,6 +592,14 @@ def test_a_handler_that_forgets_depends_gets_no_claims_from_the_body() -> None:
     assert "only from a verified token" in answer.text
 
 
+def read_items(options: dict[str, Any]) -> list[str]:
+    return [name for name, _ in options.items()]
+
+
+def read_keys(options: dict[str, Any]) -> list[str]:
+    return [*options.keys()]
+
+
 class TestInstall:
     def test_invalid_settings_end_the_start_with_one_error(self, caplog: pytest.LogCaptureFixture) -> None:
         app = FastAPI()
@@ -699,6 +707,16 @@ class TestInstall:
         assert list(app.swagger_ui_init_oauth) == ["usePkceWithAuthorizationCodeGrant", "clientId"]
         page = TestClient(app).get("/docs").text
         assert 'ui.initOAuth({"usePkceWithAuthorizationCodeGrant": true, "clientId": "spa"})' in page
+
+    @pytest.mark.parametrize("read", [list, read_items, read_keys], ids=lambda read: read.__name__)
+    def test_the_swagger_client_is_found_however_the_options_are_read(
+        self, issuer: LocalIssuer, read: Callable[[dict[str, Any]], list[str]]
+    ) -> None:
+        app = FastAPI()
+        issuer.auth(swagger_client_id="spa").install(app)
+
+        assert app.swagger_ui_init_oauth is not None
+        assert read(app.swagger_ui_init_oauth) == ["usePkceWithAuthorizationCodeGrant", "clientId"]
 
 
 class TestDefault:

@@ -32,6 +32,15 @@ def build_jwt(payload: object) -> str:
     return f"e30.{urlsafe_b64encode(text).rstrip(b'=').decode()}.c2ln"
 
 
+def build_long_jwt(length: int) -> str:
+    """Return a JWT of exactly this length that expires in ten seconds."""
+    shortest = {"exp": NOW + 10, "x": ""}
+    payload_bytes = (length - len(build_jwt(b""))) * 3 // 4
+    token = build_jwt({**shortest, "x": "y" * (payload_bytes - len(json.dumps(shortest)))})
+    assert len(token) == length
+    return token
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
     """A subject token, and for how many seconds the result of its exchange is cached."""
@@ -61,7 +70,8 @@ LIFETIMES: Final = (
     Lifetime(id="three parts, no JSON", token=build_jwt(b"{"), seconds=300),
     Lifetime(id="three parts, nested deeply", token=build_jwt(b"[" * 5000), seconds=300),
     Lifetime(id="three parts, no base64", token="a.b.c", seconds=300),
-    Lifetime(id="three parts, too long", token=build_jwt({"exp": NOW + 10, "x": "y" * 16_384}), seconds=300),
+    Lifetime(id="the longest JWT that is read", token=build_long_jwt(16_384), seconds=10),
+    Lifetime(id="three parts, too long", token=build_long_jwt(16_385), seconds=300),
     Lifetime(id="two parts", token="a.b", seconds=300),
     Lifetime(id="opaque actor", token=OPAQUE, actor_token="a" * 43, seconds=300),
     Lifetime(id="short result", token=OPAQUE, seconds=90, expires_in=100),
@@ -202,6 +212,11 @@ async def test_a_rejected_grant_with_an_actor_may_be_about_either_token(bench: B
     claims = bench.issuer.read_access_token((await bench.client.exchange_token(subject, API, actor_token=opaque)).token)
     assert claims is not None
     assert claims["act"] == {"sub": "bob000000001"}
+    # Another error is not about the actor token.
+    with pytest.raises(GrantRefusedError) as caught:
+        await bench.client.exchange_token(subject, "https://unknown.example.test", actor_token=opaque)
+    assert caught.value.error == "invalid_target"
+    assert "actor" not in str(caught.value)
 
 
 class Strangers:

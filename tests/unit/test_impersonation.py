@@ -76,6 +76,23 @@ async def test_an_unknown_user_is_named_as_the_problem(bench: Bench) -> None:
     assert await bench.client.create_subject_token(BOB, resource=MANAGEMENT)
 
 
+async def test_an_empty_user_id_is_an_error_and_is_not_sent(bench: Bench) -> None:
+    with pytest.raises(ValueError, match=r"^expected a value for user_id, found an empty string$"):
+        await bench.client.create_subject_token("", resource=MANAGEMENT)
+    assert bench.provider.asked == []
+
+
+async def test_only_a_401_replaces_the_token_of_the_machine() -> None:
+    bench = Bench(client_id="local-machine-without-roles", client_secret="local-machine-without-roles-secret")
+    await bench.client.get_token(MANAGEMENT, scopes=["all"])
+    bench.clock.advance(10)
+
+    with pytest.raises(GrantRefusedError) as caught:
+        await bench.client.create_subject_token(BOB, resource=MANAGEMENT)
+    assert caught.value.status == 403
+    assert [request.url.path for request in bench.provider.asked] == ["/oidc/token", "/api/subject-tokens"]
+
+
 async def test_a_machine_without_access_needs_a_role() -> None:
     bench = Bench(client_id="local-machine-without-roles", client_secret="local-machine-without-roles-secret")
 
@@ -123,7 +140,10 @@ async def test_the_claims_that_a_401_repeats_are_in_no_error(bench: Bench, name:
     assert caught.value.description == "'Unauthorized. Please check credentials and its scope.'"
 
 
-async def test_a_token_that_the_api_repeats_is_masked(bench: Bench) -> None:
+@pytest.mark.parametrize("token", [None, "S3cret-machine-token"], ids=["JWT", "opaque"])
+async def test_a_token_that_the_api_repeats_is_masked(bench: Bench, token: str | None) -> None:
+    if token is not None:
+        bench.say_token(access_token=token)
     issued = await bench.client.get_token(MANAGEMENT, scopes=["all"])
     bench.provider.say({"code": "auth.unauthorized", "message": f"no: {issued.token}"}, status=400)
 

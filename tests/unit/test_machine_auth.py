@@ -36,13 +36,14 @@ def other() -> Generator[CapturedServer]:
 class Api(httpx.AsyncBaseTransport):
     """An API that refuses some tokens."""
 
-    def __init__(self, *refused: str) -> None:
+    def __init__(self, *refused: str, status: int = 401) -> None:
         self.refused = set(refused)
+        self.status = status
         self.seen: list[str] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request.headers["authorization"].removeprefix("Bearer "))
-        return httpx.Response(401 if self.seen[-1] in self.refused else 200)
+        return httpx.Response(self.status if self.seen[-1] in self.refused else 200)
 
 
 async def test_requests_of_ones_own_httpx_client_are_signed(bench: Bench) -> None:
@@ -73,6 +74,18 @@ async def test_a_token_that_the_api_refuses_is_replaced_once(bench: Bench) -> No
         api.refused.add("third")
         assert (await http.get(ORDERS)).status_code == 401
     assert api.seen == [first, second, second, second, "third"]
+
+
+@pytest.mark.parametrize("status", [200, 400, 402, 403, 500])
+async def test_a_request_with_another_response_than_401_is_not_sent_again(bench: Bench, status: int) -> None:
+    first = (await bench.client.get_token(API)).token
+    bench.clock.advance(60)
+    api = Api(first, status=status)
+    async with httpx.AsyncClient(transport=api, auth=bench.client.machine_auth(API, base_url=ORDERS)) as http:
+        assert (await http.post(ORDERS, json={"item": 1})).status_code == status
+
+    assert api.seen == [first]
+    assert len(bench.provider.asked) == 1
 
 
 async def test_a_body_that_is_used_up_is_not_sent_again(bench: Bench) -> None:

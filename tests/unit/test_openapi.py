@@ -115,6 +115,28 @@ class TestScheme:
             f"[sign out of Logto]({issuer.issuer}/session/end), then authorize again.",
         ):
             assert (advice in description) is signs_in
+        first, *middle, last = description.split("\n\n")
+        assert first.startswith("Access tokens of Logto at ")
+        assert last.startswith("Do not add the scope `openid`")
+        assert len(middle) == (4 if signs_in else 0)
+        if "swagger_client_id" in arguments:
+            assert middle[0] == "Leave `client_secret` empty."
+
+    def test_the_description_is_a_text_of_short_paragraphs(self, logto: LogtoAuth) -> None:
+        scheme = document(("/a", logto), auth=logto)["components"]["securitySchemes"]["Logto"]
+
+        assert scheme["description"] == (
+            f"Access tokens of Logto at `{issuer.endpoint}` for the API resource `{API}`.\n\n"
+            "To sign in here, create a single-page application in Logto, register "
+            "`<URL of this API>/docs/oauth2-redirect` as its redirect URI, and set `LOGTO_SWAGGER_CLIENT_ID` to its "
+            "client id. Leave `client_secret` empty.\n\n"
+            "*Access denied*: the user has none of the selected scopes. Select `profile` too.\n\n"
+            "*Token expired*, or other scopes needed: press *Logout* and *Close*, then authorize again. Without "
+            "*Close* in between, Logto may return `invalid_grant`.\n\n"
+            f"*Another user*: press *Logout* and *Close*, [sign out of Logto]({issuer.issuer}/session/end), then "
+            "authorize again.\n\n"
+            "Do not add the scope `openid`: Logto would issue an opaque token, which this API does not accept."
+        )
 
     def test_openid_is_not_offered_because_its_tokens_are_opaque(self, logto: LogtoAuth) -> None:
         scheme = document(("/a", logto.require_scopes("openid", "b")), auth=logto)["components"]["securitySchemes"]
@@ -136,6 +158,16 @@ class TestScheme:
         assert "openid" not in schemes["Logto"]["description"]
         # Opaque tokens have no audience, so they are only for the API of the settings.
         assert set(schemes["Billing"]["flows"]["authorizationCode"]["scopes"]) == {"b", "profile"}
+
+    @pytest.mark.parametrize("is_first", [True, False], ids=["organization first", "organization last"])
+    def test_a_route_of_an_organization_does_not_decide_whether_openid_is_offered(self, *, is_first: bool) -> None:
+        opaque = Introspection(client_id="machine", client_secret="secret", allowed_clients=["spa"])
+        auth = LogtoAuth(endpoint=issuer.endpoint, audience=API, introspection=opaque)
+        routes = (("/a/{organization_id}", auth.require_organization()), ("/b", auth.require_scopes("openid")))
+
+        scheme = document(*(routes if is_first else routes[::-1]), auth=auth)["components"]["securitySchemes"]["Logto"]
+
+        assert set(scheme["flows"]["authorizationCode"]["scopes"]) == {"openid", "profile"}
 
     def test_a_user_without_permissions_can_always_sign_in(self, logto: LogtoAuth) -> None:
         schema = document(
@@ -199,6 +231,24 @@ class TestScheme:
             "write": "Change what is yours",
         }
 
+    @pytest.mark.parametrize(
+        ("count", "named"),
+        [
+            (1, "GET /0"),
+            (3, "GET /0, GET /1, GET /2"),
+            (4, "GET /0, GET /1, GET /2 and 1 more"),
+            (6, "GET /0, GET /1, GET /2 and 3 more"),
+        ],
+    )
+    def test_three_operations_of_a_scope_are_named_and_the_others_counted(
+        self, logto: LogtoAuth, count: int, named: str
+    ) -> None:
+        routes = ((f"/{number}", logto.require_scopes("read")) for number in range(count))
+
+        scheme = document(*routes, auth=logto)["components"]["securitySchemes"]["Logto"]
+
+        assert scheme["flows"]["authorizationCode"]["scopes"]["read"] == named
+
     def test_routes_and_routers_that_come_after_the_installation_are_listed(self, logto: LogtoAuth) -> None:
         app = FastAPI()
         logto.install(app)
@@ -243,6 +293,14 @@ SECURITY: dict[str, tuple[Callable[[LogtoAuth], Any], list[dict[str, list[str]]]
         lambda auth: Together((auth.require_any_scope("a", "b"), auth.require_any_scope("c", "d"))),
         [{"Logto": ["a", "c"]}, {"Logto": ["a", "d"]}, {"Logto": ["b", "c"]}, {"Logto": ["b", "d"]}],
     ),
+    "as many alternatives as anybody would read": (
+        lambda auth: auth.require_any_scope(*(f"s{number}" for number in range(16))),
+        [{"Logto": [f"s{number}"]} for number in range(16)],
+    ),
+    "more alternatives than anybody would read, in two steps": (
+        lambda auth: Together((auth.require_any_scope(*"abcde"), auth.require_any_scope(*"wxyz"))),
+        [{"Logto": [scope]} for scope in "abcde"],
+    ),
     "more alternatives than anybody would read": (
         lambda auth: auth.require_any_scope(*(f"s{number}" for number in range(17))),
         [{"Logto": []}],
@@ -266,6 +324,15 @@ SECURITY: dict[str, tuple[Callable[[LogtoAuth], Any], list[dict[str, list[str]]]
     "somebody else's scheme beside": (
         lambda auth: Together((auth.require_scopes("a"), APIKeyHeader(name="x-key", scheme_name="Key"))),
         [{"Logto": ["a"]}, {"Key": []}],
+    ),
+    "another authorization server's scheme with scopes": (
+        lambda auth: Together(
+            (
+                auth.require_scopes("a"),
+                Security(OAuth2PasswordBearer("https://b.example/token", scheme_name="Other"), scopes=["x"]),
+            )
+        ),
+        [{"Logto": ["a"]}, {"Other": ["x"]}],
     ),
 }
 
@@ -326,8 +393,31 @@ def test_the_example_of_a_403_is_the_actual_response(logto: LogtoAuth, name: str
     body = answer.json()
     example = response["content"]["application/json"]["examples"][body["detail"]["reason"]]
     assert example["value"] == body
+    assert response["description"] == "The token is valid, but it does not allow this operation."
     if len(response["content"]["application/json"]["examples"]) == 1:
         assert response["headers"]["WWW-Authenticate"]["example"] == answer.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("any scope", {"scope"}),
+        ("user", {"user_required"}),
+        ("machine", {"machine_required"}),
+        ("client", {"client_not_allowed"}),
+        ("actor", {"actor_required"}),
+        ("no actor", {"actor_not_allowed"}),
+        ("claims", {"claims_not_allowed"}),
+        ("organization", {"organization_required", "organization_mismatch"}),
+        ("any organization", {"organization_required"}),
+    ],
+)
+def test_a_403_has_an_example_for_each_condition_and_no_other_one(
+    logto: LogtoAuth, name: str, reasons: set[str]
+) -> None:
+    schema = document(("/a", REFUSALS[name][0](logto)), auth=logto)
+
+    assert set(operation(schema, "/a")["responses"]["403"]["content"]["application/json"]["examples"]) == reasons
 
 
 class TestAnswers:
@@ -370,7 +460,11 @@ class TestAnswers:
         response = operation(document(("/a", logto), auth=logto), "/a")["responses"]["403"]
 
         assert "examples" not in response["content"]["application/json"]
-        assert "Currently any valid token is accepted." in response["description"]
+        assert response["description"] == (
+            "The token is valid, but it does not allow this operation. Currently any valid token is accepted."
+        )
+        assert list(response["headers"]) == ["WWW-Authenticate"]
+        assert "example" not in response["headers"]["WWW-Authenticate"]
 
     def test_responses_that_the_application_declares_itself_are_kept(self, logto: LogtoAuth) -> None:
         class Mine(BaseModel):
@@ -397,6 +491,77 @@ class TestAnswers:
         assert responses["503"]["content"]["application/json"]["schema"] == {
             "$ref": "#/components/schemas/LogtoRefusal"
         }
+
+    def test_each_shared_response_says_what_a_client_can_rely_on(self, logto: LogtoAuth) -> None:
+        shared = document(("/a", logto), auth=logto)["components"]["responses"]
+
+        assert {name: response["description"] for name, response in shared.items()} == {
+            "LogtoUnauthorized": "The access token is missing or invalid.",
+            "LogtoTokenRefused": "The access token is invalid. (Requests without a token are allowed.)",
+            "LogtoUnavailable": "The token can't be verified now, because the identity provider is unavailable.",
+        }
+        assert shared["LogtoUnavailable"]["headers"] == {
+            "Retry-After": {
+                "description": "Seconds to wait before a retry.",
+                "schema": {"type": "integer", "minimum": 1},
+                "example": 1,
+            }
+        }
+        for name in ("LogtoUnauthorized", "LogtoTokenRefused"):
+            assert shared[name]["headers"] == {
+                "WWW-Authenticate": {
+                    "description": "The RFC 6750 challenge: error, description and required scopes.",
+                    "schema": {"type": "string"},
+                    "example": (
+                        'Bearer error="invalid_token", error_description="This is an opaque token, which Logto issues '
+                        'without a resource; request the token with the resource indicator of this API"'
+                    ),
+                }
+            }
+        summaries = {
+            name: [example["summary"] for example in response["content"]["application/json"]["examples"].values()]
+            for name, response in shared.items()
+        }
+        invalid = ["invalid_token, expired", "invalid_token, audience", "invalid_token, opaque_token"]
+        assert summaries == {
+            "LogtoUnauthorized": ["auth.authorization_header_missing, header_missing", *invalid],
+            "LogtoTokenRefused": invalid,
+            "LogtoUnavailable": ["provider_unavailable, provider_unavailable"],
+        }
+
+    def test_the_operations_of_each_method_have_them(self, logto: LogtoAuth) -> None:
+        methods = ["delete", "get", "head", "options", "patch", "post", "put", "trace"]
+        app = FastAPI()
+        logto.install(app)
+        for method in methods:
+            app.api_route("/a", methods=[method], dependencies=[Depends(logto)])(read)
+
+        operations = app.openapi()["paths"]["/a"]
+
+        assert sorted(operations) == methods
+        for described in operations.values():
+            assert described["security"] == [{"Logto": []}]
+            assert list(described["responses"]) == ["200", "401", "403", "503"]
+
+    def test_components_that_the_application_defines_itself_take_precedence(self, logto: LogtoAuth) -> None:
+        app = FastAPI()
+        build = app.openapi
+        own = {
+            "responses": {"Mine": {"description": "Mine."}, "LogtoUnavailable": {"description": "Closed at night."}},
+            "schemas": {"LogtoRefusalDetail": {"type": "object"}},
+        }
+        app.openapi = lambda: (  # type: ignore[method-assign]
+            (schema := build()) | {"components": {**schema["components"], **copy.deepcopy(own)}}
+        )
+        logto.install(app)
+        add_routes(app, ("/a", logto))
+
+        components = app.openapi()["components"]
+
+        assert set(components["responses"]) == {"LogtoTokenRefused", "LogtoUnauthorized", "LogtoUnavailable", "Mine"}
+        assert {name: components["responses"][name] for name in own["responses"]} == own["responses"]
+        assert components["schemas"]["LogtoRefusalDetail"] == {"type": "object"}
+        assert list(components["schemas"]) == ["LogtoRefusal", "LogtoRefusalDetail"]
 
     def test_the_components_occur_once_and_are_typed(self, logto: LogtoAuth) -> None:
         schemas = document(("/a", logto), auth=logto)["components"]["schemas"]
@@ -627,7 +792,9 @@ class TestTwice:
         once = copy.deepcopy(app.openapi())
         assert app.openapi() == once
 
-        # The installation of another scheme describes the same document once more.
+        # Another installation around a function of the application describes the same document once more.
+        build = app.openapi
+        app.openapi = lambda: {**build()}  # type: ignore[method-assign]
         issuer.auth(scheme_name="Other").install(app)
 
         assert app.openapi() == once

@@ -7,7 +7,9 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.routing import BaseRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
+from typing_extensions import override
 
 from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, SettingsError, mount_protected
 from fastapi_logto.testing import LocalIssuer, bearer
@@ -185,6 +187,29 @@ class TestDocument:
 
         assert ask(app)["resource"] == API
 
+    def test_the_routes_are_read_once_however_often_it_is_requested(self) -> None:
+        class Counted(FastAPI):
+            """Counts how often its routes are read."""
+
+            reads = 0
+
+            @property
+            @override
+            def routes(self) -> list[BaseRoute]:
+                self.reads += 1
+                return super().routes
+
+        auth = issuer.auth()
+        app = Counted()
+        auth.install(app)
+        app.get("/a", dependencies=[Depends(auth.require_scopes("a"))])(read)
+        found = ask(app)
+        before = app.reads
+
+        assert before > 0
+        assert ask(app) == ask(app, "/") == found
+        assert app.reads == before
+
     def test_an_application_may_be_installed_twice(self) -> None:
         auth = issuer.auth()
         app = build_app(auth)
@@ -216,6 +241,24 @@ class TestDocument:
         app.get("/a", dependencies=[Depends(auth)])(read)
 
         assert ask(app)["scopes_supported"] == ["profile"]
+
+    def test_the_described_scopes_are_on_the_pages_of_every_tenant(self) -> None:
+        tenants = [
+            LogtoSettings(endpoint=f"https://{name}.logto.app", audience=f"https://api.example.com/{name}")
+            for name in "ab"
+        ]
+        app = FastAPI()
+        LogtoAuth(settings=tenants).install(app, scopes={"write": "Change what is yours"})
+
+        assert [ask(app, path)["scopes_supported"] for path in ("/a", "/b")] == [["write"], ["write"]]
+
+    def test_the_described_scopes_are_not_those_of_a_further_resource(self) -> None:
+        auth = issuer.auth()
+        billing = auth.for_audience("https://api.example.test/billing", scheme_name="Billing")
+        app = build_app(auth, scopes={"write": "Change what is yours"})
+        app.get("/invoices", dependencies=[Depends(billing.require_scopes("bill"))])(read)
+
+        assert ask(app, "/billing")["scopes_supported"] == ["bill"]
 
     def test_the_scopes_of_a_scheme_that_is_not_installed_are_not_listed(self) -> None:
         app = build_app(issuer.auth())
@@ -338,6 +381,17 @@ class TestPath:
             'resource_metadata="https://api.example.test/.well-known/oauth-protected-resource/billing"'
         )
 
+    def test_a_route_that_requires_tokens_for_two_resources_lists_the_scopes_of_each_on_its_own_page(self) -> None:
+        auth = issuer.auth()
+        billing = auth.for_audience("https://api.example.test/billing", scheme_name="Billing")
+        app = FastAPI()
+        auth.install(app)
+        requirements = (auth.require_any_scope("read", "write"), billing.require_any_scope("bill", "pay"))
+        app.get("/both", dependencies=[Depends(one) for one in requirements])(read)
+
+        assert ask(app)["scopes_supported"] == ["read", "write"]
+        assert ask(app, "/billing")["scopes_supported"] == ["bill", "pay"]
+
     def test_if_two_resources_have_one_path_the_first_has_the_page_and_the_other_is_not_named(self) -> None:
         auth = issuer.auth(public_url="https://api.example.test")
         billing = auth.for_audience("https://billing.example.test", scheme_name="Billing")
@@ -366,6 +420,18 @@ class TestPath:
             page = ask(app, f"/{name}")
             assert page["resource"] == f"https://api.example.com/{name}"
             assert (page["authorization_servers"], page["scopes_supported"]) == ([server], [name])
+
+    def test_a_resource_of_one_scheme_names_no_authorization_server_of_another(self) -> None:
+        url = "https://api.example.com"
+        first = issuer.auth(audience=f"{url}/a")
+        second = LogtoAuth(endpoint="https://second.logto.app", audience=f"{url}/b", scheme_name="Second")
+        late = second.for_audience(f"{url}/c", scheme_name="Late")
+        app = FastAPI()
+        first.install(app)
+        second.install(app)
+        app.get("/c", dependencies=[Depends(late.require_scopes("c"))])(read)
+
+        assert ask(app, "/c")["authorization_servers"] == ["https://second.logto.app/oidc"]
 
     def test_a_page_of_another_scheme_is_not_named(self) -> None:
         url = "https://api.example.com"
@@ -441,7 +507,10 @@ class TestPreflight:
 
         assert (answer.status_code, answer.content) == (204, b"")
         assert answer.headers["Access-Control-Allow-Origin"] == answer.headers["Access-Control-Allow-Headers"] == "*"
-        assert client.get(WELL_KNOWN, headers=self.ASKED).headers["Access-Control-Allow-Origin"] == "*"
+        assert answer.headers["Access-Control-Allow-Methods"] == "GET"
+        page = client.get(WELL_KNOWN, headers=self.ASKED)
+        assert (page.status_code, page.json()["resource"]) == (200, "https://api.example.test/v1")
+        assert page.headers["Access-Control-Allow-Origin"] == "*"
 
     @pytest.mark.parametrize("path", ["/read", WELL_KNOWN + "-of-another", "/further" + WELL_KNOWN])
     def test_other_preflights_are_those_of_the_application(self, path: str) -> None:

@@ -316,6 +316,9 @@ async def by_query_choices(
 async def by_query_of_another_name(organization_id: Annotated[str, Query(alias="parent")]) -> None: ...
 async def by_camel_query(organizationId: str) -> None: ...  # noqa: N803 - as some APIs write it
 async def by_several_queries(organization_id: Annotated[list[str], Query()]) -> None: ...
+async def by_path_and_query(
+    organization_id: Annotated[str, Path()], org: Annotated[str, Query(alias="organization-id")]
+) -> None: ...
 async def by_header(organization_id: Annotated[str, Header()]) -> None: ...
 async def by_header_alias(org: Annotated[str, Header(alias="Organization-Id")]) -> None: ...
 async def by_cookie(organization_id: Annotated[str, Cookie()]) -> None: ...
@@ -342,6 +345,7 @@ UNCHECKED: list[tuple[Callable[..., Any], str]] = [
     (by_query_of_another_name, "query parameter organization_id"),
     (by_camel_query, "query parameter organizationId"),
     (by_several_queries, "query parameter organization_id"),
+    (by_path_and_query, "query parameter org"),
     (by_header, "header parameter organization_id"),
     (by_header_alias, "header parameter org"),
     (by_cookie, "cookie parameter organization_id"),
@@ -453,6 +457,27 @@ def test_the_path_of_a_mount_can_be_read_and_is_the_one_that_is_checked(issuer: 
     assert (answer.status_code, answer.json()) == (200, "acme")
 
 
+async def by_camel_path(organizationId: Annotated[str, Path()]) -> None: ...  # noqa: N803 - as some APIs write it
+
+
+def test_a_name_in_the_path_is_compared_with_its_capital_letters(logto: LogtoAuth) -> None:
+    app = FastAPI()
+    requirement = logto.require_organization(organization=OrganizationSource.from_path("organizationId"))
+    app.get("/of/{organizationId}/members", dependencies=[Depends(requirement)])(by_camel_path)
+
+    check_routes(app)
+
+
+def test_an_organization_may_be_checked_in_two_places(logto: LogtoAuth) -> None:
+    app = FastAPI()
+    places = (OrganizationSource.from_path(), OrganizationSource.from_header("Organization-Id"))
+    requirements = [Depends(logto.require_organization(organization=place)) for place in places]
+    app.get("/of/{organization_id}/members", dependencies=requirements)(by_path)
+    app.get("/in/{organization_id}/members", dependencies=requirements)(by_header_alias)
+
+    check_routes(app)
+
+
 def test_a_query_in_the_place_of_a_path_parameter_of_the_same_route_is_refused(logto: LogtoAuth) -> None:
     app, router = FastAPI(), APIRouter(dependencies=[Depends(logto.require_organization())])
     router.get("/{organization_id}/alias")(by_query_alias)
@@ -497,6 +522,15 @@ def test_a_second_path_parameter_of_the_same_name_below_the_mount_is_refused(log
         "/organizations/{organization_id}/of/{organization_id}/members: expected one parameter {organization_id}, "
         "checked at the mount /organizations/{organization_id}, found another one below it; rename it"
     )
+
+
+def test_a_path_parameter_below_the_mount_may_have_the_name_of_the_header_that_is_checked(logto: LogtoAuth) -> None:
+    inner, app = FastAPI(), FastAPI()
+    inner.get("/of/{organization}/members")(by_nothing)
+    requirement = logto.require_organization(organization=OrganizationSource.from_header("organization"))
+    mount_protected(app, path="/inner", mounted=inner, requires=requirement)
+
+    check_routes(app)
 
 
 def test_an_application_that_can_not_be_inspected_is_still_mounted(logto: LogtoAuth) -> None:
@@ -559,14 +593,18 @@ def test_an_organization_in_a_header_is_read_from_that_header_alone(
     )
 
 
+async def by_query_without_a_letter(_: int = 0) -> None: ...
+
+
+@pytest.mark.parametrize("handler", [by_query, by_query_without_a_letter], ids=name_of)
 @pytest.mark.parametrize(
     "organization", [OrganizationSource.from_token(), OrganizationSource.from_dependency(by_query)]
 )
 def test_a_parameter_is_compared_with_nothing_if_the_request_names_no_organization_itself(
-    logto: LogtoAuth, organization: OrganizationSource
+    logto: LogtoAuth, organization: OrganizationSource, handler: Callable[..., Any]
 ) -> None:
     app = FastAPI()
-    app.get("/members", dependencies=[Depends(logto.require_organization(organization=organization))])(by_query)
+    app.get("/members", dependencies=[Depends(logto.require_organization(organization=organization))])(handler)
 
     check_routes(app)
 
@@ -630,6 +668,36 @@ def test_one_name_for_two_schemes_of_one_application_is_refused(
         f"LogtoAuth and for {other}; the docs page would sign users in at the wrong place, so pass "
         "LogtoAuth(scheme_name=...)"
     )
+
+
+def test_each_name_for_two_schemes_is_a_line_of_the_error(logto: LogtoAuth) -> None:
+    app = FastAPI()
+    logto.install(app, lifespan=False)
+    app.get("/first", dependencies=[Depends(logto)])(by_nothing)
+    for add in (add_second, add_second_optional, add_second_resource):
+        add(app, logto)
+
+    with pytest.raises(SettingsError) as caught:
+        app.openapi()
+    expected = "scheme_name: expected a unique name for each security scheme of an application, found "
+    assert [line.partition(" for a LogtoAuth")[0] for line in str(caught.value).splitlines()] == [
+        f"{expected}'Logto'",
+        f"{expected}'Billing'",
+    ]
+
+
+def test_the_document_of_an_application_is_not_refused_for_a_mounted_one(logto: LogtoAuth) -> None:
+    inner, app = FastAPI(), FastAPI()
+    logto.install(app, lifespan=False)
+    logto.install(inner, lifespan=False)
+    app.get("/first", dependencies=[Depends(logto)])(by_nothing)
+    inner.get("/first", dependencies=[Depends(logto)])(by_nothing)
+    add_second(inner, logto)
+    app.mount("/v1", inner)
+
+    assert list(app.openapi()["paths"]) == ["/first"]
+    with pytest.raises(SettingsError, match="scheme_name: expected a unique name"):
+        inner.openapi()
 
 
 def test_the_document_is_refused_each_time(logto: LogtoAuth) -> None:

@@ -56,6 +56,7 @@ def build_app(auth: LogtoAuth) -> FastAPI:
         return claims.user_id
 
     app.get("/deep", dependencies=[Depends(ask)])(give)
+    app.get("/deep/scoped", dependencies=[Security(ask, scopes=["read:user"])])(give)
     inner = FastAPI(dependencies=[Depends(auth)])
     inner.get("/inner")(give)
     app.mount("/mounted", GZipMiddleware(inner))
@@ -88,7 +89,7 @@ def test_what_is_mounted_behind_a_requirement_is_protected(auth: LogtoAuth) -> N
         "WEBSOCKET /files",
         "WEBSOCKET /files/{mounted_path}",
     }
-    assert {route.scopes for route in found.values()} == {frozenset({"files"})}
+    assert {(route.scopes, route.is_hidden) for route in found.values()} == {(frozenset({"files"}), False)}
 
 
 def test_pages_that_describe_the_api_are_open(auth: LogtoAuth) -> None:
@@ -103,6 +104,10 @@ def test_pages_that_describe_the_api_are_open(auth: LogtoAuth) -> None:
 
 def add_open(app: FastAPI, _: LogtoAuth) -> None:
     app.get("/open")(give)
+
+
+def add_open_head(app: FastAPI, _: LogtoAuth) -> None:
+    app.head("/open")(give)
 
 
 def add_optional(app: FastAPI, auth: LogtoAuth) -> None:
@@ -176,6 +181,7 @@ class Odd(BaseRoute):
     ("add", "named"),
     [
         (add_open, ["GET /open: no token required"]),
+        (add_open_head, ["HEAD /open: no token required"]),
         (add_optional, ["GET /open: the token is optional"]),
         (add_websocket, ["WEBSOCKET /open: no token required"]),
         (add_mounted, ["GET /v2/open: no token required"]),
@@ -222,12 +228,12 @@ def test_open_routes_are_named(auth: LogtoAuth, add: Callable[[FastAPI, LogtoAut
     "by", ["function", "optional", "scheme", "other scheme", "other requirement", "same requirement"]
 )
 def test_an_override_of_a_check_is_reported(auth: LogtoAuth, name: str, by: str) -> None:
-    def above(claims: Annotated[TokenClaims, Depends(auth)]) -> str:
+    def above(claims: Annotated[TokenClaims, Depends(auth)], _: Annotated[bool, Depends(give)]) -> str:
         return claims.user_id
 
     app = FastAPI()
     requirement = auth.require_scopes("read:user")
-    app.get("/scoped", dependencies=[Depends(requirement), Depends(above)])(give)
+    app.get("/scoped", dependencies=[Depends(requirement), Depends(above), Depends(give)])(give)
     choices: dict[str, Callable[..., Any]] = {"scheme": auth, "requirement": requirement, "above": above}
     stand_ins: dict[str, Callable[..., Any]] = {
         "function": give,
@@ -238,6 +244,7 @@ def test_an_override_of_a_check_is_reported(auth: LogtoAuth, name: str, by: str)
         "same requirement": auth.require_scopes("read:user"),
     }
     overridden, stand_in = choices[name], stand_ins[by]
+    # It checks no token, also not where it is a dependency of a function that checks one.
     app.dependency_overrides[give] = lambda: False
     assert_protected(app)
 
@@ -289,6 +296,16 @@ def test_a_method_may_be_listed_by_itself() -> None:
     ]
 
 
+def test_a_websocket_may_be_listed_by_its_kind() -> None:
+    app = FastAPI()
+    add_route(WebSocketRoute("/open", answer))(app, LogtoAuth())
+    app.get("/open")(give)
+
+    assert_protected(app, except_=["WEBSOCKET /open", "GET /open"])
+    assert failures(app, except_=["GET /open"]) == ["WEBSOCKET /open: no token required"]
+    assert failures(app, except_=["/open", "WEBSOCKET /closed"]) == ["no such route: WEBSOCKET /closed"]
+
+
 def test_a_text_in_the_place_of_a_list_is_an_error() -> None:
     with pytest.raises(TypeError, match="expected a list of paths"):
         assert_protected(FastAPI(), except_="/health")
@@ -311,7 +328,9 @@ def test_the_files_of_a_frontend_are_named(auth: LogtoAuth, tmp_path: Path) -> N
     app.frontend("/pages", directory=tmp_path)
     assert failures(app) == ["GET,HEAD /pages: no token required"]
     assert_protected(app, except_=["/pages"])
-    assert "/in/closed" in {route.path for route in routes(app)}
+    found = {route.path: route for route in routes(app)}
+    for path in ("/in/closed", "/pages"):
+        assert (found[path].kind, found[path].is_hidden) == ("http", False)
 
 
 def test_fastapis_own_pages_need_not_be_listed() -> None:
@@ -357,4 +376,6 @@ def test_the_routes_are_reported_with_what_they_require(auth: LogtoAuth) -> None
     assert found["POST /security"].scopes == {"write:user"}
     assert found["GET /both"].scopes == {"read:user"}
     assert found["GET /v1/router/inside"].requirements == (auth.require_any_scope("a", "b"),)
+    assert found["GET /deep"].scopes == frozenset()
+    assert found["GET /deep/scoped"].scopes == {"read:user"}
     assert found["GET /deep"].schemes == found["GET /mounted/inner"].schemes == (auth,)
