@@ -11,8 +11,8 @@ class ProviderHealth:
     """The state of the provider's keys, for a readiness route. Ages are in seconds.
 
     Attributes:
-        is_ready: Whether tokens can be verified now.
-        is_stale: Whether the keys have expired and are only used because no newer ones could be fetched yet.
+        is_ready: Whether usable keys are cached.
+        is_stale: Whether the cached keys are past their maximum age and are used until newer ones are fetched.
         key_count: Number of usable keys that are cached.
         age_seconds: Age of the key set; `None` before the first one.
         last_error: Why the last fetch failed; `None` if it succeeded.

@@ -317,18 +317,27 @@ def parse_event(body: bytes) -> Event:
     finally:
         # Error trackers show what they find in a frame.
         del body
-    return build_event(members)
+    try:
+        return build_event(members)
+    finally:
+        del members
 
 
 def build_event(members: JsonObject) -> Event:
     """Return the event with these members, which come from strict JSON, or raise `EventError`."""
-    name = members.get("event")
-    kind: type[Event] = _CLASSES.get(name, UnknownEvent) if isinstance(name, str) else UnknownEvent
     try:
-        return kind.model_validate(members)
+        return _find_class(members.get("event")).model_validate(members)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "the event"
-        raise EventError(f"{place}: expected a valid value, found {problem['type']}") from None
+        raise EventError(_explain(error)) from None
     finally:
+        # Error trackers show what they find in a frame.
         del members
+
+
+def _find_class(name: object) -> type[Event]:
+    return _CLASSES.get(name, UnknownEvent) if isinstance(name, str) else UnknownEvent
+
+
+def _explain(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))}: expected a valid value, found {problem['type']}"

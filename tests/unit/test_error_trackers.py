@@ -1,6 +1,7 @@
 """Error trackers, which record the local variables of an error's frames, find no token and no secret in ours."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from traceback import walk_tb
@@ -207,14 +208,19 @@ def test_no_frame_of_an_error_shows_the_body_of_a_webhook_that_is_no_json() -> N
     [
         {"email": "alice@example.com"},
         {"event": "User.Deleted", "createdAt": "2027-01-15T08:00:00Z", "hookId": ["alice@example.com"]},
+        {"event": ["alice@example.com"]},
+        {"event": "User.Deleted", "createdAt": "alice@example.com"},
     ],
-    ids=["no event", "no id"],
+    ids=["no event", "no id", "another name", "another time"],
 )
 def test_no_frame_of_an_error_shows_the_members_of_what_is_no_event(members: dict[str, Any]) -> None:
-    with pytest.raises(EventError) as caught:
+    with pytest.raises(EventError) as built:
         build_event(members)
+    with pytest.raises(EventError) as parsed:
+        parse_event(json.dumps(members).encode())
 
-    assert find_leaks(caught.value, "alice@example.com") == []
+    for caught in (built, parsed):
+        assert find_leaks(caught.value, "alice@example.com") == []
 
 
 HEADERS: Mapping[str, list[str]] = {
