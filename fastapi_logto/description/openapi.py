@@ -1,6 +1,6 @@
 """Add what FastAPI does not know to an OpenAPI document: security schemes, required scopes and error responses."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI
@@ -30,7 +30,6 @@ from fastapi_logto.verification.checks import build_scopes_error
 
 __all__ = ["describe", "list_offered_scopes"]
 
-_HTTP_METHODS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _WITHOUT_SCOPES: Final = frozenset({"apiKey", "http"})
 _MOST_OPERATIONS_NAMED: Final = 3
 _MOST_ALTERNATIVES: Final = 16
@@ -49,7 +48,8 @@ def describe(document: JsonObject, app: FastAPI) -> None:
     by_operation = {(route.path, method.lower()): route for route in routes for method in route.methods}
     found = {
         f"{method.upper()} {path}": (operation, by_operation[path, method])
-        for path, method, operation in _iter_operations(document)
+        for path, operations in document.get("paths", {}).items()
+        for method, operation in operations.items()
         if (path, method) in by_operation
     }
     if not found:
@@ -93,11 +93,6 @@ def _choose_schemes(routes: Iterable[RouteInfo]) -> dict[str, AnyScheme[Any]]:
         if scheme.scheme_name not in schemes or not isinstance(scheme, OrganizationScheme):
             schemes[scheme.scheme_name] = scheme
     return schemes
-
-
-def _iter_operations(document: JsonObject) -> Iterator[tuple[str, str, JsonObject]]:
-    for path, operations in document.get("paths", {}).items():
-        yield from ((path, method, operation) for method, operation in operations.items() if method in _HTTP_METHODS)
 
 
 def _describe_security(

@@ -238,12 +238,13 @@ def _iter_parameters(dependant: Dependant) -> Iterator[_Parameter]:
     for kind, field in _iter_fields(dependant):
         info: FieldInfo = field.field_info
         yield _build_parameter(kind, field.name, info, hyphens=False)
+        hyphens = kind == "header" and getattr(info, "convert_underscores", True)
         if isinstance(info, params.Param | params.Form):
             # FastAPI reads each field of such a model as a separate query, header, cookie or form value.
             for model in _list_parts(info.annotation):
                 if isinstance(model, type) and issubclass(model, BaseModel):
                     for name, inner in model.model_fields.items():
-                        yield _build_parameter(kind, name, inner, hyphens=kind == "header")
+                        yield _build_parameter(kind, name, inner, hyphens=hyphens)
 
 
 def _build_parameter(kind: _Kind, name: str, info: FieldInfo, *, hyphens: bool) -> _Parameter:

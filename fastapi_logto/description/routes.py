@@ -139,8 +139,8 @@ class RouteInfo:
     def is_own_page(self) -> bool:
         """Whether it documents the API: FastAPI's docs pages and `/openapi.json`, and the metadata pages."""
         # Functions only: an application in place of a route has the module of its class.
-        name = getattr(self.endpoint, "__qualname__", None)
-        return name is not None and f"{getattr(self.endpoint, '__module__', '')}.{name}".startswith(_OWN_PAGES)
+        name = getattr(self.endpoint, "__qualname__", "")
+        return f"{getattr(self.endpoint, '__module__', '')}.{name}".startswith(_OWN_PAGES)
 
     @property
     def is_signed(self) -> bool:

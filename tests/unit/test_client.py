@@ -622,6 +622,58 @@ def test_invalid_settings_are_refused(arguments: dict[str, Any]) -> None:
         LogtoClient(**good | arguments)
 
 
+def test_an_empty_client_id_is_named_as_the_problem() -> None:
+    with pytest.raises(SettingsError, match=r"^client: expected client_id and client_secret, found an empty one$"):
+        LogtoClient(endpoint="https://a.logto.app", client_id="", client_secret="s")
+
+
+def test_a_timeout_of_zero_is_refused() -> None:
+    with pytest.raises(SettingsError, match="timeout_seconds"):
+        LogtoClient(endpoint="https://a.logto.app", client_id="c", client_secret="s", timeout_seconds=0)
+
+
+def test_plain_http_to_the_tenant_can_be_allowed() -> None:
+    client = LogtoClient(endpoint="http://logto.internal", client_id="c", client_secret="s", allow_http=True)
+
+    assert client.client_id == "c"
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("invalid_client", "check client_id and client_secret, and that they are of this tenant"),
+        ("invalid_request", "check that the application in Logto is a machine-to-machine one, or may exchange tokens"),
+        ("another_error", "see the error and its description"),
+    ],
+)
+async def test_a_refusal_says_what_to_check(bench: Bench, error: str, advice: str) -> None:
+    bench.provider.say({"error": error, "error_description": "no"}, status=400)
+
+    assert str(await bench.failed()) == f"{bench.issuer.issuer}/token: '{error}', 'no'; {advice}"
+
+
+async def test_a_response_without_a_token_can_be_retried_after_a_second(bench: Bench) -> None:
+    bench.provider.say({"token_type": "Bearer"})
+
+    error = await bench.failed()
+
+    assert isinstance(error, GrantUnavailableError)
+    assert error.retry_after_seconds == 1
+
+
+async def test_a_profile_that_is_not_requested_names_the_limit() -> None:
+    bench = Bench(max_waiting=1)
+    bench.provider.gate = asyncio.Event()
+    first = asyncio.create_task(bench.client.get_userinfo("a" * 43))
+    await wait_until(lambda: len(bench.provider.asked) == 1)
+
+    with pytest.raises(GrantUnavailableError, match=r"^userinfo: not sent, 1 are in flight$"):
+        await bench.client.get_userinfo("b" * 43)
+    bench.provider.gate.set()
+    with pytest.raises(GrantRefusedError):
+        await first
+
+
 def test_neither_secret_nor_token_is_shown(bench: Bench) -> None:
     issued = IssuedToken(token="secret token", scopes=frozenset({"a"}))
 

@@ -59,13 +59,13 @@ async def test_the_machine_token_is_cached_and_the_subject_token_is_not(bench: B
 
 
 async def test_the_request_goes_to_the_fetch_endpoint() -> None:
-    bench = Bench(fetch_endpoint="http://127.0.0.1:3001/")
+    bench = Bench(fetch_endpoint="http://localhost:3001/")
 
     token = await bench.client.create_subject_token(BOB, resource=MANAGEMENT)
 
     assert token.get_secret_value().startswith("sub_")
     assert "sub_" not in repr(token)
-    assert str(bench.provider.asked[-1].url) == "http://127.0.0.1:3001/api/subject-tokens"
+    assert str(bench.provider.asked[-1].url) == "http://localhost:3001/api/subject-tokens"
 
 
 async def test_an_unknown_user_is_named_as_the_problem(bench: Bench) -> None:

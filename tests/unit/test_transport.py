@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fastapi_logto.client import GrantUnavailableError, LogtoClient
 from fastapi_logto.provider.failures import ExchangeError, FetchError
 from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Request, Transport
 from fastapi_logto.strict_json import estimate_weight
@@ -518,6 +519,21 @@ async def test_a_private_authority_is_trusted_where_it_is_given(tls_server: TlsS
     transport = Transport(timeout_seconds=5, ssl_context=tls_server.authority)
 
     assert await transport.fetch_json(tls_server.url) == {"keys": []}
+
+
+@pytest.mark.parametrize(
+    ("is_given", "problem"), [(False, "invalid certificate: self-signed certificate"), (True, "issuer")]
+)
+async def test_a_client_of_the_tenant_trusts_a_private_authority_where_it_is_given(
+    tls_server: TlsServer, problem: str, *, is_given: bool
+) -> None:
+    context = tls_server.authority if is_given else None
+    client = LogtoClient(endpoint=tls_server.url, client_id="c", client_secret="s", ssl_context=context)
+
+    # The server is reached, but its document is no discovery document.
+    with pytest.raises(GrantUnavailableError, match=problem) as caught:
+        await client.get_token("https://api.example.com")
+    assert ("certificate" in str(caught.value)) is not is_given
 
 
 async def test_an_exchange_returns_every_response_as_it_was_received(
