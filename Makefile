@@ -18,6 +18,9 @@ BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
 # As many workers as there are cores.
 PARALLEL := -n auto
+UNIT_TESTS := $(PARALLEL) tests/unit
+# One more worker than there are cores of a small machine, because these tests also wait for servers.
+INTEGRATION_TESTS := -n 3 --dist loadfile tests/integration
 # The folders with packages from npm: the real OpenID Connect server, the CDN assets of the docs pages, the conformance
 # suites for MCP servers, the verifiers that the attack suite compares with, and the pages of the examples.
 VERIFIERS := tests/attack/npm
@@ -36,19 +39,22 @@ demo: $(VENV)/demo.stamp  ## run the example against a local issuer
 revocation: $(VENV)/demo.stamp  ## suspend a user and watch four workers refuse the token; needs redis-server
 	@exec $(BIN)/python -m example_app.revocation
 
-test: $(VENV)/integration.stamp npm  ## run all tests and list the skipped ones
+test: $(VENV)/integration.stamp npm  ## run all tests of the package and list the skipped ones; COVERAGE=1 requires full coverage
 ifneq ($(ARGS),)
 	$(BIN)/python -m pytest $(ARGS)
-else
+else ifneq ($(COVERAGE),)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit
-	$(BIN)/coverage run -m pytest -q -n 3 --dist loadfile tests/integration
+	$(BIN)/coverage run -m pytest -q $(UNIT_TESTS)
+	$(BIN)/coverage run -m pytest -q $(INTEGRATION_TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+else
+	$(BIN)/python -m pytest -q $(UNIT_TESTS)
+	$(BIN)/python -m pytest -q $(INTEGRATION_TESTS)
 endif
 
-tools: $(VENV)/integration.stamp  ## run the tests of the project's own tools, and its proofs in short
-	$(BIN)/python -m pytest -q $(PARALLEL) tests/tools
+tools: $(VENV)/integration.stamp npm  ## run the tests of the project's own tools, its attack suite and its proofs in short
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/tools tests/suites
 
 attack: $(VENV)/integration.stamp $(VERIFIERS)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes
 	@$(BIN)/python -m tests.attack
@@ -150,7 +156,8 @@ bench: .venv-bench/stamp $(BENCH_PYTHONS:%=.venv-bench-%/stamp)  ## measure the 
 		uvloop httptools --editable ".[testing,aws-lc]"
 	@touch $@
 
-all: lint types test tools lowest newest docs package
+all: lint types tools lowest newest docs package
+	$(MAKE) test COVERAGE=1
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
