@@ -355,7 +355,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         metadata: bool = True,
         scopes: Mapping[str, str] | None = None,
     ) -> None:
-        """Set up an application: startup checks, early fetching of keys, sign-in on the docs page, metadata.
+        """Set up an application: check it at startup, fetch the keys early, sign in on the docs page, serve metadata.
 
         Routes are protected without it. It also covers routes that are added later, before the first request. A
         `RefusalError` of `auth.verify` or `requirement.check` in your own routes and dependencies becomes an error

@@ -46,7 +46,7 @@ def claims_of(conn: HTTPConnection | None) -> TokenClaims:
 
     Raises:
         LookupError: There is no request, or no token was accepted for it: its route requires none, it was rejected, or
-            its dependencies have not been called yet.
+            its dependencies have not run yet.
     """
     return _find_caller(conn).claims
 

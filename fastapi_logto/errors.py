@@ -1,4 +1,4 @@
-"""The errors of this package, as one tree.
+"""The errors about settings and rejected requests, as one tree.
 
     LogtoError
     ├── SettingsError                    a setting is missing or invalid; raised at startup
@@ -136,7 +136,7 @@ class AuthorizationMissingError(AuthorizationHeaderError):
 
 
 class AuthorizationFormatError(AuthorizationHeaderError):
-    """The header does not have exactly two parts, is repeated, or its token is no token68 (RFC 9110 section 11.2)."""
+    """The header does not have exactly two parts, is repeated, or its token is not a token68 (RFC 9110 section 11.2)."""
 
     code: ClassVar[ErrorCode] = "auth.authorization_token_invalid_format"
     reason: ClassVar[Reason] = "header_format"
@@ -317,7 +317,7 @@ class OrganizationRequiredError(ForbiddenError):
 
 
 class OrganizationMismatchError(ForbiddenError):
-    """The token is for a different organization than the request names. That organization need not exist."""
+    """The token is for a different organization than the request names. That organization may not exist."""
 
     code: ClassVar[ErrorCode] = "organization_mismatch"
     reason: ClassVar[Reason] = "organization_mismatch"

@@ -141,7 +141,7 @@ class LogtoClient:
             organization_id: Request the machine's permissions in this organization, of which it must be a member.
 
         Returns:
-            The token; from the cache if it is valid for at least another minute.
+            The token; from the cache until a minute, or a tenth of its lifetime, before it expires.
 
         Raises:
             GrantRefusedError: The credentials, the resource or the organization are rejected.
@@ -162,7 +162,7 @@ class LogtoClient:
             scopes: Organization permissions to request. Those that the machine does not have are absent from the token.
 
         Returns:
-            The token; from the cache if it is valid for at least another minute.
+            The token; from the cache until a minute, or a tenth of its lifetime, before it expires.
 
         Raises:
             GrantRefusedError: The machine is not a member of the organization, or the organization does not exist.
@@ -235,7 +235,7 @@ class LogtoClient:
             subject_token_type: The kind of `subject_token`.
 
         Returns:
-            The token; from the cache as described above, if it is valid for at least another minute.
+            The token; from the cache as described above, at most until a minute or a tenth before it expires.
 
         Raises:
             GrantRefusedError: The subject token or the actor token is expired, used up, of the wrong kind, not a user's

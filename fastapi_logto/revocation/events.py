@@ -151,9 +151,9 @@ class OrganizationEvent(_Event):
 
 
 class RoleEvent(_Event):
-    """A role or an organization role was created, deleted or changed, or its permissions were.
+    """A role or an organization role was created, deleted or changed, or its permissions were changed.
 
-    There is no event for a role that is given to a user or taken away.
+    Logto sends no event when a role is assigned to a user or removed.
 
     Attributes:
         event: The name of the event.
@@ -218,7 +218,7 @@ class SignInEvent(_Event):
 
 
 class GrantEvent(_Event):
-    """A user has signed in on too many devices, so that Logto has ended the oldest grants.
+    """A user signed in on too many devices, so Logto ended the oldest grants.
 
     Attributes:
         event: The name of the event.
@@ -252,7 +252,7 @@ class LockoutEvent(_Event):
 
 
 class TrustedDeviceEvent(_Event):
-    """A device of a user is trusted for multi-factor authentication, or no longer.
+    """A device of a user became trusted for multi-factor authentication, or is no longer trusted.
 
     Attributes:
         event: The name of the event.

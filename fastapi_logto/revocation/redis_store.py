@@ -70,12 +70,12 @@ class RedisStore:
     should not evict keys without an expiration.
 
     A failover of the server may lose what it accepted in the last moments (asynchronous replication). The processes
-    that have read such an entry already append it again.
+    that have already read such an entry append it again.
 
     Args:
         url: The server, e.g. `redis://user:password@host:6379/0`, `rediss://...` for TLS or
             `unix:///run/redis.sock?db=0`. The options of redis-py in the query are accepted, such as
-            `ssl_ca_certs=/path`, except for timeouts and retries. It appears in no message.
+            `ssl_ca_certs=/path`, except for timeouts and retries. No message contains it.
         key: The prefix of all keys. Anyone who can write to them can revoke tokens.
         timeout_seconds: How long a command may take, including the connection.
 

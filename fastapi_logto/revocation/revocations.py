@@ -33,13 +33,13 @@ _logger: Final = logging.getLogger("fastapi_logto")
 
 
 class Revocations:
-    """Access tokens that are refused although they have not expired, for `LogtoAuth(revocations=...)`.
+    """Access tokens that are rejected before they expire, for `LogtoAuth(revocations=...)`.
 
-    A JWT stays valid until it expires, also if its user is suspended. With this, such a token is refused with 401
+    A JWT stays valid until it expires, even if its user is suspended. With this, such a token is rejected with 401
     `invalid_token`, reason `revoked`, and WebSockets and streams under `auth.closing_at_expiry` and `auth.until_expiry`
     end at once. Tokens that are issued later are not affected.
 
-    Without a store, each process knows only the revocations that it was told itself.
+    Without a store, each process knows only its own revocations.
 
     Args:
         store: Where several processes share revocations, such as `RedisStore`.
@@ -199,8 +199,8 @@ class Revocations:
         devices. The signature is verified with the keys of the `LogtoAuth` that uses these revocations, so the route
         needs no access token.
 
-        The response is 200, 400 if the request is invalid, 413 if it is too large, or 503 if the keys or the store are
-        unavailable. A logout token is accepted once by each process; another time, it would change nothing.
+        The response is 200, 400 if the request is invalid or repeats a logout token, 408 or 413 if its body is too slow or
+        too large, or 503 if the keys or the store are unavailable. Each process accepts a logout token once.
 
         Args:
             client_ids: Client ids of the applications whose backchannel logout URI in Logto is this route.

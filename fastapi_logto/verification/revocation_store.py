@@ -31,7 +31,7 @@ class Batch:
     Attributes:
         revocations: The revocations, in the order in which they were appended.
         position: Where the next read continues.
-        is_last: Whether there are no others after these now.
+        is_last: Whether there are no more revocations now.
         is_restarted: Whether the store has lost what was before the requested position, e.g. because it was restarted
             without its data. This batch is then the first one of those that it has now.
     """
@@ -60,7 +60,7 @@ class RevocationStore(Protocol):
         ...
 
     async def try_lead(self, task: str, *, seconds: float) -> bool:
-        """Return whether this process is the one that does a task for the next seconds. It may ask again earlier."""
+        """Return whether this process does a task for the next seconds. It may call this again earlier."""
         ...
 
     async def load_text(self, name: str) -> str | None:
@@ -124,7 +124,7 @@ class RevocationHealth:
         is_stale: Whether revocations of other processes may be missing because the store is unavailable.
         count: Number of revocations that are known to this process.
         age_seconds: Time since the last contact with the store; `None` before the first one, and without a store.
-        waiting_count: Number of revocations of this process that the store has not got yet.
+        waiting_count: Number of revocations of this process that are not in the store yet.
         last_error: Why the store failed; `None` if it works.
         logs: The state of each delivery log. Requests are admitted while a log can't be read.
     """
