@@ -136,7 +136,7 @@ class AuthorizationMissingError(AuthorizationHeaderError):
 
 
 class AuthorizationFormatError(AuthorizationHeaderError):
-    """The header does not have exactly two parts, is repeated, or its token is not a token68 (RFC 9110 section 11.2)."""
+    """The header has not exactly two parts, is repeated, or its token is not a token68 (RFC 9110 section 11.2)."""
 
     code: ClassVar[ErrorCode] = "auth.authorization_token_invalid_format"
     reason: ClassVar[Reason] = "header_format"

@@ -29,11 +29,11 @@ class DeliveryLog:
 
     Logto never repeats a delivery that failed, but keeps its contents in the log of the webhook. The log is read before
     the first request is admitted, for up to ten seconds, and then at an interval, from the last delivery that was read.
-    At the first start, it is read back to the longest lifetime of a token. With a store, one process reads it at the interval for
-    all others.
+    At the first start, it is read back to the longest lifetime of a token. With a store, one process reads it at the
+    interval for all others.
 
-    While the log can't be read, requests are still handled; `Revocations.health()` and the log of the application say so. Then only
-    events whose webhook arrives take effect.
+    While the log can't be read, requests are still handled; `Revocations.health()` and the log of the application say
+    so. Then only events whose webhook arrives take effect.
 
     An API that can't be reached from Logto needs no webhook route: create a webhook with
     `fastapi-logto webhook push --poll-only`, whose deliveries all fail, and read its log.
