@@ -199,8 +199,8 @@ class Revocations:
         devices. The signature is verified with the keys of the `LogtoAuth` that uses these revocations, so the route
         needs no access token.
 
-        The response is 200, 400 if the request is invalid or repeats a logout token, 408 or 413 if it is too slow or too
-        large, or 503 if the keys or the store are unavailable. Each process accepts a logout token once.
+        The response is 200, 400 if the request is invalid or repeats a logout token, 408 or 413 if it is too slow or
+        too large, or 503 if the keys or the store are unavailable. Each process accepts a logout token once.
 
         Args:
             client_ids: Client ids of the applications whose backchannel logout URI in Logto is this route.
