@@ -496,6 +496,20 @@ async def test_a_restarted_store_that_is_full_is_reported_and_gets_the_revocatio
         assert (feed.health().last_error, feed.health().waiting_count) == (None, 0)
 
 
+async def test_many_revocations_are_added_in_a_few_turns_of_the_loop() -> None:
+    async with running(SharedStore(batch_size=1000)) as feed:
+        await feed.catch_up()
+
+        turns = 0
+        adding = asyncio.ensure_future(feed.add([revoke(f"user{i}") for i in range(1000)]))
+        while not adding.done() and turns < 100:
+            turns += 1
+            await asyncio.sleep(0)
+
+        assert 10 <= turns < 100
+        assert await adding == 1000
+
+
 async def test_other_tasks_run_while_many_revocations_are_listed_for_a_restarted_store() -> None:
     store, clock = SharedStore(batch_size=1000), ManualClock(now=NOW)
     async with running(store, clock=clock) as feed:
