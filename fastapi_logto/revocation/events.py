@@ -339,5 +339,5 @@ def _find_class(name: object) -> type[Event]:
 
 
 def _explain(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    problem = error.errors()[0]
     return f"{'.'.join(map(str, problem['loc']))}: expected a valid value, found {problem['type']}"

@@ -24,7 +24,9 @@ def _switch(context: str) -> None:
         current.switch_context(context)
 
 
-def pytest_sessionstart() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    # Before the conftest files, which import the package.
     _switch(COLLECTION)
 
 
