@@ -533,7 +533,7 @@ class TestMcpUser:
     async def find_user(self, request: StarletteRequest) -> JSONResponse:
         user = request.scope["in_context"]
         assert user is request.user
-        return JSONResponse([user.identity, user.access_token.model_dump(include={"token", "scopes", "subject"})])
+        return JSONResponse([user.display_name, user.access_token.model_dump(include={"token", "scopes", "subject"})])
 
     def test_it_is_the_caller_with_the_token_of_the_request(self, logto: LogtoAuth) -> None:
         app = FastAPI()
