@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,8 @@ def test_a_command_that_waits_for_a_tenant_can_be_interrupted(tmp_path: Path) ->
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A shell lets its background jobs ignore Ctrl-C.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one system call
         ) as process:
             while not server.requests:
                 assert process.poll() is None
