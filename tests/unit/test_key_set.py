@@ -122,6 +122,8 @@ class Unusable:
 UNUSABLE = (
     Unusable(id="null", entry=None, says="not an object"),
     Unusable(id="a text", entry="hunter2", says="not an object"),
+    Unusable(id="a number out of range", entry=changed(exp=float("inf")), says="a number out of range"),
+    Unusable(id="a kid that is no Unicode", entry=changed(kid="\ud800"), says="a lone surrogate"),
     Unusable(id="a list", entry=[EC], says="not an object"),
     Unusable(id="empty", entry={}, says="its kty is not EC, RSA or OKP"),
     Unusable(id="no kty", entry=without("kty"), says="its kty is not EC, RSA or OKP"),

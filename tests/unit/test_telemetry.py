@@ -413,6 +413,20 @@ class TestFetches:
         }
         assert SUBJECT not in caplog.text
 
+    @pytest.mark.parametrize("kind", ["document", "response", "unparsed"])
+    async def test_a_fetch_whose_purpose_is_not_named_hides_its_path_too(self, kind: str, recording: Recording) -> None:
+        provider = FakeProvider({})
+        transport, url = provider.build_transport(), f"{ENDPOINT}/api/users/{SUBJECT}"
+
+        if kind == "document":
+            await transport.fetch_json(url)
+        else:
+            await (transport.send if kind == "response" else transport.exchange)(url, Request())
+
+        (span,) = recording.read_spans()
+        assert (span.name, read_attributes(span)["fastapi_logto.purpose"]) == ("GET", "other")
+        assert SUBJECT not in str(read_attributes(span))
+
     async def test_an_invalid_url_has_no_address(self, recording: Recording) -> None:
         for url in ("http://[", "http://host:port"):
             with pytest.raises(ExchangeError):

@@ -546,7 +546,22 @@ async def test_an_exchange_returns_every_response_as_it_was_received(
 
     assert (response.status, response.body, response.headers["total-number"]) == (422, b"<html>", "3")
     assert response.tls is None
-    assert "html" not in repr(response)
+
+
+async def test_a_response_shows_its_status_alone_because_a_provider_may_repeat_secrets(
+    server: CapturedServer, transport: Transport
+) -> None:
+    headers = {"Retry-After": f"{SECRET}-later", "Location": f"https://a.example/{SECRET}"}
+    server.replace(JWKS_PATH, Answer(status=400, body=json.dumps({"error": SECRET}).encode(), headers=headers))
+    url = server.endpoint + JWKS_PATH
+
+    raw, response = await transport.exchange(url, Request()), await transport.send(url, Request())
+
+    assert SECRET in raw.headers["location"]
+    assert SECRET.encode() in raw.body
+    assert (response.document, response.retry_after, response.location) == ({"error": SECRET}, *headers.values())
+    assert repr(raw) == "RawResponse(status=400, tls=None)"
+    assert repr(response) == f"Response(status=400, weight={response.weight})"
 
 
 @pytest.mark.parametrize("status", [404, 410, 500])
