@@ -23,6 +23,8 @@ __all__ = ["Pool", "Queue", "Result", "run_fresh"]
 
 # Importing the tests takes longer than running them, so a new process imports those of this many files at most.
 _MOST_FILES: Final = 12
+# More than there are cores help where tests wait, e.g. for a server.
+_PROCESSES: Final = int(os.environ.get("MUTANTS_PROCESSES", os.cpu_count() or 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _run_parallel(take: Callable[[], _Process | None]) -> None:
     texts: dict[int, bytes] = {}
     with selectors.DefaultSelector() as selector:
         while True:
-            while len(running) < (os.cpu_count() or 1) and (process := take()) is not None:
+            while len(running) < _PROCESSES and (process := take()) is not None:
                 pid, pipe = _fork(process.work)
                 running[pipe] = pid, process
                 texts[pipe] = b""

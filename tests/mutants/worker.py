@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 from _pytest.runner import runtestprotocol
+from _pytest.warnings import catch_warnings_for_item
 
 __all__ = ["IMPORT", "LONGEST_SECONDS", "Outcome", "run_tests"]
 
@@ -46,7 +47,10 @@ def run_tests(items: Sequence[pytest.Item], seconds: dict[str, float], *, report
         assert item is not None
         signal.alarm(_LONGEST_TEST_SECONDS + int(_SLOWER * seconds.get(item.nodeid, 1.0)))
         os.write(report, f"{item.nodeid}\n".encode())
-        if any(one.failed for one in runtestprotocol(item, log=False, nextitem=following)):
+        # As pytest's own loop does: without it, the marks of a test that ignore a warning do not apply.
+        with catch_warnings_for_item(item.config, item.ihook, "runtest", item):
+            reports = runtestprotocol(item, log=False, nextitem=following)
+        if any(one.failed for one in reports):
             return Outcome.KILLED
         if time.process_time() - started > LONGEST_SECONDS:
             break
