@@ -32,9 +32,8 @@ def build(
     clock: ManualClock | None = None,
     on_outage: OnOutage = "closed",
     outage_seconds: float = 30,
-    longest_wait_seconds: float = 2,
-    load_seconds: float = 30,
     logs: Sequence[RevocationLog] = (),
+    **bounds: float,
 ) -> RevocationFeed:
     return RevocationFeed(
         store,
@@ -42,9 +41,8 @@ def build(
         on_outage=on_outage,
         outage_seconds=outage_seconds,
         longest_token_seconds=DAY,
-        longest_wait_seconds=longest_wait_seconds,
-        load_seconds=load_seconds,
         logs=logs,
+        **bounds,
     )
 
 
@@ -417,6 +415,18 @@ async def test_a_store_that_does_not_respond_ends_the_load() -> None:
         store.is_stuck = False
 
 
+async def test_a_load_may_take_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, timeout = SharedStore(), asyncio.timeout
+    store.is_stuck = True
+    async with running(store, on_outage="open") as feed:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "timeout", lambda _: timeout(0))
+            await feed.catch_up()
+
+        assert feed.health().last_error == "expected all revocations within 30 s, found more"
+        store.is_stuck = False
+
+
 async def test_a_revocation_that_the_store_could_not_take_is_appended_when_it_works_again() -> None:
     store, clock = SharedStore(), ManualClock(now=NOW)
     options: Any = {"clock": clock, "longest_wait_seconds": 0}
@@ -698,6 +708,8 @@ async def test_a_store_that_can_be_read_but_takes_nothing_is_left_alone_between_
             await asyncio.sleep(0)
         assert len(store.reads) == 1
         assert feed.health().waiting_count == 1
+        # It is followed all the same.
+        assert is_current(feed)
 
 
 async def test_a_revocation_that_is_repeated_in_an_outage_fails_each_time() -> None:
