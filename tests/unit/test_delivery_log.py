@@ -12,7 +12,7 @@ from fastapi_logto.revocation import DeliveryLog, LogHealth, Revocation, Revocat
 from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import ManualClock
 from fastapi_logto.verification.revoked import MAX_LATE_SECONDS
-from tests.unit.fakes import ENDPOINT, ISSUER, wait_until
+from tests.unit.fakes import ENDPOINT, ISSUER, end_at_once, wait_until
 from tests.unit.hook_log import HOOK, NOW, FakeLog, FakeStore, build_entry
 
 pytestmark = pytest.mark.anyio
@@ -223,12 +223,12 @@ def test_the_log_is_read_each_minute_by_default() -> None:
 
 
 async def test_a_response_may_take_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    log, timeout = FakeLog(), asyncio.timeout
+    log = FakeLog()
     log.gate = asyncio.Event()
     revocations = build(log)
 
     with monkeypatch.context() as patch:
-        patch.setattr(asyncio, "timeout", lambda seconds: timeout(0 if seconds == 5 else seconds))
+        patch.setattr(asyncio, "timeout", end_at_once(4, 7))
         await read(revocations)
 
     error = revocations.health().logs[0].last_error

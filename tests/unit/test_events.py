@@ -165,7 +165,7 @@ def test_an_id_is_found_wherever_logto_puts_it(event: str, members: dict[str, An
 def test_an_id_that_is_null_or_empty_is_an_error_and_not_absent(
     event: str, members: dict[str, dict[str, Any]], place: str, value: str | None
 ) -> None:
-    filled = {name: dict.fromkeys(parts, value) for name, parts in members.items()}
+    filled: dict[str, Any] = {name: dict.fromkeys(parts, value) for name, parts in members.items()}
 
     with pytest.raises(EventError, match=f"^{place}: expected a valid value, found value_error$"):
         parse_event(build_body(event, **filled))

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from fastapi_logto.testing import ManualClock
 from fastapi_logto.testing import claims as make_claims
 from fastapi_logto.verification.revocation_feed import OnOutage, RevocationFeed
 from fastapi_logto.verification.revocation_store import LogHealth, RevocationLog, RevocationStore
-from tests.unit.fakes import wait_until
+from tests.unit.fakes import end_at_once, wait_until
 from tests.unit.recording import Point, Recording, start_recording
 from tests.unit.stores import SharedStore
 
@@ -353,6 +354,27 @@ def test_an_outage_never_lengthens_the_wait_for_the_next_try_beyond_two_seconds(
     loop.close()
 
 
+def test_a_refused_caller_may_come_back_after_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_mean(low: float, high: float) -> float:
+        return (low + high) / 2
+
+    monkeypatch.setattr(random, "uniform", find_mean)
+    store, clock, loop = SharedStore(), ManualClock(now=NOW), asyncio.new_event_loop()
+    store.error = "connection refused"
+    feed = build(store, clock=clock)
+
+    waits: list[int] = []
+    for _ in range(10):
+        clock.advance(100)
+        with pytest.raises(ProviderUnavailableError) as caught:
+            loop.run_until_complete(feed.catch_up())
+        waits.append(caught.value.retry_after_seconds)
+
+    assert max(waits) == 2
+    loop.run_until_complete(feed.close())
+    loop.close()
+
+
 def test_the_wait_for_the_next_try_is_reported_and_is_short_again_in_the_next_outage() -> None:
     store, clock, loop = SharedStore(), ManualClock(now=NOW), asyncio.new_event_loop()
     feed = build(store, clock=clock, longest_wait_seconds=60)
@@ -416,11 +438,11 @@ async def test_a_store_that_does_not_respond_ends_the_load() -> None:
 
 
 async def test_a_load_may_take_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, timeout = SharedStore(), asyncio.timeout
+    store = SharedStore()
     store.is_stuck = True
     async with running(store, on_outage="open") as feed:
         with monkeypatch.context() as patch:
-            patch.setattr(asyncio, "timeout", lambda _: timeout(0))
+            patch.setattr(asyncio, "timeout", end_at_once(20, 40))
             await feed.catch_up()
 
         assert feed.health().last_error == "expected all revocations within 30 s, found more"
