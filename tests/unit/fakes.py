@@ -14,7 +14,7 @@ from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.transport import Transport
 from tests.captured import DISCOVERY_PATH, JWKS_PATH
 
-__all__ = ["ENDPOINT", "ISSUER", "FakeProvider", "finish_fetches", "wait_until", "watch_key"]
+__all__ = ["ENDPOINT", "ISSUER", "FakeProvider", "end_at_once", "finish_fetches", "wait_until", "watch_key"]
 
 ENDPOINT: Final = "https://tenant.logto.app"
 ISSUER: Final = f"{ENDPOINT}/oidc"
@@ -110,6 +110,16 @@ def watch_key(key: PublicKey, on_verify: Callable[[], object]) -> PublicKey:
     jose.on_verify = on_verify
     # Without its AWS-LC key, which would be used in its place.
     return replace(key, jose=jose, aws_lc=None)
+
+
+def end_at_once(least: float, most: float) -> Callable[[float | None], asyncio.Timeout]:
+    """Return `asyncio.timeout` for a test in which a limit of so many seconds is over at once, and no other one."""
+    timeout = asyncio.timeout
+
+    def build(delay: float | None) -> asyncio.Timeout:
+        return timeout(0 if delay is not None and least <= delay <= most else delay)
+
+    return build
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

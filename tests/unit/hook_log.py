@@ -123,6 +123,7 @@ class FakeStore:
         self.revocations: list[Revocation] = []
         self.texts: dict[str, str] = {}
         self.leader: object = None
+        self.lease_seconds = 0.0
         self.is_away = False
         self.save_errors: list[Exception] = []
 
@@ -162,6 +163,7 @@ class FakeConnection:
         self._check()
         assert task == f"log {ISSUER} {HOOK}"
         assert seconds > 30
+        self.store.lease_seconds = seconds
         self.store.leader = self.store.leader or self
         return self.store.leader is self
 

@@ -7,11 +7,12 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from fastapi_logto.errors import SettingsError
 from fastapi_logto.revocation import DeliveryLog, LogHealth, Revocation, Revocations
 from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import ManualClock
 from fastapi_logto.verification.revoked import MAX_LATE_SECONDS
-from tests.unit.fakes import ENDPOINT, ISSUER, wait_until
+from tests.unit.fakes import ENDPOINT, ISSUER, end_at_once, wait_until
 from tests.unit.hook_log import HOOK, NOW, FakeLog, FakeStore, build_entry
 
 pytestmark = pytest.mark.anyio
@@ -215,6 +216,29 @@ async def test_all_requests_use_the_tls_context_that_was_passed(monkeypatch: pyt
 
     assert len(contexts) >= 2
     assert all(one is context for one in contexts)
+
+
+def test_the_log_is_read_each_minute_by_default() -> None:
+    assert FakeLog().build(clock=ManualClock(now=NOW)).interval_seconds == 60
+
+
+async def test_a_response_may_take_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = FakeLog()
+    log.gate = asyncio.Event()
+    revocations = build(log)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "timeout", end_at_once(4, 7))
+        await read(revocations)
+
+    error = revocations.health().logs[0].last_error
+    assert error is not None
+    assert "5 s" in error
+
+
+def test_the_secret_is_not_sent_over_plain_http_by_default() -> None:
+    with pytest.raises(SettingsError, match="https"):
+        DeliveryLog("http://logto.example.com", client_id="machine", client_secret="secret", hook_id=HOOK)
 
 
 @pytest.mark.parametrize("interval_seconds", [1, 3600])

@@ -116,11 +116,75 @@ def test_a_trusted_device_names_its_user() -> None:
     assert (event.user_id, event.device_id) == ("u", "d")
 
 
-def test_an_unknown_event_is_kept_as_one_and_revokes_nothing() -> None:
-    event = parse_event(build_body("User.Archived", data={"id": "u", "isSuspended": True}, revokedGrantIds=["g"]))
+PLACES: list[tuple[str, dict[str, Any], str]] = [
+    ("User.Created", {"data": {"id": "x"}}, "user_id"),
+    ("User.Created", {"params": {"userId": "x"}, "data": {"id": "y"}}, "user_id"),
+    ("Organization.Membership.Updated", {"organizationId": "x"}, "organization_id"),
+    ("Organization.Created", {"data": {"id": "x"}}, "organization_id"),
+    ("Organization.Deleted", {"params": {"id": "x"}}, "organization_id"),
+    ("Role.Created", {"data": {"id": "x"}}, "role_id"),
+    ("Role.Deleted", {"params": {"id": "x"}}, "role_id"),
+    ("OrganizationRole.Scopes.Updated", {"organizationRoleId": "x"}, "role_id"),
+    ("Scope.Created", {"data": {"id": "x"}}, "scope_id"),
+    ("Scope.Created", {"data": {"resourceId": "x"}}, "resource_id"),
+    ("Scope.Deleted", {"params": {"scopeId": "x"}}, "scope_id"),
+    ("Scope.Deleted", {"params": {"resourceId": "x"}}, "resource_id"),
+    ("OrganizationScope.Deleted", {"params": {"id": "x"}}, "scope_id"),
+    ("PostSignIn", {"userId": "x"}, "user_id"),
+    ("PostSignIn", {"application": {"id": "x"}}, "client_id"),
+    ("PostSignIn", {"cimdClientId": "x"}, "client_id"),
+    ("Grant.LimitExceeded", {"userId": "x"}, "user_id"),
+    ("Grant.LimitExceeded", {"applicationId": "x"}, "client_id"),
+    ("Grant.LimitExceeded", {"cimdClientId": "x"}, "client_id"),
+    ("Identifier.Lockout", {"applicationId": "x"}, "client_id"),
+    ("Identifier.Lockout", {"application": {"id": "x"}}, "client_id"),
+    ("Message.RateLimited", {"cimdClientId": "x"}, "client_id"),
+    ("TrustedDevice.Created", {"data": {"userId": "x"}}, "user_id"),
+    ("TrustedDevice.Created", {"data": {"id": "x"}}, "device_id"),
+]
+
+
+@pytest.mark.parametrize(("event", "members", "name"), PLACES)
+def test_an_id_is_found_wherever_logto_puts_it(event: str, members: dict[str, Any], name: str) -> None:
+    assert getattr(parse_event(build_body(event, **members)), name) == "x"
+
+
+@pytest.mark.parametrize("value", [None, ""], ids=repr)
+@pytest.mark.parametrize(
+    ("event", "members", "place"),
+    [
+        ("User.Deleted", {"params": {"userId": ...}}, "params.userId"),
+        ("Organization.Deleted", {"params": {"id": ...}}, "params.id"),
+        ("Role.Deleted", {"params": {"id": ...}}, "params.id"),
+        ("Scope.Deleted", {"params": {"scopeId": ...}}, "params.scopeId"),
+        ("Scope.Deleted", {"params": {"resourceId": ...}}, "params.resourceId"),
+        ("PostSignIn", {"application": {"id": ...}}, "application.id"),
+        ("TrustedDevice.Deleted", {"data": {"id": ...}}, "data.id"),
+    ],
+)
+def test_an_id_that_is_null_or_empty_is_an_error_and_not_absent(
+    event: str, members: dict[str, dict[str, Any]], place: str, value: str | None
+) -> None:
+    filled: dict[str, Any] = {name: dict.fromkeys(parts, value) for name, parts in members.items()}
+
+    with pytest.raises(EventError, match=f"^{place}: expected a valid value, found value_error$"):
+        parse_event(build_body(event, **filled))
+
+
+def test_an_error_of_a_model_does_not_quote_the_event() -> None:
+    with pytest.raises(ValidationError) as caught:
+        UserEvent.model_validate({"event": "User.Created", "data": {"id": ["Ann"]}})
+
+    assert "data.id" in str(caught.value)
+    assert "Ann" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["User.Archived", "X"])
+def test_an_unknown_event_is_kept_as_one_and_revokes_nothing(name: str) -> None:
+    event = parse_event(build_body(name, data={"id": "u", "isSuspended": True}, revokedGrantIds=["g"]))
 
     assert type(event) is UnknownEvent
-    assert (event.event, event.hook_id, event.model_extra) == ("User.Archived", HOOK, {"revokedGrantIds": ["g"]})
+    assert (event.event, event.hook_id, event.model_extra) == (name, HOOK, {"revokedGrantIds": ["g"]})
     assert revoke(event) == []
 
 

@@ -11,14 +11,15 @@ import pytest
 from typing_extensions import override
 
 from fastapi_logto.errors import SettingsError
-from fastapi_logto.revocation import DeliveryLog, RevocationStoreError
+from fastapi_logto.revocation import DeliveryLog, Revocations, RevocationStoreError
 from fastapi_logto.revocation.delivery_log import check_logs, find_hook_api
 from fastapi_logto.revocation.events import Event
 from fastapi_logto.revocation.hook_api import NEEDED_EVENTS, Window
 from fastapi_logto.revocation.log_follower import LogFollower
+from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import ManualClock
 from fastapi_logto.verification.revocation_store import LogHealth
-from tests.unit.fakes import ENDPOINT, wait_until
+from tests.unit.fakes import ENDPOINT, end_at_once, wait_until
 from tests.unit.hook_log import CAPTURED, HOOK, NOW, FakeConnection, FakeLog, FakeStore, build_entry
 
 pytestmark = pytest.mark.anyio
@@ -222,6 +223,15 @@ async def test_the_time_of_a_delivery_is_a_positive_number_of_milliseconds(
     assert [delivery.created_at for delivery in page.deliveries] == [found]
 
 
+async def test_a_delivery_is_represented_without_its_event() -> None:
+    api, _ = find_hook_api(FakeLog([build_entry("alice")]).build(clock=ManualClock(now=NOW)))
+
+    page = await api.fetch_page(Window(since=0), size=100)
+
+    assert page.deliveries[0].body is not None
+    assert "isSuspended" not in repr(page)
+
+
 @pytest.mark.parametrize("timed", [0, 149])
 async def test_deliveries_without_a_time_do_not_end_the_log(timed: int) -> None:
     entries = [build_entry(f"u{number}") for number in range(150)]
@@ -297,6 +307,21 @@ async def test_a_pass_without_a_response_is_ended_and_reported() -> None:
     await bench.read()
 
     assert bench.health.last_error == ("expected a response within 0.01 s, found none; check the connection to Logto")
+
+
+async def test_a_pass_may_take_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = FakeLog([build_entry("a")])
+    log.gate = asyncio.Event()
+    revocations = Revocations(log=log.build(clock=ManualClock(now=NOW)))
+    feed = find_feeds(revocations).current
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "timeout", end_at_once(8, 20))
+        await feed.warm()
+    await feed.close()
+
+    assert revocations.health().logs[0].last_error == (
+        "expected a response within 10 s, found none; check the connection to Logto"
+    )
 
 
 async def test_a_pass_that_takes_too_long_continues_where_it_ended() -> None:
@@ -405,6 +430,8 @@ async def test_one_process_reads_for_all_others() -> None:
     await wait_until(lambda: first.health.age_seconds == second.health.age_seconds == 0)
 
     assert sorted(map(len, (first.users, second.users))) == [1, 2]
+    # So soon another one replaces the one that reads, if that has ended: after the interval and half a minute.
+    assert store.lease_seconds == 31
     await first.follower.close()
     await second.follower.close()
 

@@ -41,7 +41,7 @@ from fastapi_logto.errors import (
 from fastapi_logto.revocation import Revocations
 from fastapi_logto.revocation.logout import LogoutReceiver
 from fastapi_logto.revocation.revocations import find_feeds
-from fastapi_logto.testing import Application, Directory, LocalIssuer, ManualClock, assert_protected, bearer
+from fastapi_logto.testing import Application, Directory, LocalIssuer, ManualClock, assert_protected, bearer, routes
 from fastapi_logto.verification.logout_tokens import LogoutToken
 from tests.captured import DIRECTORY
 from tests.unit.apps import API
@@ -366,6 +366,12 @@ def test_an_unusual_logout_token_is_valid(bench: Bench, changes: dict[str, Any])
     assert bench.post(bench.token(**changes)).status_code == 200
 
 
+async def test_a_logout_token_that_is_valid_for_years_is_remembered_for_a_day(bench: Bench) -> None:
+    token = await bench.verify(bench.token(exp=NOW + 10**9))
+
+    assert token.refused_at == NOW + 24 * 3600 + bench.auth.settings.leeway_seconds
+
+
 def test_a_logout_token_is_accepted_once(bench: Bench) -> None:
     token = bench.token()
     assert bench.post(token).status_code == 200
@@ -427,7 +433,13 @@ FORMS: dict[str, tuple[str, bytes, int, str]] = {
     ),
     "not ASCII": ("application/x-www-form-urlencoded", b"logout_token=\xff", 400, "found malformed text"),
     "escapes that are not UTF-8": ("application/x-www-form-urlencoded", b"logout_token=%ff", 400, "malformed text"),
-    "many fields": ("application/x-www-form-urlencoded", b"a=b&" * 20, 400, "found malformed text"),
+    "many fields": ("application/x-www-form-urlencoded", b"a=b&" * 16 + b"logout_token=x", 400, "found malformed text"),
+    "as many fields as allowed": (
+        "application/x-www-form-urlencoded",
+        b"a=b&" * 15 + b"logout_token=x",
+        400,
+        "is invalid: malformed",
+    ),
     "an empty token": ("application/x-www-form-urlencoded", b"logout_token=", 400, "is invalid: malformed"),
     "a large body": (
         "application/x-www-form-urlencoded",
@@ -490,8 +502,9 @@ def test_without_the_store_it_is_503_and_the_user_is_refused_here() -> None:
     assert bench.client.get("/me", headers=bearer(bench.issuer.access_token())).status_code == 200
     store.error = "down"
 
-    assert bench.post(bench.token()).status_code == 503
+    response = bench.post(bench.token())
 
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
     assert bench.revocations.health().waiting_count == 1
     store.error = None
     # The token is accepted, and the store gets the waiting revocation together with the next one.
@@ -605,6 +618,7 @@ def test_the_route_counts_as_signed(bench: Bench) -> None:
     assert {row.path: row.token for row in list_routes(bench.app).api_routes} == {PATH: "signature", "/me": "required"}
     assert bench.client.get("/openapi.json").json()["paths"].keys() == {"/me"}
     assert bench.client.get(PATH).status_code == 405
+    assert [route.is_hidden for route in routes(bench.app) if route.is_signed] == [True]
 
 
 @pytest.mark.parametrize("client_ids", [[], "", ["a", ""], [" "], [7]])

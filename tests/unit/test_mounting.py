@@ -528,6 +528,17 @@ def mcp_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     del sys.modules["fastapi_logto.mcp_user"]
 
 
+def test_the_mcp_sdk_is_not_needed(logto: LogtoAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("mcp.")] + ["fastapi_logto.mcp_user"]:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    # As if it were not installed.
+    monkeypatch.setitem(sys.modules, "mcp", None)
+
+    response = TestClient(build_app(logto)).get("/mcp/user", headers=bearer(issuer.access_token()))
+
+    assert response.status_code == 200
+
+
 @pytest.mark.usefixtures("mcp_sdk")
 class TestMcpUser:
     async def find_user(self, request: StarletteRequest) -> JSONResponse:

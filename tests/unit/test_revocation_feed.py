@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from fastapi_logto.testing import ManualClock
 from fastapi_logto.testing import claims as make_claims
 from fastapi_logto.verification.revocation_feed import OnOutage, RevocationFeed
 from fastapi_logto.verification.revocation_store import LogHealth, RevocationLog, RevocationStore
-from tests.unit.fakes import wait_until
+from tests.unit.fakes import end_at_once, wait_until
 from tests.unit.recording import Point, Recording, start_recording
 from tests.unit.stores import SharedStore
 
@@ -32,9 +33,8 @@ def build(
     clock: ManualClock | None = None,
     on_outage: OnOutage = "closed",
     outage_seconds: float = 30,
-    longest_wait_seconds: float = 2,
-    load_seconds: float = 30,
     logs: Sequence[RevocationLog] = (),
+    **bounds: float,
 ) -> RevocationFeed:
     return RevocationFeed(
         store,
@@ -42,9 +42,8 @@ def build(
         on_outage=on_outage,
         outage_seconds=outage_seconds,
         longest_token_seconds=DAY,
-        longest_wait_seconds=longest_wait_seconds,
-        load_seconds=load_seconds,
         logs=logs,
+        **bounds,
     )
 
 
@@ -355,6 +354,27 @@ def test_an_outage_never_lengthens_the_wait_for_the_next_try_beyond_two_seconds(
     loop.close()
 
 
+def test_a_refused_caller_may_come_back_after_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_mean(low: float, high: float) -> float:
+        return (low + high) / 2
+
+    monkeypatch.setattr(random, "uniform", find_mean)
+    store, clock, loop = SharedStore(), ManualClock(now=NOW), asyncio.new_event_loop()
+    store.error = "connection refused"
+    feed = build(store, clock=clock)
+
+    waits: list[int] = []
+    for _ in range(10):
+        clock.advance(100)
+        with pytest.raises(ProviderUnavailableError) as caught:
+            loop.run_until_complete(feed.catch_up())
+        waits.append(caught.value.retry_after_seconds)
+
+    assert max(waits) == 2
+    loop.run_until_complete(feed.close())
+    loop.close()
+
+
 def test_the_wait_for_the_next_try_is_reported_and_is_short_again_in_the_next_outage() -> None:
     store, clock, loop = SharedStore(), ManualClock(now=NOW), asyncio.new_event_loop()
     feed = build(store, clock=clock, longest_wait_seconds=60)
@@ -414,6 +434,18 @@ async def test_a_store_that_does_not_respond_ends_the_load() -> None:
         await feed.catch_up()
 
         assert feed.health().last_error == "expected all revocations within 0.01 s, found more"
+        store.is_stuck = False
+
+
+async def test_a_load_may_take_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SharedStore()
+    store.is_stuck = True
+    async with running(store, on_outage="open") as feed:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "timeout", end_at_once(20, 40))
+            await feed.catch_up()
+
+        assert feed.health().last_error == "expected all revocations within 30 s, found more"
         store.is_stuck = False
 
 
@@ -698,6 +730,8 @@ async def test_a_store_that_can_be_read_but_takes_nothing_is_left_alone_between_
             await asyncio.sleep(0)
         assert len(store.reads) == 1
         assert feed.health().waiting_count == 1
+        # It is followed all the same.
+        assert is_current(feed)
 
 
 async def test_a_revocation_that_is_repeated_in_an_outage_fails_each_time() -> None:

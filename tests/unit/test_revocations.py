@@ -375,6 +375,21 @@ def test_a_store_is_loaded_at_start_and_left_at_the_end(issuer: LocalIssuer) -> 
     assert [one.user_id for one in store.entries] == ["a"]
 
 
+async def test_the_store_may_be_unavailable_for_thirty_seconds(issuer: LocalIssuer, clock: ManualClock) -> None:
+    store = SharedStore()
+    revocations = Revocations(store)
+    issuer.auth(revocations=revocations)
+    feed = find_feeds(revocations).current
+    await feed.warm()
+    store.error = "connection refused"
+
+    clock.advance(30)
+    assert revocations.health().is_ready
+    clock.advance(0.5)
+    assert not revocations.health().is_ready
+    await feed.close()
+
+
 def test_an_application_starts_without_its_store_and_responds_with_503(issuer: LocalIssuer) -> None:
     store = SharedStore()
     store.error = "connection refused"

@@ -394,7 +394,8 @@ def test_a_removed_member_loses_all_tokens_and_a_deleted_organization_its_own(be
 
 def test_a_change_of_a_role_ends_all_tokens_by_choice() -> None:
     body = build_body("Role.Scopes.Updated", params={"id": "r"}, data=[])
-    for bench, accepted in ((Bench(), True), (Bench(revoke_all_on={"Role.Scopes.Updated"}), False)):
+    name = "Role.Scopes.Updated"
+    for bench, accepted in ((Bench(), True), (Bench(revoke_all_on={name}), False), (Bench(revoke_all_on=name), False)):
         token = bench.issuer.access_token()
         assert bench.deliver(body) == 204
         assert bench.accepts(token) is accepted
@@ -723,9 +724,9 @@ def test_the_route_needs_no_token_is_not_in_the_docs_and_counts_as_signed(bench:
         assert client.get("/openapi.json").json()["paths"] == {}
     assert_protected(app)
     signed = [route for route in routes(app) if route.is_signed]
-    assert [(str(route), route.is_protected) for route in signed] == [
-        ("POST /v1/hook", False),
-        ("POST /inner/webhooks/logto", False),
+    assert [(str(route), route.is_protected, route.is_hidden) for route in signed] == [
+        ("POST /v1/hook", False, True),
+        ("POST /inner/webhooks/logto", False, True),
     ]
     table = list_routes(app, fails_unprotected=True)
     assert [(row.path, row.token) for row in table.api_routes if row.token == "signature"] == [
