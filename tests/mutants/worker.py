@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 from _pytest.runner import runtestprotocol
-from _pytest.warnings import catch_warnings_for_item
+from _pytest.warnings import catch_warnings_for_item  # pyright: ignore[reportUnknownVariableType] - not fully typed
 
 __all__ = ["IMPORT", "LONGEST_SECONDS", "Outcome", "run_tests"]
 
