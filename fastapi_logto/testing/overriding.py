@@ -7,7 +7,6 @@ inside the block, including one that a fixture started before.
 Both belong to the running code, so they are stored in this module and not in an application.
 """
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import AbstractContextManager
@@ -35,6 +34,7 @@ from fastapi_logto.schemes import (
     find_scheme,
     find_state,
 )
+from fastapi_logto.single_flight import is_on_loop
 from fastapi_logto.state import AuthState
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
@@ -147,7 +147,7 @@ class _Block(AbstractContextManager[None]):
         self.number = next(_numbers)
         # `ContextVar.reset` can't be used: blocks may end in any order and in another context.
         _of_context.set((*(block for block in _of_context.get() if not block.has_ended), self))
-        if not _is_in_loop():
+        if not is_on_loop():
             self._of_thread = _of_thread.blocks
             self._of_thread.append(self)
 
@@ -274,11 +274,3 @@ def _find_tables(app: ASGIApp, nodes: tuple[Node, ...]) -> Iterator[object]:
 
 def _find_table(holder: object) -> Table:
     return cast("Any", holder).dependency_overrides  # type: ignore[no-any-return]
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

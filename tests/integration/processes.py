@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import httpx
 
-__all__ = ["Process", "find_free_port", "find_free_ports", "run_command", "run_module"]
+__all__ = ["Process", "accept_interrupts", "find_free_port", "find_free_ports", "run_command", "run_module"]
 
 _START_SECONDS = 60.0
 
@@ -129,7 +129,7 @@ def run_command(
     )
 
 
-def _accept_interrupts() -> None:
+def accept_interrupts() -> None:
     """Accept Ctrl-C in the child again: a shell without job control makes background jobs ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -155,7 +155,7 @@ def run_module(
         stderr=subprocess.STDOUT,
         text=True,
         cwd=cwd,
-        preexec_fn=_accept_interrupts,  # noqa: PLW1509 - one system call
+        preexec_fn=accept_interrupts,  # noqa: PLW1509 - one system call
     )
     process = Process(popen)
     try:

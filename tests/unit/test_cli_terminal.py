@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from fastapi_logto.cli.results import ExitCode
 from fastapi_logto.cli.terminal import Terminal, ask_secret, build_text, confirm, escape, escape_lines, warn, write
 from tests.captured import DISCOVERY_PATH, Answer, Fault, serve_captured
 from tests.conftest import RunCli
+from tests.integration.processes import accept_interrupts
 from tests.tenants import API
 from tests.terminals import run_on_terminal
 
@@ -272,8 +272,7 @@ def test_a_command_that_waits_for_a_tenant_can_be_interrupted(tmp_path: Path) ->
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A shell lets its background jobs ignore Ctrl-C.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one system call
+            preexec_fn=accept_interrupts,  # noqa: PLW1509 - one system call
         ) as process:
             while not server.requests:
                 assert process.poll() is None
