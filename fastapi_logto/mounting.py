@@ -94,7 +94,6 @@ def mount_protected(app: FastAPI | APIRouter, *, path: str, mounted: ASGIApp, re
             forward,
             methods=_METHODS,
             include_in_schema=False,
-            response_model=None,
             dependencies=gates,
         )
         app.add_api_websocket_route(one, forward_websocket, dependencies=gates)

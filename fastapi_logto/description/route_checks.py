@@ -238,7 +238,7 @@ def _iter_parameters(dependant: Dependant) -> Iterator[_Parameter]:
     for kind, field in _iter_fields(dependant):
         info: FieldInfo = field.field_info
         yield _build_parameter(kind, field.name, info, hyphens=False)
-        hyphens = kind == "header" and getattr(info, "convert_underscores", True)
+        hyphens = isinstance(info, params.Header) and info.convert_underscores
         if isinstance(info, params.Param | params.Form):
             # FastAPI reads each field of such a model as a separate query, header, cookie or form value.
             for model in _list_parts(info.annotation):

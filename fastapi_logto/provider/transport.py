@@ -94,9 +94,9 @@ class Response:
 
     status: int
     document: JsonObject = field(repr=False)
-    retry_after: str | None = field(default=None, repr=False)
-    location: str | None = field(default=None, repr=False)
-    weight: int = 0
+    retry_after: str | None = field(repr=False)
+    location: str | None = field(repr=False)
+    weight: int
 
 
 class Transport:

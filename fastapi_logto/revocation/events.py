@@ -1,6 +1,7 @@
 """The events of Logto's webhooks as typed values, and their parser."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
@@ -68,10 +69,12 @@ class _Event(BaseModel):
     @field_validator("created_at", mode="before")
     @classmethod
     def _parse_time(cls, value: object) -> datetime:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if time is None or time.utcoffset() is None:
-            raise ValueError("not a time with a time zone")
-        return time
+        # The error of `fromisoformat` quotes the value.
+        with suppress(ValueError):
+            time = datetime.fromisoformat(value) if isinstance(value, str) else None
+            if time is not None and time.utcoffset() is not None:
+                return time
+        raise ValueError("not a time with a time zone")
 
     # A null must not pass for absence, and revoke nothing.
     @field_validator(*_IDS, mode="before", check_fields=False)

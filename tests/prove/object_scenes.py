@@ -72,7 +72,7 @@ def _list_objects(bench: Bench) -> list[object]:
         parse_unverified(token, algorithms=["ES384"], token_types=["at+jwt"]),
         *(credentials, form, build_form_request(ENDPOINT, form, client=credentials)),
         RawResponse(status=200, headers={"a": secret}, body=bench.token.encode()),
-        Response(status=200, document=document),
+        Response(status=200, document=document, retry_after=secret, location=secret, weight=0),
     ]
 
 

@@ -279,6 +279,14 @@ def test_a_body_that_is_not_an_event_is_an_error_that_shows_nothing_of_it(invali
     assert str(caught.value) == invalid.message
 
 
+def test_a_model_that_is_built_directly_does_not_quote_an_invalid_time() -> None:
+    with pytest.raises(ValidationError) as caught:
+        UserEvent.model_validate({"event": "User.Deleted", "createdAt": "s3cret", "hookId": "h"})
+
+    assert "not a time with a time zone" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_custom_data_of_any_depth_does_not_hide_a_suspension() -> None:
     deep: object = "end"
     for number in range(500):
