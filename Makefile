@@ -16,15 +16,15 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 SYNC := $(BIN)/uv sync --frozen --inexact --quiet --no-default-groups --extra testing
-# As many workers as there are cores.
-PARALLEL := -n auto
+# One more worker than there are cores, because some tests wait for a process or a server.
+PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 UNIT_TESTS := $(PARALLEL) tests/unit
-# One more worker than there are cores of a small machine, because these tests also wait for servers.
-INTEGRATION_TESTS := -n 3 --dist loadfile tests/integration
+INTEGRATION_TESTS := $(PARALLEL) --dist loadgroup tests/integration
 # The folders with packages from npm: the real OpenID Connect server, the CDN assets of the docs pages, the conformance
 # suites for MCP servers, the verifiers that the attack suite compares with, and the pages of the examples.
 VERIFIERS := tests/attack/npm
-NPM_FOLDERS := $(addprefix tests/integration/,oidc_provider docs_assets mcp_conformance) $(VERIFIERS) examples/react examples/vue
+NPM_FOLDERS := $(addprefix tests/,integration/oidc_provider integration/docs_assets suites/mcp_conformance) $(VERIFIERS) \
+	examples/react examples/vue
 
 .DEFAULT_GOAL := help
 .PHONY: help demo revocation test tools attack prove mutants screenshots lint types docs recordings dist package lowest newest audit sbom \
@@ -53,7 +53,7 @@ else
 	$(BIN)/python -m pytest -q $(INTEGRATION_TESTS)
 endif
 
-tools: $(VENV)/integration.stamp npm  ## run the tests of the project's own tools, its attack suite and its proofs in short
+tools: $(VENV)/integration.stamp npm  ## run the tests of the project's own tools, its site and its suites
 	$(BIN)/python -m pytest -q $(PARALLEL) tests/tools tests/suites
 
 attack: $(VENV)/integration.stamp $(VERIFIERS)/node_modules/stamp  ## run the attack suite; needs Node.js, takes up to five minutes

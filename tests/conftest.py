@@ -1,5 +1,6 @@
 """Fixtures for every test: one async backend, a guard against blocking the loop, and no silent skips."""
 
+import gc
 import io
 import os
 import sys
@@ -20,6 +21,12 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 NO_SKIPS = os.environ.get("FASTAPI_LOGTO_NO_SKIPS") == "1"
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lives until the end, so that a full collection takes a millisecond, not 300."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

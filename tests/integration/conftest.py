@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 WEBHOOK_SIGNING_KEY = "signing-key-of-the-example"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests of a file for one worker, so that its servers and browsers start once; per issuer, if several."""
+    for item in items:
+        issuer = (
+            item.callspec.params.get("issuer", "")
+            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+            else ""
+        )
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {issuer}".strip()))
+
+
 @pytest.fixture(scope="session")
 def provider() -> Iterator[Provider]:
     """The real OpenID Connect server that Logto is built on."""

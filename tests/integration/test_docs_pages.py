@@ -125,6 +125,10 @@ def issuer(request: pytest.FixtureRequest) -> Iterator[Issuer]:
         )
 
 
+# For tests of what the page does, whoever the issuer is.
+ONE_ISSUER = pytest.mark.parametrize("issuer", ["oidc-provider"], indirect=True)
+
+
 class Nickname(BaseModel):
     nickname: str = "Al"
 
@@ -259,6 +263,7 @@ def test_another_user_signs_in_once_the_session_at_the_issuer_has_ended(
     assert docs.execute("GET", "/user/info").body["user_id"] == issuer.bob
 
 
+@ONE_ISSUER
 def test_authorizing_again_needs_the_dialog_closed_in_between(visitor: Visit, site: str, issuer: Issuer) -> None:
     def authorize() -> None:
         popup = docs.press_authorize()
@@ -379,6 +384,7 @@ def test_a_user_without_any_permission_signs_in_where_that_is_enough_and_is_refu
     assert "read:user" in refused.message
 
 
+@ONE_ISSUER
 def test_one_of_several_scopes_and_optional_sign_in_are_called_with_the_token_too(
     visitor: Visit, issuer: Issuer
 ) -> None:
@@ -407,6 +413,7 @@ def test_one_of_several_scopes_and_optional_sign_in_are_called_with_the_token_to
     assert (known.status, known.body) == (200, {"user_id": issuer.alice})
 
 
+@ONE_ISSUER
 def test_each_scheme_has_its_own_sign_in_and_an_operation_gets_the_token_of_its_scheme(
     visitor: Visit, issuer: Issuer
 ) -> None:
@@ -464,6 +471,7 @@ def test_redoc_shows_the_scheme_with_its_scopes_and_those_that_an_operation_need
         expect(operation.get_by_role("listitem").filter(has_text=scope)).to_have_count(1)
 
 
+@ONE_ISSUER
 def test_the_pages_request_nothing_outside_but_their_known_assets(visitor: Visit, site: str, issuer: Issuer) -> None:
     docs = visitor.open_docs(f"{site}/docs")
     sign_in(docs, issuer, "alice", "read:user")
