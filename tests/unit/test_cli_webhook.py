@@ -300,6 +300,15 @@ class EndingStore(FakeConnection):
         signal.raise_signal(self.number)
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Interrupts raise, although a shell's background jobs ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_following_ends_with_a_signal_and_says_how_much_takes_effect(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]
