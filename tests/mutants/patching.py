@@ -37,14 +37,14 @@ class Functions:
         """Replace the code of the functions that the mutant changes.
 
         Raises:
-            NotPatchableError: The change is not in the body of a function.
+            NotPatchableError: The change is not in the body of a function of this process.
         """
         path = self._root / mutant.path
         source = path.read_bytes()
         old = compile(source, str(path), "exec", dont_inherit=True)
         new = compile(build_source(source, mutant), str(path), "exec", dont_inherit=True)
         changed = list(_find_changed(old, new))
-        if not changed:
+        if not any(self._by_place[_get_place(before)] for before, _ in changed):
             raise NotPatchableError
         for before, after in changed:
             for function in self._by_place[_get_place(before)]:

@@ -110,6 +110,8 @@ class Pool:
         seconds = dict(self._selection.seconds)
         # For tests that are newer than the measured run, the lines that they run are unknown.
         newer = [name for name in items if name not in seconds]
+        # Python doesn't list frozen objects.
+        gc.unfreeze()
         functions = Functions(ROOT, sorted({one.path for one in self._mutants}))
         gc.collect()
         gc.freeze()

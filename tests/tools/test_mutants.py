@@ -1,5 +1,6 @@
 """Mutants: each kind of edit is made once, keeps the line numbers, and takes effect in a running process."""
 
+import gc
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -150,6 +151,14 @@ def test_a_change_of_code_that_has_run_needs_a_new_process(module: ModuleType, t
     del module
     with pytest.raises(NotPatchableError):
         Functions(tmp_path, ["module.py"]).patch(find(change))
+
+
+def test_a_change_of_a_function_that_is_not_found_needs_a_new_process(module: ModuleType, tmp_path: Path) -> None:
+    gc.freeze()
+
+    with pytest.raises(NotPatchableError):
+        Functions(tmp_path, ["module.py"]).patch(find("outer: `return inner(a)` is `return None`"))
+    assert module.outer(1) == 2
 
 
 def test_the_tests_of_a_line_come_with_those_of_its_own_file_first_and_one_of_each_function_before_the_next() -> None:
