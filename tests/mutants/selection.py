@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -84,10 +84,22 @@ class Selection:
         return COLLECTION in self.lines[mutant.path].get(mutant.line, ())
 
     def find_tests(self, mutant: Mutant) -> list[str]:
-        """Return the tests that ran the line of the mutant, or that use the names that it assigns."""
+        """Return the tests that ran the line of the mutant, or that use the names that it assigns.
+
+        The file named after the module comes first, then those that run the most of its lines.
+        """
         found = self._find_by_line(mutant) if mutant.is_in_function else self._find_by_name(mutant)
         tests = self._sort(found or self._by_module[mutant.path])
-        return sorted(tests, key=lambda test: not mutant.is_likely(test))
+        lines = self._lines_by_file[mutant.path]
+        return sorted(tests, key=lambda test: (not mutant.is_likely(test), -lines[test.partition("::")[0]]))
+
+    @cached_property
+    def _lines_by_file(self) -> Mapping[str, Mapping[str, int]]:
+        """How many lines of each module the tests of a file run."""
+        return {
+            path: Counter(file for tests in lines.values() for file in {one.partition("::")[0] for one in tests})
+            for path, lines in self.lines.items()
+        }
 
     def _find_by_line(self, mutant: Mutant) -> frozenset[str]:
         lines = self.lines[mutant.path]

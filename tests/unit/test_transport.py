@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 from fastapi_logto.client import GrantUnavailableError, LogtoClient
 from fastapi_logto.provider.failures import ExchangeError, FetchError
 from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Request, Transport
-from fastapi_logto.strict_json import estimate_weight
+from fastapi_logto.strict_json import estimate_weight, parse_object_of_entries
 from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault, serve_captured
 
 SECRET = "hunter2"
@@ -187,6 +187,14 @@ async def test_the_content_type_does_not_matter(server: CapturedServer, transpor
     server.replace(JWKS_PATH, Answer(body=b'{"keys": []}', headers={"Content-Type": "text/html"}))
 
     assert await transport.fetch_json(server.endpoint + JWKS_PATH) == {"keys": []}
+
+
+async def test_a_document_is_parsed_as_its_reader_says(server: CapturedServer, transport: Transport) -> None:
+    server.replace(JWKS_PATH, Answer(body=b'{"keys": [{"kid": "a", "kid": "b"}, 1]}'))
+    url = server.endpoint + JWKS_PATH
+
+    assert str(await refusal(transport, url)) == f"{url}: duplicate member"
+    assert await transport.fetch_json(url, parse=parse_object_of_entries) == {"keys": [None, 1]}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate", "x-gzip", "compress"])
