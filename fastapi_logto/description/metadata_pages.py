@@ -35,7 +35,7 @@ def publish(app: FastAPI, state: AuthState[Any]) -> None:
         pages = ResourcePages(app)
         setattr(app.state, _STATE_NAME, pages)
         for path in (WELL_KNOWN, WELL_KNOWN + "/{path:path}"):
-            app.add_route(path, pages.serve, include_in_schema=False)
+            app.add_route(path, pages.serve)
         _put_in_front(app, Middleware(_Entrance, states=pages.states))
     pages.add(state)
 
@@ -116,9 +116,8 @@ class ResourcePages:
         query = request.scope["query_string"].decode("latin-1")
         # Error trackers show a request's headers, where they find one in a frame.
         del request
-        for state in self.states:
-            await state.load_in_thread()
-        # Anyone may request a page, so the walk through all routes is cached. It runs in a thread.
+        # Anyone may request a page, so the walk through all routes is cached. It runs in a thread, as does reading the
+        # settings, if they have not been read yet.
         pages = await asyncio.to_thread(self._build)
         page = pages.get(build_end(path, query)) or pages.get(build_end(path, ""))
         if page is None:

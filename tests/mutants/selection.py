@@ -84,7 +84,7 @@ class Selection:
         return COLLECTION in self.lines[mutant.path].get(mutant.line, ())
 
     def find_tests(self, mutant: Mutant) -> list[str]:
-        """Return the tests that ran the line of the mutant, or that use the names that it assigns.
+        """Return the tests that ran the line of the mutant, or, if it is in no function, that could use it.
 
         The file named after the module comes first, then those that run the most of its lines.
         """
@@ -109,7 +109,9 @@ class Selection:
 
     def _find_by_name(self, mutant: Mutant) -> frozenset[str]:
         names = {name for part in mutant.place.split(".")[-1:] for name in part.split("/") if name.isidentifier()}
-        return frozenset(chain.from_iterable(self._by_name.get(name, frozenset()) for name in names))
+        # A default or a decorator is used without its name: by the module's own tests, if by any.
+        own = filter(mutant.is_likely, self._by_module[mutant.path])
+        return frozenset(chain(own, *(self._by_name.get(name, frozenset()) for name in names)))
 
     @cached_property
     def _by_module(self) -> Mapping[str, frozenset[str]]:

@@ -642,6 +642,8 @@ def test_plain_http_to_the_tenant_can_be_allowed() -> None:
     ("error", "advice"),
     [
         ("invalid_client", "check client_id and client_secret, and that they are of this tenant"),
+        ("invalid_target", "check that the resource is exactly the API resource's indicator in Logto"),
+        ("access_denied", "check that the application or the user is a member of the organization"),
         ("invalid_request", "check that the application in Logto is a machine-to-machine one, or may exchange tokens"),
         ("another_error", "see the error and its description"),
     ],
@@ -659,6 +661,18 @@ async def test_a_response_without_a_token_can_be_retried_after_a_second(bench: B
 
     assert isinstance(error, GrantUnavailableError)
     assert error.retry_after_seconds == 1
+
+
+async def test_by_default_50_requests_of_5_seconds_are_in_flight(bench: Bench) -> None:
+    bench.provider.gate = asyncio.Event()
+    first = [asyncio.create_task(bench.client.get_userinfo(f"{number:043}")) for number in range(50)]
+    await wait_until(lambda: len(bench.provider.asked) == 50)
+
+    with pytest.raises(GrantUnavailableError, match=r"^userinfo: not sent, 50 are in flight$"):
+        await bench.client.get_userinfo("b" * 43)
+    assert bench.provider.asked[0].extensions["timeout"]["read"] == 5
+    bench.provider.gate.set()
+    assert {type(error) for error in await asyncio.gather(*first, return_exceptions=True)} == {GrantRefusedError}
 
 
 async def test_a_profile_that_is_not_requested_names_the_limit() -> None:
