@@ -109,9 +109,11 @@ class Selection:
 
     def _find_by_name(self, mutant: Mutant) -> frozenset[str]:
         names = {name for part in mutant.place.split(".")[-1:] for name in part.split("/") if name.isidentifier()}
-        # A default or a decorator is used without its name: by the module's own tests, if by any.
+        # A default or a decorator is used without its name: by the module's own tests, or those of the lines below.
         own = filter(mutant.is_likely, self._by_module[mutant.path])
-        return frozenset(chain(own, *(self._by_name.get(name, frozenset()) for name in names)))
+        lines = ((line, tests - {COLLECTION, ""}) for line, tests in sorted(self.lines[mutant.path].items()))
+        below = next((tests for line, tests in lines if line > mutant.line and tests), frozenset())
+        return frozenset(chain(own, below, *(self._by_name.get(name, frozenset()) for name in names)))
 
     @cached_property
     def _by_module(self) -> Mapping[str, frozenset[str]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, HTTPBasic, HTTPBasicCredentials
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
@@ -137,6 +137,17 @@ def test_openapi_lists_the_key_and_the_token_as_alternatives(logto: LogtoAuth) -
     assert write["security"] == [{"Logto": ["write"]}, {"APIKeyHeader": []}]
     assert read["responses"]["401"] == {"$ref": "#/components/responses/LogtoUnauthorized"}
     assert set(schema["components"]["securitySchemes"]) == {"Logto", "APIKeyHeader"}
+
+
+def test_openapi_adds_no_scope_to_a_password(logto: LogtoAuth) -> None:
+    read_password = HTTPBasic(auto_error=False)
+
+    async def find(password: Annotated[HTTPBasicCredentials | None, Security(read_password)]) -> Partner | None:
+        return None if password is None else Partner(name=password.username)
+
+    schema = build_app(logto, find=find).openapi()
+
+    assert schema["paths"]["/write"]["get"]["security"] == [{"Logto": ["write"]}, {"HTTPBasic": []}]
 
 
 def test_such_a_route_is_protected_unless_one_of_its_checks_is_replaced(logto: LogtoAuth) -> None:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI, Security, params
 from fastapi.encoders import jsonable_encoder
 from fastapi.openapi.models import OAuth2, OpenAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.security import APIKeyHeader, HTTPBasic, OAuth2PasswordBearer
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
@@ -324,10 +324,6 @@ SECURITY: dict[str, tuple[Callable[[LogtoAuth], Any], list[dict[str, list[str]]]
     "somebody else's scheme beside": (
         lambda auth: Together((auth.require_scopes("a"), APIKeyHeader(name="x-key", scheme_name="Key"))),
         [{"Logto": ["a"]}, {"Key": []}],
-    ),
-    "a user name and password beside": (
-        lambda auth: Together((auth.require_scopes("a"), HTTPBasic(scheme_name="Basic"))),
-        [{"Logto": ["a"]}, {"Basic": []}],
     ),
     "another authorization server's scheme with scopes": (
         lambda auth: Together(
