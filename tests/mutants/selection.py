@@ -112,7 +112,7 @@ class Selection:
         # A default or a decorator is used without its name: by the module's own tests, or those of the lines below.
         own = filter(mutant.is_likely, self._by_module[mutant.path])
         lines = ((line, tests - {COLLECTION, ""}) for line, tests in sorted(self.lines[mutant.path].items()))
-        below = next((tests for line, tests in lines if line > mutant.line and tests), frozenset())
+        below = next((tests for line, tests in lines if line > mutant.line and tests), frozenset[str]())
         return frozenset(chain(own, below, *(self._by_name.get(name, frozenset()) for name in names)))
 
     @cached_property
