@@ -18,6 +18,7 @@ from fastapi_logto.protected_resource import (
     build_resource_metadata,
     map_resources,
 )
+from fastapi_logto.single_flight import running_loop
 from fastapi_logto.state import SERVED_PAGES, AuthState, ServedPages
 
 __all__ = ["ResourcePages", "publish"]
@@ -109,7 +110,8 @@ class ResourcePages:
             self.states.append(state)
 
     async def serve(self, request: Request) -> Response:
-        """Return the requested page; 404 if there is no such resource."""
+        """Return the requested page; 404 if there is no such resource. `RuntimeError` if the loop is not asyncio's."""
+        running_loop()
         # A server may pass on a path that is no valid UTF-8 as lone surrogates.
         path = "/" + request.path_params.get("path", "").encode("utf-8", "replace").decode()
         # A query that is not part of a resource is ignored, as by other routes.

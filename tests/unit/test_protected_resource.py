@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import BaseRoute
@@ -12,6 +12,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from typing_extensions import override
 
 from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, SettingsError, mount_protected
+from fastapi_logto.description.metadata_pages import ResourcePages
 from fastapi_logto.testing import LocalIssuer, bearer
 from tests.unit.apps import API
 
@@ -216,6 +217,12 @@ class TestDocument:
         auth.install(app)
 
         assert ask(app)["authorization_servers"] == [issuer.issuer]
+
+    def test_a_loop_of_another_library_is_named(self) -> None:
+        call = ResourcePages(FastAPI()).serve(Request({"type": "http"}))
+
+        with pytest.raises(RuntimeError, match="^expected an event loop of asyncio, found none"):
+            call.send(None)
 
     def test_it_is_not_in_the_openapi_document(self) -> None:
         assert WELL_KNOWN not in build_app(issuer.auth()).openapi()["paths"]
