@@ -221,7 +221,7 @@ class TestDocument:
     def test_a_loop_of_another_library_is_named(self) -> None:
         call = ResourcePages(FastAPI()).serve(Request({"type": "http"}))
 
-        with pytest.raises(RuntimeError, match="^expected an event loop of asyncio, found none"):
+        with pytest.raises(RuntimeError, match="expected an event loop of asyncio"):
             call.send(None)
 
     def test_it_is_not_in_the_openapi_document(self) -> None:
