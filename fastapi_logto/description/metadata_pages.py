@@ -36,7 +36,7 @@ def publish(app: FastAPI, state: AuthState[Any]) -> None:
         pages = ResourcePages(app)
         setattr(app.state, _STATE_NAME, pages)
         for path in (WELL_KNOWN, WELL_KNOWN + "/{path:path}"):
-            app.add_route(path, pages.serve)
+            app.add_route(path, pages.serve, include_in_schema=False)
         _put_in_front(app, Middleware(_Entrance, states=pages.states))
     pages.add(state)
 

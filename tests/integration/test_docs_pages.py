@@ -125,7 +125,7 @@ def issuer(request: pytest.FixtureRequest) -> Iterator[Issuer]:
         )
 
 
-# For tests of what the page does, whoever the issuer is.
+# For tests that do not depend on the issuer.
 ONE_ISSUER = pytest.mark.parametrize("issuer", ["oidc-provider"], indirect=True)
 
 

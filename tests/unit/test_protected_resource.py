@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, SettingsError, mount_protected
 from fastapi_logto.description.metadata_pages import ResourcePages
-from fastapi_logto.testing import LocalIssuer, bearer
+from fastapi_logto.testing import LocalIssuer, bearer, routes
 from tests.unit.apps import API
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
@@ -225,7 +225,10 @@ class TestDocument:
             call.send(None)
 
     def test_it_is_not_in_the_openapi_document(self) -> None:
-        assert WELL_KNOWN not in build_app(issuer.auth()).openapi()["paths"]
+        app = build_app(issuer.auth())
+
+        assert WELL_KNOWN not in app.openapi()["paths"]
+        assert [route.is_hidden for route in routes(app) if route.path.startswith(WELL_KNOWN)] == [True, True]
 
     def test_the_settings_of_the_environment_are_read_at_the_first_request(
         self, monkeypatch: pytest.MonkeyPatch
