@@ -113,7 +113,7 @@ def read_variables(known: Collection[str], *, env_file: str | Path | None) -> Va
         values = _pick(document, known)
         return Variables(
             values=values,
-            source=str(env_file) if values else "environment",
+            source=str(env_file),
             ignored_file=None,
             misspelt=_find_misspelt(document, known),
         )

@@ -17,7 +17,7 @@ _Fields: TypeAlias = Mapping[str, FieldInfo]
 def explain_arguments(error: ValidationError, fields: _Fields, *, given: Collection[str]) -> Iterator[str]:
     """Yield a line for each problem of the arguments. If one is missing, the last line says why no variable is read."""
     missing: list[str] = []
-    for problem in error.errors(include_url=False):
+    for problem in error.errors():
         if problem["type"] == "missing":
             name = str(problem["loc"][0])
             missing.append(name)
@@ -44,7 +44,7 @@ def explain_arguments(error: ValidationError, fields: _Fields, *, given: Collect
 
 def explain_variables(error: ValidationError, fields: _Fields) -> Iterator[str]:
     """Yield a line for each problem of the variables."""
-    for problem in error.errors(include_url=False):
+    for problem in error.errors():
         yield _explain_one(problem, fields)
 
 

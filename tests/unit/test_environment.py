@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,8 @@ def test_an_error_says_that_the_file_was_not_read_and_which_variables_are_why(mo
 
 def test_the_environment_does_not_read_a_file_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     write_file({**FILE, "LOGTO_LEEWAY_SECONDS": "33"})
+    # In a program of PyInstaller, python-dotenv looks for a file in the current folder if it gets none.
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
 
     with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"):
         LogtoSettings.from_environment()
@@ -385,7 +388,10 @@ def test_a_misspelt_variable_of_the_file_is_named_too(cli: RunCli) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["LOGTO_PORT", "LOGTO_SERVICE_HOST", "LOGTO_PORT_3001_TCP_ADDR", "LOGTO_APP_SECRET", "LOGTO_AUDIANC\n", "AUDIANCE"],
+    [
+        *("LOGTO_PORT", "LOGTO_SERVICE_HOST", "LOGTO_PORT_3001_TCP_ADDR", "LOGTO_APP_SECRET", "AUDIANCE"),
+        *("LOGTO_AUDIENC\nE", "LOGTO_AUDIENC\u00c9"),
+    ],
 )
 def test_variables_of_other_programs_are_not_called_misspelt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, {**ENVIRONMENT, name: "x"})

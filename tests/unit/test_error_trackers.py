@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from traceback import walk_tb
 from typing import Annotated, Any
 
@@ -194,6 +195,20 @@ async def test_no_frame_of_a_refusal_shows_a_payload_that_could_not_be_read() ->
 
     assert caught.value.reason == "malformed"
     assert find_leaks(caught.value, "alice@example.com") == []
+
+
+def test_no_frame_of_an_invalid_variable_shows_other_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"DATABASE_PASSWORD={SECRET}\nLOGTO_AUDIENCE='\"quoted\"'\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="without quotes") as of_the_file:
+        LogtoSettings.from_environment(env_file=file)
+    monkeypatch.setenv("DATABASE_PASSWORD", SECRET)
+    monkeypatch.setenv("LOGTO_AUDIENCE", '"quoted"')
+    with pytest.raises(SettingsError, match="without quotes") as of_the_environment:
+        LogtoSettings.from_environment()
+
+    assert find_leaks(of_the_file.value, SECRET) == []
+    assert find_leaks(of_the_environment.value, SECRET) == []
 
 
 def test_no_frame_of_an_error_shows_the_body_of_a_webhook_that_is_no_json() -> None:

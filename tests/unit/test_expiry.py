@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
 from fastapi_logto import LogtoAuth, LogtoSettings, TokenClaims, schemes
+from fastapi_logto.expiry import close_after, pass_on
 from fastapi_logto.testing import Clock, LocalIssuer, bearer
 from fastapi_logto.testing import claims as make_claims
 from tests.unit.fakes import wait_until
@@ -201,24 +203,90 @@ async def test_a_handler_that_is_cancelled_during_the_close_cancels_the_close() 
         async with auth.closing_at_expiry(websocket, claims, close_timeout_seconds=60):
             await asyncio.Event().wait()
 
+    found: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
+    before = asyncio.all_tasks()
     handler = asyncio.ensure_future(handle())
     await wait_until(lambda: "websocket.close" in server.sent)
     handler.cancel()
     with pytest.raises(asyncio.CancelledError):
         await handler
-    await wait_until(lambda: server.is_cancelled)
+    await wait_until(lambda: server.is_cancelled and asyncio.all_tasks() <= before)
+
+    assert found == []
 
 
-async def test_a_client_that_is_gone_at_the_end_is_no_error() -> None:
+async def test_a_client_that_is_gone_at_the_end_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     auth, token = build(seconds=0.1)
     server = Stalled(error=OSError("gone"))
     server.is_open.set()
     websocket = await server.accept()
 
-    async with auth.closing_at_expiry(websocket, await auth.verify(token)):
-        await asyncio.Event().wait()
+    with caplog.at_level(logging.DEBUG, "fastapi_logto"):
+        async with auth.closing_at_expiry(websocket, await auth.verify(token)):
+            await asyncio.Event().wait()
 
     assert server.sent == ["websocket.accept", "websocket.close"]
+    assert "gave up" not in caplog.text
+
+
+async def test_another_error_of_the_close_is_raised() -> None:
+    auth, token = build(seconds=0.1)
+    server = Stalled(error=RuntimeError("of the server's own"))
+    server.is_open.set()
+    websocket = await server.accept()
+
+    with pytest.raises(RuntimeError, match="of the server's own"):
+        async with auth.closing_at_expiry(websocket, await auth.verify(token)):
+            await asyncio.Event().wait()
+
+
+class Watched:
+    """Tells a function of a revocation, as often as a test wants, until that is stopped."""
+
+    def __init__(self) -> None:
+        self.revoke: Callable[[], object] = lambda: None
+        self.stopped = 0
+
+    def __call__(self, revoke: Callable[[], object]) -> Callable[[], None]:
+        self.revoke = revoke
+        return self.stop
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+@pytest.mark.parametrize("seconds", [0.1, 3600])
+async def test_a_token_that_is_revoked_while_its_websocket_ends_is_no_error(seconds: float) -> None:
+    server, watched = Stalled(), Watched()
+    closed: list[tuple[int, str]] = []
+    websocket = await server.accept()
+    server.is_open.set()
+
+    async def note(code: int, reason: str) -> None:
+        closed.append((code, reason))
+
+    websocket.close = note  # type: ignore[assignment,method-assign]
+    async with asyncio.timeout(10), close_after(websocket, seconds=seconds, timeout_seconds=1, watch=watched):
+        if seconds == 3600:
+            watched.revoke()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            watched.revoke()
+    watched.revoke()
+
+    assert closed == [(1008, "expired" if seconds == 0.1 else "revoked")]
+    assert watched.stopped == 1
+
+
+async def test_a_websocket_that_ends_before_its_token_is_no_longer_watched() -> None:
+    watched = Watched()
+
+    async with close_after(await Stalled().accept(), seconds=3600, timeout_seconds=1, watch=watched):
+        assert watched.stopped == 0
+
+    assert watched.stopped == 1
 
 
 async def test_a_websocket_that_the_client_has_closed_is_not_closed_again() -> None:
@@ -392,6 +460,41 @@ async def test_a_stream_that_ends_before_its_token_is_complete() -> None:
     auth, token = build(seconds=3600)
 
     assert await collect(auth, token, Source(count=3)) == [0, 1, 2]
+
+
+async def test_a_stream_that_ends_before_its_token_is_not_kept_until_then() -> None:
+    watched = Watched()
+    chunks = Source(count=2)()
+    found = weakref.ref(chunks)
+
+    passed_on = pass_on(chunks, find_seconds=lambda: 3600, watch=watched)
+    del chunks
+    assert [chunk async for chunk in passed_on] == [0, 1]
+    assert watched.stopped == 1
+
+    del passed_on, watched
+    gc.collect()
+    assert found() is None
+
+
+async def test_a_stream_may_be_revoked_again_while_it_is_being_closed() -> None:
+    watched, is_open = Watched(), asyncio.Event()
+
+    async def wait_at_the_end() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        finally:
+            await is_open.wait()
+
+    chunks = pass_on(wait_at_the_end(), find_seconds=lambda: 3600, watch=watched)
+    assert await anext(chunks) == 1
+    watched.revoke()
+    await asyncio.sleep(0)
+    watched.revoke()
+    is_open.set()
+
+    with pytest.raises(StopAsyncIteration):
+        await anext(chunks)
 
 
 async def test_a_timeout_in_the_stream_is_not_treated_as_the_end_of_the_token() -> None:

@@ -77,6 +77,14 @@ class TestScheme:
         assert flow.tokenUrl == "https://a.logto.app/oidc/token"
         assert flow.scopes == {}
 
+    def test_it_signs_in_for_the_first_of_several_audiences_in_alphabetical_order(self) -> None:
+        scheme = LogtoAuth(endpoint="https://a.logto.app", audience="c").for_audience("b", "a").model
+
+        assert type(scheme) is OAuth2
+        flow = scheme.flows.authorizationCode
+        assert flow is not None
+        assert flow.authorizationUrl == "https://a.logto.app/oidc/auth?resource=a"
+
     @pytest.mark.parametrize(
         ("arguments", "options", "hint"),
         [

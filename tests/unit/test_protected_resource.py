@@ -281,12 +281,17 @@ class TestDocument:
         auth = LogtoAuth(
             settings=[
                 LogtoSettings(endpoint="https://a.logto.app", audience=API),
-                LogtoSettings(endpoint="https://b.logto.app", audience=[API, "https://b.example.test/b"]),
+                LogtoSettings(
+                    endpoint="https://b.logto.app",
+                    audience=[API, "https://b.example.test/b"],
+                    documentation_url="https://docs.example.com",
+                ),
             ]
         )
         app = build_app(auth)
 
         assert ask(app)["authorization_servers"] == ["https://a.logto.app/oidc", "https://b.logto.app/oidc"]
+        assert ask(app)["resource_documentation"] == "https://docs.example.com"
         assert ask(app, "/b")["authorization_servers"] == ["https://b.logto.app/oidc"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastapi_logto.redaction import build_basic_secrets, mask
+from fastapi_logto.redaction import build_basic_secrets, mask, quote_setting, quote_url, show_url, split_url
 
 SECRET: Final = "aB3-dE5_fG7~hJ9"
 
@@ -53,6 +53,55 @@ def test_a_text_that_repeats_a_secret_is_replaced(name: str) -> None:
 def test_another_text_is_left_as_it_is(text: str) -> None:
     assert mask(text, secrets=[SECRET, "0123456789"]) == text
     assert mask(text, secrets=[]) == text
+
+
+def test_a_text_without_letters_is_no_piece_of_every_secret_without_letters() -> None:
+    assert mask("a text", secrets=["+/+/", ""]) == "***"
+    assert mask("a text", secrets=["+/+/"]) == "a text"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("https://tenant.logto.app", "'https://tenant.logto.app'"),
+        (7, "7"),
+        ("https://user:hunter2@a", "a string of 22 characters, not shown because it may contain credentials"),
+        ("https://a?key=hunter2", "a string of 21 characters, not shown because it may contain credentials"),
+        ("https://a#hunter2", "a string of 17 characters, not shown because it may contain credentials"),
+        (["https://a@b"], "a value, not shown because it may contain credentials"),
+        ("X" * 78, f"'{'X' * 78}'"),
+        ("X" * 79, f"'{'X' * 79}..."),
+    ],
+    ids=str,
+)
+def test_a_setting_is_quoted_unless_it_may_contain_credentials(value: object, shown: str) -> None:
+    assert quote_setting(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://tenant.logto.app/oidc", "https://tenant.logto.app/oidc"),
+        ("https://a/\n", "'https://a/\\n'"),
+        ("https://\xe9", "'https://\\xe9'"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, f"'{'x' * 79}..."),
+    ],
+    ids=["usual", "another line", "not ASCII", "long", "too long"],
+)
+def test_a_url_is_shown_as_it_is_unless_it_could_change_the_log(url: str, shown: str) -> None:
+    assert quote_url(url) == shown
+
+
+def test_a_url_is_shown_without_what_may_be_secret() -> None:
+    assert (
+        show_url(split_url("https://user:hunter2@a.example:8443/b?key=hunter2#hunter2")) == "https://a.example:8443/b"
+    )
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://a:x/b", "http://a:65536/"])
+def test_of_an_invalid_url_nothing_is_shown(url: str) -> None:
+    assert show_url(split_url(url)) == "://"
 
 
 def test_the_credentials_of_http_basic_are_secret_with_and_without_form_encoding() -> None:

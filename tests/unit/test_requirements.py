@@ -244,23 +244,28 @@ def test_only_true_accepts_the_caller(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "code"),
+    ("headers", "code", "details"),
     [
-        ([], "organization_required"),
-        ([("X-Org", "")], "organization_required"),
-        ([("X-Org", "A"), ("X-Org", "A")], "organization_mismatch"),
-        ([("X-Org", "A"), ("x-org", "B")], "organization_mismatch"),
-        ([("X-Org", "a")], "organization_mismatch"),
-        ([("X-Org", "A,A")], "organization_mismatch"),
-        ([("X-Org", "A")], None),
+        ([], "organization_required", "found no header"),
+        ([("X-Org", "")], "organization_required", "found no header"),
+        ([("X-Org", "A"), ("X-Org", "A")], "organization_mismatch", "expected one header, found 2 headers 'x-org'"),
+        ([("X-Org", "A"), ("x-org", "B")], "organization_mismatch", "expected one header, found 2 headers 'x-org'"),
+        ([("X-Org", "a")], "organization_mismatch", "claim organization_id, expected 'a', found 'A'"),
+        ([("X-Org", "A,A")], "organization_mismatch", "claim organization_id, expected 'A,A', found 'A'"),
+        ([("X-Org", "A")], None, ""),
     ],
 )
-def test_one_header_names_one_organization(headers: list[tuple[str, str]], code: str | None) -> None:
+def test_one_header_names_one_organization(
+    headers: list[tuple[str, str]], code: str | None, details: str, caplog: pytest.LogCaptureFixture
+) -> None:
     requirement = logto.require_organization(organization=OrganizationSource.from_header("X-Org"))
 
-    found = codes(requirement, issuer.organization_token("A"), headers=headers)
+    with caplog.at_level("DEBUG", "fastapi_logto"):
+        found = codes(requirement, issuer.organization_token("A"), headers=headers)
 
     assert found == (None if code is None else (403, code))
+    assert caplog.text.rstrip().endswith(details)
+    assert ("refused" in caplog.text) == (code is not None)
 
 
 def test_a_403_for_an_organization_names_the_scopes_of_the_requirement() -> None:

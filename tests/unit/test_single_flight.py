@@ -2,10 +2,15 @@
 
 import asyncio
 import gc
+import weakref
 
 import pytest
 
 from fastapi_logto.single_flight import Flights
+
+
+class Broken(ValueError):
+    """An error that can be referred to weakly."""
 
 
 async def _fail() -> int:
@@ -27,6 +32,27 @@ async def test_a_call_is_found_until_it_ends() -> None:
     assert await flight == 7
     await asyncio.sleep(0)
     assert flights.find("a") is None
+
+
+async def test_calls_with_other_keys_do_not_disturb_each_other() -> None:
+    flights: Flights[str, int] = Flights()
+
+    first = flights.start("a", asyncio.sleep(0, 1), name="a call")
+    second = flights.start("b", asyncio.sleep(0, 2), name="another call")
+
+    assert (flights.find("a"), flights.find("b")) == (first, second)
+    assert await asyncio.gather(first, second) == [1, 2]
+
+
+async def test_a_call_that_is_abandoned_is_cancelled_and_forgotten_at_once() -> None:
+    flights: Flights[str, int] = Flights()
+    flight = flights.start("a", asyncio.sleep(60, 1), name="a call")
+
+    flights.abandon("a", flight)
+
+    assert flights.find("a") is None
+    await asyncio.wait([flight])
+    assert flight.cancelled()
 
 
 async def test_a_failure_without_a_waiting_caller_causes_no_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -76,6 +102,63 @@ async def test_a_failed_call_fails_for_all_callers() -> None:
 
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ValueError] * 3
+
+
+async def test_the_error_of_a_call_is_freed_without_the_garbage_collector() -> None:
+    flights: Flights[str, int] = Flights()
+
+    async def fail() -> int:
+        await asyncio.sleep(0)
+        raise Broken("as it should")
+
+    waiting = [asyncio.create_task(flights.join_or_lead("a", fail)) for _ in range(3)]
+    await asyncio.wait(waiting)
+    error = waiting[0].exception()
+    assert error is not None
+    found = weakref.ref(error)
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        for one in waiting:
+            assert one.exception() is error
+        del waiting[:], one, error
+        assert found() is None
+    finally:
+        if is_enabled:
+            gc.enable()
+
+
+def test_a_loop_that_was_closed_in_the_middle_of_a_call_is_not_kept() -> None:
+    flights: Flights[str, None] = Flights()
+    stopped, running = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def begin() -> None:
+        flights.start("a", asyncio.sleep(60), name="a call")
+
+    stopped.run_until_complete(begin())
+    running.run_until_complete(begin())
+    for task in asyncio.all_tasks(stopped):
+        # Without this, asyncio warns of a task that is destroyed.
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+    found = weakref.ref(stopped)
+    stopped.close()
+    del stopped, task
+    third = asyncio.new_event_loop()
+    third.run_until_complete(begin())
+    gc.collect()
+
+    assert found() is None
+    # Those of a loop that runs again are still there.
+    assert running.run_until_complete(_find(flights, "a"))
+    for loop in (running, third):
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+async def _find(flights: Flights[str, None], key: str) -> bool:
+    return flights.find(key) is not None
 
 
 async def test_if_the_first_caller_is_cancelled_the_next_one_calls() -> None:
