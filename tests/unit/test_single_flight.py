@@ -9,7 +9,7 @@ import pytest
 from fastapi_logto.single_flight import Flights
 
 
-class Broken(ValueError):
+class BrokenError(ValueError):
     """An error that can be referred to weakly."""
 
 
@@ -109,7 +109,7 @@ async def test_the_error_of_a_call_is_freed_without_the_garbage_collector() -> N
 
     async def fail() -> int:
         await asyncio.sleep(0)
-        raise Broken("as it should")
+        raise BrokenError("as it should")
 
     waiting = [asyncio.create_task(flights.join_or_lead("a", fail)) for _ in range(3)]
     await asyncio.wait(waiting)
@@ -139,7 +139,7 @@ def test_a_loop_that_was_closed_in_the_middle_of_a_call_is_not_kept() -> None:
     running.run_until_complete(begin())
     for task in asyncio.all_tasks(stopped):
         # Without this, asyncio warns of a task that is destroyed.
-        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
     found = weakref.ref(stopped)
     stopped.close()
     del stopped, task
