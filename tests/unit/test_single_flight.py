@@ -37,11 +37,17 @@ async def test_a_call_is_found_until_it_ends() -> None:
 async def test_calls_with_other_keys_do_not_disturb_each_other() -> None:
     flights: Flights[str, int] = Flights()
 
+    gate = asyncio.Event()
     first = flights.start("a", asyncio.sleep(0, 1), name="a call")
     second = flights.start("b", asyncio.sleep(0, 2), name="another call")
+    third = flights.start("c", asyncio.wait_for(gate.wait(), 30), name="a third call")
 
-    assert (flights.find("a"), flights.find("b")) == (first, second)
+    assert (flights.find("a"), flights.find("b"), flights.find("c")) == (first, second, third)
     assert await asyncio.gather(first, second) == [1, 2]
+    await asyncio.sleep(0)
+    assert (flights.find("a"), flights.find("b"), flights.find("c")) == (None, None, third)
+    gate.set()
+    assert await third
 
 
 async def test_a_call_that_is_abandoned_is_cancelled_and_forgotten_at_once() -> None:
@@ -126,6 +132,19 @@ async def test_the_error_of_a_call_is_freed_without_the_garbage_collector() -> N
     finally:
         if is_enabled:
             gc.enable()
+
+
+def test_a_loop_whose_calls_have_ended_is_not_kept() -> None:
+    flights: Flights[str, int] = Flights()
+    loop = asyncio.new_event_loop()
+    found = weakref.ref(loop)
+
+    assert loop.run_until_complete(flights.join_or_lead("a", lambda: asyncio.sleep(0, 1))) == 1
+    loop.close()
+    del loop
+    gc.collect()
+
+    assert found() is None
 
 
 def test_a_loop_that_was_closed_in_the_middle_of_a_call_is_not_kept() -> None:
