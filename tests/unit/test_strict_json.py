@@ -1,13 +1,24 @@
 """JSON with exactly one meaning."""
 
 import json
+import math
 from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastapi_logto.strict_json import MAX_DEPTH, JsonValue, StrictJsonError, check_strict, cut_deep_parts, parse_object
+from fastapi_logto.strict_json import (
+    MAX_DEPTH,
+    JsonValue,
+    StrictJsonError,
+    check_strict,
+    cut_deep_parts,
+    estimate_weight,
+    parse_object,
+    parse_object_of_entries,
+    parse_value,
+)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +138,72 @@ def test_escapes_change_nothing_about_the_depth(depth: int) -> None:
         parse_object(b'{"a":%s}' % (inner % b'"\\ud800"'))
 
 
+MANY: Final = b"[" * 40
+
+
+@pytest.mark.parametrize(
+    "text",
+    [MANY, b'\\"' + MANY, b"\\\\" + MANY, b'\\\\\\"' + MANY, MANY + b"\\\\", MANY + b'\\"', b"\\/" + MANY],
+)
+def test_brackets_in_a_string_add_nothing_to_the_depth(text: bytes) -> None:
+    quoted = b'"%s"' % text
+
+    assert parse_value(quoted) == json.loads(quoted)
+    assert parse_object(b'{"a":%s,%s:"[","b":[]}' % (quoted, quoted))["a"] == json.loads(quoted)
+    with pytest.raises(StrictJsonError, match="nested too deeply"):
+        parse_object(b'{"a":%s,"b":%s%s}' % (quoted, MANY, MANY.replace(b"[", b"]")))
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b'{"keys":[{"a":1,"a":2},{"b":{"c":1,"c":1}}],"more":1}', {"keys": [None, {"b": None}], "more": 1}),
+        (b'{"keys":["\\ud800"]}', {"keys": ["\ud800"]}),
+        (b'{"keys":[1e999]}', {"keys": [math.inf]}),
+        (b'{"keys":[%s]}' % (b"9" * 4301), {"keys": [math.inf]}),
+        (b'{"keys":[%s]}' % (b"9" * 4300), {"keys": [int("9" * 4300)]}),
+    ],
+    ids=["duplicate members", "a lone surrogate", "an infinity", "4301 digits", "4300 digits"],
+)
+def test_an_odd_entry_of_a_list_does_not_affect_the_others(data: bytes, value: object) -> None:
+    assert parse_object_of_entries(data) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"[]", "not a JSON object"),
+        (b'{"a":1,"a":1}', "not a JSON object"),
+        (b'{"keys":[],"a":"\\ud800"}', "a lone surrogate"),
+        (b'{"keys":[],"a":{"b":["\\ud800"]}}', "a lone surrogate"),
+        (b'{"keys":[],"\\ud800":1}', "a lone surrogate"),
+        (b'{"keys":[],"a":1e999}', "a number out of range"),
+        (b'{"keys":[],"a":%s}' % (b"9" * 4301), "a number out of range"),
+        (b'{"keys":[NaN]', "not strict JSON: JSONDecodeError"),
+    ],
+    ids=lambda found: found[:24] if isinstance(found, bytes) else "",
+)
+def test_the_other_members_of_an_object_of_entries_must_be_strict(data: bytes, message: str) -> None:
+    with pytest.raises(StrictJsonError) as caught:
+        parse_object_of_entries(data)
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("data", "weight"),
+    [
+        ("{}", 1000 + 2 * 2 + 150 + 60),
+        ("[]", 1000 + 2 * 2 + 150 + 60),
+        ('{"a":[1,2]}', 1000 + 2 * 11 + 2 * 150 + 4 * 60),
+        ('{"a":"\u00e9"}', 1000 + 5 * 10 + 150 + 2 * 60),
+        ('{"a":"\\u00e9"}', 1000 + 5 * 14 + 150 + 2 * 60),
+    ],
+)
+def test_the_weight_of_a_text_counts_its_characters_containers_and_values(data: str, weight: int) -> None:
+    assert estimate_weight(data.encode()) == weight
+
+
 def encode(pair: tuple[object, str]) -> bytes:
     value, codec = pair
     return json.dumps(value).encode(codec)
@@ -184,6 +261,15 @@ def test_what_is_nested_too_deeply_can_be_cut_out() -> None:
         kept = {"a": kept}
 
     assert parse_object(cut_deep_parts(data)) == {"before": '[{]}"{', "deep": kept, "after": [1]}
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1])
+def test_only_what_is_too_deep_is_cut_out(depth: int) -> None:
+    data = nest(depth, b"[]") + b" "
+    cut = cut_deep_parts(data)
+
+    assert cut == (data if depth < MAX_DEPTH else nest(MAX_DEPTH, b"null") + b" ")
+    assert parse_object(cut) is not None
 
 
 @settings(max_examples=200, deadline=None)
