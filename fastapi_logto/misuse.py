@@ -27,8 +27,6 @@ def must_be_called(advice: str) -> Callable[[FunctionT], FunctionT]:
 
 
 def _refuse(parameter: Parameter, advice: str) -> Parameter:
-    if parameter.name == "self":
-        return parameter
     return parameter.replace(annotation=Annotated[parameter.annotation, Depends(_NotADependency(advice))])
 
 

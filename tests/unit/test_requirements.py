@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum
 from typing import Annotated, Any
 from unittest.mock import ANY
 from uuid import UUID
@@ -157,12 +158,33 @@ def test_the_error_of_an_empty_or_wrong_condition_says_what_is_expected(conditio
         logto.require(**two)
 
 
-@pytest.mark.parametrize("name", ["", " a", "a ", "\u043e"])
-def test_a_source_of_the_organization_with_an_invalid_name_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["", " a", "a ", "\u043e", 7, None])
+def test_a_source_of_the_organization_with_an_invalid_name_is_refused(name: Any) -> None:
     with pytest.raises(ValueError, match="expected"):
         OrganizationSource.from_path(name)
     with pytest.raises(ValueError, match="expected"):
         OrganizationSource.from_header(name)
+
+
+def test_a_source_of_the_organization_has_a_name_only_where_the_request_has_one() -> None:
+    sources = [
+        OrganizationSource.from_path(),
+        OrganizationSource.from_header("X-Org"),
+        OrganizationSource.from_dependency(str),
+        OrganizationSource.from_token(),
+    ]
+
+    assert [source.name for source in sources] == ["organization_id", "x-org", "", ""]
+
+
+def test_a_member_of_a_text_enum_counts_as_its_text() -> None:
+    class Tenant(str, Enum):
+        FIRST = "https://a.logto.app/oidc"
+
+    source = OrganizationSource.from_token(issuer=Tenant.FIRST)
+
+    assert type(source.issuer) is str
+    assert source.issuer == "https://a.logto.app/oidc"
 
 
 def test_a_single_text_counts_as_a_list_of_one() -> None:

@@ -192,6 +192,7 @@ REFUSED = (
     _refused_url("allowed_jwks_origins", "keys.example.com", "expected a URL that begins with https://"),
     _refused_url("allowed_jwks_origins", "https://a.example?hunter2", NO_CREDENTIALS, found=NOT_SHOWN.format(25)),
     Refused(field="endpoint", argument=7, text=None, expected="Input should be a valid string", found="7"),
+    Refused(field="endpoint", argument=None, text=None, expected="Input should be a valid string", found="nothing"),
     Refused(field="audience", argument=[], text=None, expected=NO_ENTRY, found="[]"),
     Refused(field="audience", argument="", text=None, expected=NO_ENTRY, found="''"),
     Refused(field="audience", argument=["a", " "], text='["a", " "]', expected=NO_ENTRY, found="['a', ' ']"),
