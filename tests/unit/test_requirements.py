@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 from unittest.mock import ANY
 from uuid import UUID
@@ -178,7 +178,7 @@ def test_a_source_of_the_organization_has_a_name_only_where_the_request_has_one(
 
 
 def test_a_member_of_a_text_enum_counts_as_its_text() -> None:
-    class Tenant(str, Enum):
+    class Tenant(StrEnum):
         FIRST = "https://a.logto.app/oidc"
 
     source = OrganizationSource.from_token(issuer=Tenant.FIRST)
