@@ -261,14 +261,14 @@ class Watched:
 @pytest.mark.parametrize("seconds", [0.1, 3600])
 async def test_a_token_that_is_revoked_while_its_websocket_ends_is_no_error(seconds: float) -> None:
     server, watched = Stalled(), Watched()
-    closed: list[tuple[int, str]] = []
+    closed: list[tuple[int, str | None]] = []
     websocket = await server.accept()
     server.is_open.set()
 
-    async def note(code: int, reason: str) -> None:
+    async def note(code: int = 1000, reason: str | None = None) -> None:
         closed.append((code, reason))
 
-    websocket.close = note  # type: ignore[assignment,method-assign]
+    websocket.close = note  # type: ignore[method-assign]
     async with asyncio.timeout(10), close_after(websocket, seconds=seconds, timeout_seconds=1, watch=watched):
         if seconds == 3600:
             watched.revoke()
