@@ -175,18 +175,19 @@ def test_a_request_with_a_copied_scope_does_not_inherit_the_caller(auth: LogtoAu
         return response
 
     async def batch(scope: Scope, receive: Receive, send: Send) -> None:
-        forged = bearer(issuer.bad_token("forged"))["Authorization"].encode()
+        other, forged = issuer.access_token(subject="other"), issuer.bad_token("forged")
 
         async def drop(_message: Any) -> None: ...
 
         scope = {**scope}
         await inner(scope, receive, drop)
+        await inner({**scope, "headers": [(b"authorization", f"Bearer {other}".encode())]}, receive, drop)
         await inner({**scope, "headers": []}, receive, drop)
-        await inner({**scope, "headers": [(b"authorization", forged)]}, receive, send)
+        await inner({**scope, "headers": [(b"authorization", f"Bearer {forged}".encode())]}, receive, send)
 
     TestClient(batch).get("/", headers=bearer(issuer.access_token(subject="me")))
 
-    assert found == ["me **********", "me", f"{NOBODY} ", NOBODY, NOBODY]
+    assert found == ["me **********", "me", "other **********", "other", f"{NOBODY} ", NOBODY, NOBODY]
 
 
 def test_a_websocket_has_its_caller(auth: LogtoAuth) -> None:
