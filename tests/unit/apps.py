@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
+from typing_extensions import override
 
 from fastapi_logto import LogtoAuth, TokenClaims
 from fastapi_logto.testing import LocalIssuer
 
 API = "https://api.example.test"
+
+
+class CountingApp(FastAPI):
+    """An application that counts how often its routes are read."""
+
+    reads = 0
+
+    @property
+    @override
+    def routes(self) -> list[BaseRoute]:
+        self.reads += 1
+        return super().routes
 
 
 def build_organization_router(logto: LogtoAuth, *dependencies: Any) -> APIRouter:

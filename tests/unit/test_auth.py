@@ -995,3 +995,28 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_lifespan_can_be_composed_by_hand(logto: LogtoAuth) -> None:
     async with logto.lifespan():
         assert (logto.health().is_ready, logto.health().key_count) == (True, 1)
+
+
+async def test_a_fetch_in_progress_ends_with_the_lifespan() -> None:
+    started, gate = asyncio.Event(), asyncio.Event()
+    is_away = True
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if is_away:
+            raise httpx.ConnectError("refused", request=request)
+        started.set()
+        await gate.wait()
+        raise AssertionError("expected to be cancelled")
+
+    clock = ManualClock(now=NOW)
+    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, clock=clock, http_transport=httpx.MockTransport(answer))
+    before = asyncio.all_tasks()
+
+    async with auth.lifespan():
+        is_away = False
+        clock.advance(3600)
+        auth.health()
+        await asyncio.wait_for(started.wait(), 30)
+        assert asyncio.all_tasks() > before
+
+    assert asyncio.all_tasks() == before

@@ -20,7 +20,7 @@ from fastapi_logto import LogtoAuth, OrganizationSource, Requirement, SettingsEr
 from fastapi_logto.description.openapi import describe
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, bearer
-from tests.unit.apps import API
+from tests.unit.apps import API, CountingApp
 
 issuer = LocalIssuer()
 
@@ -789,6 +789,17 @@ class TestCustomDocument:
 
 
 class TestTwice:
+    def test_the_routes_are_read_once_however_often_the_document_is_requested(self, logto: LogtoAuth) -> None:
+        app = CountingApp()
+        logto.install(app)
+        add_routes(app, ("/a", logto))
+        first = app.openapi()
+        before = app.reads
+
+        assert before > 0
+        assert app.openapi() is first
+        assert app.reads == before
+
     def test_a_second_call_and_a_second_installation_change_nothing(self, logto: LogtoAuth) -> None:
         routes = (
             ("/a", logto.require(any_scope=["a", "b"], caller="user")),

@@ -7,14 +7,12 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.routing import BaseRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
-from typing_extensions import override
 
 from fastapi_logto import LogtoAuth, LogtoSettings, OrganizationSource, SettingsError, mount_protected
 from fastapi_logto.description.metadata_pages import ResourcePages
 from fastapi_logto.testing import LocalIssuer, bearer, routes
-from tests.unit.apps import API
+from tests.unit.apps import API, CountingApp
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 issuer = LocalIssuer()
@@ -189,19 +187,8 @@ class TestDocument:
         assert ask(app)["resource"] == API
 
     def test_the_routes_are_read_once_however_often_it_is_requested(self) -> None:
-        class Counted(FastAPI):
-            """Counts how often its routes are read."""
-
-            reads = 0
-
-            @property
-            @override
-            def routes(self) -> list[BaseRoute]:
-                self.reads += 1
-                return super().routes
-
         auth = issuer.auth()
-        app = Counted()
+        app = CountingApp()
         auth.install(app)
         app.get("/a", dependencies=[Depends(auth.require_scopes("a"))])(read)
         found = ask(app)

@@ -91,6 +91,15 @@ def test_the_refusal_is_logged(client: TestClient, caplog: pytest.LogCaptureFixt
     assert "refused: insufficient_scope: scope, claim scope" in caplog.text
 
 
+def test_without_pages_of_metadata_the_challenge_names_none(auth: LogtoAuth) -> None:
+    app = build_app(auth)
+    auth.install(app, metadata=False)
+    answer = get(TestClient(app), issuer.bad_token("forged"))
+
+    assert (answer.status_code, answer.json()["detail"]["reason"]) == (401, "signature")
+    assert "resource_metadata" not in answer.headers["WWW-Authenticate"]
+
+
 def test_with_several_resources_the_challenge_names_no_metadata(auth: LogtoAuth) -> None:
     auth.for_audience("https://billing.example")
     app = build_app(auth)
