@@ -1020,3 +1020,11 @@ async def test_a_fetch_in_progress_ends_with_the_lifespan() -> None:
         assert asyncio.all_tasks() > before
 
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("auth", [LogtoAuth(), LogtoAuth(endpoint=ENDPOINT, audience=API)], ids=["unset", "set"])
+def test_a_loop_of_another_library_is_named(auth: LogtoAuth) -> None:
+    call = auth.verify("x")
+
+    with pytest.raises(RuntimeError, match="expected an event loop of asyncio"):
+        call.send(None)
