@@ -91,7 +91,7 @@ class TestOrganizations:
 
 async def test_a_connection_of_another_domain_of_the_tenant_ends_with_a_revocation_of_the_tenant() -> None:
     revocations, ended = Revocations(), list[str]()
-    auth = LogtoAuth(settings=A, revocations=revocations, clock=ManualClock(now=NOW))
+    auth = LogtoAuth(settings=[A, B], revocations=revocations, clock=ManualClock(now=NOW))
     claims = make_claims(subject="alice", issuer="https://auth.example.com/oidc", issued_at=NOW - 10)
 
     stop = find_state(auth).watch(claims, lambda: ended.append("ended"))
@@ -149,7 +149,7 @@ class TestCollect:
             (list, "none"),
             (tuple, "none"),
             (lambda: "https://a.logto.app", "str"),
-            (lambda: {A}, "set"),
+            (lambda: {"a": A}, "dict"),
             (lambda: [A, "https://a.logto.app"], "LogtoSettings, str"),
             (lambda: [None], "NoneType"),
         ],
