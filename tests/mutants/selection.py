@@ -110,7 +110,8 @@ class Selection:
     def _find_by_name(self, mutant: Mutant) -> frozenset[str]:
         names = {name for part in mutant.place.split(".")[-1:] for name in part.split("/") if name.isidentifier()}
         # A default or a decorator is used without its name: by the module's own tests, or those of the lines below.
-        own = filter(mutant.is_likely, self._by_module[mutant.path])
+        # A constant is read without running a line of the module.
+        own = filter(mutant.is_likely, self.seconds)
         lines = ((line, tests - {COLLECTION, ""}) for line, tests in sorted(self.lines[mutant.path].items()))
         below = next((tests for line, tests in lines if line > mutant.line and tests), frozenset[str]())
         return frozenset(chain(own, below, *(self._by_name.get(name, frozenset()) for name in names)))

@@ -173,6 +173,16 @@ def test_the_tests_of_a_line_come_with_those_of_its_own_file_first_and_one_of_ea
     assert not selection.runs_at_import(mutant)
 
 
+def test_a_constant_is_tested_by_the_file_of_its_module_although_that_runs_none_of_its_lines() -> None:
+    path = "fastapi_logto/reasons.py"
+    selection = Selection({"test_reasons::own": 1.0, "test_other::other": 0.1}, {path: {}})
+    mutant = Mutant(
+        path=path, place="Reason", is_in_function=False, line=1, start=0, end=0, text=b"", change="another value"
+    )
+
+    assert selection.find_tests(mutant) == ["test_reasons::own"]
+
+
 def test_a_survivor_without_a_reason_is_reported() -> None:
     listed, other = generate("module.py", b"def f():\n    g()\n    h()\n")
 

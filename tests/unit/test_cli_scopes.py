@@ -366,6 +366,7 @@ def test_each_tenant_of_the_cloud_has_its_own_management_api() -> None:
 
     assert find("https://abc123.logto.app") == "https://abc123.logto.app/api"
     assert find("https://logto.example.com") == find("http://127.0.0.1:3001") == "https://default.logto.app/api"
+    assert find_management_resource("http://abc123.logto.app") == "https://default.logto.app/api"
 
 
 def build_app(*dependencies: Any) -> FastAPI:

@@ -356,6 +356,18 @@ def test_one_quote_alone_is_a_part_of_a_value(monkeypatch: pytest.MonkeyPatch) -
     assert (values["LOGTO_MACHINE_SECRET"], values["LOGTO_MACHINE_ID"]) == ('"', "\"a'")
 
 
+def test_a_value_may_begin_and_end_with_the_same_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, {**ENVIRONMENT, "LOGTO_MACHINE_ID": "XaX"})
+
+    assert read_known_variables(env_file=None).values["LOGTO_MACHINE_ID"] == "XaX"
+
+
+def test_the_credentials_have_their_documented_names() -> None:
+    names = "MACHINE_ID MACHINE_SECRET MANAGEMENT_CLIENT_ID MANAGEMENT_CLIENT_SECRET NATIVE_ID NATIVE_DEVICE_ID"
+
+    assert {f"LOGTO_{name}" for name in f"{names} REDIS_URL WEBHOOK_ID WEBHOOK_SIGNING_KEY".split()} == {*CREDENTIALS}
+
+
 def test_a_misspelt_variable_is_named_in_the_error_and_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,6 +16,7 @@ from fastapi_logto.errors import (
     InsufficientScopeError,
     InvalidTokenError,
     LogtoError,
+    OpaqueTokenError,
     ProviderUnavailableError,
     Reason,
     RefusalError,
@@ -93,7 +94,7 @@ def test_the_table_above_has_every_error_of_the_module() -> None:
     assert declared <= set(errors.__all__)
 
 
-def test_every_documented_code_and_reason_is_that_of_some_error() -> None:
+def test_reasons_and_codes_of_the_types_are_those_of_the_errors() -> None:
     assert {code for _, code, _, _ in TREE.values()} == set(get_args(ErrorCode))
     assert {reason for _, _, reason, _ in TREE.values()} == set(get_args(Reason))
 
@@ -181,3 +182,8 @@ def test_a_value_from_outside_is_quoted_in_ascii_and_cut_at_80(value: object, qu
 @given(st.one_of(st.text(), st.binary(), st.recursive(st.none() | st.text(), st.lists)))
 def test_any_quoted_value_is_one_line_of_printable_ascii(value: object) -> None:
     assert re.fullmatch(r"[\x20-\x7e]{2,83}", quote(value))
+
+
+def test_an_opaque_token_is_neither_personal_nor_of_an_organization_by_default() -> None:
+    assert OpaqueTokenError().message == OpaqueTokenError.default_message
+    assert OpaqueTokenError(resources=["b", "a"]).message.endswith("; request the token with resource=a or b")
