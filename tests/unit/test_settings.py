@@ -195,6 +195,17 @@ REFUSED = (
     Refused(field="endpoint", argument=None, text=None, expected="Input should be a valid string", found="nothing"),
     Refused(field="audience", argument=[], text=None, expected=NO_ENTRY, found="[]"),
     Refused(field="audience", argument="", text=None, expected=NO_ENTRY, found="''"),
+    *(
+        Refused(
+            field="audience",
+            argument=["a", name],
+            text=f"a,{name}",
+            expected="expected the resource indicator of the API; organization tokens are accepted by routes with "
+            "auth.require_organization(...)",
+            found=f"['a', '{name}']",
+        )
+        for name in ("urn:logto:organization:a", "urn:logto:resource:organizations")
+    ),
     Refused(field="audience", argument=["a", " "], text='["a", " "]', expected=NO_ENTRY, found="['a', ' ']"),
     Refused(field="audience", argument=["a", 7], text='["a", 7]', expected="Input should be a valid string", found="7"),
     Refused(field="algorithms", argument="none", text="none", expected=ALGORITHMS, found="'none'"),
@@ -714,3 +725,25 @@ def test_a_list_of_empty_entries_is_no_empty_list(field: str, text: str, monkeyp
         SettingsError, match=rf"argument {field}\): expected at least one entry, none of them empty; found"
     ):
         LogtoSettings.from_environment()
+
+
+def test_an_error_of_pydantic_itself_shows_no_value() -> None:
+    with pytest.raises(ValidationError) as caught:
+        LogtoSettings.model_validate({"endpoint": "https://user:hunter2@a.example", "audience": "a"})
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"public_url": "http://a.example"}, {"allowed_jwks_origins": "http://a.example"}]
+)
+def test_a_fetch_endpoint_allows_plain_http_for_the_endpoint_alone(arguments: dict[str, str]) -> None:
+    given: dict[str, object] = {
+        "endpoint": "http://a.example",
+        "fetch_endpoint": "https://logto.internal",
+        "audience": "a",
+    }
+
+    assert LogtoSettings.model_validate(given).endpoint == "http://a.example"
+    with pytest.raises(ValidationError, match="expected https, or http on a loopback address only"):
+        LogtoSettings.model_validate({**given, **arguments})
