@@ -84,6 +84,44 @@ class TestOrganizations:
     ) -> None:
         assert state.find_organization_issuers(issuer) == issuers
 
+    @pytest.mark.parametrize(
+        ("state", "issuers"),
+        [
+            (build(A), [None, "any", A.issuer, "https://auth.example.com/oidc"]),
+            (build(A, B), ["any", A.issuer, B.issuer]),
+            (find_state(LogtoAuth()), [None, "any", A.issuer, "https://unknown.example/oidc"]),
+        ],
+        ids=["one", "several", "unknown"],
+    )
+    def test_a_requirement_may_name_an_issuer_of_the_settings(
+        self, state: AuthState[TokenClaims], issuers: list[str | None]
+    ) -> None:
+        for issuer in issuers:
+            state.check_organization_issuer(issuer)
+
+    @pytest.mark.parametrize("state", [build(A), build(A, B)], ids=["one", "several"])
+    def test_a_requirement_with_another_issuer_is_an_error(self, state: AuthState[TokenClaims]) -> None:
+        with pytest.raises(SettingsError, match=r"or 'any', found issuer='https://unknown\.example/oidc'$"):
+            state.check_organization_issuer("https://unknown.example/oidc")
+
+    def test_with_several_tenants_a_requirement_must_name_one(self) -> None:
+        with pytest.raises(SettingsError, match=f'found none; pass OrganizationSource.from_path\\(issuer="{A.issuer}"'):
+            build(A, B).check_organization_issuer(None)
+
+    def test_a_requirement_is_checked_by_the_settings_of_the_application_and_not_by_those_of_a_test(self) -> None:
+        issuer = LocalIssuer()
+        transport = httpx.ASGITransport(app=issuer.app)
+
+        for state in (build(A, B), find_state(LogtoAuth())):
+            with state.replaced(B, clock=issuer.clock, http_transport=transport):
+                state.check_organization_issuer(A.issuer)
+        state = build(A, B)
+        with (
+            state.replaced(B, clock=issuer.clock, http_transport=transport),
+            pytest.raises(SettingsError, match="organization: expected issuer="),
+        ):
+            state.check_organization_issuer(None)
+
     def test_one_connected_issuer_represents_every_tenant(self) -> None:
         state, issuer = build(A, B), LocalIssuer()
 
