@@ -729,7 +729,8 @@ def test_a_list_of_empty_entries_is_no_empty_list(field: str, text: str, monkeyp
 
 def test_an_error_of_pydantic_itself_shows_no_value() -> None:
     with pytest.raises(ValidationError) as caught:
-        LogtoSettings.model_validate({"endpoint": "https://user:hunter2@a.example", "audience": "a"})
+        # Short, because Pydantic shows the beginning and the end of a longer input only.
+        LogtoSettings.model_validate({"endpoint": "a:hunter2@b", "audience": "a"})
 
     assert "hunter2" not in str(caught.value)
 
