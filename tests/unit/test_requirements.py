@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Annotated, Any
 from unittest.mock import ANY
 from uuid import UUID
@@ -175,16 +174,6 @@ def test_a_source_of_the_organization_has_a_name_only_where_the_request_has_one(
     ]
 
     assert [source.name for source in sources] == ["organization_id", "x-org", "", ""]
-
-
-def test_a_member_of_a_text_enum_counts_as_its_text() -> None:
-    class Tenant(StrEnum):
-        FIRST = "https://a.logto.app/oidc"
-
-    source = OrganizationSource.from_token(issuer=Tenant.FIRST)
-
-    assert type(source.issuer) is str
-    assert source.issuer == "https://a.logto.app/oidc"
 
 
 def test_a_single_text_counts_as_a_list_of_one() -> None:

@@ -127,6 +127,9 @@ ACCEPTED = (
     Accepted(field="max_waiting_verifications", argument=100_000, text="100000", value=100_000),
     Accepted(field="swagger_client_id", argument="spa,1", text="spa,1", value="spa,1"),
     Accepted(
+        field="public_url", argument="https://a.example/v1/", text="https://a.example/v1/", value="https://a.example/v1"
+    ),
+    Accepted(
         field="public_url", argument="https://a.example/X//", text="https://a.example/X//", value="https://a.example/X"
     ),
     Accepted(

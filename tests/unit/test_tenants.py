@@ -461,15 +461,6 @@ async def test_a_cached_token_needs_no_place_in_the_queue() -> None:
     assert [getattr(outcome, "iss", outcome) for outcome in outcomes[-5:]] == [f"{A}/oidc"] * 5
 
 
-def test_with_several_tenants_a_requirement_without_an_issuer_accepts_no_organization() -> None:
-    shared = find_state(build_shared().auth)
-
-    assert shared.find_organization_issuers(None) == frozenset()
-    assert shared.find_organization_issuers("any") is None
-    assert shared.find_organization_issuers(f"{B}/oidc") == frozenset({f"{B}/oidc"})
-    assert find_state(LogtoAuth()).find_organization_issuers(f"{B}/oidc") is None
-
-
 @pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
 async def test_a_token_must_be_within_the_limit_of_its_own_tenant(*, is_warm: bool) -> None:
     bench = Bench()
