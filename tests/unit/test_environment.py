@@ -137,10 +137,11 @@ def test_an_error_says_that_the_file_was_not_read_and_which_variables_are_why(mo
     assert SECRET not in f"{caught.value}{caught.value!r}"
 
 
-def test_the_environment_does_not_read_a_file_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["usual", "frozen"])
+def test_the_environment_does_not_read_a_file_unasked(monkeypatch: pytest.MonkeyPatch, *, is_frozen: bool) -> None:
     write_file({**FILE, "LOGTO_LEEWAY_SECONDS": "33"})
     # In a program of PyInstaller, python-dotenv looks for a file in the current folder if it gets none.
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "frozen", is_frozen, raising=False)
 
     with pytest.raises(SettingsError, match="LOGTO_ENDPOINT"):
         LogtoSettings.from_environment()
@@ -402,7 +403,7 @@ def test_a_misspelt_variable_of_the_file_is_named_too(cli: RunCli) -> None:
     "name",
     [
         *("LOGTO_PORT", "LOGTO_SERVICE_HOST", "LOGTO_PORT_3001_TCP_ADDR", "LOGTO_APP_SECRET", "AUDIANCE"),
-        *("LOGTO_AUDIENC\nE", "LOGTO_AUDIENC\u00c9"),
+        *("LOGTO_AUDIANC\n", "LOGTO_AUDIENC\nE", "LOGTO_AUDIENC\u00c9"),
     ],
 )
 def test_variables_of_other_programs_are_not_called_misspelt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
