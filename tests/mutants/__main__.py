@@ -29,7 +29,7 @@ from tests.mutants.page import (
     write,
 )
 from tests.mutants.pool import Pool, Result, run_fresh
-from tests.mutants.selection import ROOT, WORK, Selection, hash_module, measure
+from tests.mutants.selection import ROOT, WORK, Selection, hash_code, measure
 from tests.mutants.worker import Outcome
 
 _RESULTS: Final = WORK / "results.json"
@@ -51,7 +51,7 @@ class Results:
         found = self._found.get(mutant.id)
         return (
             Outcome(found["outcome"])
-            if found is not None and found["module"] == hash_module(ROOT / mutant.path)
+            if found is not None and found["module"] == hash_code(ROOT / mutant.path)
             else None
         )
 
@@ -60,7 +60,7 @@ class Results:
         self._found[mutant.id] = {
             "outcome": result.outcome,
             "test": result.test,
-            "module": hash_module(ROOT / mutant.path),
+            "module": hash_code(ROOT / mutant.path),
         }
         self._unsaved += 1
         if self._unsaved == _SAVED_AFTER:
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
     if not options.changed:
         for path in modules:
             found = {one: outcome for one, outcome in outcomes.items() if one.path == path}
-            scores[path] = build_score(hash_module(ROOT / path), found)
+            scores[path] = build_score(hash_code(ROOT / path), found)
         write(scores, listed, missing=len(set(find_modules()) - set(scores)))
     unlisted = find_unlisted(outcomes, listed)
     for mutant in unlisted:
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _is_done(path: str, scores: Mapping[str, Score], listed: Mapping[str, str]) -> bool:
     score = scores.get(path)
-    if score is None or score.module != hash_module(ROOT / path):
+    if score is None or score.module != hash_code(ROOT / path):
         return False
     return score.survived <= count_listed(path, listed)
 

@@ -8,8 +8,6 @@ from typing import Final
 
 import pytest
 
-__all__ = ["COLLECTION"]
-
 # Lines that run while tests are imported. A change there takes effect only in a new process.
 COLLECTION: Final = "collection"
 

@@ -12,8 +12,6 @@ from typing import Final
 
 from typing_extensions import override
 
-__all__ = ["Mutant", "build_source", "generate"]
-
 _LONGEST_TEXT: Final = 60
 _COMPARISONS: Final[dict[type[ast.cmpop], tuple[str, ...]]] = {
     ast.Lt: ("<=", ">="),

@@ -14,17 +14,6 @@ from tests.markdown import build_table
 from tests.mutants.operators import Mutant
 from tests.mutants.worker import Outcome
 
-__all__ = [
-    "Score",
-    "build_score",
-    "count_listed",
-    "find_noticed",
-    "find_unlisted",
-    "read_listed",
-    "read_scores",
-    "write",
-]
-
 _LISTED: Final = Path(__file__).with_name("survivors.toml")
 _SCORES: Final = Path(__file__).with_name("scores.json")
 _HEAD: Final = ("module", "run", "mutants", "noticed", "by a hang", "change nothing", "not noticed")
@@ -35,7 +24,7 @@ class Score:
     """The results of the mutants of a module.
 
     Attributes:
-        module: Hash of the text of the module that was run.
+        module: Hash of the code of the module that was run.
         run: Date and Python version of the run.
         mutants: How many there are.
         hung: How many were detected because the tests hung.

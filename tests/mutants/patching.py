@@ -15,8 +15,6 @@ from typing_extensions import override
 
 from tests.mutants.operators import Mutant, build_source
 
-__all__ = ["Functions", "NotPatchableError", "import_mutant"]
-
 
 class NotPatchableError(Exception):
     """The mutant changes code that has already run, such as a constant of its module."""

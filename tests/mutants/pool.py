@@ -19,8 +19,6 @@ from tests.mutants.patching import Functions, NotPatchableError
 from tests.mutants.selection import ROOT, Selection
 from tests.mutants.worker import IMPORT, Outcome, run_tests
 
-__all__ = ["Pool", "Queue", "Result", "run_fresh"]
-
 # Importing the tests takes longer than running them, so a new process imports those of this many files at most.
 _MOST_FILES: Final = int(os.environ.get("MUTANTS_MOST_FILES", "12"))
 # More than there are cores help where tests wait, e.g. for a server.

@@ -1,5 +1,6 @@
 """Choose the tests that could detect a mutant: those that ran its line, the fastest and most different ones first."""
 
+import ast
 import hashlib
 import json
 import os
@@ -17,8 +18,6 @@ from typing import Final
 from tests.mutants.contexts import COLLECTION
 from tests.mutants.operators import Mutant
 
-__all__ = ["ROOT", "WORK", "Selection", "hash_module", "measure"]
-
 ROOT: Final = Path(__file__).parents[2]
 WORK: Final = ROOT / "build" / "mutants"
 _DATA: Final = WORK / "coverage"
@@ -29,8 +28,29 @@ _ANY_LINE: Final = 0
 
 @cache
 def hash_module(path: Path) -> str:
-    """Return the hash of a module's text at the first call."""
+    """Return the hash of a module's text at the first call, which says whether its lines are the measured ones."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@cache
+def hash_code(path: Path) -> str:
+    """Return the hash of a module's code at the first call, without what no mutant changes.
+
+    Results stay valid if only comments, layout, docstrings or `__all__` change.
+    """
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_ignored(statement)]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def _is_ignored(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Expr(value=ast.Constant(value=str())) | ast.Assign(targets=[ast.Name(id="__all__")]):
+            return True
+        case _:
+            return False
 
 
 def measure(tests: Sequence[str], modules: Iterable[str]) -> None:

@@ -13,8 +13,6 @@ import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.warnings import catch_warnings_for_item  # pyright: ignore[reportUnknownVariableType] - not fully typed
 
-__all__ = ["IMPORT", "LONGEST_SECONDS", "Outcome", "run_tests"]
-
 # In place of a test, if the tests can't be imported with the mutant.
 IMPORT: Final = "import"
 

@@ -13,7 +13,7 @@ from tests.mutants.operators import Mutant, build_source, generate
 from tests.mutants.page import build_score, count_listed, find_noticed, find_unlisted, read_listed, read_scores
 from tests.mutants.patching import Functions, NotPatchableError
 from tests.mutants.pool import Queue, Result
-from tests.mutants.selection import Selection
+from tests.mutants.selection import Selection, hash_code
 from tests.mutants.worker import Outcome
 
 # Its source is that of the installed package.
@@ -181,6 +181,24 @@ def test_a_constant_is_tested_by_the_file_of_its_module_although_that_runs_none_
     )
 
     assert selection.find_tests(mutant) == ["test_reasons::own"]
+
+
+@pytest.mark.parametrize(
+    ("source", "is_same"),
+    [
+        ('"""Another text."""\n\n\ndef f(a):\n    # A comment.\n    return a + 1\n', True),
+        ('__all__ = [\'f\']\n\ndef f(a):\n    """A docstring."""\n    return a + 1\n', True),
+        ("def f(a):\n    return a + 2\n", False),
+        ("def f(a):\n    a = ['f']\n    return a + 1\n", False),
+        ("LIMIT = 1\n\ndef f(a):\n    return a + 1\n", False),
+    ],
+)
+def test_results_stay_valid_as_long_as_the_code_is_the_same(tmp_path: Path, source: str, *, is_same: bool) -> None:
+    measured, now = tmp_path / "measured.py", tmp_path / "now.py"
+    measured.write_text('"""A module."""\n\ndef f(a):\n    return a + 1\n')
+    now.write_text(source)
+
+    assert (hash_code(now) == hash_code(measured)) is is_same
 
 
 def test_a_survivor_without_a_reason_is_reported() -> None:
