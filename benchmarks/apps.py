@@ -22,8 +22,6 @@ from benchmarks.common import AUDIENCE, freeze, hide_aws_lc
 from fastapi_logto import LogtoAuth
 from fastapi_logto.settings import Algorithm
 
-__all__ = ["VARIANTS", "build", "create_app"]
-
 _bearer = HTTPBearer()
 
 

@@ -5,8 +5,6 @@ import os
 import sys
 from typing import Final
 
-__all__ = ["AUDIENCE", "freeze", "hide_aws_lc"]
-
 AUDIENCE: Final = "https://api.example.test"
 
 

@@ -24,8 +24,6 @@ from fastapi_logto import LogtoAuth
 from fastapi_logto.revocation import Revocations
 from fastapi_logto.settings import Algorithm, LogtoSettings, SettingsOptions
 
-__all__ = ["measure_growth"]
-
 _ALGORITHM: Final[Algorithm] = "ES256"
 _CALLS: Final = 40
 

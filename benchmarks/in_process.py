@@ -14,8 +14,6 @@ from fastapi import FastAPI
 from benchmarks.apps import build
 from benchmarks.provider import BenchProvider
 
-__all__ = ["call", "measure_in_process"]
-
 _ROUNDS = 60
 _CALLS = 100
 

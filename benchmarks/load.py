@@ -13,8 +13,6 @@ from pathlib import Path
 
 import httpx
 
-__all__ = ["Load", "Running", "Server", "finish", "measure", "parse_load", "serve", "start"]
-
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 
 

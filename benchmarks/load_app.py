@@ -11,8 +11,6 @@ from fastapi_logto.introspection import Introspection
 from fastapi_logto.revocation import RedisStore, Revocations
 from fastapi_logto.verification.revocation_feed import OnOutage
 
-__all__ = ["create_app"]
-
 
 def _revocations(on_outage: OnOutage) -> Revocations:
     # The shortest outage after which `closed` responds with 503.

@@ -6,8 +6,6 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final, Self
 
-__all__ = ["MemorySampler", "find_growth", "read_memory", "summarize_memory"]
-
 _INTERVAL_SECONDS: Final = 1.0
 _GROWTH_LIMIT: Final = 1.05
 

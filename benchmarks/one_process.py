@@ -8,8 +8,6 @@ import tracemalloc
 
 from benchmarks.provider import BenchProvider
 
-__all__ = ["measure_import", "measure_memory"]
-
 _TIME_IMPORT = "import time; start = time.perf_counter(); import {first}; print(time.perf_counter() - start)"
 _TIME_BOTH = "import fastapi; " + _TIME_IMPORT
 

@@ -16,8 +16,6 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from benchmarks.common import AUDIENCE, freeze
 
-__all__ = ["PEERS", "Peer", "create_app"]
-
 _bearer = HTTPBearer()
 _Credentials = Annotated[HTTPAuthorizationCredentials, Depends(_bearer)]
 

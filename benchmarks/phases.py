@@ -12,8 +12,6 @@ from benchmarks.provider import BenchProvider
 from fastapi_logto.revocation import RedisStore, Revocation
 from tests.integration.redis_server import RedisServer
 
-__all__ = ["BASELINE", "CLIENTS", "PHASES", "Phase", "Stream", "World", "find_wrong"]
-
 CLIENTS: Final = 16
 _REVOKED: Final = "revoked-user"
 _PROVIDER_DELAY_SECONDS: Final = 2.0

@@ -16,8 +16,6 @@ from joserfc.jwk import ECKey, Key, RSAKey
 from benchmarks.common import AUDIENCE
 from fastapi_logto.settings import Algorithm
 
-__all__ = ["PROFILES", "BenchProvider"]
-
 PROFILES: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
     "logto": ({}, {}),
     # Header members and claims that peers for one specific provider require.

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from tests.markdown import build_table, replace_marked
 
-__all__ = ["list_problems", "write"]
-
 _RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 _IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 _OURS: Final = ("fastapi-logto", "fastapi-logto, scopes", "fastapi-logto[aws-lc]")

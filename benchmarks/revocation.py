@@ -29,8 +29,6 @@ from fastapi_logto.clock import Clock
 from fastapi_logto.revocation import RedisStore, Revocation, Revocations
 from fastapi_logto.verification.revocation_feed import RevocationFeed
 
-__all__ = ["measure_revocation"]
-
 _COUNT: Final = 100_000
 _FOLLOWERS: Final = 4
 _ROUNDS: Final = 500

@@ -16,16 +16,6 @@ from benchmarks.peers import PEERS
 from benchmarks.provider import BenchProvider
 from fastapi_logto.settings import Algorithm
 
-__all__ = [
-    "Contestant",
-    "contestants",
-    "measure_rates",
-    "measure_slow_provider",
-    "measure_start",
-    "run_contestant",
-    "write_tokens",
-]
-
 _HERE = "benchmarks.apps:create_app"
 _PEERS = "benchmarks.peers:create_app"
 

@@ -26,8 +26,6 @@ from fastapi_logto.testing import BAD_TOKENS, Application, BadToken, Directory, 
 from tests.integration.processes import find_free_ports
 from tests.integration.redis_server import RedisServer
 
-__all__ = ["Soak", "main"]
-
 AUDIENCE: Final = "https://api.example.test"
 KEY: Final = "signing-key-of-the-soak"
 WORKERS: Final = 4

@@ -19,8 +19,6 @@ from benchmarks.phases import BASELINE, PHASES, Phase, Stream, World, find_wrong
 from benchmarks.provider import BenchProvider
 from tests.integration.redis_server import RedisServer, redis_is_installed
 
-__all__ = ["Row", "measure_load"]
-
 _WORKERS: Final = (1, 4)
 _BASELINE_SECONDS: Final = 2
 # More than any machine verifies.

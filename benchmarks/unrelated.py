@@ -13,8 +13,6 @@ from benchmarks.load import Server, measure, start
 from benchmarks.provider import BenchProvider
 from benchmarks.scenarios import OURS, OURS_AWS_LC, Contestant, run_contestant, write_tokens
 
-__all__ = ["measure_disturbance", "measure_unrelated"]
-
 _PYTHONS: Final = ("3.11", "3.12", "3.13")
 _BACKENDS: Final = {"OpenSSL": OURS, "AWS-LC": OURS_AWS_LC}
 _ROOT: Final = Path(__file__).parents[1]

@@ -15,9 +15,6 @@ from fastapi_logto import LogtoAuth, TokenClaims
 from fastapi_logto.client import GrantError, LogtoClient
 from fastapi_logto.introspection import Introspection
 
-__all__ = ["build_router"]
-
-
 _NO_TOKEN: dict[int | str, dict[str, Any]] = {502: {"description": "The tenant issues no token for this call"}}
 
 

@@ -11,8 +11,6 @@ from pydantic import BaseModel, Field
 from example_app.scheme import auth, require_scopes
 from fastapi_logto import OrganizationSource, TokenClaims
 
-__all__ = ["router"]
-
 # An alias gives a permission a readable name for all routes that require it.
 CanRead: TypeAlias = Annotated[TokenClaims, Depends(require_scopes("read:user"))]
 CanWrite: TypeAlias = Annotated[TokenClaims, Depends(require_scopes("write:user"))]

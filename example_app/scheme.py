@@ -4,8 +4,6 @@ from example_app.settings import ExampleSettings
 from fastapi_logto import LogtoAuth
 from fastapi_logto.revocation import RedisStore, Revocations
 
-__all__ = ["auth", "require_scopes", "revocations", "settings"]
-
 settings = ExampleSettings()
 
 # Without a store, each process knows only the webhooks that it receives itself.

@@ -3,8 +3,6 @@
 import os
 from dataclasses import dataclass, field
 
-__all__ = ["ExampleSettings"]
-
 
 def _read_list(name: str, default: str) -> tuple[str, ...]:
     return tuple(os.environ.get(name, default).split(","))

@@ -14,8 +14,6 @@ from fastapi_logto.caller import forget_caller
 from fastapi_logto.schemes import TokenScheme, find_policy, find_state
 from fastapi_logto.verification.claims import ClaimsT
 
-__all__ = ["AlternativeScheme"]
-
 
 class AlternativeScheme(TokenScheme[ClaimsT]):
     """Returns what a dependency of the application found, otherwise the claims of the request's bearer token."""

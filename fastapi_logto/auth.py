@@ -35,8 +35,6 @@ from fastapi_logto.verification.tenants import AudiencePolicy
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["LogtoAuth", "auth", "require_scopes"]
-
 _CALL_IT: Final = (
     "expected a requirement, found a function that creates one; call it, as in "
     'Depends(auth.require_scopes("read:user"))'

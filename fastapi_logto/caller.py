@@ -10,8 +10,6 @@ from typing_extensions import override
 from fastapi_logto.verification.bearer import parse_authorization
 from fastapi_logto.verification.claims import TokenClaims
 
-__all__ = ["claims_of", "forget_caller", "remember_caller", "token_of"]
-
 _KEY: Final = "fastapi_logto.caller"
 
 

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Clock"]
-
 
 def _now() -> float:
     # Looked up late: freezegun replaces `time.time`, and a test of an expired token must not pass with 200.

@@ -14,15 +14,6 @@ from typing import Any, Final
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 
-__all__ = [
-    "CREDENTIALS",
-    "BrokenList",
-    "Variables",
-    "build_variable_name",
-    "is_file_or_pipe",
-    "read_variables",
-]
-
 _PREFIX: Final = "LOGTO_"
 
 _QUOTES: Final = "\"'"

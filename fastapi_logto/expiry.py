@@ -11,8 +11,6 @@ from starlette.websockets import WebSocketState
 
 from fastapi_logto.verification.claims import TokenClaims
 
-__all__ = ["CLOSE_TIMEOUT_SECONDS", "Watch", "check_is_claims", "check_stream", "close_after", "pass_on"]
-
 ChunkT = TypeVar("ChunkT")
 
 CLOSE_TIMEOUT_SECONDS: Final = 5.0

@@ -3,8 +3,6 @@
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-__all__ = ["is_loopback"]
-
 _IPV6_LOOPBACK: Final = IPv6Address("::1")
 
 

@@ -6,8 +6,6 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends
 
-__all__ = ["must_be_called"]
-
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 

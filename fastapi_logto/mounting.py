@@ -33,8 +33,6 @@ from fastapi_logto.requirements import Requirement
 from fastapi_logto.schemes import OptionalScheme, TokenScheme
 from fastapi_logto.verification.claims import TokenClaims
 
-__all__ = ["mount_protected"]
-
 _MCP_SDK: Final = "mcp.server.auth.middleware.bearer_auth"
 """The module of the MCP SDK that defines its authenticated user. Every MCP server imports it."""
 

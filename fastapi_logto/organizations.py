@@ -9,8 +9,6 @@ from fastapi.requests import HTTPConnection
 from fastapi_logto.errors import OrganizationMismatchError, OrganizationRequiredError, SettingsError
 from fastapi_logto.redaction import quote
 
-__all__ = ["OrganizationSource", "describe_absence", "find_organization"]
-
 
 @dataclass(frozen=True, slots=True, init=False)
 class OrganizationSource:

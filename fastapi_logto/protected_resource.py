@@ -11,16 +11,6 @@ from urllib.parse import quote, unquote, urlsplit
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.urls import is_fetchable
 
-__all__ = [
-    "WELL_KNOWN",
-    "ResourceMetadata",
-    "build_end",
-    "build_metadata_url",
-    "build_resource_metadata",
-    "find_resource",
-    "map_resources",
-]
-
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 """The path of the document; path and query of the resource follow it (RFC 9728 section 3)."""
 

@@ -2,8 +2,6 @@
 
 from typing import Literal, TypeAlias
 
-__all__ = ["ErrorCode", "Reason"]
-
 _Same: TypeAlias = Literal[
     "organization_required",
     "organization_mismatch",

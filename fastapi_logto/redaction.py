@@ -5,8 +5,6 @@ from collections.abc import Collection
 from typing import Final
 from urllib.parse import SplitResult, quote_plus, unquote_plus, urlsplit
 
-__all__ = ["build_basic_secrets", "mask", "quote", "quote_setting", "quote_url", "show_url", "split_url"]
-
 _QUOTED_LENGTH: Final = 80
 _LONGEST_URL: Final = 200
 _MASKED: Final = "***"

@@ -33,8 +33,6 @@ from fastapi_logto.verification.checks import (
 )
 from fastapi_logto.verification.claims import ClaimsT
 
-__all__ = ["Requirement"]
-
 
 @final
 class Requirement(Generic[ClaimsT]):

@@ -20,8 +20,6 @@ from fastapi_logto.errors import (
 from fastapi_logto.telemetry import build_refusal_fields, count_refusal
 from fastapi_logto.verification.bearer import build_challenge
 
-__all__ = ["LogtoRefusal", "LogtoRefusalDetail", "build_body", "build_headers", "build_http_error"]
-
 _logger = logging.getLogger("fastapi_logto")
 
 REALM: Final = "Logto"

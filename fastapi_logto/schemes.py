@@ -33,21 +33,6 @@ from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 from fastapi_logto.verification.tenants import AudiencePolicy
 from fastapi_logto.verification.verifier import TokenVerifier
 
-__all__ = [
-    "UNSET_DESCRIPTION",
-    "AnyScheme",
-    "OptionalScheme",
-    "OrganizationScheme",
-    "ScopeOfRequirement",
-    "TokenScheme",
-    "check_route",
-    "find_metadata_url",
-    "find_policy",
-    "find_resources",
-    "find_scheme",
-    "find_state",
-]
-
 ChunkT = TypeVar("ChunkT")
 
 SUBPROTOCOL: Final = "bearer"

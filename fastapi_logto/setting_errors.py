@@ -9,8 +9,6 @@ from pydantic.fields import FieldInfo
 from fastapi_logto.environment import build_variable_name
 from fastapi_logto.redaction import quote_setting
 
-__all__ = ["explain_arguments", "explain_variables"]
-
 _Fields: TypeAlias = Mapping[str, FieldInfo]
 
 

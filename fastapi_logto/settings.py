@@ -26,16 +26,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.setting_errors import explain_arguments, explain_variables
 from fastapi_logto.urls import check_url, is_fetchable, normalise_endpoint
 
-__all__ = [
-    "Algorithm",
-    "LogtoSettings",
-    "SettingsArguments",
-    "SettingsOptions",
-    "TokenType",
-    "check_audiences",
-    "read_known_variables",
-]
-
 Algorithm: TypeAlias = Literal[
     "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"
 ]

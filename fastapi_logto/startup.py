@@ -20,8 +20,6 @@ from fastapi_logto.responses import build_http_error
 from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.state import AuthState
 
-__all__ = ["install_handler", "install_lifespan", "install_openapi", "keep_keys"]
-
 _logger: Final = logging.getLogger("fastapi_logto")
 
 

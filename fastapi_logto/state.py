@@ -29,8 +29,6 @@ from fastapi_logto.verification.verifier import TokenVerifier
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["NOT_GIVEN", "SERVED_PAGES", "AuthState", "ServedPages", "collect_tenants"]
-
 SERVED_PAGES: Final = "fastapi_logto.served_pages"
 """The key in the ASGI scope for the `ServedPages` of each application that a request has passed, in this order."""
 

@@ -11,18 +11,6 @@ import re
 from itertools import accumulate
 from typing import Final, TypeAlias, cast
 
-__all__ = [
-    "JsonObject",
-    "JsonValue",
-    "StrictJsonError",
-    "check_strict",
-    "cut_deep_parts",
-    "estimate_weight",
-    "parse_object",
-    "parse_object_of_entries",
-    "parse_value",
-]
-
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
 

@@ -19,25 +19,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from fastapi_logto.errors import RefusalError
 from fastapi_logto.redaction import show_url, split_url
 
-__all__ = [
-    "Fetch",
-    "FetchOutcome",
-    "FetchPurpose",
-    "IntrospectionOutcome",
-    "RevocationSource",
-    "VerificationSource",
-    "build_fetch_fields",
-    "build_refusal_fields",
-    "count_introspection",
-    "count_key_fetch",
-    "count_refusal",
-    "count_revocations",
-    "count_store_failure",
-    "count_verification",
-    "measure_fetch",
-    "measure_verification",
-]
-
 ParamsT = ParamSpec("ParamsT")
 ResultT = TypeVar("ResultT")
 _Attributes: TypeAlias = dict[str, str | int]

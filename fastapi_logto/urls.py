@@ -6,8 +6,6 @@ from urllib.parse import urlsplit
 
 from fastapi_logto.loopback import is_loopback
 
-__all__ = ["check_url", "find_management_resource", "is_fetchable", "normalise_endpoint"]
-
 _NOT_IN_URLS: Final = re.compile(r"[ \"<>\\^`{|}]")
 
 

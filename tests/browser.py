@@ -11,8 +11,6 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import httpx
 
-__all__ = ["build_command"]
-
 _HIDDEN: Final = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 _MOST_STEPS: Final = 12
 

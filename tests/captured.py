@@ -20,30 +20,6 @@ from pathlib import Path
 from socketserver import TCPServer
 from typing import Any, Final, Literal, TypedDict
 
-__all__ = [
-    "ADMIN_TENANT_JWKS",
-    "API",
-    "DIRECTORY",
-    "DISCOVERY",
-    "DISCOVERY_PATH",
-    "INTROSPECTION",
-    "ISSUER",
-    "JWKS",
-    "JWKS_PATH",
-    "NOW",
-    "ROTATION",
-    "TOKENS",
-    "Answer",
-    "CapturedRequest",
-    "CapturedServer",
-    "CapturedToken",
-    "Fault",
-    "IntrospectionAnswer",
-    "Jwks",
-    "RotationStage",
-    "serve_captured",
-]
-
 ISSUER: Final = "http://127.0.0.1:3001/oidc"
 API: Final = "https://api.example.test"
 DISCOVERY_PATH: Final = "/oidc/.well-known/openid-configuration"

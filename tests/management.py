@@ -18,8 +18,6 @@ from starlette.routing import Mount, Route
 from fastapi_logto.testing import Directory, LocalIssuer, Machine, Resource
 from tests.tenants import serve
 
-__all__ = ["EXCHANGES", "MANAGEMENT", "Exchange", "FakeManagement", "serve_management"]
-
 MANAGEMENT: Final = "https://default.logto.app/api"
 _FILE: Final = Path(__file__).parent / "data/captured/management-api.json"
 _UNPROCESSABLE: Final = 422

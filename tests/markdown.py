@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["build_table", "replace_marked"]
-
 
 def replace_marked(text: str, blocks: Mapping[str, str]) -> str:
     """Return the text with other contents between its markers.

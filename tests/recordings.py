@@ -17,8 +17,6 @@ from rich.text import Text
 from tests.integration.processes import run_command
 from tests.tenants import FAULTS, run_situation
 
-__all__ = ["IMAGES", "WIDTH", "find_file", "read_recording", "record"]
-
 IMAGES: Final = Path(__file__).parents[1] / "docs/images"
 WIDTH: Final = 100
 _LETTER_WIDTH: Final = 12.2

@@ -23,8 +23,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi_logto.testing import Clock, LocalIssuer
 
-__all__ = ["API", "FAULTS", "Situation", "Tenant", "make_certificate", "run_situation", "serve"]
-
 API: Final = "https://api.example.test"
 _AHEAD_SECONDS: Final = 3630
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Session", "run_on_terminal"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["WYCHEPROOF_FILES", "is_symmetric", "list_entries", "read_groups"]
-
 _DIRECTORY: Final = Path(__file__).parent / "data" / "wycheproof"
 WYCHEPROOF_FILES: Final = (
     "ecdsa_secp256r1_sha256_p1363_test.json",

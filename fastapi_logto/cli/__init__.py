@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["main"]
-
 _EXTRA: Final = ("typer", "rich")
 
 

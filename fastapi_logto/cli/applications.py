@@ -12,8 +12,6 @@ from fastapi import FastAPI
 
 from fastapi_logto.cli.results import CommandError
 
-__all__ = ["load_application"]
-
 
 def load_application(target: str) -> object:
     """Import and return the application that `module:name` names; the current directory comes first.

@@ -9,8 +9,6 @@ from authlib.oauth2.rfc6749 import parameters
 from fastapi_logto.provider.transport import RawResponse
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 
-__all__ = ["build_authorization_url", "build_challenge", "explain_error_page", "find_error"]
-
 # Authlib has no types.
 _rfc7636: Any = rfc7636
 _parameters: Any = parameters

@@ -11,8 +11,6 @@ from secrets import compare_digest
 from typing import Final, Self
 from urllib.parse import parse_qsl
 
-__all__ = ["REGISTERED_URI", "Callback"]
-
 REGISTERED_URI: Final = "http://127.0.0.1/callback"
 """The redirect URI to register. Logto accepts it with any port, for native applications only."""
 

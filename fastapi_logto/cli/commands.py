@@ -37,8 +37,6 @@ from fastapi_logto.cli.webhook_commands import webhook_app
 from fastapi_logto.errors import SettingsError
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["app", "run"]
-
 app: Final = typer.Typer(
     name="fastapi-logto",
     epilog="Exit codes: 0 success, 1 a check failed, 2 invalid usage or settings, 70 internal error. Tokens are read "

@@ -20,8 +20,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 
-__all__ = ["DeviceCode", "sign_in_by_device"]
-
 _OK: Final = 200
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _LONGEST_CODE: Final = 64

@@ -12,8 +12,6 @@ from fastapi_logto.cli.results import CommandError
 from fastapi_logto.testing import Application, Directory, Machine, Organization, Resource, User
 from fastapi_logto.testing.directory import MANAGEMENT_API, ORGANIZATIONS
 
-__all__ = ["read_directory"]
-
 _Name = Annotated[str, Field(min_length=1)]
 _Scope = Annotated[str, Field(pattern=r"^\S+$")]
 _ORGANIZATION: Final = "organization"

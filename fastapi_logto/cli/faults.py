@@ -5,8 +5,6 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-__all__ = ["explain_fault", "explain_usage"]
-
 _LONG_WORD: Final = re.compile(r"[A-Za-z0-9_-]{32,}", re.ASCII)
 
 

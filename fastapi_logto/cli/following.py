@@ -14,8 +14,6 @@ from fastapi_logto.cli.terminal import warn
 from fastapi_logto.revocation import RedisStore, Revocations, RevocationStore
 from fastapi_logto.revocation.revocations import find_feeds
 
-__all__ = ["follow_log", "open_store"]
-
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 

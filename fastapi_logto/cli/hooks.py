@@ -12,8 +12,6 @@ from fastapi_logto.revocation.hook_api import NEEDED_EVENTS, is_hook_id, read_ho
 from fastapi_logto.strict_json import JsonObject, JsonValue
 from fastapi_logto.urls import check_url
 
-__all__ = ["POLL_ONLY_URL", "HookReport", "compare_hook", "list_events", "push_hook"]
-
 # A name that never resolves (RFC 6761 section 6.4), and a port that is refused before that (WHATWG Fetch).
 POLL_ONLY_URL: Final = "https://poll-only.invalid:1/fastapi-logto"
 """The URL of a webhook whose deliveries all fail at once. Logto accepts any text, and keeps the events in the log."""

@@ -20,8 +20,6 @@ from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, pa
 from fastapi_logto.verification.claims import ORGANIZATION_AUDIENCE, ORGANIZATIONS_AUDIENCE
 from fastapi_logto.verification.jws import is_opaque, is_personal
 
-__all__ = ["Inspection", "TokenKind", "inspect_token"]
-
 TokenKind: TypeAlias = Literal[
     "opaque token",
     "personal access token",

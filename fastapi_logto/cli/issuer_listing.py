@@ -12,8 +12,6 @@ from fastapi_logto.provider.transport import Request, Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 
-__all__ = ["IssuerListing", "fetch_listing", "is_local"]
-
 _Name = Annotated[str, Field(min_length=1)]
 _Scope = Annotated[str, Field(pattern=r"^\S+$")]
 _OK: Final = 200

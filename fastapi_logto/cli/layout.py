@@ -15,8 +15,6 @@ from rich.text import Text  # noqa: TID251 - for annotations
 
 from fastapi_logto.cli.terminal import break_lines, build_text
 
-__all__ = ["Box", "Grid", "Listing"]
-
 _GAP: Final = 2
 _INDENT: Final = 4
 _NARROW: Final = 24

@@ -12,8 +12,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.testing import Directory, LocalIssuer
 from fastapi_logto.testing.directory import EXAMPLE_AUDIENCE, ORGANIZATIONS
 
-__all__ = ["LocalUser", "RunningIssuer", "describe_issuer", "open_issuer"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalUser:

@@ -6,8 +6,6 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-__all__ = ["run_to_end"]
-
 ResultT = TypeVar("ResultT")
 
 

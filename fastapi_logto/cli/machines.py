@@ -13,17 +13,6 @@ from fastapi_logto.client import IssuedToken, LogtoClient
 from fastapi_logto.environment import Variables
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 
-__all__ = [
-    "MACHINE",
-    "MANAGEMENT_CLIENT",
-    "NATIVE",
-    "NATIVE_DEVICE",
-    "Credentials",
-    "find_client_id",
-    "find_credentials",
-    "get_token",
-]
-
 MACHINE: Final = "LOGTO_MACHINE"
 """Prefix of the variables with a machine's credentials."""
 

@@ -15,8 +15,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_value
 
-__all__ = ["ManagementApi", "sign_in"]
-
 _PAGE_SIZE: Final = 100
 _MOST_PAGES: Final = 100
 _COUNT: Final = re.compile(r"[0-9]{1,9}\Z", re.ASCII)

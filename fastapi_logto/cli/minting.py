@@ -22,8 +22,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.jws import is_opaque
 
-__all__ = ["MintedToken", "mint_by_sign_in", "mint_for_machine", "mint_for_user"]
-
 _SEE_OTHER: Final = 303
 _OTHER: Final = (
     "for a tenant, use --sign-in, --device on a machine without a browser, or --machine for a machine's token"

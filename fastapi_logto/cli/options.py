@@ -11,20 +11,6 @@ from fastapi_logto.environment import is_file_or_pipe
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import read_known_variables
 
-__all__ = [
-    "DOCS_URL",
-    "App",
-    "ClientId",
-    "EnvFile",
-    "Json",
-    "Kind",
-    "ManagementResource",
-    "Only",
-    "Target",
-    "Without",
-    "check_docs_url",
-]
-
 
 def _check_env_file(ctx: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
     source = ctx.get_parameter_source(param.name or "")

@@ -17,16 +17,6 @@ from fastapi_logto.cli.scopes import OrganizationDifference, ResourceDifference,
 from fastapi_logto.cli.terminal import Terminal, build_text, escape
 from fastapi_logto.strict_json import JsonObject, JsonValue
 
-__all__ = [
-    "render_diagnosis",
-    "render_hook",
-    "render_inspection",
-    "render_issuer",
-    "render_markdown",
-    "render_routes",
-    "render_scopes",
-]
-
 _MARKS: Final[dict[Status, tuple[str, str, str]]] = {
     "ok": ("✓", "+", "green"),
     "failed": ("✗", "x", "bold red"),

@@ -7,8 +7,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from fastapi_logto.cli.loops import run_to_end
 from fastapi_logto.provider.transport import RawResponse, Request, Transport
 
-__all__ = ["build_form", "parse_location", "send"]
-
 _MAX_FIELDS: Final = 100
 
 

@@ -7,15 +7,6 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from fastapi_logto.errors import LogtoError
 
-__all__ = [
-    "Check",
-    "CommandError",
-    "ExitCode",
-    "Section",
-    "Status",
-    "to_json",
-]
-
 Status: TypeAlias = Literal["ok", "failed", "warning", "skipped"]
 """The outcome of a check: a warning does not fail the command, and a skipped check had nothing to check."""
 

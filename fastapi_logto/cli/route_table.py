@@ -12,8 +12,6 @@ from fastapi_logto.description.route_checks import check_routes
 from fastapi_logto.description.routes import RouteInfo, find_unknown, find_unlisted, iter_routes, list_required_scopes
 from fastapi_logto.errors import SettingsError
 
-__all__ = ["Protection", "RouteRow", "RouteTable", "list_routes"]
-
 Protection: TypeAlias = Literal["required", "optional", "none", "documentation", "allowed", "signature"]
 """Whether a token is required.
 

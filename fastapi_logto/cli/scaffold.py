@@ -12,8 +12,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 from fastapi_logto.testing import LocalIssuer
 
-__all__ = ["check_environment", "list_local_variables", "list_variables", "write_application"]
-
 _PLAIN: Final = re.compile(r"""[^\s'"`#,$\\\[\]]+""")
 """A value that means the same in `.env` without quotes, and is not a list."""
 

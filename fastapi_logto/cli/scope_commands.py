@@ -26,8 +26,6 @@ from fastapi_logto.cli.token_input import can_ask
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.urls import find_management_resource
 
-__all__ = ["scopes_app"]
-
 scopes_app: Final = typer.Typer(
     help="Compare the scopes of your routes with the permissions in Logto, and create the missing ones.",
     epilog="Authenticates as a machine-to-machine application. Its client ID comes from --client-id or "

@@ -15,19 +15,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.schemes import AnyScheme, find_policy, find_resources, find_state
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = [
-    "OrganizationDifference",
-    "PermissionKind",
-    "RequiredResource",
-    "ResourceDifference",
-    "ScopesReport",
-    "compare",
-    "find_given_tenant",
-    "find_tenant",
-    "list_required",
-    "push",
-]
-
 PermissionKind: TypeAlias = Literal["organization", "api"]
 """A permission of the organization template, or of an API resource."""
 

@@ -25,8 +25,6 @@ from fastapi_logto.provider.transport import Request, Transport
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["build_scope", "fetch_metadata", "open_browser", "require_endpoint", "sign_in"]
-
 _CLIENT_ERROR: Final = 400
 _ORGANIZATIONS: Final = "urn:logto:scope:organizations"
 _DOCTOR: Final = "run fastapi-logto doctor to find the cause"

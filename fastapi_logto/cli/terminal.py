@@ -22,22 +22,6 @@ from typing_extensions import override
 
 from fastapi_logto.cli.results import CommandError, to_json
 
-__all__ = [
-    "Terminal",
-    "ask",
-    "ask_secret",
-    "break_lines",
-    "build_text",
-    "confirm",
-    "escape",
-    "escape_lines",
-    "open_progress",
-    "open_terminal",
-    "print_result",
-    "warn",
-    "write",
-]
-
 
 def escape(text: str) -> str:
     """Return a line of text without characters that control a terminal.

@@ -3,8 +3,6 @@
 import time
 from typing import Final
 
-__all__ = ["describe_span", "describe_time"]
-
 _UNITS: Final = ((365.25 * 86_400, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"))
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 """The years 1 to 9999, which the standard library's calendar functions support."""

@@ -22,8 +22,6 @@ from fastapi_logto.provider.transport import Transport
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 from fastapi_logto.testing.directory import ORGANIZATIONS
 
-__all__ = ["token"]
-
 _LOCAL: Final = "; set the scopes of a local issuer's users and machines with fastapi-logto dev --file"
 
 

@@ -8,8 +8,6 @@ from typing import Final, TextIO
 from fastapi_logto.cli.results import CommandError
 from fastapi_logto.cli.terminal import ask_secret
 
-__all__ = ["can_ask", "check_arguments", "prompt_token", "read_token"]
-
 _LONGEST: Final = 256 * 1024
 _TOKEN: Final = re.compile(
     r"""eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.|(?:^|(?<=[\s=:"']))(?:"""

@@ -12,8 +12,6 @@ from fastapi_logto.redaction import mask, quote
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 from fastapi_logto.testing.directory import ORGANIZATIONS
 
-__all__ = ["TokenRefusedError", "TokenRequest", "UserTokens", "refresh_tokens", "request_tokens"]
-
 _OK: Final = 200
 _SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "device_code", "refresh_token"})
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*\Z", re.ASCII)

@@ -22,8 +22,6 @@ from fastapi_logto.revocation import DeliveryLog, Revocations
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 from fastapi_logto.urls import find_management_resource
 
-__all__ = ["webhook_app"]
-
 webhook_app: Final = typer.Typer(
     help="Set up the webhook that tells an API which tokens to revoke.",
     epilog="Authenticates as a machine-to-machine application. Its client ID comes from --client-id or "

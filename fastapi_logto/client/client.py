@@ -33,8 +33,6 @@ from fastapi_logto.verification.cache import TokenCache
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["IssuedToken", "LogtoClient", "MachineAuth", "SubjectTokenType", "call_management_api"]
-
 ResultT = TypeVar("ResultT")
 
 _MACHINE_GRANT: Final = "client_credentials"

@@ -2,8 +2,6 @@
 
 from fastapi_logto.errors import LogtoError
 
-__all__ = ["GrantError", "GrantRefusedError", "GrantUnavailableError", "OriginError"]
-
 
 class GrantError(LogtoError):
     """A token for the API's own requests, or a user's profile, could not be obtained."""

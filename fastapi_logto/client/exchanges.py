@@ -24,8 +24,6 @@ from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import parse_object
 from fastapi_logto.verification.cache import TokenCache
 
-__all__ = ["EXCHANGE_GRANT", "Exchanges", "SubjectTokenType"]
-
 SubjectTokenType: TypeAlias = Literal["access_token", "personal_access_token"]
 """The kind of subject token. `access_token` includes subject tokens for impersonation."""
 

@@ -18,18 +18,6 @@ from fastapi_logto.redaction import mask, quote
 from fastapi_logto.strict_json import JsonObject, JsonValue
 from fastapi_logto.verification.cache import build_digest
 
-__all__ = [
-    "CACHE_BYTES",
-    "Grants",
-    "IssuedToken",
-    "KeptToken",
-    "Kind",
-    "build_form",
-    "build_key",
-    "check_text",
-    "is_token",
-]
-
 Kind: TypeAlias = Literal[
     "machine", "access_token", "personal_access_token", "known_exchange", "userinfo", "management"
 ]

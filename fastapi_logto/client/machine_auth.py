@@ -12,8 +12,6 @@ from fastapi_logto.errors import SettingsError
 from fastapi_logto.loopback import is_loopback
 from fastapi_logto.redaction import quote
 
-__all__ = ["GetToken", "MachineAuth"]
-
 _UNAUTHORIZED: Final = 401
 _SCHEMES: Final = frozenset({"https", "http"})
 

@@ -16,8 +16,6 @@ from fastapi_logto.organizations import OrganizationSource
 from fastapi_logto.requirements import Requirement
 from fastapi_logto.verification.checks import build_any_scope_error, build_predicate_error
 
-__all__ = ["build_refusals", "describe_conditions"]
-
 
 def describe_conditions(requirement: Requirement[Any]) -> list[str]:
     """Return the conditions of a requirement other than `scopes`, one per line."""

@@ -11,8 +11,6 @@ from fastapi_logto.settings import LogtoSettings
 if TYPE_CHECKING:
     from _collections_abc import dict_items, dict_keys
 
-__all__ = ["SIGN_IN_ONLY", "SwaggerOptions", "build_dialog_text"]
-
 SIGN_IN_ONLY: Final = "Sign-in only, no API permission"
 """The description of the scope that every user has."""
 

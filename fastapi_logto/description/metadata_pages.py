@@ -21,8 +21,6 @@ from fastapi_logto.protected_resource import (
 from fastapi_logto.single_flight import running_loop
 from fastapi_logto.state import SERVED_PAGES, AuthState, ServedPages
 
-__all__ = ["ResourcePages", "publish"]
-
 _STATE_NAME: Final = "fastapi_logto_pages"
 # Browser clients of any origin may read the pages, with any headers: they contain nothing secret.
 _CORS: Final = {"Access-Control-Allow-Origin": "*"}

@@ -28,8 +28,6 @@ from fastapi_logto.responses import LogtoRefusal, build_body, build_headers
 from fastapi_logto.schemes import AnyScheme, OrganizationScheme, find_policy, find_state
 from fastapi_logto.verification.checks import build_scopes_error
 
-__all__ = ["describe", "list_offered_scopes"]
-
 _WITHOUT_SCOPES: Final = frozenset({"apiKey", "http"})
 _MOST_OPERATIONS_NAMED: Final = 3
 _MOST_ALTERNATIVES: Final = 16

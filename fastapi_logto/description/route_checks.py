@@ -17,8 +17,6 @@ from fastapi_logto.schemes import OptionalScheme, OrganizationScheme, TokenSchem
 from fastapi_logto.state import AuthState
 from fastapi_logto.verification.claims import TokenClaims
 
-__all__ = ["check_routes", "check_scheme_names"]
-
 _Kind: TypeAlias = Literal["path", "query", "header", "cookie", "body"]
 
 _NO_SEPARATORS: Final = str.maketrans("", "", "-_")

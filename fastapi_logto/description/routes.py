@@ -16,23 +16,6 @@ from fastapi_logto.revocation.logout import LogoutReceiver
 from fastapi_logto.revocation.webhooks import WebhookReceiver
 from fastapi_logto.schemes import AnyScheme, OptionalScheme, TokenScheme, find_resources
 
-__all__ = [
-    "IDENTITY_SCOPE",
-    "MOUNTED_ATTRIBUTE",
-    "MOUNTED_PATH",
-    "NO_SCOPE",
-    "RouteInfo",
-    "SchemeCall",
-    "TestOverride",
-    "find_dependants",
-    "find_receiver",
-    "find_unknown",
-    "find_unlisted",
-    "iter_routes",
-    "list_required_scopes",
-    "list_scopes",
-]
-
 MOUNTED_ATTRIBUTE: Final = "__fastapi_logto_mounted__"
 """The attribute of an endpoint that forwards its requests to a mounted application."""
 

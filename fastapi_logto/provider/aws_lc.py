@@ -11,8 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from joserfc.jwk import ECKey
 from joserfc.jwk import Key as JoseKey
 
-__all__ = ["AwsLcKey", "build_aws_lc_key", "load_aws_lc"]
-
 _logger = logging.getLogger("fastapi_logto")
 
 _SIGNATURE_BYTES: Final = 96

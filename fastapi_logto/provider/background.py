@@ -9,8 +9,6 @@ from typing import Any, Final
 from fastapi_logto.provider.loop_runs import LoopRun
 from fastapi_logto.single_flight import running_loop
 
-__all__ = ["BackgroundTask"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Started:

@@ -5,8 +5,6 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["LONGEST_WAIT_SECONDS", "Backoff"]
-
 LONGEST_WAIT_SECONDS: Final = 30
 """The longest wait before the next try. A longer `Retry-After` of a provider is cut to it."""
 

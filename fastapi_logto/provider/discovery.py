@@ -12,15 +12,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject
 
-__all__ = [
-    "MetadataSource",
-    "ProviderMetadata",
-    "build_discovery_url",
-    "build_metadata_source",
-    "check_issuer",
-    "parse_metadata",
-]
-
 MAX_AGE_SECONDS: Final = 24 * 3600.0
 
 

@@ -19,8 +19,6 @@ from fastapi_logto.redaction import build_basic_secrets
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.telemetry import FetchPurpose
 
-__all__ = ["Client", "EndpointName", "Endpoints", "Form", "as_secret", "build_form_request", "is_encodable"]
-
 EndpointName: TypeAlias = Literal["introspection_endpoint", "token_endpoint", "userinfo_endpoint"]
 """The name of an endpoint in the discovery document."""
 

@@ -7,8 +7,6 @@ from typing import Final, Literal, TypeAlias
 
 from fastapi_logto.errors import LogtoError
 
-__all__ = ["ExchangeError", "FailedLayer", "FetchError", "TooLargeError", "explain_failure"]
-
 FailedLayer: TypeAlias = Literal["dns", "tls", "no_tls", "connection", "http"]
 """The layer at which a request failed: `no_tls` means that the server speaks another protocol than TLS, `http` that the
 server responded.

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ProviderHealth", "combine_health"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderHealth:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from fastapi_logto.provider.aws_lc import AwsLcKey
 
-__all__ = ["KeySet", "PublicKey", "UnusableKeyError", "parse_key", "parse_key_set"]
-
 _logger = logging.getLogger("fastapi_logto")
 
 MAX_KEYS: Final = 100

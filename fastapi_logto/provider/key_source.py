@@ -24,8 +24,6 @@ from fastapi_logto.single_flight import Flights, is_on_loop
 from fastapi_logto.strict_json import parse_object_of_entries
 from fastapi_logto.telemetry import build_fetch_fields, count_key_fetch
 
-__all__ = ["CoolingDownError", "KeySource", "build_key_source"]
-
 _logger = logging.getLogger("fastapi_logto")
 
 _REFRESH_AHEAD: Final = 0.8

@@ -4,8 +4,6 @@ import sys
 import weakref
 from typing import Self
 
-__all__ = ["LoopRun"]
-
 
 class LoopRun:
     """One run of an event loop, from `run_forever` or `run_until_complete` to its end.

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["RawResponse", "Request", "Response", "TlsSession", "Transport"]
-
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 2.0
 _ENCODINGS: Final = ("gzip", "br", "zstd", "deflate", "x-gzip", "compress")

@@ -8,8 +8,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.verification.checks import MAX_ISSUED_AHEAD_SECONDS
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = ["build_revocation", "check_range", "check_text", "read_time"]
-
 _MOST_SECONDS: Final = 366 * 24 * 3600
 _MOST_CHARACTERS: Final = 2048
 

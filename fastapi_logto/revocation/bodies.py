@@ -8,8 +8,6 @@ from typing import Final
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-__all__ = ["BodyError", "BodyReader"]
-
 # Logto does not wait longer for a response.
 _MOST_SECONDS: Final = 10.0
 # Usual bodies are smaller, and strangers may not use much more memory.

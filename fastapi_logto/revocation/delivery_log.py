@@ -19,8 +19,6 @@ from fastapi_logto.urls import find_management_resource
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["DeliveryLog", "check_logs"]
-
 _MOST_SECONDS: Final = 3600
 
 

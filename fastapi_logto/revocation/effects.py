@@ -7,8 +7,6 @@ from fastapi_logto.revocation.events import Event, MembershipEvent, Organization
 from fastapi_logto.verification.checks import MAX_ISSUED_AHEAD_SECONDS
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = ["clamp_time", "find_revocations"]
-
 # Logto lists no more ids in an event, and does not say whether there were more.
 _MOST_LISTED: Final = 5000
 

@@ -20,24 +20,6 @@ from typing_extensions import override
 
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, cut_deep_parts, parse_object
 
-__all__ = [
-    "EVENT_NAMES",
-    "Event",
-    "EventError",
-    "GrantEvent",
-    "LockoutEvent",
-    "MembershipEvent",
-    "OrganizationEvent",
-    "RoleEvent",
-    "ScopeEvent",
-    "SignInEvent",
-    "TrustedDeviceEvent",
-    "UnknownEvent",
-    "UserEvent",
-    "build_event",
-    "parse_event",
-]
-
 
 class EventError(ValueError):
     """The body of a webhook is not an event. The message never quotes it, because it is personal data."""

@@ -10,8 +10,6 @@ from fastapi_logto.revocation.verifiers import Verifiers
 from fastapi_logto.verification.revocation_feed import RevocationFeed
 from fastapi_logto.verification.revocation_store import RevocationLog, RevocationStore
 
-__all__ = ["Feeds"]
-
 
 class Feeds:
     """The revocations of this process, and those of tests that replace them."""

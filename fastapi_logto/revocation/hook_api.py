@@ -15,20 +15,6 @@ from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, cu
 if TYPE_CHECKING:
     from fastapi_logto.client import IssuedToken
 
-__all__ = [
-    "NEEDED_EVENTS",
-    "PAGE_SIZES",
-    "CallApi",
-    "Delivery",
-    "Hook",
-    "HookApi",
-    "Page",
-    "Window",
-    "find_problem",
-    "is_hook_id",
-    "read_hook",
-]
-
 ResultT = TypeVar("ResultT")
 
 NEEDED_EVENTS: Final = (

@@ -20,8 +20,6 @@ from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import StrictJsonError, parse_object
 from fastapi_logto.verification.revocation_store import LogHealth, RevocationStore, RevocationStoreError
 
-__all__ = ["LogFollower"]
-
 _logger: Final = logging.getLogger("fastapi_logto")
 
 # An entry may be committed a little later than another one with a later time.

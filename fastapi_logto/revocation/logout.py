@@ -15,8 +15,6 @@ from fastapi_logto.revocation.bodies import BodyError, BodyReader
 from fastapi_logto.verification.logout_tokens import LogoutToken
 from fastapi_logto.verification.revocation_store import RevocationStoreError
 
-__all__ = ["LogoutReceiver"]
-
 _logger: Final = logging.getLogger("fastapi_logto")
 
 _MAX_BYTES: Final = 32 * 1024

@@ -9,8 +9,6 @@ from pydantic import SecretStr
 
 from fastapi_logto.provider.failures import explain_failure
 
-__all__ = ["Argument", "Connector", "Link", "explain_redis_error"]
-
 Argument: TypeAlias = str | int
 
 # Any other text may be a part of what was sent: a proxy may repeat it.

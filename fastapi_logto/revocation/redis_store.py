@@ -17,8 +17,6 @@ from fastapi_logto.single_flight import running_loop
 from fastapi_logto.verification.revocation_store import Batch, RevocationStoreError
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = ["RedisStore", "parse_entry"]
-
 _logger: Final = logging.getLogger("fastapi_logto")
 
 # They are parsed and applied in a quarter of a millisecond.

@@ -27,8 +27,6 @@ from fastapi_logto.verification.revocation_feed import OnOutage, RevocationFeed
 from fastapi_logto.verification.revocation_store import RevocationHealth, RevocationStore, RevocationStoreError
 from fastapi_logto.verification.revoked import MAX_LATE_SECONDS, Revocation
 
-__all__ = ["Revocations", "check_revocations", "find_feeds", "find_sources"]
-
 _logger: Final = logging.getLogger("fastapi_logto")
 
 

@@ -10,8 +10,6 @@ from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.logout_tokens import LOGOUT_TOKEN_TYPE, LogoutToken, check_logout_token
 from fastapi_logto.verification.verifier import TokenVerifier
 
-__all__ = ["VerifierSource", "Verifiers"]
-
 
 class VerifierSource(Protocol):
     """What verifies the tokens of a `LogtoAuth`. Settings of the environment are read at the first use."""

@@ -16,8 +16,6 @@ from fastapi_logto.revocation.bodies import BodyError, BodyReader
 from fastapi_logto.revocation.events import Event, EventError, parse_event
 from fastapi_logto.verification.revocation_store import RevocationStoreError
 
-__all__ = ["SIGNATURE_HEADER", "WebhookReceiver", "as_signing_keys"]
-
 SIGNATURE_HEADER: Final = "logto-signature-sha-256"
 
 _logger: Final = logging.getLogger("fastapi_logto")

@@ -5,14 +5,17 @@ others.
 """
 
 from fastapi_logto.clock import Clock
+from fastapi_logto.description.routes import RouteInfo
 from fastapi_logto.testing.bad_tokens import BAD_TOKENS, BadToken
 from fastapi_logto.testing.building import bearer, claims
 from fastapi_logto.testing.clocks import ManualClock
 from fastapi_logto.testing.directory import Application, Directory, Machine, Organization, Resource, User
 from fastapi_logto.testing.dynamic_apps import DynamicApps
-from fastapi_logto.testing.issuer import Delivery, Hook, LocalIssuer
+from fastapi_logto.testing.issuer.deliveries import Delivery
+from fastapi_logto.testing.issuer.hooks import Hook
+from fastapi_logto.testing.issuer.local_issuer import LocalIssuer
 from fastapi_logto.testing.overriding import override
-from fastapi_logto.testing.protection import RouteInfo, assert_protected, routes
+from fastapi_logto.testing.protection import assert_protected, routes
 from fastapi_logto.testing.revoking import revoke
 
 __all__ = [

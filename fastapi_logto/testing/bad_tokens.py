@@ -12,8 +12,6 @@ from fastapi_logto.errors import Reason
 from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.signing import JsonValue, SigningKey, encode_segment
 
-__all__ = ["BAD_TOKENS", "BadToken", "build_bad_token"]
-
 BadToken: TypeAlias = Literal[
     "expired",
     "not_yet_valid",

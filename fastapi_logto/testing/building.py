@@ -12,8 +12,6 @@ from fastapi_logto.testing.opaque import RANDOM_BYTES
 from fastapi_logto.testing.texts import as_json, as_text, join_scopes
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims, build_claims
 
-__all__ = ["bearer", "claims"]
-
 _USER: Final = "alice0000001"
 _APPLICATION: Final = "local-spa"
 _MACHINE: Final = "local-machine"

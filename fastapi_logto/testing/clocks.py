@@ -4,8 +4,6 @@ import time
 
 from fastapi_logto.clock import Clock
 
-__all__ = ["ManualClock"]
-
 
 class _Moment:
     def __init__(self, now: float) -> None:

@@ -15,18 +15,6 @@ from fastapi_logto.testing.redirects import check_redirect_uris
 from fastapi_logto.testing.signing import JsonValue
 from fastapi_logto.testing.texts import as_text, as_texts
 
-__all__ = [
-    "EXAMPLE_AUDIENCE",
-    "MANAGEMENT_API",
-    "ORGANIZATIONS",
-    "Application",
-    "Directory",
-    "Machine",
-    "Organization",
-    "Resource",
-    "User",
-]
-
 EXAMPLE_AUDIENCE: Final = "https://api.example.test"
 _STANDARD_CLAIMS: Final = frozenset(
     {"act", "aud", "client_id", "exp", "iat", "iss", "jti", "organization_id", "scope", "sub"}

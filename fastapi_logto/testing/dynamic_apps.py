@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from fastapi_logto.testing.texts import as_texts
 
-__all__ = ["DynamicApps"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DynamicApps:

@@ -14,8 +14,6 @@ from fastapi_logto.testing.opaque import RANDOM_BYTES, IssuedTokens, OpaqueToken
 from fastapi_logto.testing.signing import Algorithm, JsonValue, KeyRing
 from fastapi_logto.testing.texts import as_text, join_scopes
 
-__all__ = ["LIFETIME_SECONDS", "SUBJECT_TOKEN_SECONDS", "TokenMint"]
-
 LIFETIME_SECONDS: Final = 3600
 LOGOUT_TOKEN_SECONDS: Final = 120
 SUBJECT_TOKEN_SECONDS: Final = 600

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-__all__ = ["RANDOM_BYTES", "IssuedTokens", "OpaqueToken", "TokenStore", "UserToken"]
-
 # 32 bytes make the 43 characters of Logto's opaque tokens and token IDs.
 RANDOM_BYTES: Final = 32
 

@@ -38,8 +38,6 @@ from fastapi_logto.single_flight import is_on_loop
 from fastapi_logto.state import AuthState
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
-__all__ = ["Entry", "Node", "Override", "find_providers", "find_schemes", "override", "override_schemes"]
-
 Node: TypeAlias = AnyScheme[Any]
 Table: TypeAlias = MutableMapping[Callable[..., Any], Callable[..., Any]]
 Override: TypeAlias = Callable[[TokenClaims | RefusalError | None], None]

@@ -6,8 +6,6 @@ from starlette.types import ASGIApp
 
 from fastapi_logto.description.routes import RouteInfo, find_unknown, find_unlisted, iter_routes
 
-__all__ = ["RouteInfo", "assert_protected", "routes"]
-
 
 def routes(app: ASGIApp) -> tuple[RouteInfo, ...]:
     """Return the routes of an application and its mounted apps, also below middleware, with their requirements.

@@ -4,8 +4,6 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-__all__ = ["accepts_origin", "accepts_redirect", "check_redirect_uris"]
-
 # One pattern for the whole URI instead of a parser: parsers and browsers disagree about backslashes, user names and
 # white space, which lets an attacker redirect a code to another host.
 _LOOPBACK_URI: Final = re.compile(

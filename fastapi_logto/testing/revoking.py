@@ -10,8 +10,6 @@ from fastapi_logto.revocation.arguments import build_revocation
 from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing.overriding import find_providers
 
-__all__ = ["revoke"]
-
 
 def revoke(
     target: LogtoAuth[Any] | ASGIApp,

@@ -9,8 +9,6 @@ from typing import Final, Literal, Self, TypeAlias
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-__all__ = ["Algorithm", "JsonValue", "KeyRing", "SigningKey", "encode_segment"]
-
 Algorithm: TypeAlias = Literal["ES384", "ES256", "ES512", "RS256"]
 JsonValue: TypeAlias = "Mapping[str, JsonValue] | Sequence[JsonValue] | str | int | float | bool | None"
 

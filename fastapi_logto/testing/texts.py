@@ -5,8 +5,6 @@ from typing import cast
 
 from fastapi_logto.strict_json import JsonValue
 
-__all__ = ["as_json", "as_text", "as_texts", "join_scopes"]
-
 
 def as_text(text: str) -> str:
     """Return the text itself, also of `class Scope(str, Enum)`, whose `str()` is the name of the member."""

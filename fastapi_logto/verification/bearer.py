@@ -14,8 +14,6 @@ from fastapi_logto.errors import (
     RefusalError,
 )
 
-__all__ = ["USUAL_START", "build_challenge", "has_credentials", "parse_authorization"]
-
 USUAL_START: Final = b"Bearer "
 """The start of nearly every header: the usual spelling of the scheme, and one space."""
 

@@ -9,18 +9,6 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 from fastapi_logto.strict_json import estimate_weight
 from fastapi_logto.verification.claims import NO_EXTRA, ClaimsT, TokenClaims, make_claims
 
-__all__ = [
-    "PackedClaims",
-    "Places",
-    "TokenCache",
-    "build_digest",
-    "estimate_packed_weight",
-    "find_key",
-    "is_shared",
-    "pack_claims",
-    "unpack_claims",
-]
-
 ValueT = TypeVar("ValueT")
 
 

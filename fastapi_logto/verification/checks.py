@@ -21,24 +21,6 @@ from fastapi_logto.errors import (
 from fastapi_logto.redaction import quote
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
-__all__ = [
-    "Caller",
-    "build_any_scope_error",
-    "build_predicate_error",
-    "build_scopes_error",
-    "check_actor",
-    "check_any_scope",
-    "check_caller",
-    "check_claims",
-    "check_client",
-    "check_has_organization",
-    "check_no_actor",
-    "check_organization",
-    "check_organization_issuer",
-    "check_predicate",
-    "check_scopes",
-]
-
 Caller: TypeAlias = Literal["user", "machine"]
 """The kind of caller: a user who signed in, or a machine-to-machine application that acts for itself."""
 

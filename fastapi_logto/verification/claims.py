@@ -27,17 +27,6 @@ from fastapi_logto.errors import ClaimError, MalformedTokenError
 from fastapi_logto.redaction import quote
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 
-__all__ = [
-    "NO_EXTRA",
-    "Actor",
-    "ClaimsT",
-    "TokenClaims",
-    "build_claims",
-    "check_claims_model",
-    "make_claims",
-    "parse_claims",
-]
-
 ORGANIZATION_AUDIENCE: Final = "urn:logto:organization:"
 """The prefix of the audience of an organization token. The organization id follows."""
 

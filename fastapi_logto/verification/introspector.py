@@ -19,8 +19,6 @@ from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.telemetry import build_fetch_fields, count_introspection
 from fastapi_logto.verification.cache import TokenCache
 
-__all__ = ["Introspector"]
-
 _logger = logging.getLogger("fastapi_logto")
 
 _CACHE_SIZE: Final = 10_000

@@ -25,18 +25,6 @@ from fastapi_logto.errors import (
 from fastapi_logto.redaction import quote
 from fastapi_logto.strict_json import JsonValue, StrictJsonError, parse_object
 
-__all__ = [
-    "UnverifiedIssuer",
-    "UnverifiedJws",
-    "check_again",
-    "check_size",
-    "find_unverified_issue_time",
-    "is_opaque",
-    "is_personal",
-    "parse_unverified",
-    "parse_unverified_issuer",
-]
-
 _PERSONAL_PREFIX: Final = "pat_"
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9_-]{20,128}\Z", re.ASCII)
 _MAX_KID_LENGTH: Final = 256

@@ -17,8 +17,6 @@ from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 from fastapi_logto.verification.checks import MAX_ISSUED_AHEAD_SECONDS
 
-__all__ = ["LOGOUT_TOKEN_TYPE", "LogoutToken", "check_logout_token"]
-
 LOGOUT_TOKEN_TYPE: Final = "logout+jwt"  # noqa: S105 - a type of tokens
 """The `typ` of a logout token, which tells it from access tokens and ID tokens."""
 

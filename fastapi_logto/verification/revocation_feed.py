@@ -25,8 +25,6 @@ from fastapi_logto.verification.revocation_store import (
 )
 from fastapi_logto.verification.revoked import Revocation, RevokedTokens
 
-__all__ = ["OnOutage", "RevocationFeed"]
-
 _logger = logging.getLogger("fastapi_logto")
 
 OnOutage: TypeAlias = Literal["closed", "open"]

@@ -7,16 +7,6 @@ from typing import Protocol, TypeVar
 from fastapi_logto.errors import LogtoError
 from fastapi_logto.verification.revoked import Revocation
 
-__all__ = [
-    "Batch",
-    "LogHealth",
-    "RevocationHealth",
-    "RevocationLog",
-    "RevocationStore",
-    "RevocationStoreError",
-    "call_store",
-]
-
 ResultT = TypeVar("ResultT")
 
 

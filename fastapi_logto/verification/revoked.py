@@ -14,8 +14,6 @@ from typing import Final, TypeAlias
 from fastapi_logto.errors import RevokedTokenError
 from fastapi_logto.verification.claims import TokenClaims
 
-__all__ = ["MAX_LATE_SECONDS", "Revocation", "RevokedTokens"]
-
 MAX_LATE_SECONDS: Final = 120
 """How long after its expiry a token may still be accepted: the largest leeway twice, for clocks that differ."""
 

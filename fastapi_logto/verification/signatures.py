@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from fastapi_logto.provider.aws_lc import AwsLcKey
 
-__all__ = ["verify_signature", "verify_with_any"]
-
 
 def verify_with_any(unverified: UnverifiedJws, keys: Sequence[PublicKey]) -> tuple[bytes, PublicKey]:
     """Verify a signature with the first matching key; return the payload, trusted from here on, and that key.

@@ -13,8 +13,6 @@ from fastapi_logto.verification.checks import check_claims
 from fastapi_logto.verification.claims import TokenClaims
 from fastapi_logto.verification.jws import UnverifiedIssuer
 
-__all__ = ["AS_SET", "AudiencePolicy", "Tenant", "Tenants"]
-
 
 @dataclass(frozen=True, slots=True)
 class AudiencePolicy:

@@ -15,8 +15,6 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from fastapi_logto.errors import ProviderUnavailableError
 
-__all__ = ["TURN_SECONDS", "Turns"]
-
 ResultT = TypeVar("ResultT")
 
 TURN_SECONDS: Final = 0.0005

@@ -41,8 +41,6 @@ from fastapi_logto.verification.signatures import verify_with_any
 from fastapi_logto.verification.tenants import AS_SET, AudiencePolicy, Tenant, Tenants
 from fastapi_logto.verification.turns import Turns
 
-__all__ = ["TokenVerifier"]
-
 # Parsing half a KiB of JSON strictly takes some tens of microseconds, and Logto's payloads have some 400 bytes.
 _LONG_PAYLOAD: Final = 512
 

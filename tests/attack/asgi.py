@@ -9,8 +9,6 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Scope
 
-__all__ = ["ACCEPTED", "OBSERVER", "Observer", "Reply", "build_scope", "connect", "send"]
-
 ACCEPTED: Final = 101
 """The status of an accepted WebSocket."""
 

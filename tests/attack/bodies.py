@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from tests.attack.provider import Document
 
-__all__ = ["list_broken"]
-
 _JSON: Final = {"content-type": "application/json"}
 _MOST_BYTES: Final = 256 * 1024
 _EVIL: Final = "https://evil.example.test/oidc"

@@ -9,8 +9,6 @@ from tests.attack.peers import GUIDE, JOSE, MCP_AUTH, PYJWT, Verdict
 from tests.attack.report import Tally
 from tests.markdown import build_table
 
-__all__ = ["ALL", "LOGTO", "NODE", "PYJWT_ONLY", "Comparison", "Difference"]
-
 PYJWT_ONLY: Final = frozenset({PYJWT})
 LOGTO: Final = frozenset({GUIDE, MCP_AUTH})
 NODE: Final = LOGTO | {JOSE}

@@ -17,8 +17,6 @@ from tests.attack.provider import Provider, build_auth
 from tests.attack.report import Tally
 from tests.vectors.forge import API, Forge, build_claims_set, dump
 
-__all__ = ["run_composition"]
-
 _HEADERS: Final = ((b"x-organization", NAMED_ORGANIZATION.encode()),)
 _AUDIENCES: Final = {
     "api": API,

@@ -8,8 +8,6 @@ from tests.attack.facts import Facts, JsonText, is_actor
 from tests.attack.peers import GUIDE
 from tests.vectors.forge import NOW
 
-__all__ = ["DIFFERENCES"]
-
 _TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 _DEEPEST: Final = 32
 _ISSUED_AHEAD_SECONDS: Final = 60

@@ -16,8 +16,6 @@ from tests.attack.provider import Provider, build_auth
 from tests.attack.report import Tally
 from tests.vectors.forge import Forge
 
-__all__ = ["FEWEST_MUTANTS", "run_differential"]
-
 FEWEST_MUTANTS: Final = 20_000
 # The verdicts of this many tokens fit into a pipe.
 _BATCH: Final = 500

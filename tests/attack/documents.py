@@ -27,8 +27,6 @@ from tests.attack.provider import TLS, Document, Provider, build_app, build_auth
 from tests.attack.report import Tally
 from tests.vectors.forge import ABSENT, API, ENDPOINT, ISSUER_URL, NOW, Forge
 
-__all__ = ["run_documents", "run_key_sets"]
-
 _DISCOVERY: Final = f"{ISSUER_URL}/.well-known/openid-configuration"
 _JWKS: Final = f"{ISSUER_URL}/jwks"
 _TOKEN: Final = f"{ISSUER_URL}/token"

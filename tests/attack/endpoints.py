@@ -10,19 +10,6 @@ from fastapi_logto.client import GrantRefusedError, GrantUnavailableError, Issue
 from tests.attack.provider import Document
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, each
 
-__all__ = [
-    "DISCOVERY_ROWS",
-    "ELSEWHERE_ROWS",
-    "GRANT_ROWS",
-    "INTROSPECTION_ROWS",
-    "OPAQUE_TOKEN",
-    "SECRET",
-    "GrantRow",
-    "IntrospectionRow",
-    "build_grant",
-    "build_introspection",
-]
-
 # Random, so that a proof can search for them.
 OPAQUE_TOKEN: Final = secrets.token_urlsafe(32)
 SECRET: Final = f"secret+of/the=api+{secrets.token_urlsafe(16)}"

@@ -10,8 +10,6 @@ from typing import Any, Final, Literal, cast
 
 from tests.attack.mutations import Mutant
 
-__all__ = ["Facts", "JsonText", "is_actor"]
-
 _LONGEST_INTEGER: Final = 4300
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NOT_BASE64: Final = re.compile(r"[^A-Za-z0-9_-]")

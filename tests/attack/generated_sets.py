@@ -16,8 +16,6 @@ from tests.attack.key_sets import build_weak_key
 from tests.attack.mutations import SEED
 from tests.vectors.forge import Forge, PrivateKey, build_claims_set, dump, sign
 
-__all__ = ["PRIVATE", "WEAK", "Entry", "GeneratedSet", "Pool", "SetToken", "generate_sets", "list_tokens"]
-
 WEAK: Final = "1024 bits"
 PRIVATE: Final = "the private key"
 

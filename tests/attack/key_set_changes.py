@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from fastapi_logto.testing.signing import encode_segment
 
-__all__ = ["CHANGES", "Change", "list_odd_entries"]
-
 Members = dict[str, Any]
 
 

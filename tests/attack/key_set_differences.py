@@ -9,8 +9,6 @@ from tests.attack.comparison import ALL, LOGTO, NODE, PYJWT_ONLY, Difference
 from tests.attack.generated_sets import PRIVATE, WEAK, Entry, GeneratedSet, SetToken
 from tests.attack.peers import ALGORITHMS
 
-__all__ = ["KEY_SET_DIFFERENCES", "SetFacts"]
-
 _MOST_KEYS: Final = 100
 
 

@@ -13,8 +13,6 @@ from tests.attack.provider import Document, Provider, build_auth
 from tests.attack.report import Tally
 from tests.vectors.forge import ISSUER_URL, Forge
 
-__all__ = ["FEWEST_KEY_SETS", "build_default", "run_key_set_differential"]
-
 FEWEST_KEY_SETS: Final = 200
 
 

@@ -16,8 +16,6 @@ from fastapi_logto.testing.signing import encode_segment
 from tests.attack.provider import Document
 from tests.vectors.forge import Forge, build_claims_set, dump, sign
 
-__all__ = ["KEY_SET_ROWS", "KeySetRow", "build_weak_key", "list_attacks"]
-
 Entries = list[Any]
 
 

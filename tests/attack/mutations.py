@@ -14,8 +14,6 @@ from fastapi_logto.testing.signing import encode_segment
 from tests.attack.texts import HEADER_TEXTS, JSON_VALUES, PAYLOAD_TEXTS
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, Forge, PrivateKey, build_claims_set, dump, sign
 
-__all__ = ["SEED", "Mutant", "Signer", "generate", "list_signers"]
-
 SEED: Final = 20_260_101
 
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

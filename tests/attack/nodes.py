@@ -9,8 +9,6 @@ from fastapi import Depends, Security
 from fastapi_logto import LogtoAuth, OrganizationSource, TokenClaims
 from tests.attack.oracle import Rule
 
-__all__ = ["OTHER_API", "RULES", "Node", "build_nodes", "build_other", "find_organization"]
-
 OTHER_API: Final = "https://other.example.test"
 _READ: Final = frozenset({"read"})
 _WRITE: Final = frozenset({"write"})

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["CALLERS", "NAMED_ORGANIZATION", "Caller", "Rule", "judge", "judge_all"]
-
 NAMED_ORGANIZATION: Final = "acme"
 """The organization that each request names, in its path and in a header."""
 

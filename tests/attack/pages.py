@@ -14,8 +14,6 @@ from typing import Final
 from tests.attack.report import Tally
 from tests.markdown import build_table, replace_marked
 
-__all__ = ["write_marked", "write_page"]
-
 _PAGES: Final = Path(__file__).parents[2] / "docs" / "explanation"
 _PACKAGES: Final = ("fastapi", "starlette", "joserfc", "cryptography", "pydantic", "httpx")
 _MOST_LISTED: Final = 40

@@ -18,23 +18,6 @@ from jwt.warnings import InsecureKeyLengthWarning
 from fastapi_logto import LogtoAuth, RefusalError
 from tests.vectors.forge import API, ISSUER_URL, NOW
 
-__all__ = [
-    "ALGORITHMS",
-    "GUIDE",
-    "JOSE",
-    "MCP_AUTH",
-    "PYJWT",
-    "REQUIRED_CLAIMS",
-    "Node",
-    "PeerMissingError",
-    "PyJwt",
-    "Verdict",
-    "ask_ours",
-    "find_versions",
-    "freeze_pyjwt",
-    "run_node",
-]
-
 PYJWT: Final = "PyJWT"
 JOSE: Final = "jose"
 GUIDE: Final = "Logto's guide"

@@ -16,8 +16,6 @@ from fastapi_logto.settings import SettingsArguments
 from fastapi_logto.testing import Clock, ManualClock
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL, NOW
 
-__all__ = ["TLS", "Document", "Provider", "build_app", "build_auth"]
-
 # One context for all, because creating one reads the certificate authorities of the machine.
 TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 

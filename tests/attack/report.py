@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TextIO
 
-__all__ = ["Tally", "print_report"]
-
 _MOST_PRINTED: Final = 40
 
 

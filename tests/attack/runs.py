@@ -13,8 +13,6 @@ from tests.attack.peers import PeerMissingError
 from tests.attack.report import Tally, print_report
 from tests.vectors.forge import Forge
 
-__all__ = ["Attack", "run_classes", "run_suite"]
-
 Attack = Callable[[Tally, Forge], Awaitable[None]]
 
 _LONGEST_SECONDS: Final = 600.0

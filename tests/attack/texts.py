@@ -5,8 +5,6 @@ from typing import Any, Final
 
 from tests.vectors.forge import NOW
 
-__all__ = ["HEADER_TEXTS", "JSON_VALUES", "PAYLOAD_TEXTS"]
-
 JSON_VALUES: Final[Sequence[Any]] = (
     None, True, False, 0, 1, -1, 1.5, 1e300, float("inf"), float("-inf"), float("nan"), 2**53, 10**400, NOW, float(NOW),
     "", " ", "a", "0", str(NOW), "null", "\x00", "\ud800", "\u00e9", "a" * 300, "<script>", "a\r\nb",

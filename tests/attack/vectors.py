@@ -21,8 +21,6 @@ from tests.vectors.rows import HEADER_FORMAT, TOO_LARGE, AuthorizationRow, Paylo
 from tests.vectors.tokens import TOKEN_ROWS
 from tests.wycheproof import WYCHEPROOF_FILES, is_symmetric, list_entries, read_groups
 
-__all__ = ["run_authorization_rows", "run_token_rows", "run_wycheproof"]
-
 _KeyType = Literal["EC", "OKP", "RSA"]
 _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _SHORTEST_SECRET: Final = 16

@@ -22,21 +22,6 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-__all__ = [
-    "CDN_FILES",
-    "Answer",
-    "DocsPage",
-    "SignIn",
-    "Visit",
-    "assets_are_installed",
-    "chromium_is_installed",
-    "run_chromium",
-    "sign_in_at_local_issuer",
-    "sign_in_at_oidc_provider",
-    "take_picture",
-    "visit",
-]
-
 _ASSETS: Final = Path(__file__).parent / "docs_assets" / "node_modules"
 _CDN: Final = "https://cdn.jsdelivr.net/npm/"
 CDN_FILES: Final = {

@@ -13,8 +13,6 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
-__all__ = ["SignIn", "connect"]
-
 REDIRECT_URI: Final = "http://127.0.0.1:8765/callback"
 
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 
 import httpx
 
-__all__ = ["Process", "accept_interrupts", "find_free_port", "find_free_ports", "run_command", "run_module"]
-
 _START_SECONDS = 60.0
 
 

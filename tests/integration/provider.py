@@ -20,21 +20,6 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 from joserfc.jwk import ECKey, RSAKey
 
-__all__ = [
-    "API",
-    "MACHINE_ID",
-    "MACHINE_SECRET",
-    "REDIRECT_URI",
-    "RSA_API",
-    "SHORTLIVED_API",
-    "SPA_ID",
-    "Provider",
-    "ProviderRefusedError",
-    "TokenAnswer",
-    "node_is_installed",
-    "run_provider",
-]
-
 API: Final = "https://api.example.test"
 RSA_API: Final = "https://rsa.example.test"
 SHORTLIVED_API: Final = "https://shortlived.example.test"

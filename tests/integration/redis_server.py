@@ -16,8 +16,6 @@ import redis
 from tests.connections import serve_connections
 from tests.integration.processes import find_free_port
 
-__all__ = ["RedisProxy", "RedisServer", "redis_is_installed", "run_proxy"]
-
 _START_SECONDS = 30.0
 
 

@@ -13,8 +13,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from uvicorn.config import WSProtocolType
 
-__all__ = ["build_stripping_proxy", "serve"]
-
 
 @contextmanager
 def serve(app: ASGIApp | str, *, port: int, root_path: str = "", ws: WSProtocolType = "auto") -> Generator[str]:

@@ -16,8 +16,6 @@ from tests.attack.provider import TLS
 from tests.prove.model import KEPT, Route
 from tests.vectors.forge import API
 
-__all__ = ["ACME", "ADMIN", "ALGORITHMS", "GLOBEX", "LIFE_SECONDS", "ROUTES", "Door", "build_auth", "build_doors"]
-
 ADMIN: Final = "https://admin.example.test"
 ACME, GLOBEX = "https://acme.example.test/oidc", "https://globex.example.test/oidc"
 LIFE_SECONDS: Final = KEPT - 120

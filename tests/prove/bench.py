@@ -15,8 +15,6 @@ from tests.prove.leak_providers import MAKERS
 from tests.prove.observing import Run
 from tests.vectors.forge import API, ENDPOINT, NOW
 
-__all__ = ["Bench", "build_directory"]
-
 _MACHINE: Final = "api-machine"
 
 

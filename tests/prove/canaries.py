@@ -15,8 +15,6 @@ from urllib.parse import unquote_to_bytes
 
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-__all__ = ["RUN_LENGTH", "Canaries"]
-
 RUN_LENGTH: Final = 12
 """This many consecutive characters of a secret are a leak."""
 

@@ -18,8 +18,6 @@ from tests.prove.observing import Run, Scene
 from tests.prove.served import Served
 from tests.vectors.forge import API
 
-__all__ = ["COMMAND_SCENES", "HANDED_OVER"]
-
 HANDED_OVER: Final[Mapping[str, str]] = {
     "/oidc/token of the local issuer": "the endpoint issues the tokens",
     "fastapi-logto token": "the command prints the token that was requested, on standard output",

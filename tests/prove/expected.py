@@ -8,27 +8,6 @@ also fails for any other outcome, such as a `TypeError` in place of a refusal.
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
-__all__ = [
-    "CALLS",
-    "CANCELLED_CALLS",
-    "COMMAND_LINE",
-    "CONNECTIONS",
-    "DELIVERY_LOG",
-    "DOCUMENTS",
-    "ISSUING_COMMANDS",
-    "LOGOUT",
-    "MACHINE_AUTH",
-    "MCP",
-    "OBJECTS",
-    "REQUESTS",
-    "SETTINGS",
-    "SOCKETS",
-    "TOKENS",
-    "WARNINGS",
-    "WEBHOOKS",
-    "build_redis",
-]
-
 Expected: TypeAlias = Mapping[str, str]
 
 _CANCELLED: Final = "CancelledError TimeoutError"

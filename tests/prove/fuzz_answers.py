@@ -13,8 +13,6 @@ from typing import Any, Final, Literal, TypeAlias
 from tests.connections import serve_connections
 from tests.prove.fuzz_credentials import mutate
 
-__all__ = ["MOST_SENT", "Answer", "HostileServer", "build_answer", "build_valid", "run_hostile_server"]
-
 End: TypeAlias = Literal["close", "hang", "endless", "drip", "reset"]
 
 MOST_SENT: Final = 16 * 1024 * 1024

@@ -14,8 +14,6 @@ from fastapi_logto.caller import claims_of
 from fastapi_logto.mounting import mount_protected
 from fastapi_logto.revocation import Event, Revocations
 
-__all__ = ["API", "ORGANIZATION_HEADER", "RECORDS", "SIGNING_KEY", "Fault", "build_app"]
-
 API: Final = "https://api.example.test"
 SIGNING_KEY: Final = "signing-key-of-the-fuzzer-012345"
 ORGANIZATION_HEADER: Final = "X-Organization"

@@ -20,8 +20,6 @@ from tests.captured import JWKS
 from tests.prove.fuzz_answers import HostileServer, build_answer, build_valid, run_hostile_server
 from tests.vectors.forge import API, Forge, build_claims_set, dump
 
-__all__ = ["Run", "run_cli"]
-
 Run = Callable[[tuple[str, ...]], int]
 
 _SEED: Final = 20_261_130

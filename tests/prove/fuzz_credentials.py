@@ -9,18 +9,6 @@ from typing import Final
 
 from fastapi_logto.testing import BAD_TOKENS, LocalIssuer
 
-__all__ = [
-    "Credentials",
-    "Token",
-    "TokenPool",
-    "Verdict",
-    "build_credentials",
-    "has_access",
-    "mutate",
-    "pick_clean",
-    "replace_case",
-]
-
 
 class Verdict(IntEnum):
     """Whether the handler of a protected route may run, or must."""

@@ -7,8 +7,6 @@ from typing import Final
 from tests.prove.fuzz_credentials import Credentials, Token, TokenPool, Verdict, build_credentials, has_access, mutate
 from tests.prove.fuzz_requests import Case, Exchange, build_head, cut
 
-__all__ = ["build_handshake"]
-
 _UPGRADE: Final = (
     b"Host: api.example.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

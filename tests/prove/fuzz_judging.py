@@ -8,8 +8,6 @@ from tests.prove.fuzz_credentials import Verdict, has_access
 from tests.prove.fuzz_requests import Case, Exchange
 from tests.prove.fuzz_wire import Reply
 
-__all__ = ["find_echo", "find_record_problem", "find_reply_problem"]
-
 _SWITCHING: Final = 101
 # The library `websockets` ends a handshake that it can't parse before the application is called: with 500 for a header
 # that is not ASCII, and with the header in the body.

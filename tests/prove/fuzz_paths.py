@@ -13,8 +13,6 @@ from tests.prove.fuzz_serve import SERVERS
 from tests.prove.fuzz_servers import run_against
 from tests.vectors.forge import Forge
 
-__all__ = ["run_paths"]
-
 _SEED: Final = 20_261_128
 _COUNT: Final = 1000
 _ORGANIZATIONS: Final = (

@@ -31,8 +31,6 @@ from tests.prove.fuzz_answers import (
 )
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL, NOW, Forge
 
-__all__ = ["BuildAuth", "run_provider"]
-
 BuildAuth = Callable[..., LogtoAuth]
 
 _SEED: Final = 20_261_129

@@ -20,8 +20,6 @@ from tests.prove.fuzz_credentials import (
     replace_case,
 )
 
-__all__ = ["Case", "Exchange", "build_exchange", "build_head", "cut"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:

@@ -15,8 +15,6 @@ from granian.server.embed import Server
 
 from tests.prove.fuzz_app import Fault, build_app
 
-__all__ = ["SERVERS"]
-
 _Serve = Callable[[FastAPI, int], None]
 
 

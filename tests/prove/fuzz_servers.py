@@ -24,8 +24,6 @@ from tests.prove.fuzz_serve import SERVERS
 from tests.prove.fuzz_wire import LONGEST_WAIT_SECONDS, exchange
 from tests.vectors.forge import Forge
 
-__all__ = ["Build", "run_against", "run_handshakes", "run_requests"]
-
 Build = Callable[[random.Random, TokenPool, int], Exchange]
 
 _SEED: Final = 20_261_126

@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["LONGEST_WAIT_SECONDS", "Reply", "exchange", "parse_replies"]
-
 LONGEST_WAIT_SECONDS: Final = 30.0
 _MOST_READ: Final = 1024 * 1024
 _LAST_INFORMATIONAL: Final = 199

@@ -13,8 +13,6 @@ import httpx
 from fastapi_logto.testing.signing import JsonValue, SigningKey
 from tests.prove.model import Key, Response
 
-__all__ = ["FAULTS", "LIES", "Issuers", "Site"]
-
 FAULTS: Final = (
     *("404", "410", "500", "503", "timeout", "refused", "not JSON", "no list", "redirect", "encoded", "too large"),
 )

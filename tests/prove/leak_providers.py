@@ -11,8 +11,6 @@ from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.testing.issuer.connecting import build_transport
 from tests.vectors.forge import ENDPOINT
 
-__all__ = ["MAKERS", "Maker"]
-
 Maker = Callable[[LocalIssuer, str], httpx.AsyncBaseTransport]
 """Returns the transport of a provider, from an issuer and a token that the provider issues."""
 

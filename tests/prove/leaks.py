@@ -18,8 +18,6 @@ from tests.prove.scenes import SCENES
 from tests.prove.sinks import NOT_SHOWN, NOT_SHOWN_CALLS, NOT_SHOWN_RECORDS, SINKS
 from tests.vectors.forge import Forge
 
-__all__ = ["ALLOWED", "CORPUS", "EVERY_SCENE", "build_scene", "run_leaks"]
-
 _SHARE_OF_RULES: Final = frozenset({"auth", "auth.optional", "require_scopes", "require_machine", "other"})
 
 Corpus = Callable[[Tally, Forge], Awaitable[None]]

@@ -13,8 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fastapi_logto.testing import LocalIssuer
 from tests.prove.canaries import Canaries
 
-__all__ = ["SECRET_FIELDS", "SECRET_MEMBERS", "Learner", "list_kept_secrets"]
-
 SECRET_FIELDS: Final[Mapping[str, str]] = {
     "actor_token": "the actor token",
     "client_secret": "the client secret",

@@ -26,8 +26,6 @@ from tests.prove.observing import Run, Scene
 from tests.prove.scenes import build_app
 from tests.vectors.forge import API, ENDPOINT
 
-__all__ = ["HOLDERS", "OBJECT_SCENES"]
-
 HOLDERS: Final[Mapping[str, str]] = {
     "IssuedToken": "it is the token that the application needs",
     "Introspection": "the options contain the secret that is sent",

@@ -20,8 +20,6 @@ from tests.prove.outcomes import Outcomes, name_outcome
 from tests.prove.sinks import Collector, Sinks, collect
 from tests.vectors.forge import API, ENDPOINT, ISSUER_URL
 
-__all__ = ["PUBLIC", "Act", "Run", "Scene", "observe", "run_in_asyncio", "run_scenes"]
-
 ResultT = TypeVar("ResultT")
 
 PUBLIC: Final = f"{API} {ENDPOINT} {ISSUER_URL}/.well-known/openid-configuration"

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["SUCCEEDED", "Outcomes", "name_outcome"]
-
 SUCCEEDED = "succeeded"
 
 

@@ -23,8 +23,6 @@ from tests.prove.observing import Run, Scene
 from tests.prove.served import Served, sign_in
 from tests.vectors.forge import API
 
-__all__ = ["REAL_SCENES"]
-
 
 async def _run_sockets(run: Run) -> None:
     """Use a real server and real connections, with every log of httpx, httpcore, uvicorn and asyncio."""

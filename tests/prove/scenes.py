@@ -26,8 +26,6 @@ from tests.unit.stores import SharedStore
 from tests.vectors.authorization import AUTHORIZATION_ROWS
 from tests.vectors.forge import API, ENDPOINT, NOW
 
-__all__ = ["SCENES", "build_app"]
-
 _ALICE: Final = "alice0000001"
 _LOGOUT: Final = "/webhooks/logto/logout"
 _HOOK: Final = "/webhooks/logto"

@@ -18,8 +18,6 @@ from tests.prove.bench import build_directory
 from tests.prove.observing import Run
 from tests.vectors.forge import API
 
-__all__ = ["Served", "sign_in"]
-
 _CALLBACK: Final = "http://127.0.0.1:9/callback"
 
 

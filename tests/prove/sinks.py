@@ -20,8 +20,6 @@ from typing_extensions import override
 from tests.prove.canaries import Canaries
 from tests.unit.recording import Recording, start_recording
 
-__all__ = ["NOT_SHOWN", "NOT_SHOWN_CALLS", "NOT_SHOWN_RECORDS", "SINKS", "Sink", "Sinks", "collect", "show"]
-
 Sink: TypeAlias = Literal[
     "log messages",
     "log records",

@@ -58,8 +58,6 @@ from tests.prove.workers import PATIENCE_SECONDS, Worker
 from tests.unit.fakes import finish_fetches
 from tests.vectors.forge import NOW
 
-__all__ = ["DisagreementError", "Log", "Machine"]
-
 _WORKERS: Final = st.integers(0, 1)
 _ALL_PATHS, _ALL_DOORS = ("/any", *ROUTES), ("http", "websocket", "verify")
 _PATHS, _DOORS = st.sampled_from(_ALL_PATHS), st.sampled_from(_ALL_DOORS)

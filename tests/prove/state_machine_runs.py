@@ -12,8 +12,6 @@ from tests.prove.model import Rule
 from tests.prove.state_machine import DisagreementError, Log, Machine
 from tests.vectors.forge import Forge
 
-__all__ = ["run_machine", "run_state_machine"]
-
 
 def run_machine(machine: type[Machine], *, runs: int, steps: int, shrinks: bool = False) -> Log:
     """Run the same sequences each time, and return the log.

@@ -13,8 +13,6 @@ from tests.prove.application import ACME, ADMIN, GLOBEX, LIFE_SECONDS
 from tests.prove.model import Key, Token
 from tests.vectors.forge import API
 
-__all__ = ["ANY_TOKENS", "ISSUERS", "KEYS", "ORDINARY_TOKENS", "STRANGER", "Choice", "Minted", "mint"]
-
 STRANGER: Final = "https://stranger.example.test/oidc"
 
 

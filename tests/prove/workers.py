@@ -6,8 +6,6 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-__all__ = ["PATIENCE_SECONDS", "Worker"]
-
 T = TypeVar("T")
 
 PATIENCE_SECONDS: Final = 30

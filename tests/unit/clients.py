@@ -12,8 +12,6 @@ from fastapi_logto.client import GrantError, LogtoClient
 from fastapi_logto.testing import LocalIssuer, ManualClock
 from tests.unit.apps import API
 
-__all__ = ["SECRET", "Bench", "Provider"]
-
 SECRET: Final = "local-machine-secret"
 
 

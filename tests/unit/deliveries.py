@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from tests.captured import DIRECTORY
 
-__all__ = ["DELIVERIES", "HOOK", "NOW", "SIGNATURE", "SIGNING_KEY", "Delivery", "build_body", "sign", "sign_headers"]
-
 NOW: Final = 1_800_000_000
 HOOK: Final = "hook00000001"
 SIGNATURE: Final = "logto-signature-sha-256"

@@ -14,8 +14,6 @@ from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.transport import Transport
 from tests.captured import DISCOVERY_PATH, JWKS_PATH
 
-__all__ = ["ENDPOINT", "ISSUER", "FakeProvider", "end_at_once", "finish_fetches", "wait_until", "watch_key"]
-
 ENDPOINT: Final = "https://tenant.logto.app"
 ISSUER: Final = f"{ENDPOINT}/oidc"
 

@@ -10,8 +10,6 @@ from fastapi import FastAPI, Request, Response
 
 from fastapi_logto.strict_json import parse_object
 
-__all__ = ["KEY", "Received", "Receiver", "is_signed"]
-
 KEY = "a-signing-key"
 
 

@@ -13,8 +13,6 @@ from fastapi_logto.revocation import Batch, DeliveryLog, Revocation, RevocationS
 from fastapi_logto.testing import ManualClock
 from tests.unit.fakes import ENDPOINT, ISSUER
 
-__all__ = ["CAPTURED", "HOOK", "NOW", "FakeLog", "FakeStore", "build_entry"]
-
 NOW: Final = 1_800_000_000
 HOOK: Final = "ujuxdkv9to1b0g0ts98zj"
 CAPTURED: Final[list[dict[str, Any]]] = json.loads(

@@ -12,8 +12,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from typing_extensions import override
 
-__all__ = ["Point", "Recording", "start_recording"]
-
 _PACKAGE: Final = "fastapi_logto"
 _DELTA: Final = AggregationTemporality.DELTA
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from fastapi_logto.revocation import Batch, Revocation, RevocationStoreError
 
-__all__ = ["SharedStore"]
-
 
 class SharedStore:
     """Behaves like a store on a server. Positions are `<life>-<index>`; a restart begins another life."""

@@ -4,8 +4,6 @@ from typing import Final
 
 from tests.vectors.rows import HEADER_FORMAT, HEADER_MISSING, HEADER_TYPE, AuthorizationRow, Refusal
 
-__all__ = ["AUTHORIZATION_ROWS", "LONGEST_READ"]
-
 LONGEST_READ: Final = 131_072
 _TOKEN: Final = "eyJhbGciOiJFUzM4NCJ9.e30.c2ln"
 _PARTS: Final = "RFC 6750 section 2.1"

@@ -13,21 +13,6 @@ from fastapi_logto.strict_json import JsonObject, JsonValue
 from fastapi_logto.testing import LocalIssuer, ManualClock
 from fastapi_logto.testing.signing import encode_segment
 
-__all__ = [
-    "ABSENT",
-    "API",
-    "ENDPOINT",
-    "ISSUER_URL",
-    "NOW",
-    "Forge",
-    "PrivateKey",
-    "SignatureChange",
-    "build_claims_set",
-    "dump",
-    "each",
-    "sign",
-]
-
 API: Final = "https://api.example.test"
 ENDPOINT: Final = "https://tenant.example.test"
 ISSUER_URL: Final = "https://tenant.example.test/oidc"

@@ -14,8 +14,6 @@ from fastapi_logto.testing.signing import encode_segment
 from tests.vectors.forge import ABSENT, Forge, build_claims_set, dump, each, sign
 from tests.vectors.rows import ALGORITHM, ID_TOKEN, MALFORMED, SIGNATURE, TYPE, UNKNOWN_KEY, Refusal, TokenRow
 
-__all__ = ["HEADER_ROWS"]
-
 _CONFUSION: Final = "CVE-2015-9235, CVE-2022-29217, CVE-2024-33663, CVE-2024-37568; RFC 8725 section 3.1"
 _SAME_FAMILY: Final = "CVE-2026-48523; RFC 8725 section 3.1"
 _NONE: Final = "CVE-2026-28802; RFC 8725 section 3.2"

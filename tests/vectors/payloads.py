@@ -7,8 +7,6 @@ from fastapi_logto.settings import SettingsArguments
 from tests.vectors.forge import ABSENT, API, ISSUER_URL, NOW, build_claims_set, dump, each
 from tests.vectors.rows import AUDIENCE, CLAIMS, EXPIRED, IMMATURE, ISSUER, MALFORMED, PayloadRow, Refusal
 
-__all__ = ["PAYLOAD_ROWS"]
-
 _ISS: Final = "CVE-2024-53861; RFC 8725 section 3.8"
 _AUD: Final = "RFC 7519 section 4.1.3; RFC 8725 section 3.9; RFC 9068 section 4"
 _TIMES: Final = "RFC 7519 sections 2 and 4.1.4"

@@ -26,30 +26,6 @@ from fastapi_logto.errors import (
 from fastapi_logto.settings import SettingsArguments
 from tests.vectors.forge import Forge
 
-__all__ = [
-    "ALGORITHM",
-    "AUDIENCE",
-    "CLAIMS",
-    "EXPIRED",
-    "HEADER_FORMAT",
-    "HEADER_MISSING",
-    "HEADER_TYPE",
-    "ID_TOKEN",
-    "IMMATURE",
-    "ISSUER",
-    "MALFORMED",
-    "OPAQUE",
-    "SIGNATURE",
-    "TOO_LARGE",
-    "TYPE",
-    "UNKNOWN_KEY",
-    "AuthorizationRow",
-    "PayloadRow",
-    "Refusal",
-    "Row",
-    "TokenRow",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:

@@ -27,8 +27,6 @@ from tests.vectors.rows import (
     TokenRow,
 )
 
-__all__ = ["P384_ORDER", "TOKEN_ROWS"]
-
 P384_ORDER: Final = int(
     "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973", 16
 )

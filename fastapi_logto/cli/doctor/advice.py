@@ -10,8 +10,6 @@ from fastapi_logto.environment import build_variable_name
 from fastapi_logto.errors import Reason, RefusalError
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["ADVICE", "build_advice", "build_exchange_advice", "explain_locally", "name_arguments"]
-
 ADVICE: Final[dict[Reason, str]] = {
     "header_missing": "The client must send the header: Authorization: Bearer <access token>.",
     "header_format": "Copy only the token, without quotes, line breaks or a second header.",

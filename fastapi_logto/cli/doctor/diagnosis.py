@@ -18,8 +18,6 @@ from fastapi_logto.provider.transport import Transport
 from fastapi_logto.revocation import Revocations
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 
-__all__ = ["Diagnosis", "diagnose"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:

@@ -7,8 +7,6 @@ from urllib.request import getproxies, proxy_bypass
 
 from fastapi_logto.provider.failures import ExchangeError
 
-__all__ = ["find_proxy", "resolve"]
-
 
 def resolve(host: str, *, timeout_seconds: float) -> list[str]:
     """Return the addresses of a host; `ExchangeError` if it has none or the lookup times out."""

@@ -7,8 +7,6 @@ from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonValue
 
-__all__ = ["check_keys"]
-
 
 def check_keys(entries: list[JsonValue], settings: LogtoSettings) -> list[Check]:
     """Return a row for the key set, one for each key, and one for the library that verifies with the usable ones."""

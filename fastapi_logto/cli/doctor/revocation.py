@@ -23,8 +23,6 @@ from fastapi_logto.schemes import find_state
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.verification.revocation_store import RevocationStore
 
-__all__ = ["check_revocation", "find_revocations"]
-
 _DAY_MS: Final = 24 * 3600 * 1000
 _SHOWN: Final = 10
 _UNAUTHORIZED, _BAD_REQUEST = 401, 400

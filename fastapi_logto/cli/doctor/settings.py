@@ -9,8 +9,6 @@ from fastapi_logto.environment import build_variable_name
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings, read_known_variables
 
-__all__ = ["FoundSetting", "check_audience", "check_source", "list_given", "list_settings"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundSetting:

@@ -12,8 +12,6 @@ from fastapi_logto.provider.transport import RawResponse, Request, Transport
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 
-__all__ = ["check_swagger"]
-
 _CLIENT_ERROR: Final = 400
 _UNAUTHORIZED: Final = 401
 _CHALLENGE: Final = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"

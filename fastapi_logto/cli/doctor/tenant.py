@@ -23,8 +23,6 @@ from fastapi_logto.provider.transport import RawResponse, Request, Transport
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, parse_object
 
-__all__ = ["TenantReport", "check_tenant"]
-
 _OK: Final = 200
 _DAY: Final = 24 * 3600
 _WARN_DAYS: Final = 14

@@ -32,8 +32,6 @@ from fastapi_logto.verification.claims import TokenClaims, parse_claims
 from fastapi_logto.verification.jws import UnverifiedJws, check_size, is_personal, parse_unverified
 from fastapi_logto.verification.signatures import verify_with_any
 
-__all__ = ["TokenReport", "check_token"]
-
 _STEPS: Final = (
     "Characters", "Size", "Shape", "Algorithm", "Type", "Key", "Signature", "Claims", "Issuer", "Audience", "Expiry",
     "Start", "Scopes",

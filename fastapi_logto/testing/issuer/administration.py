@@ -17,8 +17,6 @@ from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.signing import JsonValue
 from fastapi_logto.testing.texts import as_text
 
-__all__ = ["Administration"]
-
 
 class Administration(TokenMint):
     """Users and organizations that change, and the webhooks. The public methods are those of `LocalIssuer`.

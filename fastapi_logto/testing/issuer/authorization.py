@@ -13,8 +13,6 @@ from fastapi_logto.testing.issuer.lookup import find_resource, list_held
 from fastapi_logto.testing.issuer.refusals import NO_TARGET, RefusedError
 from fastapi_logto.testing.redirects import accepts_redirect
 
-__all__ = ["IDENTITY_SCOPES", "AuthorizationRequest", "Grant", "ReturnAddress"]
-
 _ORGANIZATIONS_SCOPE: Final = "urn:logto:scope:organizations"
 IDENTITY_SCOPES: Final = (
     "openid",

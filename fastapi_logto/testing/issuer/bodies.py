@@ -6,8 +6,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from fastapi_logto.testing.issuer.refusals import RefusedError
 
-__all__ = ["read_body", "read_form"]
-
 _MAX_BODY_BYTES: Final = 64 * 1024
 _FORM: Final = "application/x-www-form-urlencoded"
 

@@ -5,16 +5,6 @@ from dataclasses import replace
 
 from fastapi_logto.testing.directory import Directory, Organization, User
 
-__all__ = [
-    "add_member",
-    "delete_organization",
-    "delete_user",
-    "find_member",
-    "find_one",
-    "remove_member",
-    "set_suspended",
-]
-
 
 def find_one(directory: Directory, user: str) -> User:
     """Return the user with this username, or with this user id; `ValueError` if there is none."""

@@ -22,8 +22,6 @@ from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.redirects import check_redirect_uris
 from fastapi_logto.urls import check_url
 
-__all__ = ["fetch_application"]
-
 _MAX_BYTES: Final = 5 * 1024
 _TIMEOUT_SECONDS: Final = 5.0
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")

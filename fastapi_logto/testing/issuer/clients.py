@@ -10,8 +10,6 @@ from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.lookup import find_client
 from fastapi_logto.testing.issuer.refusals import RefusedError
 
-__all__ = ["authenticate_client", "find_or_fetch_client"]
-
 _FAILED: Final = "client authentication failed"
 _MALFORMED: Final = "invalid authorization header value format"
 

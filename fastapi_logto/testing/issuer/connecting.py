@@ -11,8 +11,6 @@ from fastapi_logto.clock import Clock
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.state import AuthState
 
-__all__ = ["build_transport", "replace_provider"]
-
 
 def build_transport(app: ASGIApp) -> httpx.AsyncBaseTransport:
     """Return an httpx transport that passes requests to the issuer's application in memory.

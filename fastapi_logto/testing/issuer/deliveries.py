@@ -12,8 +12,6 @@ from typing import Final, Literal, cast
 from fastapi_logto.testing.issuer.hooks import Hook
 from fastapi_logto.testing.signing import JsonValue
 
-__all__ = ["SUCCESS", "Delivery", "DeliveryLog", "build_log_entry", "sign_body"]
-
 SUCCESS: Final = "Success"
 _MAX_ENTRIES: Final = 10_000
 

@@ -8,8 +8,6 @@ from typing import Final
 from fastapi_logto.testing.directory import User
 from fastapi_logto.testing.signing import JsonValue
 
-__all__ = ["ADDED_APPLICATION", "ADDED_USER", "REMOVED_APPLICATION", "REMOVED_USER", "build_event", "describe_user"]
-
 # Method, route and status of the request that causes an event.
 Cause = tuple[str, str, int]
 

@@ -9,8 +9,6 @@ from fastapi_logto.testing.issuer.refusals import NO_GRANT, RefusedError
 from fastapi_logto.testing.minting import TokenMint
 from fastapi_logto.testing.opaque import IssuedTokens
 
-__all__ = ["TOKEN_EXCHANGE", "ExchangeParties"]
-
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
 _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
 _PERSONAL_ACCESS_TOKEN: Final = "urn:logto:token-type:personal_access_token"  # noqa: S105 - a name

@@ -7,8 +7,6 @@ from urllib.parse import parse_qsl
 
 from fastapi_logto.testing.issuer.refusals import RefusedError
 
-__all__ = ["Parameters"]
-
 _UNREADABLE: Final = "failed to parse the request's parameters"
 _MAX_FIELDS: Final = 100
 # RFC 8707 allows several resources; the sign-in form has a checkbox for each scope.

@@ -17,8 +17,6 @@ from fastapi_logto.testing.minting import LIFETIME_SECONDS, TokenMint
 from fastapi_logto.testing.opaque import IssuedTokens
 from fastapi_logto.testing.signing import JsonValue, encode_segment
 
-__all__ = ["TokenEndpoint", "build_profile"]
-
 CODE_SECONDS: Final = 60
 REFRESH_SECONDS: Final = 14 * 24 * 3600
 # A client that lost a response may repeat the request within this time. Later, a used token counts as stolen.

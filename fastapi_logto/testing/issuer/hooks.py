@@ -10,8 +10,6 @@ from typing import Any, Final
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.testing.texts import as_texts
 
-__all__ = ["HOOK_EVENTS", "Hook", "HookStore", "build_id", "check_events"]
-
 HOOK_EVENTS: Final = (
     "PostRegister",
     "PostSignIn",

@@ -13,8 +13,6 @@ from fastapi_logto.loopback import is_loopback
 from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.texts import as_texts
 
-__all__ = ["HostGuard", "check_same_origin", "parse_hosts"]
-
 _HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # `none` is a request that the user started, e.g. a reload.

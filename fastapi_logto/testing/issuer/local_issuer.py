@@ -20,8 +20,6 @@ from fastapi_logto.testing.issuer.server import build_app
 from fastapi_logto.testing.overriding import find_providers
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
-__all__ = ["LocalIssuer"]
-
 
 class LocalIssuer(Administration):
     """An OpenID Connect issuer that behaves like Logto, for development, demos and tests.

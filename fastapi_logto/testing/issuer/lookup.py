@@ -13,16 +13,6 @@ from fastapi_logto.testing.directory import (
     User,
 )
 
-__all__ = [
-    "find_active_user",
-    "find_client",
-    "find_membership",
-    "find_resource",
-    "find_user",
-    "list_held",
-    "list_permissions",
-]
-
 
 def find_resource(directory: Directory, indicator: str) -> Resource | None:
     """Return the resource with this indicator, compared as a plain string; `None` if there is none.

@@ -9,8 +9,6 @@ from fastapi_logto.testing.directory import MANAGEMENT_API
 from fastapi_logto.testing.minting import SUBJECT_TOKEN_SECONDS, TokenMint
 from fastapi_logto.testing.signing import JsonValue
 
-__all__ = ["ManagementError", "check_authorization", "create_subject_token", "invalid_body", "parse_body"]
-
 _MESSAGES: Final = {
     "auth.authorization_header_missing": "Authorization header is missing.",
     "auth.authorization_token_type_not_supported": "Authorization type is not supported.",

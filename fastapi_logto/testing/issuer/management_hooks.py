@@ -19,8 +19,6 @@ from fastapi_logto.testing.issuer.management import ManagementError, check_autho
 from fastapi_logto.testing.issuer.webhooks import Webhooks
 from fastapi_logto.testing.minting import TokenMint
 
-__all__ = ["build_hook_routes"]
-
 _NO_STORE: Final[Mapping[str, str]] = {"Cache-Control": "no-store"}
 _DAY_MS: Final = 24 * 3600 * 1000
 _DEFAULT_PAGE_SIZE: Final = 20

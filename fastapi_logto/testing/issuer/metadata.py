@@ -7,8 +7,6 @@ from fastapi_logto.testing.issuer.authorization import IDENTITY_SCOPES
 from fastapi_logto.testing.issuer.lookup import list_permissions
 from fastapi_logto.testing.signing import JsonValue
 
-__all__ = ["build_listing", "build_metadata"]
-
 
 def build_metadata(
     *, issuer: str, base_url: str, algorithms: Collection[str], accepts_dynamic_apps: bool

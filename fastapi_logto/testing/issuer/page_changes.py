@@ -4,8 +4,6 @@ from fastapi_logto.testing.issuer.administration import Administration
 from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.refusals import RefusedError
 
-__all__ = ["apply_change"]
-
 
 def apply_change(administration: Administration, form: Parameters) -> None:
     """Make the change that a form requests, or refuse it."""

@@ -12,8 +12,6 @@ from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.lookup import find_resource
 from fastapi_logto.testing.issuer.refusals import RefusedError
 
-__all__ = ["build_error_page", "build_index_page", "build_sign_in_page", "build_signed_out_page"]
-
 _STYLE: Final = """
 :root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --text: #1c2430; --soft: #5c6675;
   --line: #dde1e7; --accent: #3d5af1; --on-accent: #fff; --warn: #fff3d1; --warn-text: #6b4a00; }

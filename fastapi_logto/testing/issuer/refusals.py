@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["NO_GRANT", "NO_TARGET", "ErrorCode", "RefusedError"]
-
 ErrorCode: TypeAlias = Literal[
     "access_denied",
     "insufficient_scope",

@@ -15,8 +15,6 @@ from starlette.types import ASGIApp
 
 from fastapi_logto.loopback import is_loopback
 
-__all__ = ["Outcome", "Outgoing", "check_target", "parse_origin", "send_all"]
-
 _TIMEOUT_SECONDS: Final = 10.0
 _MAX_BODY_BYTES: Final = 4096
 _MAX_PORT: Final = 65_535

@@ -39,8 +39,6 @@ from fastapi_logto.testing.opaque import IssuedTokens
 from fastapi_logto.testing.redirects import accepts_origin
 from fastapi_logto.testing.signing import KeyRing
 
-__all__ = ["build_app"]
-
 _ClientOperation: TypeAlias = Callable[[Parameters, Application | Machine], Response]
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _OPEN: Final = {"Access-Control-Allow-Origin": "*"}

@@ -20,8 +20,6 @@ except ModuleNotFoundError as _err:
     _MESSAGE: Final = 'serving requires uvicorn, which is not installed; pip install "fastapi-logto[testing]"'
     raise ModuleNotFoundError(_MESSAGE, name=_err.name) from _err
 
-__all__ = ["Server", "build_url", "listen", "run_in_thread", "run_until_signal"]
-
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG: Final = 128
 _SHUTDOWN_SECONDS: Final = 1

@@ -8,8 +8,6 @@ from fastapi_logto.testing.issuer.forms import Parameters
 from fastapi_logto.testing.issuer.refusals import RefusedError
 from fastapi_logto.testing.redirects import accepts_redirect
 
-__all__ = ["find_sign_out_target"]
-
 
 def find_sign_out_target(parameters: Parameters, *, directory: Directory) -> str | None:
     """Return the URL to return to, with `state`; `None` if the request names no URL or no application.

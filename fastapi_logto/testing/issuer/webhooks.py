@@ -12,8 +12,6 @@ from fastapi_logto.testing.issuer.deliveries import Delivery, DeliveryLog, sign_
 from fastapi_logto.testing.issuer.hooks import Hook, HookStore, build_id
 from fastapi_logto.testing.signing import JsonValue
 
-__all__ = ["Webhooks"]
-
 _USER_AGENT: Final = "Logto (https://logto.io/)"
 
 
