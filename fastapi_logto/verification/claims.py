@@ -23,7 +23,7 @@ from pydantic import (
 )
 from typing_extensions import TypeVar, override
 
-from fastapi_logto.errors import ClaimError, MalformedTokenError
+from fastapi_logto.errors import ClaimError, MalformedTokenError, RefusalError
 from fastapi_logto.redaction import quote
 from fastapi_logto.strict_json import JsonObject, JsonValue, StrictJsonError, parse_object
 
@@ -238,12 +238,33 @@ def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[s
     Issuer, audience and times are not checked here, only their types; see `check_claims`.
     """
     try:
+        return _build(_parse_members(payload, required), model)
+    except RefusalError as error:
+        # Error trackers show what they find in a frame: here the claims, which are personal data.
+        raise error.with_traceback(None) from None
+    finally:
+        del payload
+
+
+def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
+    """Return claims made of the members of a verified payload, frozen. Only their types are checked.
+
+    `ClaimError` if a claim is missing or of the wrong type, or if the application's model rejects it.
+    """
+    try:
+        return _build(members, model)
+    except ClaimError as error:
+        # As in `parse_claims`.
+        raise error.with_traceback(None) from None
+    finally:
+        del members
+
+
+def _parse_members(payload: bytes, required: Collection[str]) -> JsonObject:
+    try:
         members = parse_object(payload)
     except StrictJsonError as error:
         raise MalformedTokenError(found=f"payload: {error}") from None
-    finally:
-        # Error trackers show what they find in a frame.
-        del payload
     if members.get("aud") == []:
         raise ClaimError(claim="aud", expected="an audience", found="none")
     for name in required:
@@ -254,14 +275,10 @@ def parse_claims(payload: bytes, *, model: type[ClaimsT], required: Collection[s
                 expected="a value",
                 found="nothing",
             )
-    return build_claims(members, model=model)
+    return members
 
 
-def build_claims(members: JsonObject, *, model: type[ClaimsT]) -> ClaimsT:
-    """Return claims made of the members of a verified payload, frozen. Only their types are checked.
-
-    `ClaimError` if a claim is missing or of the wrong type, or if the application's model rejects it.
-    """
+def _build(members: JsonObject, model: type[ClaimsT]) -> ClaimsT:
     if model is TokenClaims:
         plain = _build_plain(members)
         if plain is not None:

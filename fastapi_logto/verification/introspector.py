@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -33,7 +33,7 @@ _INVALID_CLIENT: Final = "invalid_client"
 class _Outcome:
     """The provider's response about a token, cached until a time: the token's claims, or `None` if it is rejected."""
 
-    claims: JsonObject | None
+    claims: JsonObject | None = field(repr=False)
     until: float
     client_id: str | None = None
     weight: int = _REFUSED_BYTES

@@ -1,8 +1,9 @@
 """From an `Authorization` header to checked claims: the steps for every token. This module does not use FastAPI."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, NamedTuple
+from typing import Final, Generic
 
 from pydantic import SecretStr
 from typing_extensions import override
@@ -45,7 +46,8 @@ from fastapi_logto.verification.turns import Turns
 _LONG_PAYLOAD: Final = 512
 
 
-class _Verified(NamedTuple, Generic[ClaimsT]):
+@dataclass(slots=True)
+class _Verified(Generic[ClaimsT]):
     """The claims of a token that a tenant's key signed, also in the form in which they are cached."""
 
     claims: ClaimsT
@@ -181,10 +183,10 @@ class TokenVerifier(Generic[ClaimsT]):
         count_verification("cache")
         return claims
 
-    async def _verify_new(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> ClaimsT:
+    def _verify_new(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> Awaitable[ClaimsT]:
         if self._introspector is not None and policy.accepts_opaque and is_opaque(token) and not is_personal(token):
-            return await self._introspect(self._introspector, token, digest, policy)
-        return await self._verify_signed(token, digest, policy)
+            return self._introspect(self._introspector, token, digest, policy)
+        return self._verify_signed(token, digest, policy)
 
     @measure_verification
     async def _verify_signed(self, token: SecretStr, digest: bytes, policy: AudiencePolicy) -> ClaimsT:

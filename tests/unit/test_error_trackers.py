@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ from fastapi_logto.client import GrantError, GrantRefusedError, LogtoClient
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.revocation import DeliveryLog, EventError, RedisStore, Revocations, parse_event
 from fastapi_logto.revocation.events import build_event
-from fastapi_logto.testing import LocalIssuer, bearer
+from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from fastapi_logto.verification.bearer import parse_authorization
 from tests.unit.apps import API
 
@@ -39,9 +39,24 @@ DISCOVERY = {
     "introspection_endpoint": f"{ENDPOINT}/oidc/token/introspection",
     "userinfo_endpoint": f"{ENDPOINT}/oidc/me",
 }
-
+ACTIVE = {
+    "active": True,
+    "token_type": "Bearer",
+    "client_id": "a",
+    "iss": f"{ENDPOINT}/oidc",
+    "sub": "alice",
+    "exp": 99_999_999_999,
+}
 
 NOT_OURS = ("/tests/", "/anyio/", "/starlette/", "/fastapi/", "/mcp/")
+
+
+def show(value: object) -> str:
+    """Return what an error tracker shows of a value: the members of a collection, and the `repr` of anything else."""
+    if isinstance(value, (Sequence, Set, Mapping)) and not isinstance(value, (str, bytes, bytearray)):
+        members = cast("Iterable[object]", value.items() if isinstance(value, Mapping) else value)
+        return " ".join(map(show, members))
+    return repr(value)
 
 
 def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
@@ -57,7 +72,7 @@ def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
             if any(folder in frame.f_code.co_filename for folder in NOT_OURS):
                 continue
             for name, value in frame.f_locals.items():
-                yield f"{name} in {frame.f_code.co_qualname}", repr(value)
+                yield f"{name} in {frame.f_code.co_qualname}", show(value)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
@@ -185,6 +200,89 @@ async def test_no_frame_of_a_refusal_shows_the_token(token: str) -> None:
 
     signature = token.split(".")[2].rstrip("=\ud800")
     assert find_leaks(caught.value, token, signature) == []
+
+
+class StrictClaims(TokenClaims):
+    level: int
+
+
+EMAIL = "alice@example.com"
+REFUSED_CLAIMS: Mapping[str, dict[str, Any]] = {
+    "another issuer": {"iss": "https://other.example/oidc"},
+    "another audience": {"aud": "https://other.example"},
+    "no audience": {"aud": []},
+    "several audiences": {"aud": ["https://other.example", "https://another.example"]},
+    "expired": {"exp": 1},
+    "not valid yet": {"nbf": 99_999_999_999},
+    "a missing claim": {"jti": None},
+    "an empty subject": {"sub": " "},
+    "a claim of the wrong type": {"scope": 1},
+    "an odd actor": {"act": {"sub": EMAIL, "act": None}},
+    "a bound token": {"cnf": {"jkt": EMAIL}},
+    "another organization": {"aud": "urn:logto:organization:a", "organization_id": "b"},
+}
+
+
+@pytest.mark.parametrize("changed", REFUSED_CLAIMS.values(), ids=REFUSED_CLAIMS)
+@pytest.mark.parametrize("model", [TokenClaims, StrictClaims])
+async def test_no_frame_of_a_refusal_shows_other_claims(model: type[TokenClaims], changed: dict[str, Any]) -> None:
+    auth = LogtoAuth(endpoint=ENDPOINT, audience=API, claims_model=model, http_transport=httpx.MockTransport(refusing))
+    token = ISSUER.access_token(claims={"email": EMAIL, "profile": {"emails": [EMAIL]}, **changed})
+
+    # The second time, the token may be cached.
+    for _ in range(2):
+        with pytest.raises(RefusalError) as caught:
+            await auth.verify(token)
+
+        assert find_leaks(caught.value, EMAIL) == []
+
+
+# An opaque token needs no audience.
+@pytest.mark.parametrize("changed", [one for one in REFUSED_CLAIMS.values() if one.get("aud") != []])
+@pytest.mark.parametrize("model", [TokenClaims, StrictClaims])
+async def test_no_frame_of_a_refused_opaque_token_shows_other_claims(
+    model: type[TokenClaims], changed: dict[str, Any]
+) -> None:
+    claims = {**ACTIVE, "email": EMAIL, "profile": {"emails": [EMAIL]}, **changed}
+
+    def introspect(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=DISCOVERY if request.method == "GET" else claims)
+
+    auth = LogtoAuth(
+        endpoint=ENDPOINT,
+        audience=API,
+        claims_model=model,
+        introspection=Introspection(client_id="i", client_secret=SECRET, allowed_clients=["a"]),
+        http_transport=httpx.MockTransport(introspect),
+    )
+
+    with pytest.raises(RefusalError) as caught:
+        await auth.verify(OPAQUE)
+
+    assert find_leaks(caught.value, EMAIL) == []
+
+
+async def test_no_frame_shows_the_claims_that_an_opaque_token_had_before_it_was_revoked() -> None:
+    documents = [{"active": False}, {**ACTIVE, "email": EMAIL}]
+
+    def introspect(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=DISCOVERY if request.method == "GET" else documents.pop())
+
+    clock = ManualClock()
+    auth = LogtoAuth(
+        endpoint=ENDPOINT,
+        audience=API,
+        introspection=Introspection(client_id="i", client_secret=SECRET, allowed_clients=["a"]),
+        http_transport=httpx.MockTransport(introspect),
+        clock=clock,
+    )
+    await auth.verify(OPAQUE)
+    clock.advance(3600)
+
+    with pytest.raises(RefusalError, match="inactive") as caught:
+        await auth.verify(OPAQUE)
+
+    assert find_leaks(caught.value, EMAIL) == []
 
 
 async def test_no_frame_of_a_refusal_shows_a_payload_that_could_not_be_read() -> None:
