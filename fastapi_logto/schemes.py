@@ -296,12 +296,16 @@ def find_scheme(scheme: AnyScheme[ClaimsT]) -> TokenScheme[ClaimsT]:
 
 
 def check_route(scheme: TokenScheme[Any], claims: TokenClaims, scopes: Sequence[str]) -> None:
-    """Check claims against the scopes of a route, and require an organization if the scheme does."""
+    """Check claims against the scopes of a route, and require an organization if the scheme does.
+
+    If all scopes are those of a requirement, they are left to it: it checks them in any case.
+    """
+    of_route = [scope for scope in scopes if not isinstance(scope, ScopeOfRequirement)]
     if isinstance(scheme, OrganizationScheme):
         check_has_organization(claims)
         # The requirement checks its own scopes after the organization that the request names.
-        scopes = [scope for scope in scopes if not isinstance(scope, ScopeOfRequirement)]
-    if scopes:
+        scopes = of_route
+    if of_route:
         check_scopes(claims, scopes)
 
 

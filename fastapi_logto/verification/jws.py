@@ -100,8 +100,7 @@ def parse_unverified(token: SecretStr, *, algorithms: Collection[str], token_typ
         alg=header.alg,
         kid=header.kid,
         typ=header.typ,
-        # ASCII, now that each segment was decoded.
-        signing_input=segments.signing_input.encode("ascii"),
+        signing_input=segments.signing_input,
         payload=payload,
         signature=signature,
     )
@@ -146,9 +145,9 @@ class _Segments:
 
     __slots__ = ("header", "payload", "signature", "signing_input")
 
-    def __init__(self, token: str) -> None:
-        self.signing_input, _, self.signature = token.rpartition(".")
-        self.header, _, self.payload = self.signing_input.partition(".")
+    def __init__(self, token: bytes) -> None:
+        self.signing_input, _, self.signature = token.rpartition(b".")
+        self.header, _, self.payload = self.signing_input.partition(b".")
 
 
 def _split(token: SecretStr) -> _Segments:
@@ -158,7 +157,8 @@ def _split(token: SecretStr) -> _Segments:
     if count != 3:
         found = f"{count} segments" if count <= 5 else "more than five segments"
         raise MalformedTokenError(expected="three segments", found=found)
-    return _Segments(token.get_secret_value())
+    # A character that is not ASCII is not base64url either.
+    return _Segments(token.get_secret_value().encode("utf-8", "replace"))
 
 
 def _decode(segments: _Segments, name: Literal["header", "payload", "signature"]) -> bytes:
@@ -180,9 +180,8 @@ _LAST_CHARACTERS: Final = {
 _PADDING: Final = (b"", b"", b"==", b"=")
 
 
-def _decode_strictly(segment: str) -> bytes:
+def _decode_strictly(text: bytes) -> bytes:
     """Return the decoded bytes; empty unless the segment is the canonical text for them (RFC 4648 section 3.5)."""
-    text = segment.encode("utf-8", "replace")
     rest = len(text) % 4
     if not text or text[-1] not in _LAST_CHARACTERS[rest]:
         return b""
@@ -202,10 +201,10 @@ class _Header:
 
 
 @lru_cache(maxsize=64)
-def _read_valid_header(text: str, algorithms: tuple[str, ...], token_types: tuple[str, ...]) -> _Header | None:
+def _read_valid_header(text: bytes, algorithms: tuple[str, ...], token_types: tuple[str, ...]) -> _Header | None:
     """Return a valid header, or `None`. It raises nothing, so that no tracker finds the text in its frame."""
     try:
-        return _read_header(_Segments(f"{text}.."), algorithms, token_types)
+        return _read_header(_Segments(text + b".."), algorithms, token_types)
     except RefusalError:
         return None
 

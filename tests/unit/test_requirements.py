@@ -414,6 +414,22 @@ def test_scopes_above_a_requirement_are_enforced_too() -> None:
     assert detail(client, "/", bearer(issuer.organization_token("A"))) == (403, "insufficient_scope", "scope")
 
 
+@pytest.mark.parametrize("granted", [[], ["a"], ["b"]])
+def test_the_challenge_names_the_scopes_above_a_requirement_with_its_own(granted: list[str]) -> None:
+    one = FastAPI()
+
+    @one.get("/", dependencies=[Security(logto.require_scopes("a"), scopes=["b"])])
+    async def read() -> bool:
+        return True
+
+    client = TestClient(one)
+    refused = client.get("/", headers=bearer(issuer.access_token(scopes=granted)))
+
+    assert client.get("/", headers=bearer(issuer.access_token(scopes=["a", "b"]))).status_code == 200
+    assert refused.status_code == 403
+    assert 'scope="b a"' in refused.headers["WWW-Authenticate"]
+
+
 def test_an_override_of_every_scheme_leaves_the_checks_of_requirements_on() -> None:
     one = FastAPI()
 
