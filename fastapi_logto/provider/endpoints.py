@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from fastapi_logto.provider.backoff import LONGEST_WAIT_SECONDS
 from fastapi_logto.provider.discovery import MetadataSource, ProviderMetadata
 from fastapi_logto.provider.failures import FetchError
+from fastapi_logto.provider.telemetry import FetchPurpose
 from fastapi_logto.provider.transport import Request, Response, Transport
 from fastapi_logto.redaction import build_basic_secrets
 from fastapi_logto.single_flight import Flights
-from fastapi_logto.telemetry import FetchPurpose
 
 EndpointName: TypeAlias = Literal["introspection_endpoint", "token_endpoint", "userinfo_endpoint"]
 """The name of an endpoint in the discovery document."""

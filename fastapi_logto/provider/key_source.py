@@ -17,12 +17,12 @@ from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.health import ProviderHealth
 from fastapi_logto.provider.key_set import KeySet, PublicKey, parse_key_set
 from fastapi_logto.provider.loop_runs import LoopRun
+from fastapi_logto.provider.telemetry import build_fetch_fields, count_key_fetch
 from fastapi_logto.provider.transport import Transport
 from fastapi_logto.redaction import quote
 from fastapi_logto.settings import LogtoSettings
 from fastapi_logto.single_flight import Flights, is_on_loop
 from fastapi_logto.strict_json import parse_object_of_entries
-from fastapi_logto.telemetry import build_fetch_fields, count_key_fetch
 
 _logger = logging.getLogger("fastapi_logto")
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi_logto.provider.backoff import Backoff
 from fastapi_logto.provider.failures import FetchError
-from fastapi_logto.telemetry import build_fetch_fields
+from fastapi_logto.provider.telemetry import build_fetch_fields
 
 KNOWN_SECONDS: Final = 3600.0
 """How long a token counts as known after its cached result has ended: as long as Logto's opaque tokens are valid."""

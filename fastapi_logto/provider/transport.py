@@ -18,9 +18,9 @@ from fastapi_logto.provider.failures import (
     TooLargeError,
     explain_failure,
 )
+from fastapi_logto.provider.telemetry import FetchPurpose, measure_fetch
 from fastapi_logto.redaction import quote_url
 from fastapi_logto.strict_json import JsonObject, StrictJsonError, estimate_weight, parse_object
-from fastapi_logto.telemetry import FetchPurpose, measure_fetch
 
 if TYPE_CHECKING:
     import ssl

@@ -12,11 +12,12 @@ from fastapi_logto.errors import AudienceError, InactiveTokenError, ProviderUnav
 from fastapi_logto.provider.endpoints import Client, Endpoints, Form, build_form_request
 from fastapi_logto.provider.failures import FetchError
 from fastapi_logto.provider.lanes import KNOWN_SECONDS, Lane, LaneClosedError
+from fastapi_logto.provider.telemetry import build_fetch_fields
 from fastapi_logto.provider.transport import Response
 from fastapi_logto.redaction import mask, quote
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject
-from fastapi_logto.telemetry import build_fetch_fields, count_introspection
+from fastapi_logto.telemetry import count_introspection
 from fastapi_logto.verification.cache import TokenCache
 
 _logger = logging.getLogger("fastapi_logto")

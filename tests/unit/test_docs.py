@@ -1,6 +1,7 @@
 """README and documentation say what the code does, and their examples run."""
 
 import importlib
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -19,6 +20,7 @@ from fastapi_logto.cli.directory_file import read_directory
 from fastapi_logto.cli.results import ExitCode
 from fastapi_logto.environment import CREDENTIALS, build_variable_name
 from fastapi_logto.errors import RefusalError
+from fastapi_logto.provider import telemetry as provider_telemetry
 from tests.docs import README, ROOT, build_settings_table, check_tests_pass, copy_project
 from tests.tenants import FAULTS
 
@@ -34,7 +36,11 @@ BLOCK = re.compile(r"^```(\w.*)\n((?s:.*?))^```$", re.MULTILINE)
 FILE = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
 SYMBOL = re.compile(r"`(fastapi_logto(?:\.\w+)+)(?:\(\))?`")
 # Names of metrics and of their attributes, which are no symbols.
-MEASURED = set(re.findall(r'"(fastapi_logto\.[\w.]+)"', Path(telemetry.__file__).read_text()))
+MEASURED = {
+    name
+    for module in (telemetry, provider_telemetry)
+    for name in re.findall(r'"(fastapi_logto\.[\w.]+)"', inspect.getsource(module))
+}
 
 
 def page_name(page: Path) -> str:
