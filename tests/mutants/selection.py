@@ -36,7 +36,7 @@ def hash_module(path: Path) -> str:
 def hash_code(path: Path) -> str:
     """Return the hash of a module's code at the first call, without what no mutant changes.
 
-    Results stay valid if only comments, layout, docstrings or `__all__` change.
+    Results stay valid if only comments, layout, docstrings, imports or `__all__` change.
     """
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
@@ -47,7 +47,9 @@ def hash_code(path: Path) -> str:
 
 def _is_ignored(statement: ast.stmt) -> bool:
     match statement:
-        case ast.Expr(value=ast.Constant(value=str())) | ast.Assign(targets=[ast.Name(id="__all__")]):
+        case ast.Expr(value=ast.Constant(value=str())) | ast.Import() | ast.ImportFrom():
+            return True
+        case ast.Assign(targets=[ast.Name(id="__all__")]):
             return True
         case _:
             return False
