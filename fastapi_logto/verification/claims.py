@@ -298,7 +298,7 @@ def _build(members: JsonObject, model: type[ClaimsT]) -> ClaimsT:
         # Each request gets a copy: a model that can't be copied is found out here, where it is a refusal.
         return made if model is TokenClaims else made.model_copy(deep=True)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False)[0]
+        problem = error.errors()[0]
         if not problem["loc"]:
             # Its input are all claims of the token, which must not be in a log.
             raise ClaimError(expected=f"claims that {model.__name__} accepts", found=problem["type"]) from None
