@@ -1,5 +1,6 @@
 """The real sentry-sdk with its defaults, local variables among them, and with the scrubber of the documentation."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Generator
@@ -16,6 +17,7 @@ from starlette.testclient import TestClient
 
 from fastapi_logto import LogtoAuth
 from fastapi_logto.client import LogtoClient
+from fastapi_logto.errors import InvalidTokenError
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.testing import LocalIssuer, bearer
 from tests.unit.apps import API
@@ -75,6 +77,18 @@ def build_app() -> FastAPI:
     return app
 
 
+def find_own_frames(kept: _Keeps) -> list[Any]:
+    frames = [
+        frame
+        for event in kept.events
+        for error in event["exception"]["values"]
+        for frame in error["stacktrace"]["frames"]
+        if frame["module"].startswith("fastapi_logto")
+    ]
+    assert frames
+    return frames
+
+
 @pytest.mark.parametrize(
     ("path", "token", "status"),
     [("/protected", TOKEN, 503), ("/protected", OPAQUE, 503), ("/exchange", TOKEN, 500)],
@@ -86,16 +100,24 @@ def test_an_event_of_an_outage_holds_no_token_and_no_secret(path: str, token: st
     assert client.get(path, headers=bearer(token)).status_code == status
     sentry_sdk.flush()
 
-    assert kept.events
-    frames = [
-        frame
-        for event in kept.events
-        for error in event["exception"]["values"]
-        for frame in error["stacktrace"]["frames"]
-        if frame["module"].startswith("fastapi_logto")
-    ]
+    frames = find_own_frames(kept)
     assert not [frame["function"] for frame in frames if "headers" in json.dumps(frame.get("vars"), default=str)]
     sent = json.dumps(kept.events, default=str)
     assert [
         secret for secret in (token, *token.split("."), SECRET, PERSONAL) if len(secret) > 20 and secret in sent
     ] == []
+
+
+@pytest.mark.parametrize("refused", [{"aud": "https://other.example"}, {"scope": 1}, {"jti": None}])
+def test_an_event_of_a_refused_token_holds_none_of_its_other_claims(refused: dict[str, Any], kept: _Keeps) -> None:
+    issuer = LocalIssuer()
+    auth = issuer.auth(audience=API)
+    token = issuer.access_token(claims={"email": "alice@example.com", **refused})
+
+    with pytest.raises(InvalidTokenError) as caught:
+        asyncio.run(auth.verify(token))
+    sentry_sdk.capture_exception(caught.value)
+    sentry_sdk.flush()
+
+    shown = {frame["function"]: json.dumps(frame.get("vars"), default=str) for frame in find_own_frames(kept)}
+    assert [function for function, text in shown.items() if "alice@example.com" in text] == []

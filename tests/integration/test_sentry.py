@@ -7,7 +7,7 @@ from pathlib import Path
 EVENTS = Path(__file__).with_name("sentry_events.py")
 
 
-def test_an_event_of_an_outage_holds_no_token_and_no_secret() -> None:
+def test_an_event_holds_no_token_no_secret_and_no_other_claims() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", str(EVENTS)],
         capture_output=True,
@@ -18,4 +18,4 @@ def test_an_event_of_an_outage_holds_no_token_and_no_secret() -> None:
     )
 
     assert ended.returncode == 0, ended.stdout
-    assert "3 passed" in ended.stdout
+    assert "6 passed" in ended.stdout
