@@ -114,8 +114,7 @@ def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
     """Return claims in the form in which thousands of them are cached; `key` identifies the key that signed them.
 
     The garbage collector walks through every object that it tracks, again and again, and the event loop waits: tens of
-    milliseconds each second while thousands of new tokens come in. It does not track a dict of strings and numbers, or
-    a tuple of what it does not track.
+    milliseconds each second while thousands of new tokens come in. It does not track a dict of strings and numbers.
     """
     if type(claims) is not TokenClaims or claims.act is not None:
         return claims, key, "", None
