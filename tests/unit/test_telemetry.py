@@ -113,7 +113,10 @@ class TestVerifications:
         (point,) = recording.read()["fastapi_logto.verification.duration"]
         assert (point.value, point.attributes) == (1, {})
         assert 0 < point.total < 60
-        assert (point.bounds[0], point.bounds[-1]) == (0.0001, 10)
+        assert [round(seconds * 1e6) for seconds in point.bounds] == [
+            *(100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000),
+            *(50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000),
+        ]
 
     def test_several_schemes_in_one_process_share_the_counters(self, recording: Recording) -> None:
         for issuer in (LocalIssuer(), LocalIssuer(endpoint="http://127.0.0.1:3002")):
@@ -340,7 +343,20 @@ class TestFetches:
         }
         (point,) = recording.read()["fastapi_logto.fetch.duration"]
         assert (point.value, point.attributes) == (1, shared)
-        assert (point.bounds[0], point.bounds[-1]) == (0.005, 10)
+        # The conventions recommend these for HTTP clients.
+        bounds = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+        assert point.bounds == bounds
+
+    @pytest.mark.parametrize(
+        ("url", "port"),
+        [("https://a.example/", 443), ("http://a.example/", 80), ("https://a.example:8443/", 8443), ("odd", None)],
+    )
+    def test_the_port_is_that_of_the_scheme_unless_the_url_names_one(
+        self, url: str, port: int | None, recording: Recording
+    ) -> None:
+        provider_telemetry.count_key_fetch(url, "success")
+
+        assert list(counted(recording.read(), "fastapi_logto.key_fetches", "server.port")) == [port]
 
     @pytest.mark.parametrize(
         ("fault", "error", "more"),
