@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import report, scenarios
 from benchmarks.growth import measure_growth
-from benchmarks.in_process import measure_in_process
+from benchmarks.in_process import measure_in_process, measure_new_in_process
 from benchmarks.one_process import measure_import, measure_memory
 from benchmarks.revocation import measure_revocation
 from benchmarks.scenarios import BASELINES, KEY_VERIFY, OURS, OURS_AWS_LC, OURS_SCOPES, contestants
@@ -70,6 +70,7 @@ def _disturb(*, is_frozen: bool) -> dict[str, Any]:
 SCENARIOS: dict[str, Callable[[], Any]] = {
     "turns": measure_turns,
     "in-process": measure_in_process,
+    "new-in-process": measure_new_in_process,
     "known": _known,
     "again": _again,
     "thousand": _thousand,

@@ -6,11 +6,10 @@ time of this thread, so that busy neighbours of the machine change nothing. Roun
 
 import asyncio
 import statistics
-import sys
 import time
 from typing import Any, Literal
 
-from benchmarks.common import AUDIENCE
+from benchmarks.common import AUDIENCE, choose_aws_lc
 from fastapi_logto import LogtoAuth
 from fastapi_logto.testing import LocalIssuer
 from fastapi_logto.verification import turns
@@ -52,10 +51,6 @@ async def _measure_round(auth: LogtoAuth, tokens: list[str]) -> tuple[float, flo
 def _measure_kind(algorithm: Literal["ES384", "ES256", "RS256"], *, is_aws_lc: bool) -> dict[str, dict[str, float]]:
     issuer = LocalIssuer()
     issuer.rotate(algorithm=algorithm, keep_previous=False)
-    hidden = sys.modules.pop("awscrt.crypto", None)
-    if not is_aws_lc:
-        # As if it were not installed.
-        sys.modules["awscrt.crypto"] = None  # type: ignore[assignment] # pyright: ignore[reportArgumentType]
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in _BUDGETS}
 
     async def run() -> None:
@@ -69,12 +64,10 @@ def _measure_kind(algorithm: Literal["ES384", "ES256", "RS256"], *, is_aws_lc: b
 
     usual = turns.TURN_SECONDS
     try:
-        asyncio.run(run())
+        with choose_aws_lc(is_installed=is_aws_lc):
+            asyncio.run(run())
     finally:
         turns.TURN_SECONDS = usual  # type: ignore[misc] # as it was
-        sys.modules.pop("awscrt.crypto", None)
-        if hidden is not None:
-            sys.modules["awscrt.crypto"] = hidden
     one = statistics.median(cpu for _, cpu in samples["no limit"])
     return {
         name: {
