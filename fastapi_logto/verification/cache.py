@@ -101,7 +101,7 @@ class Places(Generic[ValueT]):
         return self.by_first_byte[digest[0]].get(digest) if digest else None
 
 
-PackedClaims: TypeAlias = tuple[dict[str, Any] | TokenClaims, str, str, Mapping[str, Any] | None]
+PackedClaims: TypeAlias = tuple[dict[str, Any] | TokenClaims, str, str, Mapping[str, Any]]
 """Fields of claims, the key that signed them, the names of the fields that the token has, and other claims.
 
 Claims that may be mutable are stored as they are, in place of their fields.
@@ -117,15 +117,15 @@ def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
     milliseconds each second while thousands of new tokens come in. It does not track a dict of strings and numbers.
     """
     if type(claims) is not TokenClaims or claims.act is not None:
-        return claims, key, "", None
+        return claims, key, "", NO_EXTRA
     values = vars(claims).copy()
-    return values, key, " ".join(claims.__pydantic_fields_set__ & values.keys()), claims.__pydantic_extra__ or None
+    return values, key, " ".join(claims.__pydantic_fields_set__ & values.keys()), claims.__pydantic_extra__ or NO_EXTRA
 
 
 def estimate_packed_weight(packed: PackedClaims, payload: bytes) -> int:
     """Return about how many bytes packed claims take in memory, rather too many than too few."""
     values, _, _, extra = packed
-    if not isinstance(values, dict) or extra is not None or not isinstance(values["aud"], str):
+    if not isinstance(values, dict) or extra or not isinstance(values["aud"], str):
         return estimate_weight(payload)
     # A dict of known size, and texts of up to four bytes per character.
     return _PLAIN_BYTES + 5 * len(payload)
@@ -148,7 +148,7 @@ def unpack_claims(packed: PackedClaims, *, model: type[ClaimsT]) -> ClaimsT:
         # The application's model may have mutable fields, e.g. lists.
         return cast("ClaimsT", values.model_copy(deep=True))
     # Like Pydantic's own copy, in a third of the time. All values are immutable.
-    return make_claims(model, values.copy(), names=_split_names(names), extra=NO_EXTRA if extra is None else extra)
+    return make_claims(model, values.copy(), names=_split_names(names), extra=extra)
 
 
 @lru_cache

@@ -88,6 +88,17 @@ def test_the_error_of_a_wrong_issuer_names_the_accepted_ones() -> None:
     )
 
 
+def test_an_opaque_token_needs_no_audience() -> None:
+    check_claims(make(aud="https://other.test"), issuers={ISSUER_URL}, audiences=None, now=NOW, leeway_seconds=10)
+
+
+def test_no_audience_is_accepted_where_the_tenant_has_none() -> None:
+    with pytest.raises(AudienceError) as caught:
+        check_claims(make(), issuers={ISSUER_URL}, audiences=frozenset(), now=NOW, leeway_seconds=10)
+
+    assert caught.value.message == ("This part of the API does not accept tokens of the tenant that issued this one")
+
+
 FIX = "request the token with resource=https://api.example.test"
 
 
