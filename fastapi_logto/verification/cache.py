@@ -1,7 +1,6 @@
 """The cache of verified tokens, and the form in which it holds their claims."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from threading import Lock
@@ -101,13 +100,11 @@ class Places(Generic[ValueT]):
         return self.by_first_byte[digest[0]].get(digest) if digest else None
 
 
-PackedClaims: TypeAlias = tuple[dict[str, Any] | TokenClaims, str, str, Mapping[str, Any]]
-"""Fields of claims, the key that signed them, the names of the fields that the token has, and other claims.
-
-Claims that may be mutable are stored as they are, in place of their fields.
-"""
+PackedClaims: TypeAlias = dict[str, Any]
+"""The fields of claims and some metadata, under keys that no field can have; mutable claims are stored as they are."""
 
 _PLAIN_BYTES: Final = 2000
+_KEY, _NAMES, _EXTRA, _WHOLE = " key", " names", " extra", " claims"
 
 
 def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
@@ -117,15 +114,16 @@ def pack_claims(claims: TokenClaims, *, key: str) -> PackedClaims:
     milliseconds each second while thousands of new tokens come in. It does not track a dict of strings and numbers.
     """
     if type(claims) is not TokenClaims or claims.act is not None:
-        return claims, key, "", NO_EXTRA
-    values = vars(claims).copy()
-    return values, key, " ".join(claims.__pydantic_fields_set__ & values.keys()), claims.__pydantic_extra__ or NO_EXTRA
+        return {_KEY: key, _WHOLE: claims}
+    packed = {**vars(claims), _KEY: key, _NAMES: " ".join(claims.__pydantic_fields_set__ & vars(claims).keys())}
+    if claims.__pydantic_extra__:
+        packed[_EXTRA] = claims.__pydantic_extra__
+    return packed
 
 
 def estimate_packed_weight(packed: PackedClaims, payload: bytes) -> int:
     """Return about how many bytes packed claims take in memory, rather too many than too few."""
-    values, _, _, extra = packed
-    if not isinstance(values, dict) or extra or not isinstance(values["aud"], str):
+    if _WHOLE in packed or _EXTRA in packed or not isinstance(packed["aud"], str):
         return estimate_weight(payload)
     # A dict of known size, and texts of up to four bytes per character.
     return _PLAIN_BYTES + 5 * len(payload)
@@ -133,22 +131,25 @@ def estimate_packed_weight(packed: PackedClaims, payload: bytes) -> int:
 
 def find_key(packed: PackedClaims) -> str:
     """Return the identity of the key that signed packed claims."""
-    return packed[1]
+    key: str = packed[_KEY]
+    return key
 
 
 def is_shared(packed: PackedClaims) -> bool:
     """Return whether packed claims are the instance that was packed, and not a copy of its values."""
-    return not isinstance(packed[0], dict)
+    return _WHOLE in packed
 
 
 def unpack_claims(packed: PackedClaims, *, model: type[ClaimsT]) -> ClaimsT:
     """Return a new instance of packed claims, so that a change to it affects no other request."""
-    values, _, names, extra = packed
-    if not isinstance(values, dict):
+    if _WHOLE in packed:
         # The application's model may have mutable fields, e.g. lists.
-        return cast("ClaimsT", values.model_copy(deep=True))
+        return cast("ClaimsT", packed[_WHOLE].model_copy(deep=True))
     # Like Pydantic's own copy, in a third of the time. All values are immutable.
-    return make_claims(model, values.copy(), names=_split_names(names), extra=extra)
+    values = packed.copy()
+    del values[_KEY]
+    names = _split_names(values.pop(_NAMES))
+    return make_claims(model, values, names=names, extra=values.pop(_EXTRA, NO_EXTRA))
 
 
 @lru_cache

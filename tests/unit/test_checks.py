@@ -96,7 +96,7 @@ def test_no_audience_is_accepted_where_the_tenant_has_none() -> None:
     with pytest.raises(AudienceError) as caught:
         check_claims(make(), issuers={ISSUER_URL}, audiences=frozenset(), now=NOW, leeway_seconds=10)
 
-    assert caught.value.message == ("This part of the API does not accept tokens of the tenant that issued this one")
+    assert caught.value.message == "This part of the API does not accept tokens of the tenant that issued this one"
 
 
 FIX = "request the token with resource=https://api.example.test"

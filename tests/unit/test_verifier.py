@@ -717,7 +717,7 @@ def test_a_cached_token_is_not_traversed_by_the_garbage_collector() -> None:
 
     packed = pack_claims(claims, key="k")
 
-    assert not gc.is_tracked(packed[0])
+    assert not gc.is_tracked(packed)
     assert unpack_claims(packed, model=TokenClaims) == claims
     assert find_key(packed) == "k"
 
