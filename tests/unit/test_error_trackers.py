@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import httpx
 import pytest
@@ -23,6 +23,7 @@ from fastapi_logto.revocation import DeliveryLog, EventError, RedisStore, Revoca
 from fastapi_logto.revocation.events import build_event
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from fastapi_logto.verification.bearer import parse_authorization
+from tests.prove.sinks import show
 from tests.unit.apps import API
 
 ENDPOINT = "https://tenant.example.test"
@@ -49,14 +50,6 @@ ACTIVE = {
 }
 
 NOT_OURS = ("/tests/", "/anyio/", "/starlette/", "/fastapi/", "/mcp/")
-
-
-def show(value: object) -> str:
-    """Return what an error tracker shows of a value: the members of a collection, and the `repr` of anything else."""
-    if isinstance(value, (Sequence, Set, Mapping)) and not isinstance(value, (str, bytes, bytearray)):
-        members = cast("Iterable[object]", value.items() if isinstance(value, Mapping) else value)
-        return " ".join(map(show, members))
-    return repr(value)
 
 
 def iter_shown(error: BaseException | None) -> Iterator[tuple[str, str]]:
