@@ -55,7 +55,9 @@ def _new() -> dict[str, Any]:
     for algorithm in _ALGORITHMS:
         more = [KEY_VERIFY, OURS_AWS_LC] if algorithm == "ES384" else []
         these = [*BASELINES[:2], OURS, *more, *contestants(algorithm)]
-        found[algorithm] = scenarios.measure_rates(these, algorithm, tokens=6000, once=True, rounds=5, seconds=1)
+        found[algorithm] = scenarios.measure_rates(
+            these, algorithm, tokens=6000, once=True, restarts=True, rounds=7, seconds=1
+        )
     return found
 
 
@@ -77,6 +79,7 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     "new": _new,
     "disturbance": lambda: _disturb(is_frozen=False),
     "disturbance-frozen": lambda: _disturb(is_frozen=True),
+    "disturbance-short": lambda: measure_disturbance([OURS, *_named("joserfc", "pyjwt")], algorithm="RS256", rounds=5),
     "slow-provider": lambda: scenarios.measure_slow_provider([OURS, *_named("pyjwt", "python_jose", "fastmcp")]),
     "unrelated": lambda: measure_unrelated(rounds=1, seconds=1) if _IS_QUICK else measure_unrelated(),
     "growth": lambda: measure_growth(rounds=2) if _IS_QUICK else measure_growth(),

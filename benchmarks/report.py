@@ -43,7 +43,7 @@ def write(results: dict[str, Any]) -> None:
             tables[scenario] = _rates(results[scenario])
             for algorithm, found in results[scenario].items():
                 _draw(f"{scenario}-{algorithm}", _over(found, "HTTPBearer"))
-    for scenario in ("disturbance", "disturbance-frozen"):
+    for scenario in ("disturbance", "disturbance-frozen", "disturbance-short"):
         if scenario in results:
             tables[scenario] = _disturbance(results[scenario])
     if "slow-provider" in results:

@@ -79,6 +79,7 @@ def measure_rates(
     *,
     tokens: int,
     once: bool = False,
+    restarts: bool = False,
     rounds: int = 3,
     seconds: int = 2,
 ) -> dict[str, dict[str, Any]]:
@@ -89,6 +90,8 @@ def measure_rates(
         algorithm: The algorithm of the tokens.
         tokens: The number of tokens that are sent in turn.
         once: Whether each token is sent only once; each round then has its own tokens.
+        restarts: Whether each round has its own processes: one of the same program is up to eight percent faster than
+            another, depending on where its memory lies.
         rounds: The number of measurements per contestant.
         seconds: The duration of one measurement.
 
@@ -97,9 +100,12 @@ def measure_rates(
     """
     found: dict[str, list[Load]] = {one.name: [] for one in these}
     with BenchProvider(algorithm) as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        servers = {one: run_contestant(stack, one, provider, algorithm) for one in these}
+        servers: dict[Contestant, Server] = {}
         files: dict[str, Path] = {}
         for number in range(rounds):
+            if number == 0 or restarts:
+                stack.close()
+                servers = {one: run_contestant(stack, one, provider, algorithm) for one in these}
             if number == 0 or once:
                 profiles = {one.profile for one in these}
                 files = {

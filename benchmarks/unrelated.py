@@ -12,11 +12,12 @@ from typing import Any, Final
 from benchmarks.load import Server, measure, start
 from benchmarks.provider import BenchProvider
 from benchmarks.scenarios import OURS, OURS_AWS_LC, Contestant, run_contestant, write_tokens
+from fastapi_logto.settings import Algorithm
 
 _PYTHONS: Final = ("3.11", "3.12", "3.13")
 _BACKENDS: Final = {"OpenSSL": OURS, "AWS-LC": OURS_AWS_LC}
 _ROOT: Final = Path(__file__).parents[1]
-_NEW_TOKENS_PER_SECOND: Final = 3500
+_NEW_TOKENS_PER_SECOND: Final = 5000
 # What the other clients request; nothing at all if the server is idle.
 _PATHS: Final = {"idle": None, "calm": "/open", "again": "/open", "new": "/protected", "forged": "/protected"}
 
@@ -39,13 +40,19 @@ def _count_new(seconds: int) -> int:
 
 
 def _measure_all(
-    these: Sequence[Contestant], kinds: Sequence[str], *, is_frozen: bool, rounds: int, seconds: int
+    these: Sequence[Contestant],
+    kinds: Sequence[str],
+    *,
+    algorithm: Algorithm = "ES384",
+    is_frozen: bool,
+    rounds: int,
+    seconds: int,
 ) -> dict[str, dict[str, list[float]]]:
     """Return the p99 of each round in microseconds, by contestant and kind; the order in a round is random."""
     samples: dict[str, dict[str, list[float]]] = {one.name: {kind: [] for kind in kinds} for one in these}
-    with BenchProvider("ES384") as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with BenchProvider(algorithm) as provider, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         files = {"forged": write_tokens(folder, "forged", (provider.forge() for _ in range(500)))}
-        servers = [(one.name, run_contestant(stack, one, provider, "ES384", is_frozen=is_frozen)) for one in these]
+        servers = [(one.name, run_contestant(stack, one, provider, algorithm, is_frozen=is_frozen)) for one in these]
         for _ in range(rounds):
             files["new"] = write_tokens(folder, "new", (provider.mint() for _ in range(_count_new(seconds))))
             for name, server in random.sample(servers, len(servers)):
@@ -55,22 +62,24 @@ def _measure_all(
 
 
 def measure_disturbance(
-    these: Sequence[Contestant], *, is_frozen: bool, rounds: int = 3
+    these: Sequence[Contestant], *, algorithm: Algorithm = "ES384", is_frozen: bool = False, rounds: int = 3
 ) -> dict[str, dict[str, float]]:
     """Return the p99 of an unrelated route, in microseconds, while 16 clients keep the application busy.
 
     Args:
         these: The contestants.
+        algorithm: The algorithm of the tokens.
         is_frozen: Whether each application calls `gc.freeze()` at its start.
         rounds: The number of measurements per contestant.
 
     Returns:
         By contestant: with the clients at an unprotected route (`calm`), sending new tokens (`new`)
-        and forged ones (`forged`), all signed with ES384.
+        and forged ones (`forged`).
     """
-    samples = _measure_all(these, ["calm", "new", "forged"], is_frozen=is_frozen, rounds=rounds, seconds=3)
+    kinds = ["calm", "new", "forged"]
+    samples = _measure_all(these, kinds, algorithm=algorithm, is_frozen=is_frozen, rounds=rounds, seconds=3)
     return {
-        name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in samples.items()
+        name: {kind: statistics.median(values) for kind, values in found.items()} for name, found in samples.items()
     }
 
 

@@ -20,6 +20,12 @@ ResultT = TypeVar("ResultT")
 TURN_SECONDS: Final = 0.0005
 """After this time in one turn, the next piece of work waits for another turn."""
 
+SHORT_SECONDS: Final = 0.0001
+"""Work that takes less does not count if it is the only work of its task: the rest of a request takes longer anyway.
+
+Requests that wait would cost more: their objects live long enough to make the garbage collector run.
+"""
+
 
 @dataclass(slots=True, eq=False)
 class _Waiting(Generic[ResultT]):
@@ -55,6 +61,7 @@ class _Queue:
 
     waiting: deque[_Waiting[Any]] = field(default_factory=deque[_Waiting[Any]])
     spent_seconds: float = 0.0
+    last_task: int = 0
 
     @property
     def is_free(self) -> bool:
@@ -109,7 +116,12 @@ class Turns:
         try:
             return work()
         finally:
-            queue.spent_seconds += self._timer() - started
+            seconds = self._timer() - started
+            # Its id, because a reference would keep the request alive.
+            task = id(asyncio.current_task())
+            if seconds >= SHORT_SECONDS or task == queue.last_task:
+                queue.spent_seconds += seconds
+            queue.last_task = task
 
     def _find_queue(self) -> _Queue:
         loop = asyncio.get_running_loop()

@@ -1,7 +1,8 @@
-"""Test doubles: a provider in memory, and a key that records its use."""
+"""Test doubles: a provider in memory, a key that records its use, and claims that take long to parse."""
 
 import asyncio
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,9 +10,12 @@ from typing import Final
 
 import httpx
 from joserfc.jwk import ECKey, RSAKey
+from pydantic import field_validator
 
+from fastapi_logto import TokenClaims
 from fastapi_logto.provider.key_set import PublicKey
 from fastapi_logto.provider.transport import Transport
+from fastapi_logto.verification.turns import TURN_SECONDS
 from tests.captured import DISCOVERY_PATH, JWKS_PATH
 
 ENDPOINT: Final = "https://tenant.logto.app"
@@ -108,6 +112,18 @@ def watch_key(key: PublicKey, on_verify: Callable[[], object]) -> PublicKey:
     jose.on_verify = on_verify
     # Without its AWS-LC key, which would be used in its place.
     return replace(key, jose=jose, aws_lc=None)
+
+
+class SlowClaims(TokenClaims):
+    """Claims that take a whole turn to parse, however fast the machine verifies signatures."""
+
+    @field_validator("sub")
+    @classmethod
+    def take_a_turn(cls, value: str) -> str:
+        end = time.perf_counter() + TURN_SECONDS
+        while time.perf_counter() < end:
+            pass
+        return value
 
 
 def end_at_once(least: float, most: float) -> Callable[[float | None], asyncio.Timeout]:
