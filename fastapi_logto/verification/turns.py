@@ -61,11 +61,6 @@ class _Queue:
 
     waiting: deque[_Waiting[Any]] = field(default_factory=deque[_Waiting[Any]])
     spent_seconds: float = 0.0
-    last_task: int = 0
-
-    @property
-    def is_free(self) -> bool:
-        return not self.waiting and self.spent_seconds < TURN_SECONDS
 
 
 class Turns:
@@ -79,12 +74,14 @@ class Turns:
         self._max_waiting = max_waiting
         self._timer = timer
         self._queues: dict[asyncio.AbstractEventLoop, _Queue] = {}
+        # Its id, because a reference would keep the request alive.
+        self._last_task = 0
 
     async def run(self, work: Callable[[], ResultT]) -> ResultT:
         """Run a piece of work that takes about a millisecond at most, and return its result."""
-        queue = self._find_queue()
-        if queue.is_free:
-            return self._run_now(queue, work)
+        loop = asyncio.get_running_loop()
+        if self._is_free(loop):
+            return self._run_now(loop, work)
         outcome = self.enqueue(work)
         try:
             return await outcome
@@ -97,34 +94,37 @@ class Turns:
 
         `ProviderUnavailableError` if too much work is waiting.
         """
-        queue = self._find_queue()
+        loop = asyncio.get_running_loop()
+        queue = self._find_queue(loop)
         if len(queue.waiting) >= self._max_waiting:
             raise ProviderUnavailableError(
                 "Too many tokens are waiting to be verified; try again later", found="a full queue"
             )
-        outcome: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[ResultT] = loop.create_future()
         queue.waiting.append(_Waiting(work, outcome))
         return outcome
 
     def run_if_free(self, work: Callable[[], ResultT]) -> ResultT | None:
         """Run a piece of work if the current turn has time left, and return its result; otherwise return `None`."""
-        queue = self._find_queue()
-        return self._run_now(queue, work) if queue.is_free else None
+        loop = asyncio.get_running_loop()
+        return self._run_now(loop, work) if self._is_free(loop) else None
 
-    def _run_now(self, queue: _Queue, work: Callable[[], ResultT]) -> ResultT:
+    def _is_free(self, loop: asyncio.AbstractEventLoop) -> bool:
+        queue = self._queues.get(loop)
+        return queue is None or (not queue.waiting and queue.spent_seconds < TURN_SECONDS)
+
+    def _run_now(self, loop: asyncio.AbstractEventLoop, work: Callable[[], ResultT]) -> ResultT:
         started = self._timer()
         try:
             return work()
         finally:
             seconds = self._timer() - started
-            # Its id, because a reference would keep the request alive.
             task = id(asyncio.current_task())
-            if seconds >= SHORT_SECONDS or task == queue.last_task:
-                queue.spent_seconds += seconds
-            queue.last_task = task
+            if seconds >= SHORT_SECONDS or task == self._last_task:
+                self._find_queue(loop).spent_seconds += seconds
+            self._last_task = task
 
-    def _find_queue(self) -> _Queue:
-        loop = asyncio.get_running_loop()
+    def _find_queue(self, loop: asyncio.AbstractEventLoop) -> _Queue:
         return self._queues.get(loop) or self._open(loop)
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Queue:
