@@ -45,12 +45,13 @@ class LogtoAuth(TokenScheme[ClaimsT]):
     """Protects routes with access tokens of one or several Logto tenants.
 
     `Depends(auth)` returns the claims of any valid token. `Depends(auth.require_scopes("read:user"))` also requires
-    scopes. The other `require…` methods add other conditions. FastAPI's own `Security(auth, scopes=[...])` is enforced
-    as well, but an override of `auth` in `app.dependency_overrides` disables it; `fastapi_logto.testing.override` does
-    not.
+    scopes. The other `require…` methods add other conditions. FastAPI's own `Security(auth, scopes=[...])` checks
+    scopes too, except if `app.dependency_overrides` replaces `auth`; with `fastapi_logto.testing.override`, it does.
 
     The constructor does no I/O and needs no running event loop. Without settings or arguments, the environment is read
     at the first use, so an import of the application never fails because of missing settings.
+
+    The defaults of the settings (`issuers` and below) are those of `LogtoSettings`.
 
     Args:
         endpoint: URL of the tenant. A trailing slash or `/oidc` is ignored.
@@ -71,9 +72,10 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         allowed_jwks_origins: Additional origins that may host the key set, besides the origin of the discovery
             document.
         algorithms: Accepted signature algorithms. A token header can't add to them.
-        token_types: Accepted values of the `typ` header. Older versions of Logto also need `JWT` or `absent`.
-        required_claims: Extra required claims; `iss`, `aud`, `sub` and `exp` are always required.
-        leeway_seconds: Allowed clock difference in seconds, 0 to 60.
+        token_types: Accepted values of the `typ` header. Older versions of Logto also need `JWT`, or `absent` for none.
+        required_claims: Required claims besides `iss`, `aud`, `sub` and `exp`, which are always required. A value
+            replaces the default, which is `client_id`, `iat` and `jti`.
+        leeway_seconds: Allowed clock difference for `exp` and `nbf`, in seconds, 0 to 60.
         max_token_bytes: Maximum length of a token, in bytes.
         keys_ttl_seconds: Age at which the key set expires. It is refreshed earlier, at about 80 % of this age.
         keys_cooldown_seconds: Minimum time between two fetches for unknown keys.
@@ -91,7 +93,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         documentation_url: URL of the documentation for client developers, published in the metadata.
 
     Raises:
-        SettingsError: An argument is missing, invalid or unknown, or both settings and arguments are given.
+        SettingsError: An argument is missing, invalid or unknown, both settings and arguments are given, two tenants
+            have the same issuer, or there are several tenants and `introspection`.
         TypeError: `claims_model`, `introspection` or `revocations` has another type.
 
     References:
@@ -188,6 +191,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
         Raises:
             ValueError: A scope is empty or contains spaces.
+            SettingsError: There are several tenants, and `organization` names no issuer or an unknown one.
             TypeError: `organization` is not an `OrganizationSource`.
         """
         source = OrganizationSource.from_path() if organization is None else organization
@@ -195,20 +199,12 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
     @must_be_called(_CALL_IT)
     def require_user(self, *scopes: str) -> Requirement[ClaimsT]:
-        """Return a dependency that requires a user as the caller, not a machine.
-
-        Args:
-            *scopes: Scopes that must all be granted.
-        """
+        """Return a dependency that requires a user as the caller, not a machine, and all `scopes`, if any."""
         return self.require(scopes=scopes or None, caller="user")
 
     @must_be_called(_CALL_IT)
     def require_machine(self, *scopes: str) -> Requirement[ClaimsT]:
-        """Return a dependency that requires a machine as the caller, not a user.
-
-        Args:
-            *scopes: Scopes that must all be granted.
-        """
+        """Return a dependency that requires a machine as the caller, not a user, and all `scopes`, if any."""
         return self.require(scopes=scopes or None, caller="machine")
 
     @must_be_called(_CALL_IT)
@@ -282,8 +278,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
             A value for `Depends`, which returns the owner of the other credentials or the claims of the token.
 
         Raises:
-            TypeError: It is not a function, but e.g. a security scheme such as `APIKeyHeader`, which checks nothing, or
-                a class, which never returns `None`.
+            TypeError: `find_caller` is not callable, or is a class, or a security scheme such as `APIKeyHeader`, which
+                does not check the key.
         """
         return AlternativeScheme(self, find_caller=find_caller)
 
@@ -304,7 +300,7 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
         Raises:
             SettingsError: No audience is given; one is empty or the audience of organization tokens; with several
-                tenants, no tenant's settings list one of them; or another scheme has the same name.
+                tenants, none of them is in the settings of a tenant; or another scheme has the same name.
         """
         checked = check_audiences(audiences)
         given = self._state.given
@@ -336,9 +332,13 @@ class LogtoAuth(TokenScheme[ClaimsT]):
         return self._state.tenants[0]
 
     def health(self) -> ProviderHealth:
-        """Return the state of the cached keys; with several tenants, the worst one. Starts a fetch if one is due.
+        """Return the state of the cached keys, combined for all tenants, and start a fetch if one is due.
 
-        It is not ready either if `on_outage` is `"closed"` and the store of revocations is unavailable for too long.
+        `is_ready` is also false if `on_outage` is `"closed"` and the revocation store has been unavailable for more
+        than `outage_seconds`.
+
+        Raises:
+            SettingsError: A setting in the environment is missing or invalid.
         """
         keys = combine_health([tenant.key_source.health() for tenant in self._state.load().tenants])
         revocations = self._state.revocations
@@ -365,8 +365,8 @@ class LogtoAuth(TokenScheme[ClaimsT]):
                 unreachable. Without it, e.g. in a mounted application whose lifespan is not run, the settings are read
                 when the docs page is first requested; reading a `.env` file then blocks the event loop.
             swagger: Sign in with PKCE on the docs page, and add requirements and error responses to the OpenAPI
-                document. If you replace `app.openapi` by your own function, set it earlier, or let it call the function
-                that it replaces.
+                document. If you replace `app.openapi` by your own function, do so before calling `install`, or call the
+                previous `app.openapi` in it.
             metadata: Serve the metadata of the protected resource (RFC 9728) below
                 `/.well-known/oauth-protected-resource`. If `public_url` is set, error responses link to it.
             scopes: Descriptions of scopes by name, for the docs page. The metadata lists these scopes too, even if no
@@ -382,7 +382,9 @@ class LogtoAuth(TokenScheme[ClaimsT]):
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
-        """Check the settings and fetch the keys, for applications that compose their lifespan themselves.
+        """Check the settings, fetch the keys and load revocations, for applications with their own lifespan.
+
+        Routes are **not** checked; `install(app)` does that.
 
         Raises:
             SettingsError: A setting in the environment is missing or invalid.

@@ -89,7 +89,7 @@ class RefusalError(LogtoError):
         code: Stable code of the error response.
         reason: Stable reason, more specific than the code.
         status: HTTP status of the error response.
-        message: How to fix it, for the developer of the client. It may name settings of the API.
+        message: What is wrong and how to fix it, for the developer of the client. It may name settings of the API.
         claim: The claim or header parameter that was rejected, if it was one.
         expected: What was expected, quoted, for the log.
         found: What was found, quoted and cut, for the log.
@@ -282,7 +282,8 @@ class ForbiddenError(RefusalError):
     """The token is valid, but does not allow this request (RFC 6750 section 3.1, `insufficient_scope`).
 
     Attributes:
-        scopes: All scopes that the route requires, if scopes are missing.
+        scopes: The scopes of the condition that does not hold, if it is about scopes. For `any_scope`, one of them is
+            enough.
     """
 
     status: ClassVar[int] = 403
@@ -309,7 +310,7 @@ class InsufficientScopeError(ForbiddenError):
 
 
 class OrganizationRequiredError(ForbiddenError):
-    """The token is not for an organization, or the request does not name one."""
+    """The token is not for an organization, or the header that should name one is missing or empty."""
 
     code: ClassVar[ErrorCode] = "organization_required"
     reason: ClassVar[Reason] = "organization_required"
@@ -317,7 +318,10 @@ class OrganizationRequiredError(ForbiddenError):
 
 
 class OrganizationMismatchError(ForbiddenError):
-    """The token is for a different organization than the request names. That organization may not exist."""
+    """The token is not for the organization that the request names, or is from another tenant than that organization.
+
+    It is not checked whether the organization exists.
+    """
 
     code: ClassVar[ErrorCode] = "organization_mismatch"
     reason: ClassVar[Reason] = "organization_mismatch"
@@ -373,7 +377,7 @@ class ClaimsNotAllowedError(ForbiddenError):
 
     code: ClassVar[ErrorCode] = "claims_not_allowed"
     reason: ClassVar[Reason] = "claims_not_allowed"
-    default_message: ClassVar[str] = "The claims of the token do not allow this"
+    default_message: ClassVar[str] = "The claims of the token do not meet a condition of this API"
 
 
 class ProviderUnavailableError(RefusalError):

@@ -22,7 +22,7 @@ class Introspection:
     Logto issues an opaque token if the client requests no resource. Logto's introspection response has no audience, so
     it can't prove that the token is meant for this API. Therefore you must list the applications whose tokens are
     accepted. `Depends(auth)` and its requirements accept such tokens, unless an organization or another API resource is
-    required.
+    required. `LogtoAuth` must have only one tenant, because an opaque token names no issuer.
 
     Attributes:
         client_id: Client id of the machine-to-machine or traditional web application that sends the introspection

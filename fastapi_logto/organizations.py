@@ -59,6 +59,9 @@ class OrganizationSource:
         Args:
             name: The name of the parameter.
             issuer: The tenant of the organization; see the class.
+
+        Raises:
+            ValueError: The name is empty or not ASCII, or has spaces around it.
         """
         return cls._build("path", name=_check_name(name), issuer=issuer)
 
@@ -69,6 +72,9 @@ class OrganizationSource:
         Args:
             name: The name of the header, case-insensitive.
             issuer: The tenant of the organization; see the class.
+
+        Raises:
+            ValueError: As in `from_path`.
         """
         return cls._build("header", name=_check_name(name).lower(), issuer=issuer)
 

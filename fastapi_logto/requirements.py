@@ -82,8 +82,10 @@ class Requirement(Generic[ClaimsT]):
             description: See the attributes; the default is the first line of the function's docstring.
 
         Raises:
-            ValueError: No condition is given, or an invalid one: an empty list, a scope that is empty or
-                contains spaces, a coroutine function as `claims`.
+            ValueError: No condition is given, or an invalid one: an empty list, a scope that is empty or contains
+                spaces, an unknown `caller`, a coroutine function as `claims`, or a `description` without `claims`.
+            SettingsError: There are several tenants, and `organization` names no issuer or an unknown one.
+            TypeError: `organization` is not an `OrganizationSource`.
         """
         self.scheme: TokenScheme[ClaimsT] = scheme
         self.scopes: tuple[str, ...] = _check_texts(scopes, "scope")
@@ -172,8 +174,8 @@ class Requirement(Generic[ClaimsT]):
 
         Args:
             claims: The claims of a token that was verified for this API.
-            organization_id: The organization whose data is requested, if this requirement is for the organization that
-                a request names.
+            organization_id: The id of the organization whose data is requested, if this requirement is for the
+                organization that a request names. Without it, such a requirement rejects every token.
 
         Returns:
             The claims.
@@ -187,7 +189,7 @@ class Requirement(Generic[ClaimsT]):
         check_is_claims(claims)
         compares = self.organization is not None and self.organization.kind != "token"
         if organization_id is not None and not compares:
-            raise ValueError("organization_id: expected a requirement that compares it, found one that does not")
+            raise ValueError("organization_id: expected none, because this requirement does not check it, found one")
         if self.organization is not None:
             self._check_is_member(claims, self.organization)
             if compares:
@@ -211,7 +213,8 @@ class Requirement(Generic[ClaimsT]):
         Raises:
             InvalidTokenError: The token is invalid; the subclass and `reason` say why.
             ForbiddenError: A condition does not hold.
-            ProviderUnavailableError: The keys are unavailable now.
+            ProviderUnavailableError: The token can't be verified now, as for `auth.verify`.
+            SettingsError: A setting in the environment is missing or invalid.
             ValueError: As for `check`.
         """
         verified = self.scheme.verify(token)
@@ -294,7 +297,7 @@ def _check_texts(values: Collection[str] | None, what: str) -> tuple[str, ...]:
     checked: dict[str, None] = {}
     for text in texts:
         if not isinstance(text, str) or text.split() != [text]:
-            raise ValueError(f"expected one {what} per argument, found {text!r}; pass several as separate arguments")
+            raise ValueError(f"expected one {what} without spaces, found {text!r}; pass each one separately")
         # Not `str(text)`, which is the name of the member for `class Scope(str, Enum)`.
         checked[str.__str__(text)] = None
     return tuple(checked)
@@ -303,7 +306,7 @@ def _check_texts(values: Collection[str] | None, what: str) -> tuple[str, ...]:
 def _check_source(source: object) -> OrganizationSource:
     if not isinstance(source, OrganizationSource):
         raise TypeError(
-            f"organization: expected where the request names it, such as OrganizationSource.from_path(), found "
+            f"organization: expected an OrganizationSource, such as OrganizationSource.from_path(), found "
             f"{source!r}; to require one certain organization, pass claims=lambda claims: claims.organization_id == ..."
         )
     return source

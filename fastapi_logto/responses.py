@@ -31,7 +31,9 @@ class LogtoRefusalDetail(TypedDict):
 
     code: Annotated[ErrorCode, Field(description="Stable error code. Branch on this.")]
     reason: Annotated[Reason, Field(description="Stable, more specific reason.")]
-    message: Annotated[str, Field(description="How to fix it, for the developer of the client. May change.")]
+    message: Annotated[
+        str, Field(description="What is wrong and how to fix it, for the developer of the client. May change.")
+    ]
 
 
 class LogtoRefusal(TypedDict):

@@ -116,8 +116,9 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
 
         Raises:
             InvalidTokenError: The token is invalid; the subclass and `reason` say why.
-            ProviderUnavailableError: The keys are unavailable now.
-            SettingsError: A setting in the environment is missing.
+            ProviderUnavailableError: The token can't be verified now: Logto or the revocation store is unavailable, or
+                too many tokens are waiting.
+            SettingsError: A setting in the environment is missing or invalid.
         """
         secret, found = SecretStr(token) if isinstance(cast("object", token), str) else None, type(token).__name__
         # Error trackers show what they find in a frame.

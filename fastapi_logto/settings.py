@@ -175,17 +175,23 @@ class LogtoSettings(BaseModel):
     token_types: Annotated[tuple[TokenType, ...], BeforeValidator(_one_or_several), AfterValidator(_has_entries)] = (
         Field(
             default=("at+jwt",),
-            description="Accepted values of the `typ` header. Older versions of Logto also need `JWT` or `absent`.",
+            description="Accepted values of the `typ` header. Older versions of Logto also need `JWT`, or `absent` "
+            "for none.",
             examples=["at+jwt,JWT"],
         )
     )
     required_claims: Annotated[tuple[str, ...], BeforeValidator(_one_or_several)] = Field(
         default=("client_id", "iat", "jti"),
-        description="Extra required claims; `iss`, `aud`, `sub` and `exp` are always required.",
+        description="Required claims besides `iss`, `aud`, `sub` and `exp`, which are always required. A value "
+        "replaces the default.",
         examples=["client_id,iat,jti"],
     )
     leeway_seconds: float = Field(
-        default=10, ge=0, le=60, description="Allowed clock difference in seconds, 0 to 60.", examples=["10"]
+        default=10,
+        ge=0,
+        le=60,
+        description="Allowed clock difference for `exp` and `nbf`, in seconds, 0 to 60.",
+        examples=["10"],
     )
     max_token_bytes: int = Field(
         default=16 * 1024,
@@ -315,8 +321,8 @@ class LogtoSettings(BaseModel):
         was read (level INFO).
 
         Args:
-            env_file: A `.env` file. It is read only if the environment sets no `LOGTO_…` variable that this package
-                knows, and it does not have to exist. Other variables in it are ignored.
+            env_file: A `.env` file; by default none is read. It is read only if the environment sets no `LOGTO_…`
+                variable that this package knows, and it does not have to exist. Other variables in it are ignored.
 
         Returns:
             The settings.

@@ -120,9 +120,9 @@ def doctor(
 ) -> None:
     """Check settings, tenant and token, and suggest fixes.
 
-    Checks the settings and their source, then the tenant's DNS name, TLS, discovery document, clock, issuer and keys,
-    then the sign-in of Swagger UI, then the webhook with its route, its delivery log and the store of revocations, and
-    then a token, with every check of a request. The token is checked on this machine and not sent anywhere.
+    Checks the settings and their source; the tenant's DNS name, TLS, discovery document, clock, issuer and keys; the
+    sign-in of Swagger UI; if configured, the webhook, its delivery log and the revocation store; and with --token, the
+    signature, claims and scopes of a token. The token is checked on this machine and not sent anywhere.
     """
     if token and token_stdin:
         raise CommandError("expected --token or --token-stdin, found both; omit one")
@@ -178,7 +178,11 @@ def routes(
     target: Annotated[str, Target],
     *,
     fail_unprotected: Annotated[
-        bool, typer.Option("--fail-unprotected", help="Exit with 1 if a route is not protected; for CI.")
+        bool,
+        typer.Option(
+            "--fail-unprotected",
+            help="Exit with 1 if a route reads no token, for CI; with auth.optional, it does.",
+        ),
     ] = False,
     allow: Annotated[
         list[str] | None, typer.Option(help="Path that may be unprotected, e.g. /health; repeatable.")
@@ -206,12 +210,19 @@ def dev(
     audience: Annotated[str | None, typer.Option(help="API resource of the example users.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free port.")] = 3001,
-    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Allow a --host that others can reach.")] = False,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote", help="Allow a --host that other machines can reach, and webhooks to other machines."
+        ),
+    ] = False,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(help="Accept requests to this host too, e.g. issuer:3001 in a container network; repeatable."),
     ] = None,
-    webhook: Annotated[str | None, typer.Option(help="URL of the API that gets all events, signed.")] = None,
+    webhook: Annotated[
+        str | None, typer.Option(help="URL of your webhook route; it receives all events, with a signature.")
+    ] = None,
     is_json: Annotated[bool, Json] = False,
 ) -> None:
     """Run a local issuer, for development only.

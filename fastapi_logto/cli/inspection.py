@@ -28,7 +28,7 @@ TokenKind: TypeAlias = Literal[
     "access token for a global API resource",
     "access token for an API resource within an organization",
     "organization token",
-    "organization token by urn:logto:resource:organizations",
+    "organization token for urn:logto:resource:organizations",
     "access token for Logto's Management API",
     "unreadable",
 ]
@@ -122,7 +122,7 @@ def _find_kind(header: JsonObject, claims: JsonObject) -> TokenKind:
         return "ID token"
     if isinstance(audience, str):
         if audience == ORGANIZATIONS_AUDIENCE:
-            return "organization token by urn:logto:resource:organizations"
+            return "organization token for urn:logto:resource:organizations"
         if audience.startswith(ORGANIZATION_AUDIENCE):
             return "organization token"
         if audience.endswith(".logto.app/api"):

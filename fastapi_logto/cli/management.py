@@ -23,7 +23,7 @@ _CODE: Final = re.compile(r"[a-z][a-z0-9_.]{0,79}\Z", re.ASCII)
 _OK, _CREATED, _UNAUTHORIZED, _FORBIDDEN, _UNPROCESSABLE = 200, 201, 401, 403, 422
 _ADVICE: Final = {
     _UNAUTHORIZED: "the token was rejected; check that --management-resource is the Management API of this tenant",
-    _FORBIDDEN: "the machine-to-machine application has no access; give it a machine role with the permission all of "
+    _FORBIDDEN: "the machine-to-machine application has no access; give it a machine role with the permission `all` of "
     "the Logto Management API (console: Roles)",
 }
 

@@ -53,7 +53,7 @@ Only: Final = typer.Option("--resource", help="Compare only this API resource; r
 Without: Final = typer.Option("--except", help="Scope to ignore; repeatable.")
 Kind: Final = typer.Option(
     "--organization-scopes",
-    help="Kind of permission for missing scopes of routes that require an organization: organization permissions, or "
+    help="What to create for missing scopes of routes that require an organization: organization permissions, or "
     "permissions of the API resource.",
 )
 ClientId: Final = typer.Option("--client-id", help="Client ID of the machine-to-machine application.")

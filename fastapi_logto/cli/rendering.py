@@ -240,7 +240,7 @@ def render_scopes(report: ScopesReport, *, console: Terminal) -> RenderableType:
         rows = list(_list_organization_scopes(report.organization))
         parts.append(_render_section(f"Organization permissions at {report.tenant}", rows, console=console))
     if report.differs:
-        text = "Scopes are missing in Logto; create them with fastapi-logto scopes push."
+        text = "Scopes are missing in Logto. fastapi-logto scopes push creates them."
         parts.append(build_text(text, style="bold yellow"))
     elif report.is_pushed:
         parts.append(build_text("Created. Logto has every scope in the code.", style="bold green"))
@@ -276,9 +276,7 @@ def render_hook(report: HookReport, *, console: Terminal) -> RenderableType:
     rows = list(_list_hook(report))
     parts: list[RenderableType] = [_render_section(f"Webhook at {report.tenant}", rows, console=console)]
     if report.differs:
-        parts.append(
-            build_text("Logto lacks a part of it; create it with fastapi-logto webhook push.", style="bold yellow")
-        )
+        parts.append(build_text("The webhook in Logto is missing, disabled or incomplete.", style="bold yellow"))
     else:
         text = "Done. Logto has the webhook." if report.is_pushed else "Logto has the webhook."
         parts.append(build_text(text, style="bold green"))

@@ -76,7 +76,8 @@ def scopes_diff(
 ) -> None:
     """Show the scopes in your code that are missing in Logto.
 
-    Changes nothing. Exits with 1 if a scope or an API resource is missing; for CI.
+    Changes nothing. Exits with 1 if a scope or an API resource is missing, or with --exact, if Logto has a permission
+    that no route requires; for CI.
     """
     _, _, report = _compare(
         target,

@@ -67,8 +67,9 @@ def push(
 ) -> None:
     """Create the webhook in Logto, or add to it what is missing.
 
-    Shows the difference and prompts. Adds events and enables the webhook; what it has is kept, so it is safe to run
-    again. Prints the webhook's ID for .env, and its signing key if it is new: it is not shown again.
+    Shows the difference and prompts. Adds missing events and enables the webhook; its other events and headers are
+    kept, so the command can be run again. Prints the webhook's ID for .env, and a new signing key, which is not shown
+    again.
     """
     if (url is None) is not poll_only:
         raise CommandError(
@@ -116,7 +117,7 @@ def follow(
 
     Runs until Ctrl-C or SIGTERM. Your API reads the revocations from the same Redis:
     Revocations(RedisStore(...)). Prints how many revocations took effect, without IDs, and what is unavailable. Several
-    of these processes may run: one reads, another takes over.
+    of these processes may run: one reads, and another takes over if it stops.
     """
     settings = LogtoSettings.from_environment(env_file=env_file)
     variables = read_known_variables(env_file=env_file).values

@@ -38,6 +38,7 @@ ResultT = TypeVar("ResultT")
 _MACHINE_GRANT: Final = "client_credentials"
 _UNAUTHORIZED: Final = 401
 _CACHE_SIZE: Final = 10_000
+_LONGEST_TIMEOUT_SECONDS: Final = 60
 
 
 class LogtoClient:
@@ -55,9 +56,9 @@ class LogtoClient:
         client_secret: Its secret, as a `str` or a `SecretStr`. It never appears in a `repr`, error or log.
         fetch_endpoint: Base URL for requests, if it differs from `endpoint`.
         allow_http: Allow plain http to hosts other than loopback. The secret is sent over it.
-        timeout_seconds: Timeout for one whole response.
-        max_waiting: Maximum number of exchanges of one kind of subject token, of new subject tokens, or of userinfo
-            requests, in flight.
+        timeout_seconds: Timeout for one whole response, at most 60 seconds.
+        max_waiting: Maximum number of requests in flight: separately for exchanges of each type of subject token, for
+            new subject tokens, and for userinfo. Requests for the machine's own tokens have no limit.
         clock: Wall time and monotonic time; for tests.
         http_transport: The httpx transport; for tests.
         ssl_context: The TLS context, e.g. for a private certificate authority.
@@ -89,19 +90,21 @@ class LogtoClient:
         # What records local variables must not find it here.
         del client_secret
         try:
-            if not client_id or not client.client_secret:
+            if not client_id.strip() or not client.client_secret:
                 raise SettingsError("client: expected client_id and client_secret, found an empty one")
             if not is_encodable(client_id + client.client_secret.get_secret_value()):
                 raise SettingsError("client: expected client_id and client_secret in UTF-8, found a lone surrogate")
             if max_waiting < 1:
                 raise SettingsError(f"client: expected max_waiting of at least 1, found {max_waiting!r}")
+            if not 0 < timeout_seconds <= _LONGEST_TIMEOUT_SECONDS:
+                expected = f"timeout_seconds above 0, at most {_LONGEST_TIMEOUT_SECONDS}"
+                raise SettingsError(f"client: expected {expected}, found {timeout_seconds!r}")
             # A client does not use the audience; it only needs the settings of the tenant.
             settings = LogtoSettings(
                 endpoint=endpoint,
                 audience=client_id,
                 fetch_endpoint=fetch_endpoint,
                 allow_http=allow_http,
-                fetch_timeout_seconds=timeout_seconds,
             )
         finally:
             # They may contain a password too.
@@ -139,7 +142,8 @@ class LogtoClient:
             organization_id: Request the machine's permissions in this organization, of which it must be a member.
 
         Returns:
-            The token; from the cache until a minute, or a tenth of its lifetime, before it expires.
+            The token, from the cache until shortly before it expires: a minute, or a tenth of its lifetime if that is
+            shorter.
 
         Raises:
             GrantRefusedError: The credentials, the resource or the organization are rejected.
@@ -160,7 +164,8 @@ class LogtoClient:
             scopes: Organization permissions to request. Those that the machine does not have are absent from the token.
 
         Returns:
-            The token; from the cache until a minute, or a tenth of its lifetime, before it expires.
+            The token, from the cache until shortly before it expires: a minute, or a tenth of its lifetime if that is
+            shorter.
 
         Raises:
             GrantRefusedError: The machine is not a member of the organization, or the organization does not exist.
@@ -213,13 +218,12 @@ class LogtoClient:
         The application must be allowed token exchange in Logto. Logto rejects ID tokens, machine tokens, and tokens of
         suspended users and third-party applications.
 
-        The result is cached for the same subject token. After a subject token is revoked, the cached result is still
-        returned for at most:
+        The result is cached for the same subject token, and returned even if that token is revoked meanwhile:
 
-        - an access token: 5 minutes, and never past the `exp` of a JWT;
-        - a personal access token: 30 seconds;
-        - a subject token for impersonation (`sub_…`), which is valid for one exchange: never. Each call sends a
-          request.
+        - for an access token, at most 5 minutes, and never past the `exp` of a JWT;
+        - for a personal access token, at most 30 seconds.
+
+        For a subject token for impersonation (`sub_…`), nothing is cached: it is valid for one exchange.
 
         Args:
             subject_token: The caller's verified access token, a subject token for impersonation, e.g. from
@@ -233,7 +237,7 @@ class LogtoClient:
             subject_token_type: The kind of `subject_token`.
 
         Returns:
-            The token; from the cache as described above, at most until a minute or a tenth before it expires.
+            The token; from the cache as described above, and as in `get_token`.
 
         Raises:
             GrantRefusedError: The subject token or the actor token is expired, used up, of the wrong kind, not a user's
@@ -303,15 +307,17 @@ class LogtoClient:
         secret = as_secret(token)
         del token
         if not is_token(secret.get_secret_value()):
-            raise GrantRefusedError("userinfo: no bearer token", status=401, error="invalid_token", description="")
+            message = "userinfo: the token has characters that no bearer token has; pass the access token unchanged"
+            raise GrantRefusedError(message, status=401, error="invalid_token", description="")
         return await self._grants.fetch_userinfo(secret)
 
     def machine_auth(
         self, resource: str, *, base_url: str, scopes: Collection[str] = (), organization_id: str | None = None
     ) -> MachineAuth:
-        """Return the `auth` of an `httpx.AsyncClient`, which adds tokens to its requests to one API.
+        """Return an `auth` for `httpx.AsyncClient` that adds a machine token to requests to one API.
 
-        A request to another scheme, host or port than that of `base_url` raises `OriginError` and is not sent: a token
+        Requests then also raise `GrantRefusedError` and `GrantUnavailableError`, which are no errors of httpx. A
+        request to another scheme, host or port than that of `base_url` raises `OriginError` and is not sent: a token
         must not follow a link from outside. If httpx follows a redirect to another origin, it removes the token.
 
         Args:

@@ -42,7 +42,7 @@ _ADVICE: Final = {
     "third-party application",
     "invalid_request": "check that the application in Logto is a machine-to-machine one, or may exchange tokens",
     "auth.unauthorized": "check that the resource is the indicator of this tenant's Management API",
-    "auth.forbidden": "give the machine-to-machine application a role with the permission all of the Management API",
+    "auth.forbidden": "give the machine-to-machine application a role with the permission `all` of the Management API",
     "entity.relation_foreign_key_not_found": "check that the user exists in this tenant",
 }
 _ACTOR_ADVICE: Final = "; or the actor token is not an opaque access token of a user with the scope openid"

@@ -29,11 +29,16 @@ def describe_conditions(requirement: Requirement[Any]) -> list[str]:
     if requirement.clients:
         lines.append("a token that was issued to an allowed application")
     if requirement.actor is not None:
-        is_refused = requirement.actor is False
-        lines.append("a token without an actor" if is_refused else "an actor who acts on behalf of a user")
+        lines.append(_describe_actor(requirement.actor))
     if requirement.claims is not None:
         lines.append(requirement.description)
     return lines
+
+
+def _describe_actor(actor: bool | tuple[str, ...]) -> str:  # noqa: FBT001 - as in `Requirement`
+    if actor is False:
+        return "a token without an actor"
+    return f"an {'' if actor is True else 'allowed '}actor who acts on behalf of a user"
 
 
 def _describe_source(source: OrganizationSource) -> str:

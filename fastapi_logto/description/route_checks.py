@@ -178,7 +178,7 @@ def _iter_receiver_problems(route: RouteInfo, *, above: Sequence[RouteInfo]) -> 
     if receiver is None:
         return
     if above:
-        yield f"{route.path}: expected no mount_protected above it, because Logto sends no token, found one"
+        yield f"{route.path}: expected a webhook outside mount_protected, because Logto sends no token, found it inside"
     try:
         receiver.check()
     except SettingsError as error:

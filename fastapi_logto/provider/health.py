@@ -10,8 +10,9 @@ class ProviderHealth:
 
     Attributes:
         is_ready: Whether usable keys are cached.
-        is_stale: Whether the cached keys are past their maximum age and are used until newer ones are fetched.
-        key_count: Number of usable keys that are cached.
+        is_stale: Whether the cached keys are older than `keys_ttl_seconds`. Without newer ones, they are used for up to
+            `keys_max_stale_seconds` more.
+        key_count: Number of cached keys, also of those that are too old to be used.
         age_seconds: Age of the key set; `None` before the first one.
         last_error: Why the last fetch failed; `None` if it succeeded.
         next_try_seconds: Time until the next fetch may start; `None` if the last fetch succeeded.

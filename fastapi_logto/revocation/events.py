@@ -289,7 +289,7 @@ EVENT_NAMES: Final = frozenset(_CLASSES)
 
 
 def parse_event(body: bytes) -> Event:
-    """Return the event in the body of a webhook whose signature was verified, or raise `EventError`.
+    """Return the event in the body of a webhook. The signature is **not** checked: verify it first.
 
     References:
         Logto's documentation, "Webhooks request body".

@@ -35,7 +35,7 @@ _LATEST_MS: Final = 2**53
 _OK, _UNAUTHORIZED = 200, 401
 _ADVICE: Final = {
     _UNAUTHORIZED: "the token was rejected; check that management_resource is the Management API of this tenant",
-    403: "the machine-to-machine application has no access; give it a machine role with the permission all of the "
+    403: "the machine-to-machine application has no access; give it a machine role with the permission `all` of the "
     "Logto Management API (console: Roles)",
     404: "there is no such webhook; correct hook_id, or create the webhook with fastapi-logto webhook push",
 }

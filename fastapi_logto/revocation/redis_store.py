@@ -130,13 +130,13 @@ class RedisStore:
             return await self._read(link, position or _START, wait_seconds=wait_seconds, place=place)
 
     async def try_lead(self, task: str, *, seconds: float) -> bool:
-        """Return whether this process is the one that does a task for the next seconds. It may ask again earlier."""
+        """Let this process do a task for the next seconds, and return true, unless another process does it now."""
         holder = f"{self._token}-{os.getpid()}"
         reply = await self._run_script(_LEAD, [f"{self._key}:lead:{task}"], [holder, _as_milliseconds(seconds)])
         return bool(reply)
 
     async def load_text(self, name: str) -> str | None:
-        """Return a text that a process has saved."""
+        """Return the text that a process has saved under a name, or `None`."""
         reply = cast("bytes | None", await self._run("GET", self._name_text(name)))
         # Another program may have written it.
         return None if reply is None else reply.decode("utf-8", "replace")

@@ -47,8 +47,8 @@ class Revocations:
             log.
         outage_seconds: How long the store may be unavailable before `"closed"` takes effect. A process that has never
             reached the store responds with 503 at once.
-        longest_token_seconds: The longest token expiration in Logto, in seconds. Revocations are kept that long. A
-            token that lives longer is reported once in the log.
+        longest_token_seconds: The longest token expiration in Logto, in seconds. Revocations are kept that long, so a
+            revoked token that lives longer is accepted again afterwards. The first such token is reported in the log.
         revoke_all_on: Names of events that revoke all tokens of the tenant, e.g. `["Role.Scopes.Updated"]`. Such an
             event does not say whose permissions have changed.
         on_event: An `async` function that is called with each event, after what the event revokes is in effect. If it

@@ -230,5 +230,5 @@ def check_predicate(claims: ClaimsT, predicate: Callable[[ClaimsT], bool], *, wh
 def build_predicate_error(what: str, *, found: str | None = None) -> ClaimsNotAllowedError:
     """Return the error for claims that a function rejects; `found` is the result that it returned, for the log."""
     return ClaimsNotAllowedError(
-        f"The claims of the token do not allow this: {what}", expected=quote(what), found=found
+        f"The claims of the token do not meet a condition of this API: {what}", expected=quote(what), found=found
     )

@@ -50,11 +50,14 @@ class RevocationStore(Protocol):
         ...
 
     async def try_lead(self, task: str, *, seconds: float) -> bool:
-        """Return whether this process does a task for the next seconds. It may call this again earlier."""
+        """Let this process do a task for the next seconds, and return true, unless another process does it now.
+
+        Called again before the seconds are over, it extends them for the process that does the task.
+        """
         ...
 
     async def load_text(self, name: str) -> str | None:
-        """Return a text that a process has saved."""
+        """Return the text that a process has saved under a name, or `None`."""
         ...
 
     async def save_text(self, name: str, text: str) -> None:
@@ -110,7 +113,8 @@ class RevocationHealth:
     """The state of the revocations, for a readiness route. Ages are in seconds.
 
     Attributes:
-        is_ready: Whether requests are admitted. False while a store is unavailable and `on_outage` is `"closed"`.
+        is_ready: Whether requests are admitted. If `on_outage` is `"closed"`, false before the first contact with the
+            store, and after `outage_seconds` without contact.
         is_stale: Whether revocations of other processes may be missing because the store is unavailable.
         count: Number of revocations that are known to this process.
         age_seconds: Time since the last contact with the store; `None` before the first one, and without a store.

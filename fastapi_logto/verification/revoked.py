@@ -31,8 +31,8 @@ class Revocation:
     """Tokens that are refused: those that match every value given here, and were issued at or before a time.
 
     Attributes:
-        before: Seconds since the epoch. Tokens that were issued later are not affected, nor does it change anything to
-            add the same revocation again.
+        before: Seconds since the epoch. Tokens that were issued later are not affected. Adding the same revocation
+            again has no effect.
         user_id: The subject of the tokens, or the actor who acts on behalf of the subject. Only the outermost actor
             counts (RFC 8693 section 4.1).
         organization_id: The organization that the tokens are for.

@@ -53,7 +53,7 @@ def test_doctor_finds_the_fault_and_says_what_to_do(name: str, check: str, advic
     ]
     assert (done.returncode, done.stderr) == (1, "")
     assert failed[0] == check
-    assert set(failed) <= {check, "Start"}
+    assert set(failed) <= {check, "Not before"}
     assert advice in diagnosis["next_step"]
     assert situation.token not in done.stdout
 

@@ -865,12 +865,12 @@ WRONG_TYPES: dict[str, tuple[Callable[[LogtoAuth], object], type[Exception], str
     "an organization that is a text": (
         lambda auth: auth.require_organization("read:user", organization="acme"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         TypeError,
-        "organization: expected where the request names it, such as OrganizationSource.from_path(), found 'acme'",
+        "organization: expected an OrganizationSource, such as OrganizationSource.from_path(), found 'acme'",
     ),
     "an organization that is a text, among others": (
         lambda auth: auth.require(scopes=["read:user"], organization="acme"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         TypeError,
-        "organization: expected where the request names it",
+        "organization: expected an OrganizationSource",
     ),
     "a source without a place": (
         lambda _: OrganizationSource(),

@@ -568,7 +568,7 @@ def issuer() -> Iterator[LocalIssuer]:
         ("issuer", "Issuer", "issuer"),
         ("audience", "Audience", "audience"),
         ("expired", "Expiry", "expired"),
-        ("early", "Start", "not_yet_valid"),
+        ("early", "Not before", "not_yet_valid"),
         ("scope", "Scopes", "scope"),
     ],
 )
@@ -640,7 +640,7 @@ def test_a_token_without_an_issue_time_is_accepted_if_none_is_required(cli: RunC
     )  # fmt: skip
 
     assert ended.code == 0
-    assert find(json.loads(ended.out), "Start")["found"] == ""
+    assert find(json.loads(ended.out), "Not before")["found"] == ""
 
 
 def test_an_organization_token_is_a_warning_that_says_where_it_is_accepted(cli: RunCli, issuer: LocalIssuer) -> None:

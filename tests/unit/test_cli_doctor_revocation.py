@@ -87,7 +87,7 @@ def test_a_signing_key_that_the_api_does_not_have_is_reported(doctor: RunDoctor,
 
     assert look(found["Signing key"]) == (
         "failed",
-        "expected status 400 for a request that is signed and no event, found 401",
+        "expected status 400 for a signed request whose body is no event, found 401",
     )
 
 

@@ -35,7 +35,7 @@ KINDS: dict[str, Callable[[LocalIssuer], str]] = {
     "access token for a global API resource": lambda one: one.access_token(),
     "access token for an API resource within an organization": lambda one: one.access_token(organization_id="acme"),
     "organization token": lambda one: one.organization_token("acme"),
-    "organization token by urn:logto:resource:organizations": lambda one: one.organization_token(
+    "organization token for urn:logto:resource:organizations": lambda one: one.organization_token(
         "acme", by_resource=True
     ),
     "access token for Logto's Management API": lambda one: one.machine_token(audience=MANAGEMENT, scopes=["all"]),

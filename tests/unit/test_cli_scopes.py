@@ -272,7 +272,7 @@ def test_the_role_that_a_machine_lacks_is_named(deploy: RunCli) -> None:
     )  # fmt: skip
 
     assert ended.code == 2
-    assert "give it a machine role with the permission all of the Logto Management API" in ended.err
+    assert "give it a machine role with the permission `all` of the Logto Management API" in ended.err
 
 
 def test_credentials_come_from_a_file_too_and_their_absence_is_reported(deploy: RunCli, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_machine_without_access_is_told_what_it_lacks(push: RunCli) -> None:
     ended = push("--url", URL, LOGTO_MANAGEMENT_CLIENT_ID="stranger", LOGTO_MANAGEMENT_CLIENT_SECRET="stranger-secret")
 
     assert ended.code == 2
-    assert "give it a machine role with the permission all" in ended.err
+    assert "give it a machine role with the permission `all`" in ended.err
 
 
 _KEY: Final = "a-secret-that-is-never-shown"

@@ -96,7 +96,7 @@ async def test_only_a_401_replaces_the_token_of_the_machine() -> None:
 async def test_a_machine_without_access_needs_a_role() -> None:
     bench = Bench(client_id="local-machine-without-roles", client_secret="local-machine-without-roles-secret")
 
-    with pytest.raises(GrantRefusedError, match="a role with the permission all") as caught:
+    with pytest.raises(GrantRefusedError, match="a role with the permission `all`") as caught:
         await bench.client.create_subject_token(BOB, resource=MANAGEMENT)
     assert (caught.value.status, caught.value.error) == (403, "auth.forbidden")
 

@@ -621,7 +621,7 @@ _URL: Final = f"{ENDPOINT}/api/hooks/{HOOK}"
             _respond("/recent-logs", 403),
             (
                 f"{_URL}/recent-logs: expected status 200, found 403; the machine-to-machine application has no "
-                "access; give it a machine role with the permission all of the Logto Management API (console: Roles)"
+                "access; give it a machine role with the permission `all` of the Logto Management API (console: Roles)"
             ),
         ),
         (

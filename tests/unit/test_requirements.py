@@ -153,7 +153,7 @@ def test_the_error_of_an_empty_or_wrong_condition_says_what_is_expected(conditio
 
     with pytest.raises(ValueError, match=f"^expected at least one {what}, found none; to accept any valid token, use "):
         logto.require(**nothing)
-    with pytest.raises(ValueError, match=f"^expected one {what} per argument, found 'a b'; pass several as separate"):
+    with pytest.raises(ValueError, match=f"^expected one {what} without spaces, found 'a b'; pass each one separately"):
         logto.require(**two)
 
 
@@ -194,7 +194,7 @@ def test_a_requirement_says_what_it_requires() -> None:
     assert said["Requirement(actor=True)"] == ["an actor who acts on behalf of a user"]
     # The accepted client ids are not in the text.
     assert said["Requirement(clients=('a', 'b'))"] == ["a token that was issued to an allowed application"]
-    assert said["Requirement(actor=('a',))"] == ["an actor who acts on behalf of a user"]
+    assert said["Requirement(actor=('a',))"] == ["an allowed actor who acts on behalf of a user"]
     assert [describe_conditions(requirement) for requirement in DIFFERENT[4:9]] == [
         ["a token for the organization in the path, `{organization_id}`"],
         ["a token for the organization in the path, `{other}`"],
@@ -251,7 +251,7 @@ PREDICATES: dict[str, Callable[[Any], Any]] = {
 def test_only_true_accepts_the_caller(name: str) -> None:
     refusal = refuse(logto.require(claims=PREDICATES[name], description="a plan"), issuer.access_token())
 
-    assert refusal == (403, "claims_not_allowed", "The claims of the token do not allow this: a plan")
+    assert refusal == (403, "claims_not_allowed", "The claims of the token do not meet a condition of this API: a plan")
 
 
 @pytest.mark.parametrize(
@@ -491,7 +491,7 @@ async def test_an_organization_that_would_not_be_compared_is_an_error() -> None:
         logto.require_scopes("a"),
         logto.require_organization(organization=OrganizationSource.from_token()),
     ):
-        with pytest.raises(ValueError, match="expected a requirement that compares it"):
+        with pytest.raises(ValueError, match="expected none, because this requirement does not check it, found one"):
             requirement.check(claims, organization_id="A")
 
 

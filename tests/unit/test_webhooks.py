@@ -742,7 +742,7 @@ def test_below_mount_protected_it_is_an_error_because_logto_sends_no_token(bench
     mount_protected(bench.app, path="/inner", mounted=inner, requires=bench.auth)
 
     with (
-        pytest.raises(SettingsError, match="/inner/webhooks/logto: expected no mount_protected above it"),
+        pytest.raises(SettingsError, match="/inner/webhooks/logto: expected a webhook outside mount_protected"),
         bench.client,
     ):
         pass

@@ -132,7 +132,7 @@ def _check_signed(status: int) -> Check:
     return Check(
         name="Signing key",
         status="failed",
-        found=f"expected status 400 for a request that is signed and no event, found {status}",
+        found=f"expected status 400 for a signed request whose body is no event, found {status}",
         advice="Start the API with the same LOGTO_WEBHOOK_SIGNING_KEY, that of this webhook in Logto.",
     )
 

@@ -34,7 +34,7 @@ from fastapi_logto.verification.signatures import verify_with_any
 
 _STEPS: Final = (
     "Characters", "Size", "Shape", "Algorithm", "Type", "Key", "Signature", "Claims", "Issuer", "Audience", "Expiry",
-    "Start", "Scopes",
+    "Not before", "Scopes",
 )  # fmt: skip
 
 _NO_SCOPE: Final = (
@@ -190,13 +190,13 @@ def _check_inside(claims: TokenClaims, settings: LogtoSettings, rows: _Rows, *, 
         "Issuer": check(IssuerError, issuers=settings.accepted_issuers),
         "Audience": check(AudienceError, audiences=frozenset(settings.audience)),
         "Expiry": check(ExpiredTokenError),
-        "Start": check(ImmatureTokenError),
+        "Not before": check(ImmatureTokenError),
     }
     valid = {
         "Issuer": claims.iss,
         "Audience": ", ".join(sorted(claims.audiences)),
         "Expiry": describe_time(claims.exp, now=now),
-        "Start": "" if claims.iat is None else f"issued {describe_time(claims.iat, now=now)}",
+        "Not before": "" if claims.iat is None else f"issued {describe_time(claims.iat, now=now)}",
     }
     for name, error in found.items():
         if error is not None and name == "Audience" and claims.is_organization_token:
