@@ -242,6 +242,8 @@ def render_scopes(report: ScopesReport, *, console: Terminal) -> RenderableType:
     if report.differs:
         text = "Scopes are missing in Logto. fastapi-logto scopes push creates them."
         parts.append(build_text(text, style="bold yellow"))
+    elif report.exit_code:
+        parts.append(build_text("Logto has permissions that no route requires.", style="bold yellow"))
     elif report.is_pushed:
         parts.append(build_text("Created. Logto has every scope in the code.", style="bold green"))
     else:
