@@ -31,6 +31,9 @@ Algorithm: TypeAlias = Literal[
 ]
 """The supported signature algorithms: asymmetric ones only (RFC 8725 section 3.1)."""
 
+LONGEST_FETCH_SECONDS: Final = 60
+"""The longest time limit of one whole response."""
+
 TokenType: TypeAlias = Literal["at+jwt", "JWT", "absent"]
 """Accepted values of the `typ` header; `absent` accepts a header without it."""
 
@@ -222,7 +225,11 @@ class LogtoSettings(BaseModel):
         examples=["3600"],
     )
     fetch_timeout_seconds: float = Field(
-        default=5, gt=0, le=60, description="Timeout for fetching one whole document.", examples=["5"]
+        default=5,
+        gt=0,
+        le=LONGEST_FETCH_SECONDS,
+        description="Timeout for fetching one whole document.",
+        examples=["5"],
     )
     token_cache_size: int = Field(
         default=10_000,

@@ -25,7 +25,7 @@ from fastapi_logto.errors import SettingsError
 from fastapi_logto.provider.discovery import build_metadata_source
 from fastapi_logto.provider.endpoints import Client, Endpoints, Form, as_secret, is_encodable
 from fastapi_logto.provider.transport import Transport
-from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.settings import LONGEST_FETCH_SECONDS, LogtoSettings
 from fastapi_logto.single_flight import Flights
 from fastapi_logto.strict_json import JsonObject
 from fastapi_logto.verification.cache import TokenCache
@@ -38,7 +38,6 @@ ResultT = TypeVar("ResultT")
 _MACHINE_GRANT: Final = "client_credentials"
 _UNAUTHORIZED: Final = 401
 _CACHE_SIZE: Final = 10_000
-_LONGEST_TIMEOUT_SECONDS: Final = 60
 
 
 class LogtoClient:
@@ -96,8 +95,8 @@ class LogtoClient:
                 raise SettingsError("client: expected client_id and client_secret in UTF-8, found a lone surrogate")
             if max_waiting < 1:
                 raise SettingsError(f"client: expected max_waiting of at least 1, found {max_waiting!r}")
-            if not 0 < timeout_seconds <= _LONGEST_TIMEOUT_SECONDS:
-                expected = f"timeout_seconds above 0, at most {_LONGEST_TIMEOUT_SECONDS}"
+            if not 0 < timeout_seconds <= LONGEST_FETCH_SECONDS:
+                expected = f"timeout_seconds above 0, at most {LONGEST_FETCH_SECONDS}"
                 raise SettingsError(f"client: expected {expected}, found {timeout_seconds!r}")
             # A client does not use the audience; it only needs the settings of the tenant.
             settings = LogtoSettings(
