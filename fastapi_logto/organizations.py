@@ -131,6 +131,16 @@ def describe_absence(source: OrganizationSource) -> str:
     )
 
 
+def check_source(source: object) -> OrganizationSource:
+    """Return the source; `TypeError` if it is something else, such as the id of an organization."""
+    if not isinstance(source, OrganizationSource):
+        raise TypeError(
+            f"organization: expected an OrganizationSource, such as OrganizationSource.from_path(), found "
+            f"{source!r}; to require one certain organization, pass claims=lambda claims: claims.organization_id == ..."
+        )
+    return source
+
+
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not name or not name.isascii() or name.strip() != name:
         raise ValueError(f"expected the name of a path parameter or header, found {name!r}")

@@ -5,7 +5,7 @@ A closure would be a new object each time, so `app.dependency_overrides` could n
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from inspect import Parameter, Signature, iscoroutinefunction
+from inspect import Parameter, Signature
 from typing import Any, Generic, NoReturn, final
 
 from fastapi import Depends, Security
@@ -15,7 +15,8 @@ from typing_extensions import override
 from fastapi_logto.caller import remember_caller
 from fastapi_logto.errors import AudienceError, RefusalError
 from fastapi_logto.expiry import check_is_claims
-from fastapi_logto.organizations import OrganizationSource, find_organization
+from fastapi_logto.misuse import check_caller_argument, check_claims_argument, check_texts, describe_function
+from fastapi_logto.organizations import OrganizationSource, check_source, find_organization
 from fastapi_logto.responses import build_http_error
 from fastapi_logto.schemes import ScopeOfRequirement, TokenScheme, find_metadata_url, find_state
 from fastapi_logto.verification.checks import (
@@ -88,18 +89,18 @@ class Requirement(Generic[ClaimsT]):
             TypeError: `organization` is not an `OrganizationSource`.
         """
         self.scheme: TokenScheme[ClaimsT] = scheme
-        self.scopes: tuple[str, ...] = _check_texts(scopes, "scope")
-        self.any_scope: tuple[str, ...] = _check_texts(any_scope, "scope")
+        self.scopes: tuple[str, ...] = check_texts(scopes, "scope")
+        self.any_scope: tuple[str, ...] = check_texts(any_scope, "scope")
         if organization is not None:
-            find_state(scheme).check_organization_issuer(_check_source(organization).issuer)
+            find_state(scheme).check_organization_issuer(check_source(organization).issuer)
         self.organization: OrganizationSource | None = organization
-        self.caller: Caller | None = _check_caller(caller)
-        self.clients: tuple[str, ...] = _check_texts(clients, "client id")
+        self.caller: Caller | None = check_caller_argument(caller)
+        self.clients: tuple[str, ...] = check_texts(clients, "client id")
         self.actor: bool | tuple[str, ...] | None = (
-            actor if actor is None or isinstance(actor, bool) else _check_texts(actor, "subject")
+            actor if actor is None or isinstance(actor, bool) else check_texts(actor, "subject")
         )
-        self.claims: Callable[[ClaimsT], bool] | None = _check_predicate(claims)
-        self.description: str = description or _describe_function(claims)
+        self.claims: Callable[[ClaimsT], bool] | None = check_claims_argument(claims)
+        self.description: str = description or describe_function(claims)
         # Requirements with the same conditions, in any order, are equal. FastAPI hashes them several times per request.
         self._conditions: tuple[object, ...] = (
             frozenset(self.scopes),
@@ -284,55 +285,3 @@ def _read(found: object) -> str | None:
 _NO_TEXTS: frozenset[str] = frozenset()
 # Without the description, which is not a condition.
 _NOTHING: tuple[object, ...] = (_NO_TEXTS, _NO_TEXTS, None, None, _NO_TEXTS, None, None)
-
-
-def _check_texts(values: Collection[str] | None, what: str) -> tuple[str, ...]:
-    if values is None:
-        return ()
-    # A list in place of several arguments gets the error below, and not that it can't be hashed.
-    texts: list[object] = [values] if isinstance(values, str) else list(values)
-    if not texts:
-        # A list that happens to be empty must not disable the check.
-        raise ValueError(f"expected at least one {what}, found none; to accept any valid token, use Depends(auth)")
-    checked: dict[str, None] = {}
-    for text in texts:
-        if not isinstance(text, str) or text.split() != [text]:
-            raise ValueError(f"expected one {what} without spaces, found {text!r}; pass each one separately")
-        # Not `str(text)`, which is the name of the member for `class Scope(str, Enum)`.
-        checked[str.__str__(text)] = None
-    return tuple(checked)
-
-
-def _check_source(source: object) -> OrganizationSource:
-    if not isinstance(source, OrganizationSource):
-        raise TypeError(
-            f"organization: expected an OrganizationSource, such as OrganizationSource.from_path(), found "
-            f"{source!r}; to require one certain organization, pass claims=lambda claims: claims.organization_id == ..."
-        )
-    return source
-
-
-def _check_caller(caller: Caller | None) -> Caller | None:
-    if caller not in {None, "user", "machine"}:
-        raise ValueError(f"caller: expected 'user' or 'machine', found {caller!r}; pass one of them")
-    return caller
-
-
-def _check_predicate(predicate: Callable[[ClaimsT], bool] | None) -> Callable[[ClaimsT], bool] | None:
-    if predicate is not None and (_is_coroutine(predicate) or not callable(predicate)):
-        raise ValueError(
-            f"claims: expected a function, not a coroutine function, that takes the claims and returns a bool, found "
-            f"{predicate!r}; pass such a function"
-        )
-    return predicate
-
-
-def _is_coroutine(function: object) -> bool:
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-def _describe_function(function: Callable[..., Any] | None) -> str:
-    if function is None:
-        return ""
-    lines = (function.__doc__ or "").strip().splitlines()
-    return lines[0] if lines else f"claims that the function `{getattr(function, '__name__', 'given')}` accepts"

@@ -1,6 +1,7 @@
 """Turn refusals into HTTP error responses. No other module does."""
 
 import logging
+import re
 from collections.abc import Collection
 from typing import Annotated, Final
 
@@ -18,12 +19,15 @@ from fastapi_logto.errors import (
     RefusalError,
 )
 from fastapi_logto.telemetry import build_refusal_fields, count_refusal
-from fastapi_logto.verification.bearer import build_challenge
 
 _logger = logging.getLogger("fastapi_logto")
 
 REALM: Final = "Logto"
 """The realm of a challenge without an error: a challenge must have a parameter (RFC 6750 section 3)."""
+
+# RFC 6750 section 3: the characters of a quoted value: ASCII without quotes and backslashes.
+_QUOTABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
+_SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
 
 
 class LogtoRefusalDetail(TypedDict):
@@ -87,3 +91,34 @@ def build_headers(
         resource_metadata=resource_metadata,
     )
     return {"WWW-Authenticate": challenge}
+
+
+def build_challenge(
+    *,
+    realm: str | None = None,
+    error: str | None = None,
+    description: str | None = None,
+    scopes: Collection[str] = (),
+    resource_metadata: str | None = None,
+) -> str:
+    """Return the value of `WWW-Authenticate` for an error response.
+
+    `error` is `None` if the request has no bearer token: then the challenge must not contain an error, and `realm` is
+    the one parameter that it always has. A parameter with characters that RFC 6750 does not allow is omitted: the body
+    contains it, and a header that can't be encoded would turn the response into a 500.
+
+    References:
+        RFC 6750 section 3; RFC 9110 section 11.6.1; RFC 9728 section 5.1.
+    """
+    parameters: list[str] = []
+    if realm is not None:
+        parameters.append(f'realm="{realm}"')
+    if error is not None:
+        parameters.append(f'error="{error}"')
+    if description is not None and _QUOTABLE.match(description):
+        parameters.append(f'error_description="{description}"')
+    if scopes and all(_SCOPE_TOKEN.match(scope) for scope in scopes):
+        parameters.append(f'scope="{" ".join(scopes)}"')
+    if resource_metadata is not None and _QUOTABLE.match(resource_metadata):
+        parameters.append(f'resource_metadata="{resource_metadata}"')
+    return f"Bearer {', '.join(parameters)}" if parameters else "Bearer"

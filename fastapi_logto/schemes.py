@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
-from urllib.parse import urlencode
 
 from fastapi import WebSocket
-from fastapi.openapi.models import HTTPBearer, OAuth2, OAuthFlowAuthorizationCode, OAuthFlows
+from fastapi.openapi.models import HTTPBearer
 from fastapi.openapi.models import SecurityBase as SchemeModel
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
@@ -25,7 +24,7 @@ from fastapi_logto.expiry import CLOSE_TIMEOUT_SECONDS, check_is_claims, check_s
 from fastapi_logto.misuse import must_be_called
 from fastapi_logto.protected_resource import find_resource
 from fastapi_logto.responses import build_http_error
-from fastapi_logto.settings import LogtoSettings
+from fastapi_logto.scheme_model import UNSET_DESCRIPTION, build_model
 from fastapi_logto.state import AuthState
 from fastapi_logto.verification.bearer import USUAL_START, has_credentials, parse_authorization
 from fastapi_logto.verification.checks import check_has_organization, check_scopes
@@ -39,12 +38,6 @@ SUBPROTOCOL: Final = "bearer"
 """The subprotocol after which a browser offers the token of a WebSocket."""
 
 _LONGEST_CONNECTION_SECONDS: Final = 10 * 366 * 24 * 3600
-
-UNSET_DESCRIPTION: Final = (
-    "Not configured: `LOGTO_ENDPOINT` or `LOGTO_AUDIENCE` is missing, or another setting is invalid. "
-    "With `auth.install(app)`, the application reports the error at startup."
-)
-"""The description of the security scheme while there are no valid settings."""
 
 
 class TokenScheme(SecurityBase, Generic[ClaimsT]):
@@ -203,7 +196,7 @@ class TokenScheme(SecurityBase, Generic[ClaimsT]):
         except SettingsError:
             # The details belong in the log of the operator, not on a docs page that anyone may read.
             return HTTPBearer(description=UNSET_DESCRIPTION, bearerFormat="JWT")
-        return _build_model(settings, resource=find_resource(settings, self._policy.audiences))
+        return build_model(settings, resource=find_resource(settings, self._policy.audiences))
 
 
 class OrganizationScheme(TokenScheme[ClaimsT]):
@@ -332,24 +325,3 @@ async def _read_subprotocol(conn: HTTPConnection, state: AuthState[Any]) -> list
         # Error trackers show what they find in a frame.
         offered = []
         del conn
-
-
-def _build_model(settings: LogtoSettings, *, resource: str) -> OAuth2:
-    """Return the OAuth 2.0 scheme of the tenant: authorization code with PKCE.
-
-    `resource` is part of the authorization URL. Swagger UI can add it in one other way only, together with a token
-    URL in which Logto ignores it. The scopes are empty: the OpenAPI document fills them in from its operations.
-
-    References:
-        RFC 8707 section 2.1; OpenAPI 3.1 section 4.8.28.
-    """
-    return OAuth2(
-        description=f"Access tokens of Logto at `{settings.endpoint}` for the API resource `{resource}`.",
-        flows=OAuthFlows(
-            authorizationCode=OAuthFlowAuthorizationCode(
-                authorizationUrl=f"{settings.issuer}/auth?{urlencode({'resource': resource})}",
-                tokenUrl=f"{settings.issuer}/token",
-                scopes={},
-            )
-        ),
-    )

@@ -14,7 +14,7 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.organizations import OrganizationSource
 from fastapi_logto.requirements import Requirement
-from fastapi_logto.verification.checks import build_any_scope_error, build_predicate_error
+from fastapi_logto.verification.check_errors import build_any_scope_error, build_predicate_error
 
 
 def describe_conditions(requirement: Requirement[Any]) -> list[str]:

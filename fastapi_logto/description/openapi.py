@@ -26,7 +26,7 @@ from fastapi_logto.errors import (
 )
 from fastapi_logto.responses import LogtoRefusal, build_body, build_headers
 from fastapi_logto.schemes import AnyScheme, OrganizationScheme, find_policy, find_state
-from fastapi_logto.verification.checks import build_scopes_error
+from fastapi_logto.verification.check_errors import build_scopes_error
 
 _WITHOUT_SCOPES: Final = frozenset({"apiKey", "http"})
 _MOST_OPERATIONS_NAMED: Final = 3

@@ -1,7 +1,7 @@
-"""The `Authorization` header: parse the bearer token, and build the challenge of an error response."""
+"""The `Authorization` header: find and parse the bearer token."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from pydantic import SecretStr
@@ -24,9 +24,6 @@ _TOKEN68: Final = re.compile(r"[A-Za-z0-9\-._~+/]++=*+\Z", re.ASCII)
 # The names of all registered schemes match. No token of Logto does: a JWT has dots, and an opaque token is longer.
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,31}\Z", re.ASCII)
 _LONGEST_READ: Final = 128 * 1024
-# RFC 6750 section 3: the characters of a quoted value: ASCII without quotes and backslashes.
-_QUOTABLE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*\Z")
-_SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")
 
 
 def parse_authorization(values: Sequence[bytes]) -> SecretStr:
@@ -87,34 +84,3 @@ def _read_token(values: Sequence[str]) -> SecretStr | AuthorizationHeaderError:
     if len(token) <= _LONGEST_READ and not _TOKEN68.match(token):
         return AuthorizationFormatError(expected="characters of a token68")
     return SecretStr(token)
-
-
-def build_challenge(
-    *,
-    realm: str | None = None,
-    error: str | None = None,
-    description: str | None = None,
-    scopes: Collection[str] = (),
-    resource_metadata: str | None = None,
-) -> str:
-    """Return the value of `WWW-Authenticate` for an error response.
-
-    `error` is `None` if the request has no bearer token: then the challenge must not contain an error, and `realm` is
-    the one parameter that it always has. A parameter with characters that RFC 6750 does not allow is omitted: the body
-    contains it, and a header that can't be encoded would turn the response into a 500.
-
-    References:
-        RFC 6750 section 3; RFC 9110 section 11.6.1; RFC 9728 section 5.1.
-    """
-    parameters: list[str] = []
-    if realm is not None:
-        parameters.append(f'realm="{realm}"')
-    if error is not None:
-        parameters.append(f'error="{error}"')
-    if description is not None and _QUOTABLE.match(description):
-        parameters.append(f'error_description="{description}"')
-    if scopes and all(_SCOPE_TOKEN.match(scope) for scope in scopes):
-        parameters.append(f'scope="{" ".join(scopes)}"')
-    if resource_metadata is not None and _QUOTABLE.match(resource_metadata):
-        parameters.append(f'resource_metadata="{resource_metadata}"')
-    return f"Bearer {', '.join(parameters)}" if parameters else "Bearer"

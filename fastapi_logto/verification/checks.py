@@ -6,19 +6,22 @@ from typing import Final, Literal, TypeAlias
 from fastapi_logto.errors import (
     ActorNotAllowedError,
     ActorRequiredError,
-    AudienceError,
-    ClaimsNotAllowedError,
     ClientNotAllowedError,
     ExpiredTokenError,
     ImmatureTokenError,
-    InsufficientScopeError,
-    IssuerError,
     MachineRequiredError,
     OrganizationMismatchError,
     OrganizationRequiredError,
     UserRequiredError,
 )
 from fastapi_logto.redaction import quote
+from fastapi_logto.verification.check_errors import (
+    build_any_scope_error,
+    build_audience_error,
+    build_issuer_error,
+    build_predicate_error,
+    build_scopes_error,
+)
 from fastapi_logto.verification.claims import ClaimsT, TokenClaims
 
 Caller: TypeAlias = Literal["user", "machine"]
@@ -50,12 +53,12 @@ def check_claims(
         RFC 7519 section 4.1; RFC 9068 section 4; RFC 8725 sections 3.8 and 3.9.
     """
     if claims.iss not in issuers:
-        raise _build_issuer_error(claims, issuers)
+        raise build_issuer_error(claims, issuers)
     if audiences is not None:
         audience = claims.aud
         is_other = audience not in audiences if isinstance(audience, str) else audiences.isdisjoint(audience)
         if is_other and not (accepts_organizations and claims.is_organization_token and claims.organization_id):
-            raise _build_audience_error(claims, audiences)
+            raise build_audience_error(claims, audiences)
     # The leeway is subtracted from `now`, not added to `exp`: `exp` may be an integer too large for a float.
     if now - leeway_seconds >= claims.exp:
         raise ExpiredTokenError(claim="exp", expected=f"a time after {now:.0f}", found=quote(claims.exp))
@@ -63,35 +66,6 @@ def check_claims(
         raise ImmatureTokenError(claim="nbf", expected=f"a time before {now:.0f}", found=quote(claims.nbf))
     if claims.iat is not None and claims.iat > now + MAX_ISSUED_AHEAD_SECONDS:
         raise ImmatureTokenError(claim="iat", expected=f"a time before {now:.0f}", found=quote(claims.iat))
-
-
-def _build_issuer_error(claims: TokenClaims, issuers: Collection[str]) -> IssuerError:
-    # The signature is valid, so a key of this tenant signed the token: the issuer is another domain of the tenant.
-    accepted = " or ".join(sorted(issuers))
-    return IssuerError(
-        f"This API accepts tokens of the issuer {accepted}; if the client uses another domain of the same tenant, "
-        "add that issuer to LOGTO_ISSUERS of the API",
-        claim="iss",
-        expected=quote(accepted),
-        found=quote(claims.iss),
-    )
-
-
-def _build_audience_error(claims: TokenClaims, audiences: Set[str]) -> AudienceError:
-    wanted = " or ".join(sorted(audiences))
-    found = claims.audiences
-    fix = f"request the token with resource={wanted}"
-    if not audiences:
-        message = "This part of the API does not accept tokens of the tenant that issued this one"
-    elif {audience.rstrip("/") for audience in found} & {audience.rstrip("/") for audience in audiences}:
-        message = f"The audience differs by a trailing slash, which makes it a different resource; {fix}"
-    elif any(audience.endswith(".logto.app/api") for audience in found):
-        message = f"The token was issued for Logto's Management API, not for this API; {fix}"
-    elif any(audience.startswith("urn:logto:") for audience in found):
-        message = f"This is an organization token, which this route does not accept; {fix}"
-    else:
-        message = f"The token was issued for another API; {fix}"
-    return AudienceError(message, claim="aud", expected=quote(wanted), found=quote(claims.aud))
 
 
 def check_scopes(claims: TokenClaims, required: Collection[str]) -> None:
@@ -121,29 +95,6 @@ def check_any_scope(claims: TokenClaims, accepted: Collection[str]) -> None:
     """Raise an error unless at least one of the accepted scopes is granted."""
     if claims.scopes.isdisjoint(accepted):
         raise build_any_scope_error(accepted, granted=claims.scope)
-
-
-def build_scopes_error(
-    required: Collection[str], *, missing: Collection[str], granted: str | None
-) -> InsufficientScopeError:
-    """Return the error for a token that lacks required scopes; `granted` is its `scope` claim."""
-    text = "the scope" if len(missing) == 1 else "the scopes"
-    return _build_scope_error(f"The token lacks {text} {', '.join(missing)}", required, missing, granted)
-
-
-def build_any_scope_error(accepted: Collection[str], *, granted: str | None) -> InsufficientScopeError:
-    """Return the error for a token that has none of the accepted scopes; `granted` is its `scope` claim."""
-    message = f"The token has none of the scopes {', '.join(accepted)}"
-    return _build_scope_error(message, accepted, accepted, granted)
-
-
-def _build_scope_error(
-    message: str, scopes: Collection[str], missing: Collection[str], granted: str | None
-) -> InsufficientScopeError:
-    if not (granted or "").strip(" "):
-        message += " and has no scope at all"
-    message += "; in Logto, assign a role with this permission to the user or machine, and request it in the client"
-    return InsufficientScopeError(message, scopes=scopes, missing=missing, found=quote(granted))
 
 
 def check_has_organization(claims: TokenClaims) -> None:
@@ -225,10 +176,3 @@ def check_predicate(claims: ClaimsT, predicate: Callable[[ClaimsT], bool], *, wh
     if verdict is not True:
         # Only the type is logged: the value may be a claim, which is personal data.
         raise build_predicate_error(what, found="False" if verdict is False else type(verdict).__name__)
-
-
-def build_predicate_error(what: str, *, found: str | None = None) -> ClaimsNotAllowedError:
-    """Return the error for claims that a function rejects; `found` is the result that it returned, for the log."""
-    return ClaimsNotAllowedError(
-        f"The claims of the token do not meet a condition of this API: {what}", expected=quote(what), found=found
-    )

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from fastapi_logto.errors import AuthorizationFormatError, AuthorizationHeaderError, RefusalError
-from fastapi_logto.verification.bearer import build_challenge, parse_authorization
+from fastapi_logto.responses import build_challenge
+from fastapi_logto.verification.bearer import parse_authorization
 from tests.vectors.authorization import AUTHORIZATION_ROWS, LONGEST_READ
 from tests.vectors.rows import AuthorizationRow
 
