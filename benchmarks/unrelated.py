@@ -43,7 +43,7 @@ def _measure_all(
     these: Sequence[Contestant],
     kinds: Sequence[str],
     *,
-    algorithm: Algorithm = "ES384",
+    algorithm: Algorithm,
     is_frozen: bool,
     rounds: int,
     seconds: int,
@@ -101,7 +101,7 @@ def measure_unrelated(*, rounds: int = 5, seconds: int = 3) -> dict[str, Any]:
             raise RuntimeError(f"expected Python {python} in {executable.parent}, found none; run make bench")
         for label, one in _BACKENDS.items():
             these.append(replace(one, name=f"{python}, {label}", python=str(executable)))
-    samples = _measure_all(these, list(_PATHS), is_frozen=False, rounds=rounds, seconds=seconds)
+    samples = _measure_all(these, list(_PATHS), algorithm="ES384", is_frozen=False, rounds=rounds, seconds=seconds)
     return {
         name: {
             kind: [one / calm for one, calm in zip(kinds[kind], kinds["calm"], strict=True)]

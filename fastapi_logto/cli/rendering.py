@@ -230,8 +230,8 @@ def _list_needs(scopes: tuple[str, ...], needs: tuple[str, ...]) -> list[str]:
     return [*([f"{'scope' if len(scopes) == 1 else 'scopes'} {text}"] if scopes else []), *needs]
 
 
-def render_scopes(report: ScopesReport, *, console: Terminal) -> RenderableType:
-    """Render the result of `scopes`."""
+def render_scopes(report: ScopesReport, *, console: Terminal, advice: str = "") -> RenderableType:
+    """Render the result of `scopes`. `advice` follows the sentence that scopes are missing."""
     parts: list[RenderableType] = []
     for resource in report.resources:
         rows = list(_list_scopes(resource))
@@ -240,7 +240,7 @@ def render_scopes(report: ScopesReport, *, console: Terminal) -> RenderableType:
         rows = list(_list_organization_scopes(report.organization))
         parts.append(_render_section(f"Organization permissions at {report.tenant}", rows, console=console))
     if report.differs:
-        text = "Scopes are missing in Logto. fastapi-logto scopes push creates them."
+        text = f"Scopes are missing in Logto. {advice}".strip()
         parts.append(build_text(text, style="bold yellow"))
     elif report.exit_code:
         parts.append(build_text("Logto has permissions that no route requires.", style="bold yellow"))

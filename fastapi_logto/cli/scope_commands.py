@@ -89,7 +89,9 @@ def scopes_diff(
         kind=kind,
         is_exact=exact,
     )
-    print_result(report, is_json=is_json, rendered=render_scopes(report, console=open_terminal()))
+    advice = "Create them with fastapi-logto scopes push."
+    rendered = render_scopes(report, console=open_terminal(), advice=advice)
+    print_result(report, is_json=is_json, rendered=rendered)
     raise typer.Exit(report.exit_code)
 
 

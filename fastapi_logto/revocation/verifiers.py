@@ -81,6 +81,8 @@ class Verifiers:
                 payload, tenant = await verifier.verify_payload(token, token_types=(LOGOUT_TOKEN_TYPE,))
                 return check_logout_token(payload, settings=tenant.settings, client_ids=client_ids, now=now)
             except RefusalError as error:
+                # Error trackers show what they find in a frame.
+                payload = b""
                 errors.append(error)
         try:
             # It may be a token of the one whose keys are unavailable.

@@ -143,6 +143,7 @@ def test_diff_says_what_logto_lacks_and_changes_nothing(
     assert "✓  read:user     in both" in after.out
     assert "✗  write:user    missing in Logto" in after.out
     assert "other:thing   only in Logto; left unchanged" in after.out
+    assert "Scopes are missing in Logto. Create them with fastapi-logto scopes push." in after.out
     assert {method for method, _ in management.requests} == {"GET"}
 
 
@@ -218,6 +219,7 @@ def test_push_follows_the_answer_to_its_question(
 
     assert ended.code == code
     assert "Create them in Logto?" in ended.err
+    assert ("scopes push" in ended.err, "Scopes are missing in Logto." in ended.err) == (False, True)
     assert len(tenant[1].list_names(API)) == count
 
 

@@ -5,12 +5,14 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from traceback import walk_tb
 from typing import Annotated, Any
 
 import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
+from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.testclient import TestClient
@@ -21,6 +23,7 @@ from fastapi_logto.client import GrantError, GrantRefusedError, LogtoClient
 from fastapi_logto.introspection import Introspection
 from fastapi_logto.revocation import DeliveryLog, EventError, RedisStore, Revocations, parse_event
 from fastapi_logto.revocation.events import build_event
+from fastapi_logto.revocation.revocations import find_feeds
 from fastapi_logto.testing import LocalIssuer, ManualClock, bearer
 from fastapi_logto.verification.bearer import parse_authorization
 from tests.prove.sinks import show
@@ -286,6 +289,35 @@ async def test_no_frame_of_a_refusal_shows_a_payload_that_could_not_be_read() ->
 
     assert caught.value.reason == "malformed"
     assert find_leaks(caught.value, "alice@example.com") == []
+
+
+REFUSED_LOGOUTS: Mapping[str, dict[str, Any]] = {
+    "no subject": {"sub": None},
+    "another issuer": {"iss": "https://other.example"},
+    "another audience": {"aud": "another"},
+    "no events": {"events": EMAIL},
+    "a nonce": {"nonce": "n"},
+    "an odd session": {"sid": 1},
+    "an odd time": {"iat": "now"},
+    "expired": {"exp": 1},
+    "not issued yet": {"iat": 99_999_999_999},
+}
+
+
+@pytest.mark.parametrize("changed", REFUSED_LOGOUTS.values(), ids=REFUSED_LOGOUTS)
+async def test_no_frame_of_a_refused_logout_shows_its_claims(changed: dict[str, Any]) -> None:
+    revocations = Revocations()
+    auth = LogtoAuth(
+        endpoint=ENDPOINT, audience=API, revocations=revocations, http_transport=httpx.MockTransport(refusing)
+    )
+    token = ISSUER.logout_token(subject="alice", client_id="spa", claims={"email": EMAIL, **changed})
+    await auth.verify(TOKEN)
+
+    with pytest.raises(RefusalError) as caught:
+        await find_feeds(revocations).verifiers.verify_logout(SecretStr(token), client_ids={"spa"}, now=time())
+
+    assert caught.value.claim in changed
+    assert find_leaks(caught.value, EMAIL) == []
 
 
 def test_no_frame_of_an_invalid_variable_shows_other_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
