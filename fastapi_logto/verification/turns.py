@@ -120,7 +120,8 @@ class Turns:
         finally:
             seconds = self._timer() - started
             task = id(asyncio.current_task())
-            if seconds >= SHORT_SECONDS or task == self._last_task:
+            # With a task factory, tasks may be eager: then many of them run in the same callback of the loop.
+            if seconds >= SHORT_SECONDS or task == self._last_task or loop.get_task_factory() is not None:
                 self._find_queue(loop).spent_seconds += seconds
             self._last_task = task
 
