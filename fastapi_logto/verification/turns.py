@@ -142,7 +142,7 @@ class Turns:
         if not queue.waiting:
             del self._queues[loop]
             return
-        loop.call_soon(self._take_turn, loop, queue, context=Context())
+        loop.call_soon(self._take_turn, loop, queue)
         queue.spent_seconds = 0.0
         started = self._timer()
         while queue.waiting and queue.spent_seconds < TURN_SECONDS:
