@@ -79,10 +79,12 @@ class Verifiers:
             verifier = await source.load_in_thread()
             try:
                 payload, tenant = await verifier.verify_payload(token, token_types=(LOGOUT_TOKEN_TYPE,))
-                return check_logout_token(payload, settings=tenant.settings, client_ids=client_ids, now=now)
+                try:
+                    return check_logout_token(payload, settings=tenant.settings, client_ids=client_ids, now=now)
+                finally:
+                    # Error trackers show what they find in a frame.
+                    del payload
             except RefusalError as error:
-                # Error trackers show what they find in a frame.
-                payload = b""
                 errors.append(error)
         try:
             # It may be a token of the one whose keys are unavailable.
