@@ -1,12 +1,11 @@
 """From an `Authorization` header to checked claims: the steps for every token. This module does not use FastAPI."""
 
 from collections.abc import Awaitable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic
 
 from pydantic import SecretStr
-from typing_extensions import override
 
 from fastapi_logto.clock import Clock
 from fastapi_logto.errors import ExpiredTokenError, OpaqueTokenError, ProviderUnavailableError, UnknownKeyError
@@ -51,14 +50,10 @@ class _Verified(Generic[ClaimsT]):
     """The claims of a token that a tenant's key signed, also in the form in which they are cached."""
 
     claims: ClaimsT
-    packed: PackedClaims
+    # Claims are personal data, and error trackers show local variables.
+    packed: PackedClaims = field(repr=False)
     weight: int
     tenant: Tenant
-
-    @override
-    def __repr__(self) -> str:
-        # Claims are personal data, and error trackers show local variables.
-        return f"_Verified({self.claims!r})"
 
 
 class TokenVerifier(Generic[ClaimsT]):
