@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request, Response, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Request, Response, Security, WebSocket
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from starlette.types import Receive, Scope, Send
@@ -67,6 +67,9 @@ def client(auth: LogtoAuth, seen: Seen) -> TestClient:
     @app.get("/scope")
     async def with_scope(_: Annotated[TokenClaims, Depends(auth.require_scopes("read:user"))]) -> None: ...
 
+    @app.get("/security")
+    async def with_scope_of_fastapi(_: Annotated[TokenClaims, Security(auth, scopes=["read:user"])]) -> None: ...
+
     @app.get("/optional")
     async def optional(request: Request, _: Annotated[TokenClaims | None, Depends(auth.optional)]) -> str:
         return find_user(request)
@@ -91,13 +94,17 @@ def test_a_handler_below_a_protected_router_finds_the_caller(client: TestClient)
 
 def test_middleware_finds_the_caller_after_the_response(client: TestClient, seen: Seen) -> None:
     client.get("/router", headers=bearer(issuer.access_token(subject="me")))
-    client.get("/scope", headers=bearer(issuer.access_token(subject="me", scopes=[])))
+    refused = [
+        client.get(path, headers=bearer(issuer.access_token(subject="me", scopes=[])))
+        for path in ("/scope", "/security")
+    ]
     client.get("/router", headers=bearer(issuer.bad_token("forged")))
     client.get("/router")
     client.get("/open", headers=bearer(issuer.access_token()))
 
     # The caller of a 403 is known: its token is valid.
-    assert seen == ["me", "me", NOBODY, NOBODY, NOBODY]
+    assert [response.status_code for response in refused] == [403, 403]
+    assert seen == ["me", "me", "me", NOBODY, NOBODY, NOBODY]
 
 
 def test_an_exception_handler_finds_the_caller(client: TestClient) -> None:
