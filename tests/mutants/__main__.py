@@ -3,8 +3,9 @@
 Without arguments, it runs the modules that have changed since their last run, and those with an unlisted survivor.
 Results are stored in `build/mutants`, so an interrupted run continues where it stopped. `--changed main` runs only the
 mutants of lines that differ from that revision. `MUTANTS_LONGEST_SECONDS` limits the CPU time of the tests of a
-mutant; the default is 30. `MUTANTS_MOST_FILES` limits the files of tests that a mutant in no function is run with; the
-default is 12.
+mutant; the default is 30. `MUTANTS_FIRST=test_telemetry,test_caller` runs the tests of these files early, because they
+are likely to notice the mutants. `MUTANTS_MOST_FILES` limits the files of tests that a mutant in no function is run
+with; the default is 12.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, zip_longest
@@ -81,6 +81,7 @@ class Selection:
 
     seconds: Mapping[str, float]
     lines: Mapping[str, Mapping[int, frozenset[str]]]
+    first: Collection[str] = ()
 
     @classmethod
     def read(cls, paths: Iterable[str]) -> "Selection":
@@ -99,7 +100,8 @@ class Selection:
             # In a module that was changed since, the lines differ, so any of its tests may detect the mutant.
             is_same = measured.get(path) == hash_module(ROOT / path)
             lines[path] = ran if is_same else {_ANY_LINE: frozenset(chain.from_iterable(ran.values()))}
-        return cls(json.loads(_SECONDS.read_text(encoding="utf-8")), lines)
+        first = os.environ.get("MUTANTS_FIRST", "").split(",")
+        return cls(json.loads(_SECONDS.read_text(encoding="utf-8")), lines, first)
 
     def runs_at_import(self, mutant: Mutant) -> bool:
         """Whether the line also runs while tests are imported."""
@@ -108,12 +110,20 @@ class Selection:
     def find_tests(self, mutant: Mutant) -> list[str]:
         """Return the tests that ran the line of the mutant, or, if it is in no function, that could use it.
 
-        The file named after the module comes first, then those that run the most of its lines.
+        The file named after the module comes first, then those of `MUTANTS_FIRST`, then those that run the most of its
+        lines.
         """
         found = self._find_by_line(mutant) if mutant.is_in_function else self._find_by_name(mutant)
         tests = self._sort(found or self._by_module[mutant.path])
         lines = self._lines_by_file[mutant.path]
-        return sorted(tests, key=lambda test: (not mutant.is_likely(test), -lines[test.partition("::")[0]]))
+
+        def find_place(test: str) -> tuple[int, int]:
+            file = test.partition("::")[0]
+            if mutant.is_likely(test):
+                return 0, 0
+            return (1, 0) if Path(file).stem in self.first else (2, -lines[file])
+
+        return sorted(tests, key=find_place)
 
     @cached_property
     def _lines_by_file(self) -> Mapping[str, Mapping[str, int]]:

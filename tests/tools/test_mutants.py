@@ -173,6 +173,23 @@ def test_the_tests_of_a_line_come_with_those_of_its_own_file_first_and_one_of_ea
     assert not selection.runs_at_import(mutant)
 
 
+def test_tests_of_certain_files_come_early() -> None:
+    names = ["a.py::one", "a.py::two", "tests/b.py::slow", "tests/b.py::quick", "test_module.py::own"]
+    seconds = dict(zip(names, [0.1, 0.2, 2.0, 1.0, 5.0], strict=True))
+    selection = Selection(seconds, {"module.py": {4: frozenset(names)}}, first=["b"])
+    mutant = Mutant(
+        path="module.py", place="f", is_in_function=True, line=4, start=0, end=0, text=b"", change="within a statement"
+    )
+
+    assert selection.find_tests(mutant) == [
+        "test_module.py::own",
+        "tests/b.py::quick",
+        "tests/b.py::slow",
+        "a.py::one",
+        "a.py::two",
+    ]
+
+
 def test_a_constant_is_tested_by_the_file_of_its_module_although_that_runs_none_of_its_lines() -> None:
     path = "fastapi_logto/reasons.py"
     selection = Selection({"test_reasons::own": 1.0, "test_other::other": 0.1}, {path: {}})
