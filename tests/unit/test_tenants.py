@@ -138,6 +138,17 @@ async def test_more_long_tokens_than_there_is_room_for_are_503(bench: Bench) -> 
     assert (await auth.verify(bench.a.access_token(subject="long", claims={"x": "x" * 3000}))).sub == "long"
 
 
+async def test_the_largest_limit_of_all_tenants_counts_for_the_common_queue(bench: Bench) -> None:
+    limits = {A: 1, B: 40}
+    settings = [LogtoSettings(endpoint=one, audience=API, max_waiting_verifications=limits[one]) for one in limits]
+    auth = LogtoAuth(settings=settings, http_transport=bench.network)
+    tokens = [bench.a.access_token(subject=str(number)) for number in range(40)]
+
+    subjects = [claims.sub for claims in await asyncio.gather(*(auth.verify(token) for token in tokens))]
+
+    assert subjects == [str(number) for number in range(40)]
+
+
 async def test_an_invalid_header_is_refused_before_the_payload_is_read(bench: Bench) -> None:
     assert await bench.refused(bench.a.sign(b"no json", header={"alg": "HS256"})) == "algorithm"
     assert await bench.refused(bench.a.id_token()) == "id_token"
