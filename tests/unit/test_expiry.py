@@ -95,6 +95,20 @@ def test_a_websocket_that_ends_before_its_token_is_left_alone(seconds: float) ->
     assert ended == ["by the client"]
 
 
+def test_the_clock_of_a_connected_issuer_says_when_a_token_ends() -> None:
+    issuer = LocalIssuer(clock=Clock(now=lambda: time.time() - 1_000_000))
+    auth = LogtoAuth(endpoint="https://tenant.example.test", audience="https://api.example.test")
+
+    with (
+        issuer.connect(auth),
+        build_client(auth, []).websocket_connect(
+            "/echo", headers=bearer(issuer.access_token(subject="me"))
+        ) as websocket,
+    ):
+        websocket.send_text("hello")
+        assert websocket.receive_text() == "me: hello"
+
+
 def test_a_timeout_in_the_handler_is_not_treated_as_the_end_of_the_token() -> None:
     auth, token = build(seconds=3600)
 

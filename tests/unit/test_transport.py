@@ -23,10 +23,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from fastapi_logto import LogtoAuth
 from fastapi_logto.client import GrantUnavailableError, LogtoClient
+from fastapi_logto.errors import ProviderUnavailableError
 from fastapi_logto.provider.failures import ExchangeError, FetchError
 from fastapi_logto.provider.transport import MAX_DOCUMENT_BYTES, Request, Transport
 from fastapi_logto.strict_json import estimate_weight, parse_object_of_entries
+from fastapi_logto.testing import LocalIssuer
 from tests.captured import DISCOVERY_PATH, ISSUER, JWKS, JWKS_PATH, Answer, CapturedServer, Fault, serve_captured
 
 SECRET = "hunter2"
@@ -542,6 +545,14 @@ async def test_a_client_of_the_tenant_trusts_a_private_authority_where_it_is_giv
     with pytest.raises(GrantUnavailableError, match=problem) as caught:
         await client.get_token("https://api.example.com")
     assert ("certificate" in str(caught.value)) is not is_given
+
+
+async def test_the_keys_are_fetched_with_the_tls_context_of_the_application(tls_server: TlsServer) -> None:
+    auth = LogtoAuth(endpoint=tls_server.url, audience="https://api.example.com", ssl_context=tls_server.authority)
+
+    # As above: with another context, the error would name the certificate.
+    with pytest.raises(ProviderUnavailableError, match="issuer"):
+        await auth.verify(LocalIssuer().access_token())
 
 
 async def test_an_exchange_returns_every_response_as_it_was_received(
