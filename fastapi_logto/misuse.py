@@ -82,11 +82,3 @@ def check_claims_argument(predicate: Callable[[ClaimsT], bool] | None) -> Callab
 
 def _is_coroutine(function: object) -> bool:
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-def describe_function(function: Callable[..., Any] | None) -> str:
-    """Return what a function requires, for `description`; empty without one."""
-    if function is None:
-        return ""
-    lines = (function.__doc__ or "").strip().splitlines()
-    return lines[0] if lines else f"claims that the function `{getattr(function, '__name__', 'given')}` accepts"

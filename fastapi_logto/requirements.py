@@ -15,7 +15,7 @@ from typing_extensions import override
 from fastapi_logto.caller import remember_caller
 from fastapi_logto.errors import AudienceError, RefusalError
 from fastapi_logto.expiry import check_is_claims
-from fastapi_logto.misuse import check_caller_argument, check_claims_argument, check_texts, describe_function
+from fastapi_logto.misuse import check_caller_argument, check_claims_argument, check_texts
 from fastapi_logto.organizations import OrganizationSource, check_source, find_organization
 from fastapi_logto.responses import build_http_error
 from fastapi_logto.schemes import ScopeOfRequirement, TokenScheme, find_metadata_url, find_state
@@ -100,7 +100,7 @@ class Requirement(Generic[ClaimsT]):
             actor if actor is None or isinstance(actor, bool) else check_texts(actor, "subject")
         )
         self.claims: Callable[[ClaimsT], bool] | None = check_claims_argument(claims)
-        self.description: str = description or describe_function(claims)
+        self.description: str = description or _describe_function(claims)
         # Requirements with the same conditions, in any order, are equal. FastAPI hashes them several times per request.
         self._conditions: tuple[object, ...] = (
             frozenset(self.scopes),
@@ -285,3 +285,10 @@ def _read(found: object) -> str | None:
 _NO_TEXTS: frozenset[str] = frozenset()
 # Without the description, which is not a condition.
 _NOTHING: tuple[object, ...] = (_NO_TEXTS, _NO_TEXTS, None, None, _NO_TEXTS, None, None)
+
+
+def _describe_function(function: Callable[..., Any] | None) -> str:
+    if function is None:
+        return ""
+    lines = (function.__doc__ or "").strip().splitlines()
+    return lines[0] if lines else f"claims that the function `{getattr(function, '__name__', 'given')}` accepts"
